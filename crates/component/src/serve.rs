@@ -1,0 +1,228 @@
+//! The accept loop: TCP, optionally TLS, then HTTP/2 or HTTP/1.1 as the client negotiated.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper::service::Service;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::tls::ServerTls;
+
+/// How long a client may take for the TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long an HTTP/1.1 connection may wait for the head of its next request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The remote address.
+    pub address: SocketAddr,
+    /// The address that the client connected to.
+    pub local: SocketAddr,
+    /// The certificate chain the client presented (possession of the leaf's key is proven), and
+    /// whether it leads to the accepted authorities.
+    pub certificates: Certificates,
+}
+
+/// The client certificates of a connection.
+#[derive(Clone, Debug)]
+pub enum Certificates {
+    /// None presented.
+    None,
+    /// A chain (leaf first) that leads to an accepted authority.
+    Trusted(Arc<[CertificateDer<'static>]>),
+    /// One that does not, and why.
+    Rejected(String),
+}
+
+/// Limits of a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How long running requests may go on after shutdown began.
+    pub drain: Duration,
+    /// HTTP/2 streams per connection.
+    pub max_streams: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { drain: Duration::from_secs(10), max_streams: 1000 }
+    }
+}
+
+/// Serves connections from `listener` until `shutdown`, then drains: no new connections, idle ones
+/// are closed, running requests finish or are cut off after [`Options::drain`].
+///
+/// `connect` is called once per connection and gives its service, which is the place to work out
+/// things that stay the same for all its requests.
+pub async fn serve<F, S, B>(
+    listener: TcpListener,
+    tls: Option<ServerTls>,
+    options: Options,
+    connect: F,
+    shutdown: CancellationToken,
+) where
+    F: Fn(Peer) -> S + Send + Sync + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let connect = Arc::new(connect);
+    let connections = TaskTracker::new();
+    let abort = CancellationToken::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shutdown.cancelled() => break,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors or memory: the listener stays good, so let others finish.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let (tls, connect) = (tls.clone(), connect.clone());
+        let (shutdown, abort) = (shutdown.clone(), abort.clone());
+        connections.spawn(async move {
+            tokio::select! {
+                () = abort.cancelled() => {}
+                () = connection(stream, address, tls, options, &*connect, shutdown) => {}
+            }
+        });
+    }
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(options.drain, connections.wait()).await.is_err() {
+        tracing::warn!(left = connections.len(), "cutting off connections that did not drain");
+        abort.cancel();
+        connections.wait().await;
+    }
+}
+
+async fn connection<F, S, B>(
+    stream: TcpStream,
+    address: SocketAddr,
+    tls: Option<ServerTls>,
+    options: Options,
+    connect: &F,
+    shutdown: CancellationToken,
+) where
+    F: Fn(Peer) -> S,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%address, %error, "TCP_NODELAY");
+    }
+    let Ok(local) = stream.local_addr() else { return };
+    let mut peer = Peer { address, local, certificates: Certificates::None };
+    let Some(tls) = tls else {
+        http1(stream, connect(peer), shutdown).await;
+        return;
+    };
+    let handshake = TlsAcceptor::from(tls.config.clone()).accept(stream);
+    let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%address, %error, "TLS handshake");
+            return;
+        }
+        Err(_) => {
+            tracing::debug!(%address, "TLS handshake timed out");
+            return;
+        }
+    };
+    let session = stream.get_ref().1;
+    if let (Some(clients), Some(chain)) = (&tls.clients, session.peer_certificates()) {
+        let chain: Arc<[CertificateDer<'static>]> = chain.into();
+        peer.certificates = match clients.verify(&chain) {
+            Ok(()) => Certificates::Trusted(chain),
+            Err(error) => Certificates::Rejected(error.to_string()),
+        };
+    }
+    let service = connect(peer);
+    if session.alpn_protocol() == Some(b"h2") {
+        http2(stream, service, options, shutdown).await;
+    } else {
+        http1(stream, service, shutdown).await;
+    }
+}
+
+async fn http1<I, S, B>(stream: I, service: S, shutdown: CancellationToken)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .half_close(false)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    tokio::pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "connection");
+    }
+}
+
+async fn http2<I, S, B>(stream: I, service: S, options: Options, shutdown: CancellationToken)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(options.max_streams)
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(1 << 23)
+        .max_send_buf_size(1 << 20)
+        .keep_alive_interval(Some(Duration::from_secs(60)))
+        .keep_alive_timeout(Duration::from_secs(30))
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "connection");
+    }
+}

@@ -1,0 +1,172 @@
+//! TLS server configuration, with optional client certificates checked after the handshake.
+//!
+//! A client with a bad certificate gets `401 Unauthorized` upstream, not a broken handshake, so
+//! the handshake only proves possession of the key and [`ClientAuth::verify`] judges the chain.
+
+use std::sync::Arc;
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
+
+/// Why a TLS configuration could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not PEM, or without the wanted part.
+    #[error("cannot read {what}: {source}")]
+    Pem {
+        /// Which input.
+        what: &'static str,
+        /// What is wrong with it.
+        source: rustls::pki_types::pem::Error,
+    },
+    /// Refused by rustls.
+    #[error("tls: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The certificate authorities are of no use.
+    #[error("client certificate authorities: {0}")]
+    Authorities(#[from] rustls::server::VerifierBuilderError),
+}
+
+/// The one crypto provider.
+#[must_use]
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// Makes ring the default of the process for libraries that ask for one. Calling it again is fine.
+pub fn install_default_provider() {
+    // An error means that one is installed already, which can only be this one.
+    rustls::crypto::ring::default_provider().install_default().ok();
+}
+
+/// Parses all certificates of a PEM file.
+///
+/// # Errors
+/// When one is malformed or there is none.
+pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let wrong = |source| Error::Pem { what: "certificate", source };
+    let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+    if found.is_empty() {
+        return Err(wrong(rustls::pki_types::pem::Error::NoItemsFound));
+    }
+    Ok(found)
+}
+
+/// Parses a private key (PKCS #8, PKCS #1 or SEC 1).
+///
+/// # Errors
+/// When there is none.
+pub fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Error> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|source| Error::Pem { what: "private key", source })
+}
+
+/// A server's TLS set-up: the rustls configuration and how to judge client certificates.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    pub(crate) config: Arc<ServerConfig>,
+    pub(crate) clients: Option<ClientAuth>,
+}
+
+/// Judges client certificates against a set of authorities.
+#[derive(Clone, Debug)]
+pub struct ClientAuth(Arc<dyn ClientCertVerifier>);
+
+// === impl ServerTls ===
+
+impl ServerTls {
+    /// Builds a server configuration from PEM texts. With `client_ca`, clients may present a
+    /// certificate. Offers HTTP/2 and HTTP/1.1.
+    ///
+    /// # Errors
+    /// When the inputs are malformed or do not fit together.
+    pub fn new(certificate: &[u8], key: &[u8], client_ca: Option<&[u8]>) -> Result<Self, Error> {
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?;
+        let (builder, clients) = match client_ca {
+            None => (builder.with_no_client_auth(), None),
+            Some(pem) => {
+                let mut roots = RootCertStore::empty();
+                for certificate in certificates(pem)? {
+                    roots.add(certificate)?;
+                }
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider())
+                    .allow_unauthenticated()
+                    .build()?;
+                let lenient = Arc::new(AcceptAnyChain(verifier.clone()));
+                (builder.with_client_cert_verifier(lenient), Some(ClientAuth(verifier)))
+            }
+        };
+        let mut config = builder.with_single_cert(certificates(certificate)?, private_key(key)?)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Self { config: Arc::new(config), clients })
+    }
+}
+
+// === impl ClientAuth ===
+
+impl ClientAuth {
+    /// Whether the chain (leaf first) leads to one of the authorities, is in date and is meant
+    /// for clients.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn verify(&self, chain: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
+        let Some((leaf, intermediates)) = chain.split_first() else {
+            return Err(rustls::Error::NoCertificatesPresented);
+        };
+        self.0.verify_client_cert(leaf, intermediates, UnixTime::now()).map(|_| ())
+    }
+}
+
+#[derive(Debug)]
+struct AcceptAnyChain(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for AcceptAnyChain {
+    fn offer_client_auth(&self) -> bool {
+        true
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
