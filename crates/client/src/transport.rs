@@ -1,0 +1,193 @@
+//! The connections below a [`kube::Client`]: HTTP/2 with few connections for everything,
+//! HTTP/1.1 for upgraded streams and plain-text addresses.
+//!
+//! A controller manager holds about a hundred watches. Over HTTP/1.1 each would be a TLS
+//! connection with buffers on both sides; over HTTP/2 they share connections. Servers limit
+//! the streams of a connection (Kubernetes: 100), and hyper waits rather than opening a second
+//! connection, so watches are spread over connections here.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::header::UPGRADE;
+use http::{Request, Response};
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Builder, Client as HyperClient, Error as HyperError};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::{Body, ConfigExt, retry::RetryPolicy};
+use tower::retry::RetryLayer;
+use tower::util::option_layer;
+use tower::{BoxError, Layer, Service, ServiceExt};
+
+type Connection = HyperClient<HttpsConnector<HttpConnector>, Body>;
+
+/// Below the 100 streams that Kubernetes API servers allow on a connection.
+const WATCHES_PER_CONNECTION: usize = 80;
+
+/// Builds the client: retries, credentials, headers and base address over [`Transport`].
+pub(crate) fn client(config: &kube::Config) -> Result<kube::Client, kube::Error> {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Losing the race against another thread leaves an equal provider installed.
+        rustls::crypto::ring::default_provider().install_default().ok();
+    }
+    let transport = Transport::new(config)?;
+    let service = config.extra_headers_layer()?.layer(transport.map_err(BoxError::from));
+    let service = option_layer(config.auth_layer()?).layer(service);
+    let service = RetryLayer::new(RetryPolicy::server_retry()).layer(service);
+    let service = config.base_uri_layer().layer(service);
+    Ok(kube::Client::new(service, config.default_namespace.clone()))
+}
+
+/// Chooses a connection for each request.
+#[derive(Clone)]
+struct Transport {
+    /// The first connection carries requests and watches, the others only watches.
+    http2: Arc<Mutex<Vec<Shared>>>,
+    template: Template,
+    http1: Connection,
+}
+
+/// An HTTP/2 connection and the number of watches on it.
+#[derive(Clone)]
+struct Shared {
+    connection: Connection,
+    watches: Arc<AtomicUsize>,
+}
+
+/// What another HTTP/2 connection is made of.
+#[derive(Clone)]
+struct Template {
+    connector: HttpsConnector<HttpConnector>,
+}
+
+impl Template {
+    fn open(&self) -> Shared {
+        let connection = Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .http2_only(true)
+            .http2_initial_stream_window_size(1 << 20)
+            .http2_initial_connection_window_size(8 << 20)
+            // A server that lost power sends nothing; as Go's client, find out by pinging.
+            .http2_keep_alive_interval(Duration::from_secs(10))
+            .http2_keep_alive_timeout(Duration::from_secs(10))
+            .build(self.connector.clone());
+        Shared { connection, watches: Arc::new(AtomicUsize::new(0)) }
+    }
+}
+
+impl Transport {
+    fn new(config: &kube::Config) -> Result<Self, kube::Error> {
+        let tls = config.rustls_client_config()?;
+        let connector = || {
+            let mut http = HttpConnector::new();
+            http.enforce_http(false);
+            http.set_nodelay(true);
+            http.set_connect_timeout(config.connect_timeout);
+            http
+        };
+        let https = |http2: bool| {
+            let builder = HttpsConnectorBuilder::new().with_tls_config(tls.clone()).https_or_http();
+            let builder = match config.tls_server_name.as_deref().map(str::to_owned) {
+                Some(name) => match rustls::pki_types::ServerName::try_from(name) {
+                    Ok(name) => builder.with_server_name_resolver(
+                        hyper_rustls::FixedServerNameResolver::new(name),
+                    ),
+                    Err(_) => builder,
+                },
+                None => builder,
+            };
+            if http2 {
+                builder.enable_http2().wrap_connector(connector())
+            } else {
+                builder.enable_http1().wrap_connector(connector())
+            }
+        };
+        let template = Template { connector: https(true) };
+        let http1 = Builder::new(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .build(https(false));
+        Ok(Self { http2: Arc::new(Mutex::new(vec![template.open()])), template, http1 })
+    }
+
+    fn pick(&self, watch: bool) -> (Connection, Option<WatchGuard>) {
+        let mut connections = self.http2.lock().unwrap_or_else(PoisonError::into_inner);
+        if !watch {
+            return (connections[0].connection.clone(), None);
+        }
+        let free = connections
+            .iter()
+            .position(|c| c.watches.load(Ordering::Relaxed) < WATCHES_PER_CONNECTION);
+        let at = free.unwrap_or_else(|| {
+            connections.push(self.template.open());
+            connections.len() - 1
+        });
+        let chosen = &connections[at];
+        chosen.watches.fetch_add(1, Ordering::Relaxed);
+        (chosen.connection.clone(), Some(WatchGuard(Arc::clone(&chosen.watches))))
+    }
+}
+
+impl Service<Request<Body>> for Transport {
+    type Response = Response<StreamBody>;
+    type Error = HyperError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, HyperError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), HyperError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let plain = request.uri().scheme() == Some(&http::uri::Scheme::HTTP);
+        let (connection, guard) = if plain || request.headers().contains_key(UPGRADE) {
+            (self.http1.clone(), None)
+        } else {
+            let query = request.uri().query().unwrap_or_default();
+            self.pick(query.split('&').any(|pair| pair == "watch=true" || pair == "watch=1"))
+        };
+        let response = connection.request(request);
+        Box::pin(async move {
+            Ok(response.await?.map(|inner| StreamBody { inner, _guard: guard }))
+        })
+    }
+}
+
+/// Gives a watch's place on its connection back.
+struct WatchGuard(Arc<AtomicUsize>);
+
+impl Drop for WatchGuard {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A response body that holds its place on the connection while it is read.
+pub(crate) struct StreamBody {
+    inner: Incoming,
+    _guard: Option<WatchGuard>,
+}
+
+impl http_body::Body for StreamBody {
+    type Data = <Incoming as http_body::Body>::Data;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, hyper::Error>>> {
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
