@@ -1,2 +1,55 @@
-//! To be written.
-fn main() {}
+//! Chores of the project: generated data, style checks and test images.
+//!
+//! Run as `cargo xtask <command>`. Commands that generate files are run by hand when
+//! their source changes and their output is committed; `tidy` runs in CI.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod discovery;
+mod schema;
+
+/// Chores of the project.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write crates/machinery/data/schema.txt from the tables of API facts.
+    Schema {
+        /// Folder with k8s-<release>-schema.json.
+        #[arg(long)]
+        from: PathBuf,
+    },
+    /// Write crates/resources/data/resources.json from the tables of discovery and
+    /// printer facts.
+    Discovery {
+        /// Folder with k8s-<release>-discovery.json and printer-columns.json.
+        #[arg(long)]
+        from: PathBuf,
+    },
+}
+
+fn main() -> Result<()> {
+    let root = workspace_root();
+    match Cli::parse().command {
+        Command::Schema { from } => schema::generate(&root, &from),
+        Command::Discovery { from } => discovery::generate(&root, &from),
+    }
+}
+
+/// The folder of the workspace: two levels above this crate.
+fn workspace_root() -> PathBuf {
+    let crate_dir = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    crate_dir
+        .ancestors()
+        .nth(2)
+        .map(PathBuf::from)
+        .unwrap_or(crate_dir)
+}
