@@ -1,0 +1,213 @@
+//! Engine `embedded`: one redb file, for clusters with one API server.
+//!
+//! Tables: `log` holds every operation by revision, `latest` the state at the compacted revision
+//! (key → where in the log), `leases` the leases, `meta` the compacted revision. The state now is
+//! an index in memory (keys and log positions, no values), rebuilt at start from `latest` and the
+//! log behind it. So a write touches the end of one B-tree only, whatever its key.
+//!
+//! Order that readers rely on: a batch is committed first and enters the index then; a compaction
+//! leaves the index first and is committed then. A reader that opens its redb snapshot while it
+//! holds the index therefore finds every position that it saw.
+
+mod compaction;
+mod index;
+mod record;
+mod tables;
+mod watch;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use redb::{Database, ReadableDatabase, StorageBackend};
+use tokio::sync::oneshot;
+
+use self::index::Index;
+use self::tables::engine_error;
+use self::watch::Feed;
+use self::writer::{Command, Writer};
+use crate::types::{
+    Error, KeyValue, LeaseId, MIN_LEASE, RangeRequest, RangeResult, Txn, TxnResult,
+};
+use crate::{Engine, Store, WatchStream};
+
+/// Tells the time for leases.
+pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
+/// How to open an embedded store.
+#[derive(Clone)]
+pub struct Options {
+    /// Bytes of the page cache. Objects are served from the API server's own cache, so it is small.
+    pub cache_bytes: usize,
+    /// Bytes of values of recent changes kept for watches; older ones are read from disk.
+    pub recent_bytes: usize,
+    /// Records handled by one step of a compaction, between which writes go on.
+    pub compaction_chunk: usize,
+    /// The clock for leases.
+    pub clock: Clock,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 8 << 20,
+            recent_bytes: 1 << 20,
+            compaction_chunk: 256,
+            clock: Arc::new(SystemTime::now),
+        }
+    }
+}
+
+/// Opens the store in the file `path`, which is made when absent. After a crash the file is
+/// repaired first, to the last durable commit.
+pub fn open(path: &Path, options: Options) -> Result<Store, Error> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(|error| Error::Engine(error.to_string()))?;
+    }
+    let database = Database::builder()
+        .set_cache_size(options.cache_bytes)
+        .create(path)
+        .map_err(engine_error)?;
+    start(database, Some(path.to_owned()), options)
+}
+
+/// Opens a store on a device of the caller's, for tests of what survives a power failure.
+pub fn open_with_backend(backend: impl StorageBackend, options: Options) -> Result<Store, Error> {
+    let database = Database::builder()
+        .set_cache_size(options.cache_bytes)
+        .create_with_backend(backend)
+        .map_err(engine_error)?;
+    start(database, None, options)
+}
+
+fn start(database: Database, path: Option<PathBuf>, options: Options) -> Result<Store, Error> {
+    let database = Arc::new(database);
+    let index = tables::load(&database)?;
+    let feed = Arc::new(Feed::new(index.revision, options.recent_bytes));
+    let index = Arc::new(RwLock::new(index));
+    let (commands, queue) = channel();
+    let writer = Writer::new(database.clone(), index.clone(), feed.clone(), queue, options);
+    let thread = std::thread::Builder::new()
+        .name("store-writer".into())
+        .spawn(move || writer.run())
+        .map_err(|error| Error::Engine(error.to_string()))?;
+    Ok(Store::new(Embedded { commands: Some(commands), thread: Some(thread), database, index, feed, path }))
+}
+
+struct Embedded {
+    commands: Option<Sender<Command>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    database: Arc<Database>,
+    index: Arc<RwLock<Index>>,
+    feed: Arc<Feed>,
+    path: Option<PathBuf>,
+}
+
+impl Drop for Embedded {
+    /// Lets the writer finish what is queued, so that the file is closed cleanly.
+    fn drop(&mut self) {
+        drop(self.commands.take());
+        self.feed.close();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's writer panicked");
+        }
+    }
+}
+
+impl Embedded {
+    fn ask<T: Send + 'static>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Command,
+    ) -> BoxFuture<'_, Result<T, Error>> {
+        let (reply, answer) = oneshot::channel();
+        let sent = match &self.commands {
+            Some(commands) => commands.send(command(reply)).is_ok(),
+            None => false,
+        };
+        async move {
+            if !sent {
+                return Err(Error::Closed);
+            }
+            answer.await.unwrap_or(Err(Error::Closed))
+        }
+        .boxed()
+    }
+}
+
+impl Engine for Embedded {
+    fn get(&self, key: Bytes) -> BoxFuture<'_, Result<Option<KeyValue>, Error>> {
+        let found = (|| {
+            let (position, snapshot) = {
+                let index = index::read(&self.index);
+                let Some(position) = index.live(&key) else { return Ok(None) };
+                (position, self.database.begin_read().map_err(engine_error)?)
+            };
+            tables::read_put(&snapshot, position).map(Some)
+        })();
+        futures::future::ready(found).boxed()
+    }
+
+    fn range(&self, request: RangeRequest) -> BoxFuture<'_, Result<RangeResult, Error>> {
+        let (index, database) = (self.index.clone(), self.database.clone());
+        async move {
+            tokio::task::spawn_blocking(move || tables::range(&index, &database, &request))
+                .await
+                .map_err(|error| Error::Engine(error.to_string()))?
+        }
+        .boxed()
+    }
+
+    fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<TxnResult, Error>> {
+        self.ask(|reply| Command::Txn { txn, reply })
+    }
+
+    fn watch(&self, prefix: Bytes, from_revision: u64) -> WatchStream {
+        watch::stream(self.database.clone(), self.feed.clone(), prefix, from_revision)
+    }
+
+    fn revision(&self) -> BoxFuture<'_, Result<u64, Error>> {
+        futures::future::ready(Ok(index::read(&self.index).revision)).boxed()
+    }
+
+    fn compact(&self, revision: u64) -> BoxFuture<'_, Result<(), Error>> {
+        self.ask(|reply| Command::Compact { revision, reply })
+    }
+
+    fn lease_grant(&self, ttl: Duration) -> BoxFuture<'_, Result<LeaseId, Error>> {
+        let ttl = Duration::from_millis(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        self.ask(|reply| Command::Grant { ttl: ttl.max(MIN_LEASE), reply })
+    }
+
+    fn lease_revoke(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), Error>> {
+        self.ask(|reply| Command::Revoke { lease, reply })
+    }
+
+    fn expire_leases(&self) -> BoxFuture<'_, Result<(), Error>> {
+        self.ask(|reply| Command::Expire { reply })
+    }
+
+    fn snapshot(&self, to: PathBuf) -> BoxFuture<'_, Result<u64, Error>> {
+        let database = self.database.clone();
+        async move {
+            tokio::task::spawn_blocking(move || tables::copy(&database, &to))
+                .await
+                .map_err(|error| Error::Engine(error.to_string()))?
+        }
+        .boxed()
+    }
+
+    fn size(&self) -> BoxFuture<'_, Result<u64, Error>> {
+        let size = match &self.path {
+            Some(path) => std::fs::metadata(path).map(|facts| facts.len()).unwrap_or(0),
+            None => 0,
+        };
+        futures::future::ready(Ok(size)).boxed()
+    }
+}

@@ -1,0 +1,226 @@
+//! The redb tables: definitions, loading, reading, copying.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::RwLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use redb::{
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError,
+};
+
+use super::index::{Index, Lease, Live, Position, Tip, read};
+use super::record::{View, decode_latest};
+use crate::types::{Error, KeyValue, LeaseId, RangeRequest, RangeResult};
+
+/// (revision, place in the transaction) → record.
+pub(super) const LOG: TableDefinition<(u64, u32), &[u8]> = TableDefinition::new("log");
+/// key → position of its record, as of the compacted revision.
+pub(super) const LATEST: TableDefinition<&[u8], &[u8]> = TableDefinition::new("latest");
+/// lease → (time to live in ms, end in ms since 1970).
+pub(super) const LEASES: TableDefinition<u64, (u64, u64)> = TableDefinition::new("leases");
+/// name → number.
+pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+
+/// In `meta`: the oldest revision whose state is kept.
+pub(super) const COMPACTED: &str = "compacted";
+/// In `meta`: the newest lease.
+pub(super) const LAST_LEASE: &str = "lastLease";
+/// In `meta`: the layout of the file.
+const FORMAT: &str = "format";
+const CURRENT_FORMAT: u64 = 1;
+
+pub(super) fn engine_error(error: impl Into<redb::Error>) -> Error {
+    let error = error.into();
+    if let redb::Error::Io(io) = &error
+        && matches!(
+            io.kind(),
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+        )
+    {
+        return Error::NoSpace;
+    }
+    Error::Engine(error.to_string())
+}
+
+/// Makes the tables where absent and reads the index.
+pub(super) fn load(database: &Database) -> Result<Index, Error> {
+    prepare(database)?;
+    let snapshot = database.begin_read().map_err(engine_error)?;
+    let meta = snapshot.open_table(META).map_err(engine_error)?;
+    let compacted = number(&meta, COMPACTED)?;
+    let mut index = Index::new(compacted);
+
+    let leases = snapshot.open_table(LEASES).map_err(engine_error)?;
+    for row in leases.iter().map_err(engine_error)? {
+        let (id, times) = row.map_err(engine_error)?;
+        let (ttl, expires) = times.value();
+        index.leases.insert(
+            LeaseId(id.value()),
+            Lease {
+                ttl: Duration::from_millis(ttl),
+                expires: UNIX_EPOCH + Duration::from_millis(expires),
+                keys: HashSet::new(),
+            },
+        );
+    }
+
+    let latest = snapshot.open_table(LATEST).map_err(engine_error)?;
+    for row in latest.iter().map_err(engine_error)? {
+        let (key, row) = row.map_err(engine_error)?;
+        let (position, live) = decode_latest(row.value())?;
+        index.apply(key.value(), Tip { position, live });
+    }
+
+    let log = snapshot.open_table(LOG).map_err(engine_error)?;
+    for row in log.range((compacted + 1, 0)..).map_err(engine_error)? {
+        let (at, bytes) = row.map_err(engine_error)?;
+        let (revision, sub) = at.value();
+        let view = View::parse(bytes.value())?;
+        let position = Position { revision, sub, live: view.put.is_some() };
+        let live = view.put.map_or(Live::default(), |(live, _)| live);
+        index.apply(view.key, Tip { position, live });
+    }
+    Ok(index)
+}
+
+fn prepare(database: &Database) -> Result<(), Error> {
+    let snapshot = database.begin_read().map_err(engine_error)?;
+    match snapshot.open_table(META) {
+        Ok(meta) => {
+            let format = number(&meta, FORMAT)?;
+            if format != CURRENT_FORMAT {
+                return Err(Error::Engine(format!("file has the unknown format {format}")));
+            }
+            return Ok(());
+        }
+        Err(TableError::TableDoesNotExist(_)) => {}
+        Err(error) => return Err(engine_error(error)),
+    }
+    drop(snapshot);
+    let write = database.begin_write().map_err(engine_error)?;
+    {
+        let mut meta = write.open_table(META).map_err(engine_error)?;
+        meta.insert(FORMAT, CURRENT_FORMAT).map_err(engine_error)?;
+        write.open_table(LOG).map_err(engine_error)?;
+        write.open_table(LATEST).map_err(engine_error)?;
+        write.open_table(LEASES).map_err(engine_error)?;
+    }
+    write.commit().map_err(engine_error)
+}
+
+pub(super) fn number(
+    meta: &impl ReadableTable<&'static str, u64>,
+    name: &'static str,
+) -> Result<u64, Error> {
+    Ok(meta.get(name).map_err(engine_error)?.map_or(0, |number| number.value()))
+}
+
+/// Milliseconds since 1970, as leases are kept.
+pub(super) fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The pair at a position that the index gave for a put.
+pub(super) fn read_put(snapshot: &ReadTransaction, position: Position) -> Result<KeyValue, Error> {
+    let log = snapshot.open_table(LOG).map_err(engine_error)?;
+    read_from(&log, position)
+}
+
+fn read_from(
+    log: &impl ReadableTable<(u64, u32), &'static [u8]>,
+    position: Position,
+) -> Result<KeyValue, Error> {
+    let missing = || Error::Engine(format!("revision {} is not in the log", position.revision));
+    let bytes = log
+        .get((position.revision, position.sub))
+        .map_err(engine_error)?
+        .ok_or_else(missing)?;
+    let view = View::parse(bytes.value())?;
+    let (live, value) = view.put.ok_or_else(missing)?;
+    Ok(KeyValue {
+        key: Bytes::copy_from_slice(view.key),
+        value: Bytes::copy_from_slice(value),
+        create_revision: live.create_revision,
+        mod_revision: position.revision,
+        version: live.version,
+        lease: live.lease,
+    })
+}
+
+pub(super) fn range(
+    index: &RwLock<Index>,
+    database: &Database,
+    request: &RangeRequest,
+) -> Result<RangeResult, Error> {
+    let (positions, count, revision, snapshot) = {
+        let index = read(index);
+        let revision = request.revision.unwrap_or(index.revision);
+        if revision > index.revision {
+            return Err(Error::FutureRevision { requested: revision, current: index.revision });
+        }
+        if revision < index.compacted {
+            return Err(Error::Compacted { requested: revision, compacted: index.compacted });
+        }
+        let (positions, count) = index.range(request);
+        (positions, count, revision, database.begin_read().map_err(engine_error)?)
+    };
+    let log = snapshot.open_table(LOG).map_err(engine_error)?;
+    let kvs =
+        positions.iter().map(|at| read_from(&log, *at)).collect::<Result<Vec<_>, Error>>()?;
+    Ok(RangeResult { more: count > kvs.len(), kvs, count, revision })
+}
+
+/// Copies a consistent state into a new file.
+pub(super) fn copy(database: &Database, to: &Path) -> Result<u64, Error> {
+    const ROWS: usize = 4096;
+    if to.exists() {
+        return Err(Error::Engine(format!("{} exists", to.display())));
+    }
+    let snapshot = database.begin_read().map_err(engine_error)?;
+    let target = Database::create(to).map_err(engine_error)?;
+    prepare(&target)?;
+
+    let write = target.begin_write().map_err(engine_error)?;
+    {
+        let source = snapshot.open_table(META).map_err(engine_error)?;
+        let mut copy = write.open_table(META).map_err(engine_error)?;
+        for row in source.iter().map_err(engine_error)? {
+            let (key, value) = row.map_err(engine_error)?;
+            copy.insert(key.value(), value.value()).map_err(engine_error)?;
+        }
+        let source = snapshot.open_table(LEASES).map_err(engine_error)?;
+        let mut copy = write.open_table(LEASES).map_err(engine_error)?;
+        for row in source.iter().map_err(engine_error)? {
+            let (key, value) = row.map_err(engine_error)?;
+            copy.insert(key.value(), value.value()).map_err(engine_error)?;
+        }
+        let source = snapshot.open_table(LATEST).map_err(engine_error)?;
+        let mut copy = write.open_table(LATEST).map_err(engine_error)?;
+        for row in source.iter().map_err(engine_error)? {
+            let (key, value) = row.map_err(engine_error)?;
+            copy.insert(key.value(), value.value()).map_err(engine_error)?;
+        }
+    }
+    write.commit().map_err(engine_error)?;
+
+    let source = snapshot.open_table(LOG).map_err(engine_error)?;
+    let mut revision = 1;
+    let mut rows = source.iter().map_err(engine_error)?.peekable();
+    while rows.peek().is_some() {
+        let write = target.begin_write().map_err(engine_error)?;
+        {
+            let mut copy = write.open_table(LOG).map_err(engine_error)?;
+            for row in rows.by_ref().take(ROWS) {
+                let (key, value) = row.map_err(engine_error)?;
+                revision = revision.max(key.value().0);
+                copy.insert(key.value(), value.value()).map_err(engine_error)?;
+            }
+        }
+        write.commit().map_err(engine_error)?;
+    }
+    let meta = snapshot.open_table(META).map_err(engine_error)?;
+    Ok(revision.max(number(&meta, COMPACTED)?))
+}

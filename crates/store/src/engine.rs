@@ -1,0 +1,102 @@
+//! The trait that engines implement and the handle that callers hold.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+
+use crate::types::{Error, KeyValue, LeaseId, RangeRequest, RangeResult, Txn, TxnResult, WatchBatch};
+
+/// Changes from a revision on, see [`Store::watch`].
+pub type WatchStream = BoxStream<'static, Result<WatchBatch, Error>>;
+
+type Reply<'a, T> = BoxFuture<'a, Result<T, Error>>;
+
+/// What an engine does. [`Store`] documents each request.
+#[allow(missing_docs)]
+pub trait Engine: Send + Sync + 'static {
+    fn get(&self, key: Bytes) -> Reply<'_, Option<KeyValue>>;
+    fn range(&self, request: RangeRequest) -> Reply<'_, RangeResult>;
+    fn txn(&self, txn: Txn) -> Reply<'_, TxnResult>;
+    fn watch(&self, prefix: Bytes, from_revision: u64) -> WatchStream;
+    fn revision(&self) -> Reply<'_, u64>;
+    fn compact(&self, revision: u64) -> Reply<'_, ()>;
+    fn lease_grant(&self, ttl: Duration) -> Reply<'_, LeaseId>;
+    fn lease_revoke(&self, lease: LeaseId) -> Reply<'_, ()>;
+    fn expire_leases(&self) -> Reply<'_, ()>;
+    fn snapshot(&self, to: PathBuf) -> Reply<'_, u64>;
+    fn size(&self) -> Reply<'_, u64>;
+}
+
+/// Handle on a store; clones share it.
+#[derive(Clone)]
+pub struct Store(Arc<dyn Engine>);
+
+impl Store {
+    /// A handle on an engine.
+    pub fn new(engine: impl Engine) -> Self {
+        Self(Arc::new(engine))
+    }
+
+    /// The current state of a key.
+    pub async fn get(&self, key: impl Into<Bytes>) -> Result<Option<KeyValue>, Error> {
+        self.0.get(key.into()).await
+    }
+
+    /// Keys in a range, now or at an older revision that is not compacted.
+    pub async fn range(&self, request: RangeRequest) -> Result<RangeResult, Error> {
+        self.0.range(request).await
+    }
+
+    /// Makes all changes of `txn` durably if all its preconditions hold. A transaction that
+    /// changes nothing (its deletes meet absent keys) uses no revision.
+    pub async fn txn(&self, txn: Txn) -> Result<TxnResult, Error> {
+        self.0.txn(txn).await
+    }
+
+    /// All changes of keys with `prefix` at `from_revision` and later (0: later than now), without
+    /// end. Once changes that are still to be delivered have been forgotten by compaction, the
+    /// stream ends with [`Error::Compacted`]. A slow reader costs the others nothing.
+    pub fn watch(&self, prefix: impl Into<Bytes>, from_revision: u64) -> WatchStream {
+        self.0.watch(prefix.into(), from_revision)
+    }
+
+    /// The current revision; an empty store has 1.
+    pub async fn revision(&self) -> Result<u64, Error> {
+        self.0.revision().await
+    }
+
+    /// Forgets the states before `revision`. What holds at it stays.
+    pub async fn compact(&self, revision: u64) -> Result<(), Error> {
+        self.0.compact(revision).await
+    }
+
+    /// A new lease. Its time to live is rounded up to whole seconds.
+    pub async fn lease_grant(&self, ttl: Duration) -> Result<LeaseId, Error> {
+        self.0.lease_grant(ttl).await
+    }
+
+    /// Ends a lease and removes its keys.
+    pub async fn lease_revoke(&self, lease: LeaseId) -> Result<(), Error> {
+        self.0.lease_revoke(lease).await
+    }
+
+    /// Looks at the clock and removes the keys of leases that have run out. The engine does so by
+    /// itself too; this is for callers that cannot wait, such as tests with a clock of their own.
+    pub async fn expire_leases(&self) -> Result<(), Error> {
+        self.0.expire_leases().await
+    }
+
+    /// Writes a consistent copy to the file `to`, which must not exist; returns its revision.
+    pub async fn snapshot(&self, to: PathBuf) -> Result<u64, Error> {
+        self.0.snapshot(to).await
+    }
+
+    /// Bytes that the store takes on disk.
+    pub async fn size(&self) -> Result<u64, Error> {
+        self.0.size().await
+    }
+}

@@ -1,0 +1,44 @@
+//! Figures of the store, under the names that etcd and kube-apiserver use for them.
+
+use std::sync::LazyLock;
+
+use prometheus::{Histogram, HistogramOpts, IntGauge, Registry, exponential_buckets};
+
+/// Time of one durable commit, which may hold many transactions.
+pub(crate) static COMMIT: LazyLock<Histogram> = LazyLock::new(|| {
+    let buckets = exponential_buckets(0.000_1, 2.0, 16).expect("buckets are positive");
+    Histogram::with_opts(
+        HistogramOpts::new(
+            "etcd_disk_backend_commit_duration_seconds",
+            "The latency distributions of commit called by backend.",
+        )
+        .buckets(buckets),
+    )
+    .expect("the metric is well formed")
+});
+
+/// Number of live keys.
+pub(crate) static KEYS: LazyLock<IntGauge> = LazyLock::new(|| {
+    IntGauge::new("etcd_debugging_mvcc_keys_total", "Total number of keys.")
+        .expect("the metric is well formed")
+});
+
+/// Current revision.
+pub(crate) static REVISION: LazyLock<IntGauge> = LazyLock::new(|| {
+    IntGauge::new("etcd_debugging_mvcc_current_revision", "The current revision of store.")
+        .expect("the metric is well formed")
+});
+
+/// Compacted revision.
+pub(crate) static COMPACTED: LazyLock<IntGauge> = LazyLock::new(|| {
+    IntGauge::new("etcd_debugging_mvcc_compact_revision", "The revision of the last compaction.")
+        .expect("the metric is well formed")
+});
+
+/// Adds the store's figures to `registry`.
+pub fn register(registry: &Registry) -> Result<(), prometheus::Error> {
+    registry.register(Box::new(COMMIT.clone()))?;
+    registry.register(Box::new(KEYS.clone()))?;
+    registry.register(Box::new(REVISION.clone()))?;
+    registry.register(Box::new(COMPACTED.clone()))
+}

@@ -1,0 +1,258 @@
+//! Requests, results and errors shared by all engines.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// Identifies a lease; never 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LeaseId(pub u64);
+
+/// A key with its value as of some revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyValue {
+    /// The key.
+    pub key: Bytes,
+    /// The value; empty in a [`EventKind::Delete`] event.
+    pub value: Bytes,
+    /// Revision of the put that created the key (since it was last absent).
+    pub create_revision: u64,
+    /// Revision of the last put; in a delete event, of the deletion.
+    pub mod_revision: u64,
+    /// Number of puts since creation, from 1; 0 in a delete event.
+    pub version: u64,
+    /// The lease whose end removes the key.
+    pub lease: Option<LeaseId>,
+}
+
+/// What a transaction requires of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// The key does not exist.
+    Absent,
+    /// The key exists and was last put at this revision.
+    ModRevision(u64),
+}
+
+/// A precondition on one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compare {
+    /// The key.
+    pub key: Bytes,
+    /// What must hold for it.
+    pub expect: Expect,
+}
+
+/// A change of one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Set the value; without a lease a former binding ends.
+    Put {
+        /// The key.
+        key: Bytes,
+        /// The new value.
+        value: Bytes,
+        /// The lease to bind the key to.
+        lease: Option<LeaseId>,
+    },
+    /// Remove the key; nothing happens when it is absent.
+    Delete {
+        /// The key.
+        key: Bytes,
+    },
+}
+
+impl Op {
+    /// The key that is changed.
+    pub fn key(&self) -> &Bytes {
+        match self {
+            Op::Put { key, .. } | Op::Delete { key } => key,
+        }
+    }
+}
+
+/// Preconditions and the changes made, all at one revision, when every one of them holds.
+/// A key may be changed only once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Txn {
+    /// All must hold.
+    pub compare: Vec<Compare>,
+    /// Made in order.
+    pub ops: Vec<Op>,
+}
+
+impl Txn {
+    /// Put `value` if `key` is absent.
+    pub fn create(key: impl Into<Bytes>, value: impl Into<Bytes>, lease: Option<LeaseId>) -> Self {
+        Self::put(key.into(), value.into(), lease, Expect::Absent)
+    }
+
+    /// Put `value` if `key` was last put at `mod_revision`.
+    pub fn update(
+        key: impl Into<Bytes>,
+        value: impl Into<Bytes>,
+        lease: Option<LeaseId>,
+        mod_revision: u64,
+    ) -> Self {
+        Self::put(key.into(), value.into(), lease, Expect::ModRevision(mod_revision))
+    }
+
+    /// Remove `key` if it was last put at `mod_revision`.
+    pub fn delete(key: impl Into<Bytes>, mod_revision: u64) -> Self {
+        let key = key.into();
+        Self {
+            compare: vec![Compare { key: key.clone(), expect: Expect::ModRevision(mod_revision) }],
+            ops: vec![Op::Delete { key }],
+        }
+    }
+
+    fn put(key: Bytes, value: Bytes, lease: Option<LeaseId>, expect: Expect) -> Self {
+        Self {
+            compare: vec![Compare { key: key.clone(), expect }],
+            ops: vec![Op::Put { key, value, lease }],
+        }
+    }
+}
+
+/// Outcome of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TxnResult {
+    /// Whether the preconditions held and the operations were made.
+    pub succeeded: bool,
+    /// On success the revision of the changes, otherwise the current one.
+    pub revision: u64,
+    /// When it failed: the state of each compared key, in the order of the compares.
+    pub current: Vec<Option<KeyValue>>,
+}
+
+/// Which keys to read, and as of when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RangeRequest {
+    /// First key.
+    pub start: Bytes,
+    /// First key past the range; `None` is open.
+    pub end: Option<Bytes>,
+    /// At most so many keys; 0 is unlimited.
+    pub limit: usize,
+    /// The state at this revision; `None` is now.
+    pub revision: Option<u64>,
+}
+
+impl RangeRequest {
+    /// All keys with a prefix.
+    pub fn prefix(prefix: impl Into<Bytes>) -> Self {
+        let start = prefix.into();
+        let end = prefix_end(&start);
+        Self { start, end, limit: 0, revision: None }
+    }
+
+    /// Limits the number of keys.
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Reads as of `revision`.
+    pub fn at(mut self, revision: u64) -> Self {
+        self.revision = Some(revision);
+        self
+    }
+
+    /// Moves the start to the key right after `key`.
+    pub fn after(mut self, key: &[u8]) -> Self {
+        let mut start = Vec::with_capacity(key.len() + 1);
+        start.extend_from_slice(key);
+        start.push(0);
+        self.start = start.into();
+        self
+    }
+}
+
+/// The least key that is greater than every key with `prefix`; `None` when there is none.
+pub(crate) fn prefix_end(prefix: &[u8]) -> Option<Bytes> {
+    let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end.into())
+}
+
+/// Keys in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RangeResult {
+    /// The pairs, at most `limit`.
+    pub kvs: Vec<KeyValue>,
+    /// Number of keys in the whole range.
+    pub count: usize,
+    /// Whether keys were left out because of the limit.
+    pub more: bool,
+    /// The revision that the result shows.
+    pub revision: u64,
+}
+
+/// The kind of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// The key was created or replaced.
+    Put,
+    /// The key was removed.
+    Delete,
+}
+
+/// One change of one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    /// The new state.
+    pub kv: KeyValue,
+}
+
+/// Changes in order. All changes up to `revision` that the watch asked for have been delivered
+/// once the batch is; a batch without events only says that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchBatch {
+    /// See above.
+    pub revision: u64,
+    /// The changes; those of one revision are never split over two batches.
+    pub events: Vec<Event>,
+}
+
+/// Why a request was not served.
+#[derive(Debug, thiserror::Error, Clone)]
+#[non_exhaustive]
+pub enum Error {
+    /// The revision asked for is gone.
+    #[error("required revision {requested} has been compacted (oldest is {compacted})")]
+    Compacted {
+        /// What was asked for.
+        requested: u64,
+        /// The oldest revision whose state is kept.
+        compacted: u64,
+    },
+    /// The revision asked for does not exist yet.
+    #[error("required revision {requested} is a future revision (current is {current})")]
+    FutureRevision {
+        /// What was asked for.
+        requested: u64,
+        /// The newest.
+        current: u64,
+    },
+    /// No such lease, or it ran out.
+    #[error("requested lease not found")]
+    LeaseNotFound,
+    /// A transaction changes one key twice.
+    #[error("duplicate key given in txn request")]
+    DuplicateKey,
+    /// The disk is full; reads go on.
+    #[error("database space exceeded")]
+    NoSpace,
+    /// The store was shut down.
+    #[error("store is closed")]
+    Closed,
+    /// The engine failed; the transaction was not made.
+    #[error("storage engine: {0}")]
+    Engine(String),
+}
+
+/// A lease's time to live must be at least this.
+pub(crate) const MIN_LEASE: Duration = Duration::from_secs(1);
