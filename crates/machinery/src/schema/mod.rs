@@ -556,6 +556,18 @@ impl<'s> TypeRef<'s> {
         Some(order[found] as usize)
     }
 
+    /// Like [`TypeRef::position`] for members that come in order, some of them left out.
+    pub(crate) fn position_from(self, name: &str, from: usize) -> Option<usize> {
+        let members = &self.schema.members[self.members().range()];
+        let ahead = members.get(from..).unwrap_or_default();
+        let near = ahead
+            .iter()
+            .take(6)
+            .position(|&id| self.schema.text(self.schema.fields[id as usize].name) == name);
+        near.map(|at| from + at)
+            .or_else(|| self.position(name, from))
+    }
+
     pub(crate) fn field_at(self, position: usize) -> Field<'s> {
         let id = self.schema.members[self.members().range()][position];
         Field {

@@ -1,0 +1,840 @@
+//! One visitor for every type and every source of data.
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use smallvec::SmallVec;
+
+use super::{DecodeError, Decoded, FieldValidation, TypeMismatch, scalar, syntax};
+use crate::schema::{Field, Kind, TypeRef};
+
+/// As many as upstream reports.
+const MAX_STRICT_ERRORS: usize = 100;
+
+pub(super) fn json(
+    text: &str,
+    ty: TypeRef<'_>,
+    validation: FieldValidation,
+) -> Result<Decoded, DecodeError> {
+    let mut report = Report::new(validation, Source::Json);
+    let mut source = serde_json::Deserializer::from_str(text);
+    let value = Node::root(ty, &mut report)
+        .deserialize(&mut source)
+        .and_then(|value| {
+            source.end()?;
+            Ok(value)
+        });
+    match value {
+        Ok(value) => report.finish(value),
+        Err(error) => Err(DecodeError::Syntax(syntax::explain(text, &error))),
+    }
+}
+
+pub(super) fn yaml(
+    text: &str,
+    ty: TypeRef<'_>,
+    validation: FieldValidation,
+) -> Result<Decoded, DecodeError> {
+    let mut report = Report::new(validation, Source::Yaml);
+    let first = serde_yaml::Deserializer::from_str(text).next();
+    let value = match first {
+        Some(document) => Node::root(ty, &mut report).deserialize(document),
+        None => Ok(Value::Null),
+    };
+    match value {
+        Ok(value) => report.finish(value),
+        Err(error) => Err(DecodeError::Yaml(error.to_string())),
+    }
+}
+
+pub(super) fn tree(
+    value: Value,
+    ty: TypeRef<'_>,
+    validation: FieldValidation,
+) -> Result<Decoded, DecodeError> {
+    let mut report = Report::new(validation, Source::Tree);
+    match Node::root(ty, &mut report).deserialize(value) {
+        Ok(value) => report.finish(value),
+        Err(error) => Err(DecodeError::Syntax(error.to_string())),
+    }
+}
+
+/// Finds kind and version without decoding the rest.
+pub(super) fn peek(text: &str) -> Result<(String, String), DecodeError> {
+    #[derive(serde::Deserialize)]
+    struct TypeMeta<'t> {
+        #[serde(rename = "apiVersion", default, borrow)]
+        api_version: Option<std::borrow::Cow<'t, str>>,
+        #[serde(default, borrow)]
+        kind: Option<std::borrow::Cow<'t, str>>,
+    }
+    match serde_json::from_str::<TypeMeta<'_>>(text) {
+        Ok(meta) => {
+            let owned = |part: Option<std::borrow::Cow<'_, str>>| {
+                part.map(std::borrow::Cow::into_owned).unwrap_or_default()
+            };
+            Ok((owned(meta.api_version), owned(meta.kind)))
+        }
+        Err(error) if error.is_data() => peek_mismatch(text),
+        Err(error) => Err(DecodeError::Syntax(syntax::explain(text, &error))),
+    }
+}
+
+/// Duplicate members and wrong types are left to a slower look.
+fn peek_mismatch(text: &str) -> Result<(String, String), DecodeError> {
+    let wanted = "struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; \
+                  Kind string \"json:\\\"kind,omitempty\\\"\" }";
+    let mismatch = |found: &str, field: Option<&str>, wanted: &str| {
+        Err(DecodeError::Type(TypeMismatch {
+            found: found.to_owned(),
+            field: field.map(|name| (String::new(), name.to_owned())),
+            wanted: wanted.to_owned(),
+        }))
+    };
+    let value: Value = serde_json::from_str(text)
+        .map_err(|error| DecodeError::Syntax(syntax::explain(text, &error)))?;
+    let Value::Object(object) = &value else {
+        return mismatch(json_type(&value), None, wanted);
+    };
+    let mut found = [String::new(), String::new()];
+    for (slot, name) in found.iter_mut().zip(["apiVersion", "kind"]) {
+        match object.get(name) {
+            None | Some(Value::Null) => {}
+            Some(Value::String(text)) => slot.clone_from(text),
+            Some(other) => return mismatch(json_type(other), Some(name), "string"),
+        }
+    }
+    let [api_version, kind] = found;
+    Ok((api_version, kind))
+}
+
+fn json_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+// === Report ===
+
+#[derive(Clone, Copy, PartialEq)]
+enum Source {
+    Json,
+    Yaml,
+    Tree,
+}
+
+/// What was found wrong so far. Decoding goes on to the end: malformed text outranks a wrong
+/// type, and a wrong type outranks unknown fields.
+struct Report {
+    validation: FieldValidation,
+    source: Source,
+    error: Option<DecodeError>,
+    strict: Vec<String>,
+    /// Inside a type whose decoding upstream starts anew, without strictness.
+    muted: u32,
+}
+
+impl Report {
+    fn new(validation: FieldValidation, source: Source) -> Self {
+        Self {
+            validation,
+            source,
+            error: None,
+            strict: Vec::new(),
+            muted: 0,
+        }
+    }
+
+    fn finish(self, value: Value) -> Result<Decoded, DecodeError> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        match self.validation {
+            FieldValidation::Strict if !self.strict.is_empty() => {
+                Err(DecodeError::Strict(self.strict))
+            }
+            _ => Ok(Decoded {
+                value,
+                warnings: self.strict,
+            }),
+        }
+    }
+
+    fn fail(&mut self, error: impl FnOnce() -> DecodeError) {
+        self.error.get_or_insert_with(error);
+    }
+
+    #[cold]
+    fn strict(&mut self, what: &str, path: &Path<'_>, name: &str) {
+        if self.validation == FieldValidation::Ignore
+            || self.muted > 0
+            || self.strict.len() >= MAX_STRICT_ERRORS
+        {
+            return;
+        }
+        let path = Path {
+            parent: Some(path),
+            step: Step::Key(name),
+        };
+        let text = format!("{what} field {:?}", path.with_indexes());
+        if !self.strict.contains(&text) {
+            self.strict.push(text);
+        }
+    }
+}
+
+// === Path ===
+
+#[derive(Clone, Copy)]
+enum Step<'p> {
+    Root,
+    Field(&'p str),
+    Key(&'p str),
+    Index(usize),
+}
+
+/// The way from the root to a value, on the stack.
+#[derive(Clone, Copy)]
+struct Path<'p> {
+    parent: Option<&'p Path<'p>>,
+    step: Step<'p>,
+}
+
+impl Path<'_> {
+    fn steps(&self) -> SmallVec<[Step<'_>; 16]> {
+        let mut steps = SmallVec::new();
+        let mut at = Some(self);
+        while let Some(path) = at {
+            steps.push(path.step);
+            at = path.parent;
+        }
+        steps.reverse();
+        steps
+    }
+
+    /// `spec.containers[0].limits`
+    fn with_indexes(&self) -> String {
+        let mut text = String::new();
+        for step in self.steps() {
+            match step {
+                Step::Root => {}
+                Step::Field(name) | Step::Key(name) => {
+                    if !text.is_empty() {
+                        text.push('.');
+                    }
+                    text.push_str(name);
+                }
+                Step::Index(at) => text.push_str(&format!("[{at}]")),
+            }
+        }
+        text
+    }
+
+    /// `spec.containers.limits`: Go names only the fields.
+    fn fields_only(&self) -> String {
+        let steps = self.steps();
+        let names: Vec<&str> = steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Field(name) => Some(*name),
+                _ => None,
+            })
+            .collect();
+        names.join(".")
+    }
+}
+
+// === Node ===
+
+/// A place in the object where a value of a known type is expected.
+struct Node<'p, 's> {
+    ty: TypeRef<'s>,
+    path: Path<'p>,
+    /// Innermost field on the way here, with the struct that has it.
+    field: Option<(TypeRef<'s>, Field<'s>)>,
+    /// An element of that field's list or map.
+    is_element: bool,
+    report: &'p mut Report,
+}
+
+impl<'p, 's> Node<'p, 's> {
+    fn root(ty: TypeRef<'s>, report: &'p mut Report) -> Self {
+        let path = Path {
+            parent: None,
+            step: Step::Root,
+        };
+        Self {
+            ty,
+            path,
+            field: None,
+            is_element: false,
+            report,
+        }
+    }
+
+    fn go_name(&self) -> String {
+        match (self.field, self.is_element) {
+            (Some((_, field)), false) => field.go_name(),
+            (Some((_, field)), true) if field.scalar_name().is_some() => {
+                let name = field.scalar_name().unwrap_or_default();
+                let mut parts = name.rsplit('.');
+                let base = parts.next().unwrap_or_default();
+                format!("{}.{base}", parts.next().unwrap_or_default())
+            }
+            _ => self.ty.go_name(),
+        }
+    }
+
+    /// Notes a wrong type. The value is then as if absent, and the decoding fails in the end.
+    #[cold]
+    fn mismatch(self, found: &str) -> Value {
+        let wanted = self.go_name();
+        let Self {
+            path,
+            field,
+            report,
+            ..
+        } = self;
+        report.fail(|| {
+            let field = field.map(|(owner, _)| {
+                (
+                    owner.short_name().unwrap_or_default().to_owned(),
+                    path.fields_only(),
+                )
+            });
+            DecodeError::Type(TypeMismatch {
+                found: found.to_owned(),
+                field,
+                wanted,
+            })
+        });
+        Value::Null
+    }
+
+    /// Types that decode themselves know nothing of the field they stand in.
+    #[cold]
+    fn bare_mismatch(self, found: &str, wanted: &str) -> Value {
+        self.report.fail(|| {
+            DecodeError::Type(TypeMismatch {
+                found: found.to_owned(),
+                field: None,
+                wanted: wanted.to_owned(),
+            })
+        });
+        Value::Null
+    }
+
+    #[cold]
+    fn refuse(self, text: String) -> Value {
+        self.report.fail(|| DecodeError::Scalar(text));
+        Value::Null
+    }
+
+    fn scalar<E>(self, decoded: Result<String, E>) -> Value
+    where
+        E: std::fmt::Display,
+    {
+        match decoded {
+            Ok(text) => Value::String(text),
+            Err(error) => self.refuse(error.to_string()),
+        }
+    }
+
+    fn text(self, text: &str) -> Value {
+        match self.ty.kind() {
+            Kind::String | Kind::Any | Kind::Raw(_) | Kind::IntOrString => {
+                Value::String(text.to_owned())
+            }
+            Kind::Bytes => self.scalar(scalar::bytes(text)),
+            Kind::Quantity => self.scalar(scalar::quantity(text)),
+            Kind::Time => self.scalar(scalar::time(text)),
+            Kind::MicroTime => self.scalar(scalar::micro_time(text)),
+            Kind::Duration => self.scalar(scalar::duration(text)),
+            Kind::SchemaOrBool(_) => self.refuse("boolean or JSON schema expected".into()),
+            Kind::SchemaOrArray(schema) | Kind::SchemaOrStrings(schema) => {
+                self.bare_mismatch("string", &schema.go_name())
+            }
+            _ => self.mismatch("string"),
+        }
+    }
+
+    fn number(self, number: Number) -> Value {
+        match self.ty.kind() {
+            Kind::Int64 => match self.integer(&number) {
+                Some(n) => Value::from(n),
+                None => self.mismatch(&format!("number {number}")),
+            },
+            Kind::Int32 => match self.integer(&number).and_then(|n| i32::try_from(n).ok()) {
+                Some(n) => Value::from(n),
+                None => self.mismatch(&format!("number {number}")),
+            },
+            Kind::IntOrString => match self.integer(&number).and_then(|n| i32::try_from(n).ok()) {
+                Some(n) => Value::from(n),
+                None => self.bare_mismatch(&format!("number {number}"), "int32"),
+            },
+            Kind::Double | Kind::Any | Kind::Raw(_) => Value::Number(number),
+            Kind::Quantity => self.scalar(scalar::quantity(&number.to_string())),
+            Kind::Time | Kind::MicroTime | Kind::Duration => self.bare_mismatch("number", "string"),
+            Kind::SchemaOrBool(_) => self.refuse("boolean or JSON schema expected".into()),
+            Kind::SchemaOrArray(schema) | Kind::SchemaOrStrings(schema) => {
+                self.bare_mismatch("number", &schema.go_name())
+            }
+            _ => self.mismatch("number"),
+        }
+    }
+
+    /// YAML and trees have lost the difference between `1` and `1.0`.
+    fn integer(&self, number: &Number) -> Option<i64> {
+        number.as_i64().or_else(|| {
+            let float = number
+                .as_f64()
+                .filter(|_| self.report.source != Source::Json)?;
+            let whole = float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0;
+            whole.then_some(float as i64)
+        })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Node<'_, '_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<Value, D::Error> {
+        source.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Node<'_, '_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, source: D) -> Result<Value, D::Error> {
+        source.deserialize_any(self)
+    }
+
+    fn visit_bool<E>(self, on: bool) -> Result<Value, E> {
+        Ok(match self.ty.kind() {
+            Kind::Bool | Kind::Any | Kind::Raw(_) | Kind::SchemaOrBool(_) => Value::Bool(on),
+            Kind::IntOrString => self.bare_mismatch("bool", "int32"),
+            Kind::Time | Kind::MicroTime | Kind::Duration => self.bare_mismatch("bool", "string"),
+            Kind::Quantity => self.scalar(scalar::quantity(if on { "true" } else { "false" })),
+            Kind::SchemaOrArray(schema) | Kind::SchemaOrStrings(schema) => {
+                self.bare_mismatch("bool", &schema.go_name())
+            }
+            _ => self.mismatch("bool"),
+        })
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(self.number(number.into()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(self.number(number.into()))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        match Number::from_f64(number) {
+            Some(number) => Ok(self.number(number)),
+            None => Ok(self.mismatch("number")),
+        }
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(self.text(text))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Value, E> {
+        match self.ty.kind() {
+            Kind::String | Kind::Any | Kind::Raw(_) => Ok(Value::String(text)),
+            _ => Ok(self.text(&text)),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let ty = self.ty;
+        match ty.kind() {
+            Kind::List(item) => self.list(items, item),
+            Kind::Any | Kind::Raw(_) => {
+                let mut list = Vec::new();
+                while let Some(item) = items.next_element::<Value>()? {
+                    list.push(item);
+                }
+                Ok(Value::Array(list))
+            }
+            Kind::SchemaOrArray(schema) => {
+                self.report.muted += 1;
+                let report = self.report;
+                let node = Node {
+                    report: &mut *report,
+                    ..self
+                };
+                let list = node.list(items, schema);
+                report.muted -= 1;
+                list
+            }
+            Kind::SchemaOrStrings(_) => {
+                let mut list = Vec::new();
+                while let Some(item) = items.next_element::<Value>()? {
+                    match item {
+                        Value::String(_) => list.push(item),
+                        other => return Ok(self.bare_mismatch(json_type(&other), "string")),
+                    }
+                }
+                Ok(Value::Array(list))
+            }
+            kind => {
+                while items.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(match kind {
+                    Kind::IntOrString => self.bare_mismatch("array", "int32"),
+                    Kind::Time | Kind::MicroTime | Kind::Duration => {
+                        self.bare_mismatch("array", "string")
+                    }
+                    Kind::Quantity => self.scalar(scalar::quantity("[]")),
+                    Kind::SchemaOrBool(_) => self.refuse("boolean or JSON schema expected".into()),
+                    _ => self.mismatch("array"),
+                })
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        match self.ty.kind() {
+            Kind::Struct => self.object(entries),
+            Kind::Map(item) => self.map(entries, item),
+            Kind::Any | Kind::Raw(_) => {
+                let mut map = Map::new();
+                while let Some(Key(key)) = entries.next_key::<Key>()? {
+                    map.insert(key, entries.next_value()?);
+                }
+                Ok(Value::Object(map))
+            }
+            Kind::SchemaOrBool(schema)
+            | Kind::SchemaOrArray(schema)
+            | Kind::SchemaOrStrings(schema) => {
+                self.report.muted += 1;
+                let report = self.report;
+                let node = Node {
+                    ty: schema,
+                    report: &mut *report,
+                    ..self
+                };
+                let object = node.object(entries);
+                report.muted -= 1;
+                object
+            }
+            kind => {
+                while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(match kind {
+                    Kind::IntOrString => self.bare_mismatch("object", "int32"),
+                    Kind::Time | Kind::MicroTime | Kind::Duration => {
+                        self.bare_mismatch("object", "string")
+                    }
+                    Kind::Quantity => self.scalar(scalar::quantity("{}")),
+                    _ => self.mismatch("object"),
+                })
+            }
+        }
+    }
+}
+
+impl<'s> Node<'_, 's> {
+    fn list<'de, A>(self, mut items: A, item: TypeRef<'s>) -> Result<Value, A::Error>
+    where
+        A: SeqAccess<'de>,
+    {
+        let mut list = Vec::with_capacity(items.size_hint().unwrap_or(0).min(1024));
+        loop {
+            let node = Node {
+                ty: item,
+                path: Path {
+                    parent: Some(&self.path),
+                    step: Step::Index(list.len()),
+                },
+                field: self.field,
+                is_element: true,
+                report: &mut *self.report,
+            };
+            match items.next_element_seed(node)? {
+                Some(Value::Null) => list.push(zero(item)),
+                Some(value) => list.push(value),
+                None => return Ok(Value::Array(list)),
+            }
+        }
+    }
+
+    fn map<'de, A>(self, mut entries: A, item: TypeRef<'s>) -> Result<Value, A::Error>
+    where
+        A: MapAccess<'de>,
+    {
+        let mut map = Map::new();
+        let mut sorted = true;
+        while let Some(Key(key)) = entries.next_key::<Key>()? {
+            let node = Node {
+                ty: item,
+                path: Path {
+                    parent: Some(&self.path),
+                    step: Step::Key(&key),
+                },
+                field: self.field,
+                is_element: true,
+                report: &mut *self.report,
+            };
+            let mut value = entries.next_value_seed(node)?;
+            if value.is_null() {
+                value = zero(item);
+            }
+            sorted = sorted && map.keys().next_back().is_none_or(|last| *last < key);
+            if !sorted && map.contains_key(&key) {
+                self.report.strict("duplicate", &self.path, &key);
+            }
+            map.insert(key, value);
+        }
+        if !sorted {
+            map.sort_keys();
+        }
+        Ok(Value::Object(map))
+    }
+
+    fn object<'de, A>(self, mut entries: A) -> Result<Value, A::Error>
+    where
+        A: MapAccess<'de>,
+    {
+        let ty = self.ty;
+        let mut members: SmallVec<[(u16, Value); 16]> = SmallVec::new();
+        let mut sorted = true;
+        let mut next = 0;
+        while let Some(name) = entries.next_key_seed(Member { ty, guess: next })? {
+            let position = match name {
+                Name::Known(position) => position,
+                Name::Unknown(name) => {
+                    entries.next_value::<IgnoredAny>()?;
+                    self.report.strict("unknown", &self.path, &name);
+                    continue;
+                }
+            };
+            let field = ty.field_at(position);
+            let node = Node {
+                ty: field.type_ref(),
+                path: Path {
+                    parent: Some(&self.path),
+                    step: Step::Field(field.name()),
+                },
+                field: Some((ty, field)),
+                is_element: false,
+                report: &mut *self.report,
+            };
+            let value = entries.next_value_seed(node)?;
+            let position = position as u16;
+            sorted = sorted && members.last().is_none_or(|(last, _)| *last < position);
+            if !sorted {
+                if let Some(earlier) = members.iter_mut().find(|(at, _)| *at == position) {
+                    self.report.strict("duplicate", &self.path, field.name());
+                    earlier.1 = value;
+                    continue;
+                }
+            }
+            next = usize::from(position) + 1;
+            members.push((position, value));
+        }
+        if !sorted {
+            members.sort_by_key(|(position, _)| *position);
+        }
+        Ok(Value::Object(complete(ty, members)))
+    }
+}
+
+/// Builds a struct from its decoded members, sorted by position: empty optional ones are left
+/// out and mandatory ones that are missing get their zero value.
+fn complete(ty: TypeRef<'_>, members: SmallVec<[(u16, Value); 16]>) -> Map<String, Value> {
+    let mut object = Map::with_capacity(members.len() + 1);
+    let mut members = members.into_iter().peekable();
+    for (position, field) in ty.fields().enumerate() {
+        let given = members.next_if(|(at, _)| usize::from(*at) == position);
+        match given {
+            Some((_, value)) if !value.is_null() => {
+                if !is_omitted(field, &value) {
+                    object.insert(field.name().to_owned(), value);
+                }
+            }
+            _ => {
+                if let Some(zero) = absent(field) {
+                    object.insert(field.name().to_owned(), zero);
+                }
+            }
+        }
+    }
+    object
+}
+
+/// Whether a value that is present is left out because it is empty.
+pub(super) fn is_omitted(field: Field<'_>, value: &Value) -> bool {
+    if !field.omit_empty() || field.is_pointer() {
+        return false;
+    }
+    match value {
+        Value::String(text) if text.is_empty() => {
+            matches!(field.type_ref().kind(), Kind::String | Kind::Bytes)
+        }
+        Value::Bool(on) => !on && matches!(field.type_ref().kind(), Kind::Bool),
+        Value::Number(number) => {
+            number.as_f64() == Some(0.0)
+                && matches!(
+                    field.type_ref().kind(),
+                    Kind::Int32 | Kind::Int64 | Kind::Double
+                )
+        }
+        Value::Array(items) => items.is_empty() && matches!(field.type_ref().kind(), Kind::List(_)),
+        Value::Object(entries) => {
+            entries.is_empty() && matches!(field.type_ref().kind(), Kind::Map(_))
+        }
+        _ => false,
+    }
+}
+
+/// What is written for a member that is absent; none if nothing is.
+pub(super) fn absent(field: Field<'_>) -> Option<Value> {
+    if field.omit_zero() || (field.is_pointer() && field.omit_empty()) {
+        return None;
+    }
+    if field.is_pointer() {
+        return Some(Value::Null);
+    }
+    let ty = field.type_ref();
+    let is_struct_in_go = matches!(
+        ty.kind(),
+        Kind::Struct
+            | Kind::Quantity
+            | Kind::Time
+            | Kind::MicroTime
+            | Kind::Duration
+            | Kind::IntOrString
+            | Kind::Raw(_)
+            | Kind::SchemaOrBool(_)
+            | Kind::SchemaOrArray(_)
+            | Kind::SchemaOrStrings(_)
+    );
+    (is_struct_in_go || !field.omit_empty()).then(|| zero(ty))
+}
+
+/// The zero value of a type as Go writes it.
+fn zero(ty: TypeRef<'_>) -> Value {
+    match ty.kind() {
+        Kind::Bool | Kind::SchemaOrBool(_) => Value::Bool(false),
+        Kind::Int32 | Kind::Int64 | Kind::Double | Kind::IntOrString => Value::from(0),
+        Kind::String => Value::String(String::new()),
+        Kind::Quantity => Value::String("0".into()),
+        Kind::Duration => Value::String("0s".into()),
+        Kind::Struct => Value::Object(complete(ty, SmallVec::new())),
+        Kind::Bytes
+        | Kind::Any
+        | Kind::Time
+        | Kind::MicroTime
+        | Kind::Raw(_)
+        | Kind::SchemaOrArray(_)
+        | Kind::SchemaOrStrings(_)
+        | Kind::List(_)
+        | Kind::Map(_) => Value::Null,
+    }
+}
+
+// === Keys ===
+
+enum Name {
+    Known(usize),
+    Unknown(String),
+}
+
+/// Finds a member by name without copying it.
+struct Member<'s> {
+    ty: TypeRef<'s>,
+    guess: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Member<'_> {
+    type Value = Name;
+
+    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<Name, D::Error> {
+        source.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Member<'_> {
+    type Value = Name;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a string key")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Name, E> {
+        Ok(match self.ty.position(name, self.guess) {
+            Some(position) => Name::Known(position),
+            None => Name::Unknown(name.to_owned()),
+        })
+    }
+
+    // YAML keys may be of other types; as JSON keys they are text.
+    fn visit_bool<E>(self, key: bool) -> Result<Name, E> {
+        Ok(Name::Unknown(key.to_string()))
+    }
+
+    fn visit_i64<E>(self, key: i64) -> Result<Name, E> {
+        Ok(Name::Unknown(key.to_string()))
+    }
+
+    fn visit_u64<E>(self, key: u64) -> Result<Name, E> {
+        Ok(Name::Unknown(key.to_string()))
+    }
+
+    fn visit_f64<E>(self, key: f64) -> Result<Name, E> {
+        Ok(Name::Unknown(key.to_string()))
+    }
+}
+
+/// The key of a map, as text.
+struct Key(String);
+
+impl<'de> serde::Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        struct KeyVisitor;
+        impl Visitor<'_> for KeyVisitor {
+            type Value = Key;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a string key")
+            }
+            fn visit_str<E>(self, key: &str) -> Result<Key, E> {
+                Ok(Key(key.to_owned()))
+            }
+            fn visit_string<E>(self, key: String) -> Result<Key, E> {
+                Ok(Key(key))
+            }
+            fn visit_bool<E>(self, key: bool) -> Result<Key, E> {
+                Ok(Key(key.to_string()))
+            }
+            fn visit_i64<E>(self, key: i64) -> Result<Key, E> {
+                Ok(Key(key.to_string()))
+            }
+            fn visit_u64<E>(self, key: u64) -> Result<Key, E> {
+                Ok(Key(key.to_string()))
+            }
+            fn visit_f64<E>(self, key: f64) -> Result<Key, E> {
+                Ok(Key(key.to_string()))
+            }
+        }
+        source.deserialize_any(KeyVisitor)
+    }
+}
