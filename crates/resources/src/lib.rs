@@ -1,1 +1,27 @@
-//! Crate `resources`.
+//! The built-in resources of the Kubernetes API: one [`Registration`] each, with its names,
+//! columns, selectable fields and [`Strategy`].
+//!
+//! A write flows: decode, [`Registration::default`], admission, [`Registration::prepare_create`]
+//! or [`Registration::prepare_update`], then the matching `check_`; what passes is stored.
+//!
+//! Invariants: everything is a pure function of the objects, the user and the time of the request;
+//! rules that all kinds share are written once, in [`Registration`]; texts of errors are those of
+//! upstream, because people and tests read them.
+
+pub mod columns;
+mod convert;
+mod cursor;
+pub mod kinds;
+mod object_meta;
+mod registration;
+pub mod selectable;
+pub mod strategy;
+
+pub use columns::{ColumnDefinition, Columns};
+pub use convert::Conversion;
+pub use kinds::service;
+pub use registration::{
+    Registration, Storage, Subresource, all, find, find_kind, served_by_default,
+};
+pub use selectable::{SelectableField, SelectableFields};
+pub use strategy::{Ctx, Generation, Plain, PlainSubdomain, Propagation, StatusOnCreate, Strategy};
