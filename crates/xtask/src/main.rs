@@ -9,6 +9,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod discovery;
+mod images;
 mod schema;
 
 /// Chores of the project.
@@ -34,6 +35,18 @@ enum Command {
         #[arg(long)]
         from: PathBuf,
     },
+    /// Write the busybox image for tests, as an archive that container runtimes import.
+    Image {
+        /// Statically linked busybox.
+        #[arg(long, default_value = "/bin/busybox")]
+        busybox: PathBuf,
+        /// Name of the image.
+        #[arg(long, default_value = "docker.io/library/busybox:latest")]
+        reference: String,
+        /// Folder to write to.
+        #[arg(long, default_value = "out/images")]
+        out: PathBuf,
+    },
 }
 
 fn main() -> Result<()> {
@@ -41,6 +54,11 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Schema { from } => schema::generate(&root, &from),
         Command::Discovery { from } => discovery::generate(&root, &from),
+        Command::Image {
+            busybox,
+            reference,
+            out,
+        } => images::busybox(&busybox, &reference, &out),
     }
 }
 
