@@ -35,14 +35,12 @@ enum Command {
         #[arg(long)]
         from: PathBuf,
     },
-    /// Write the busybox image for tests, as an archive that container runtimes import.
+    /// Write the images of tests and of the sample application, as archives that container
+    /// runtimes import.
     Image {
         /// Statically linked busybox.
         #[arg(long, default_value = "/bin/busybox")]
         busybox: PathBuf,
-        /// Name of the image.
-        #[arg(long, default_value = "docker.io/library/busybox:latest")]
-        reference: String,
         /// Folder to write to.
         #[arg(long, default_value = "out/images")]
         out: PathBuf,
@@ -54,11 +52,7 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Schema { from } => schema::generate(&root, &from),
         Command::Discovery { from } => discovery::generate(&root, &from),
-        Command::Image {
-            busybox,
-            reference,
-            out,
-        } => images::busybox(&busybox, &reference, &out),
+        Command::Image { busybox, out } => images::write(&busybox, &out),
     }
 }
 

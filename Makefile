@@ -1,0 +1,40 @@
+# `make up` and `make test` are all that a fresh Debian machine with a Rust toolchain needs.
+
+HOST    := $(shell rustc -vV | sed -n 's/^host: //p')
+TRIPLE  := $(shell echo $(HOST) | tr 'a-z-' 'A-Z_')
+BIN     := target/$(HOST)/release/ironclad
+IMAGES  := out/images
+NAME    ?= ironclad
+NODES   ?= 3
+KUBECTL  = $(shell scripts/kubectl.sh)
+CLUSTER := KUBECONFIG=/var/lib/ironclad/clusters/$(NAME)/admin.conf
+
+# One static file: the same program runs on the host and alone in an image.
+export CARGO_TARGET_$(TRIPLE)_RUSTFLAGS := -C target-feature=+crt-static -C relocation-model=static
+
+.PHONY: up down test bench build images deps tools-test
+
+up: deps build images
+	$(BIN) up --name $(NAME) --nodes $(NODES) --images $(IMAGES)
+	PATH="$$PWD/out/bin:$$PATH" $(CLUSTER) scripts/sample.sh
+
+down:
+	$(BIN) down --name $(NAME)
+
+test: deps tools-test build images
+	scripts/test.sh $(BIN) $(IMAGES)
+
+bench: deps build
+	$(BIN) bench api
+
+build:
+	cargo build --release --locked --package ironclad --target $(HOST)
+
+images:
+	cargo xtask image --out $(IMAGES)
+
+deps:
+	scripts/deps.sh run
+
+tools-test:
+	scripts/deps.sh test

@@ -1,0 +1,79 @@
+//! The images of the cluster's own Pods, made from the running program: no registry is needed.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use image::{ImageBuilder, Source};
+
+/// The image of every component.
+pub const IRONCLAD_IMAGE: &str = "ironclad.local/ironclad:v1.36.0";
+/// The image of the process that holds a Pod's namespaces.
+pub const PAUSE_IMAGE: &str = "ironclad.local/pause:v1.36.0";
+
+/// Where the program is in its images.
+const PROGRAM: &str = "/ironclad";
+
+/// Why an image could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The running program cannot be found.
+    #[error("finding the running program: {0}")]
+    Program(#[source] io::Error),
+    /// The archive cannot be written.
+    #[error("writing {}: {source}", path.display())]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: image::Error,
+    },
+    /// The archive's file cannot be written.
+    #[error("writing {}: {source}", path.display())]
+    File {
+        /// The archive.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Writes the archives of both images into `folder`. They share their one layer.
+///
+/// # Errors
+/// [`ImageError`] when the program cannot be read or an archive cannot be written.
+pub fn write(folder: &Path) -> Result<(), ImageError> {
+    let program = std::env::current_exe().map_err(ImageError::Program)?;
+    for (reference, file, arguments) in [
+        (PAUSE_IMAGE, "pause.tar", &[PROGRAM, "pause"][..]),
+        (IRONCLAD_IMAGE, "ironclad.tar", &[PROGRAM]),
+    ] {
+        let image = ImageBuilder::new(reference)
+            .file(PROGRAM, Source::from(program.clone()), 0o755)
+            .directory("/tmp", 0o1777)
+            .entrypoint(arguments.iter().copied());
+        write_archive(&image, folder, file)?;
+    }
+    Ok(())
+}
+
+/// Writes under another name first: the folder is watched, and half an archive is none.
+fn write_archive(image: &ImageBuilder, folder: &Path, name: &str) -> Result<(), ImageError> {
+    let path = folder.join(name);
+    let partial = folder.join(format!(".{name}.partial"));
+    let failed = |source| ImageError::File {
+        path: path.clone(),
+        source,
+    };
+    let mut out = BufWriter::new(File::create(&partial).map_err(failed)?);
+    image
+        .write(&mut out)
+        .map_err(|source| ImageError::Archive {
+            path: path.clone(),
+            source,
+        })?;
+    out.flush().map_err(failed)?;
+    fs::rename(&partial, &path).map_err(failed)
+}

@@ -1,0 +1,216 @@
+//! The static Pods of the control plane: what kubeadm writes to `/etc/kubernetes/manifests`.
+
+use std::net::Ipv4Addr;
+
+use serde_json::{Value, json};
+
+use crate::plan::{API_PORT, KUBERNETES_SERVICE, POD_CIDR, SERVICE_CIDR};
+
+/// A folder of the node that a static Pod sees under the same path.
+struct Folder {
+    name: &'static str,
+    path: &'static str,
+    read_only: bool,
+}
+
+/// What differs between the Pods of the control plane.
+struct Component<'a> {
+    name: &'static str,
+    arguments: Vec<String>,
+    cpu: &'static str,
+    /// Address, port and paths of its probes: liveness and readiness.
+    probe: (Ipv4Addr, u16, &'static str, &'static str),
+    folders: &'a [Folder],
+}
+
+/// The manifests by file name, for a control plane at `address` from `image`.
+#[must_use]
+pub fn control_plane(address: Ipv4Addr, image: &str) -> Vec<(String, Value)> {
+    const PKI: &str = "/etc/kubernetes/pki";
+    const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
+    let pki = |file: &str| format!("{PKI}/{file}");
+    let flag = |name: &str, value: &str| format!("--{name}={value}");
+    let pki_folder = || Folder {
+        name: "k8s-certs",
+        path: PKI,
+        read_only: true,
+    };
+
+    let api_server = Component {
+        name: "kube-apiserver",
+        arguments: vec![
+            flag("advertise-address", &address.to_string()),
+            flag("secure-port", &API_PORT.to_string()),
+            flag("client-ca-file", &pki("ca.crt")),
+            flag("tls-cert-file", &pki("apiserver.crt")),
+            flag("tls-private-key-file", &pki("apiserver.key")),
+            flag(
+                "kubelet-client-certificate",
+                &pki("apiserver-kubelet-client.crt"),
+            ),
+            flag("kubelet-client-key", &pki("apiserver-kubelet-client.key")),
+            flag("kubelet-certificate-authority", &pki("ca.crt")),
+            flag(
+                "service-account-issuer",
+                "https://kubernetes.default.svc.cluster.local",
+            ),
+            flag("service-account-key-file", &pki("sa.pub")),
+            flag("service-account-signing-key-file", &pki("sa.key")),
+            flag("service-cluster-ip-range", SERVICE_CIDR),
+            flag("data-dir", "/var/lib/ironclad/store"),
+        ],
+        cpu: "250m",
+        probe: (address, API_PORT, "/livez", "/readyz"),
+        folders: &[
+            pki_folder(),
+            Folder {
+                name: "store",
+                path: "/var/lib/ironclad/store",
+                read_only: false,
+            },
+        ],
+    };
+    let controller_manager_conf = Folder {
+        name: "kubeconfig",
+        path: "/etc/kubernetes/controller-manager.conf",
+        read_only: true,
+    };
+    let controller_manager = Component {
+        name: "kube-controller-manager",
+        arguments: vec![
+            flag("kubeconfig", controller_manager_conf.path),
+            flag("cluster-cidr", POD_CIDR),
+            flag("service-cluster-ip-range", SERVICE_CIDR),
+            flag("root-ca-file", &pki("ca.crt")),
+            flag("leader-elect", "true"),
+        ],
+        cpu: "200m",
+        probe: (LOOPBACK, 10257, "/healthz", "/healthz"),
+        folders: &[pki_folder(), controller_manager_conf],
+    };
+    let scheduler_conf = Folder {
+        name: "kubeconfig",
+        path: "/etc/kubernetes/scheduler.conf",
+        read_only: true,
+    };
+    let scheduler = Component {
+        name: "kube-scheduler",
+        arguments: vec![
+            flag("kubeconfig", scheduler_conf.path),
+            flag("leader-elect", "true"),
+        ],
+        cpu: "100m",
+        probe: (LOOPBACK, 10259, "/healthz", "/healthz"),
+        folders: &[scheduler_conf],
+    };
+    [api_server, controller_manager, scheduler]
+        .iter()
+        .map(|component| (format!("{}.yaml", component.name), pod(component, image)))
+        .collect()
+}
+
+/// DNS names and addresses of the API server's certificate besides the node's name.
+#[must_use]
+pub fn api_server_names(address: Ipv4Addr) -> Vec<String> {
+    let service = format!("kubernetes.default.svc.{}", crate::plan::CLUSTER_DOMAIN);
+    [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        &service,
+        "localhost",
+    ]
+    .map(str::to_owned)
+    .into_iter()
+    .chain([KUBERNETES_SERVICE, address, Ipv4Addr::LOCALHOST].map(|a| a.to_string()))
+    .collect()
+}
+
+fn pod(component: &Component<'_>, image: &str) -> Value {
+    let (host, port, live, ready) = component.probe;
+    let probe = |path: &str, period: u32, failures: u32| {
+        json!({
+            "httpGet": {"host": host, "path": path, "port": port, "scheme": "HTTPS"},
+            "periodSeconds": period, "timeoutSeconds": 15, "failureThreshold": failures,
+        })
+    };
+    let mut command = vec!["/ironclad".to_owned(), component.name.to_owned()];
+    command.extend(component.arguments.iter().cloned());
+    let mounts: Vec<Value> = component
+        .folders
+        .iter()
+        .map(|f| json!({"name": f.name, "mountPath": f.path, "readOnly": f.read_only}))
+        .collect();
+    let volumes: Vec<Value> = component
+        .folders
+        .iter()
+        .map(|f| {
+            let kind = match (f.path.ends_with(".conf"), f.read_only) {
+                (true, _) => "File",
+                (false, true) => "Directory",
+                (false, false) => "DirectoryOrCreate",
+            };
+            json!({"name": f.name, "hostPath": {"path": f.path, "type": kind}})
+        })
+        .collect();
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": component.name,
+            "namespace": "kube-system",
+            "labels": {"component": component.name, "tier": "control-plane"},
+        },
+        "spec": {
+            "hostNetwork": true,
+            "priority": 2_000_001_000,
+            "priorityClassName": "system-node-critical",
+            "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{
+                "name": component.name,
+                "image": image,
+                "imagePullPolicy": "IfNotPresent",
+                "command": command,
+                "resources": {"requests": {"cpu": component.cpu}},
+                "startupProbe": probe(live, 1, 240),
+                "livenessProbe": probe(live, 10, 8),
+                "readinessProbe": probe(ready, 1, 3),
+                "volumeMounts": mounts,
+            }],
+            "volumes": volumes,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_control_plane_is_three_pods_that_mount_what_they_name() {
+        let pods = control_plane(Ipv4Addr::new(10, 189, 0, 2), "i:1");
+        let names: Vec<_> = pods.iter().map(|(file, _)| file.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "kube-apiserver.yaml",
+                "kube-controller-manager.yaml",
+                "kube-scheduler.yaml"
+            ]
+        );
+        for (file, pod) in &pods {
+            let container = &pod["spec"]["containers"][0];
+            let mounts = container["volumeMounts"].as_array().unwrap();
+            for argument in container["command"].as_array().unwrap() {
+                let Some((_, path)) = argument.as_str().unwrap().split_once("=/") else {
+                    continue;
+                };
+                let path = format!("/{path}");
+                let mounted = mounts
+                    .iter()
+                    .any(|m| path.starts_with(m["mountPath"].as_str().unwrap()));
+                assert!(mounted, "{file}: {path} is not mounted");
+            }
+        }
+    }
+}

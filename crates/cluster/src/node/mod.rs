@@ -1,0 +1,9 @@
+//! One node: its files, its namespaces and its first process.
+
+pub mod cgroups;
+pub mod containerd;
+pub mod files;
+pub mod init;
+pub mod mounts;
+pub mod namespaces;
+pub mod services;

@@ -1,0 +1,230 @@
+//! Names and addresses of a cluster on one machine, decided before anything is touched.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+/// What the user asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Name of the cluster; part of every name on the host.
+    pub name: String,
+    /// How many nodes, the control plane included.
+    pub nodes: usize,
+}
+
+/// Why a request cannot be planned.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// The name cannot be a part of host and object names.
+    #[error(
+        "invalid cluster name {0:?}: it must be at most 40 lower case letters, digits or '-', and start and end with a letter or digit"
+    )]
+    Name(String),
+    /// Too few or too many nodes.
+    #[error("invalid number of nodes {0}: it must be from 1 to {MAX_NODES}")]
+    Nodes(usize),
+    /// Every network that clusters take theirs from is in use.
+    #[error(
+        "no free network in 10.189.0.0/16: every /24 of it overlaps an address or a route of this host; take down a cluster or remove the routes"
+    )]
+    NoNetwork,
+}
+
+/// The most nodes on one machine; their addresses fit one /24.
+pub const MAX_NODES: usize = 100;
+/// Addresses of Pods.
+pub const POD_CIDR: &str = "10.244.0.0/16";
+/// Addresses of Services.
+pub const SERVICE_CIDR: &str = "10.96.0.0/12";
+/// Address of the Service `kubernetes`.
+pub const KUBERNETES_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
+/// Address of the Service `kube-dns`.
+pub const DNS_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
+/// Domain of the names of Services and Pods.
+pub const CLUSTER_DOMAIN: &str = "cluster.local";
+/// Port of the API server.
+pub const API_PORT: u16 = 6443;
+
+/// What a node does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Runs the API server, the controller manager and the scheduler.
+    ControlPlane,
+    /// Runs Pods of users.
+    Worker,
+}
+
+/// One node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodePlan {
+    /// Name of the Node object and host name.
+    pub name: String,
+    /// What it does.
+    pub role: Role,
+    /// Its address on the cluster's bridge.
+    pub address: Ipv4Addr,
+    /// Host end of its network cable.
+    pub interface: String,
+    /// Whether Pods without a toleration stay away from it.
+    pub tainted: bool,
+}
+
+/// A whole cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Name of the cluster.
+    pub name: String,
+    /// The third byte of its network, 10.189.N.0/24; no other cluster of the host has it.
+    pub network: u8,
+    /// The bridge that joins the nodes.
+    pub bridge: String,
+    /// Address of the host on the bridge, the nodes' default route.
+    pub gateway: Ipv4Addr,
+    /// Its nodes, the control plane first.
+    pub nodes: Vec<NodePlan>,
+}
+
+/// Decides the names and addresses for `request`, avoiding the networks in `taken` (third bytes of
+/// 10.189.N.0/24).
+///
+/// # Errors
+/// [`PlanError`] when the request is out of bounds or no network is free.
+pub fn plan(request: &Request, taken: &[u8]) -> Result<Plan, PlanError> {
+    if !valid_name(&request.name) {
+        return Err(PlanError::Name(request.name.clone()));
+    }
+    if request.nodes == 0 || request.nodes > MAX_NODES {
+        return Err(PlanError::Nodes(request.nodes));
+    }
+    let network = (0..=u8::MAX)
+        .find(|n| !taken.contains(n))
+        .ok_or(PlanError::NoNetwork)?;
+    let address = |host: usize| {
+        let host = u8::try_from(host).expect("MAX_NODES keeps host numbers below 255");
+        Ipv4Addr::new(10, 189, network, host)
+    };
+    let nodes = (0..request.nodes)
+        .map(|index| NodePlan {
+            name: if index == 0 {
+                "m1".to_owned()
+            } else {
+                format!("w{index}")
+            },
+            role: if index == 0 {
+                Role::ControlPlane
+            } else {
+                Role::Worker
+            },
+            address: address(index + 2),
+            interface: format!("ic{network}n{index}"),
+            // As with kubeadm, a lone node has to run everything.
+            tainted: index == 0 && request.nodes > 1,
+        })
+        .collect();
+    Ok(Plan {
+        name: request.name.clone(),
+        network,
+        bridge: format!("ic{network}"),
+        gateway: address(1),
+        nodes,
+    })
+}
+
+impl Plan {
+    /// Where clients reach the API server.
+    #[must_use]
+    pub fn server(&self) -> String {
+        format!("https://{}:{API_PORT}", self.control_plane().address)
+    }
+
+    /// The node that runs the control plane.
+    ///
+    /// # Panics
+    /// Never: a plan has at least one node.
+    #[must_use]
+    pub fn control_plane(&self) -> &NodePlan {
+        self.nodes.first().expect("a plan has at least one node")
+    }
+
+    /// The nftables table on the host that lets nodes reach other networks.
+    #[must_use]
+    pub fn table(&self) -> String {
+        format!("ironclad-{}", self.name)
+    }
+}
+
+fn valid_name(name: &str) -> bool {
+    let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    (1..=40).contains(&name.len())
+        && name.chars().all(|c| alphanumeric(c) || c == '-')
+        && name.starts_with(alphanumeric)
+        && name.ends_with(alphanumeric)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(name: &str, nodes: usize) -> Request {
+        Request {
+            name: name.to_owned(),
+            nodes,
+        }
+    }
+
+    #[test]
+    fn three_nodes_are_one_control_plane_and_two_workers() {
+        let plan = plan(&request("c", 3), &[0, 1]).unwrap();
+        let rows: Vec<_> = plan
+            .nodes
+            .iter()
+            .map(|n| {
+                format!(
+                    "{} {:?} {} {} {}",
+                    n.name, n.role, n.address, n.interface, n.tainted
+                )
+            })
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                "m1 ControlPlane 10.189.2.2 ic2n0 true",
+                "w1 Worker 10.189.2.3 ic2n1 false",
+                "w2 Worker 10.189.2.4 ic2n2 false"
+            ]
+        );
+        assert_eq!(
+            (plan.bridge.as_str(), plan.server().as_str()),
+            ("ic2", "https://10.189.2.2:6443")
+        );
+    }
+
+    #[test]
+    fn a_lone_node_is_not_tainted() {
+        assert!(!plan(&request("c", 1), &[]).unwrap().nodes[0].tainted);
+    }
+
+    #[test]
+    fn bad_requests_are_refused() {
+        let all: Vec<u8> = (0..=u8::MAX).collect();
+        for (request, taken, want) in [
+            (request("", 1), &[][..], PlanError::Name(String::new())),
+            (request("-a", 1), &[], PlanError::Name("-a".into())),
+            (request("A", 1), &[], PlanError::Name("A".into())),
+            (request("a", 0), &[], PlanError::Nodes(0)),
+            (request("a", 101), &[], PlanError::Nodes(101)),
+            (request("a", 1), &all, PlanError::NoNetwork),
+        ] {
+            assert_eq!(plan(&request, taken).unwrap_err(), want);
+        }
+    }
+
+    #[test]
+    fn interface_names_fit_the_kernel() {
+        let taken: Vec<u8> = (0..u8::MAX).collect();
+        let plan = plan(&request("c", MAX_NODES), &taken).unwrap();
+        assert!(plan.nodes.iter().all(|n| n.interface.len() <= 15));
+    }
+}

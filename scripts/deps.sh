@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Installs from the distribution what a cluster (`run`) and its tests (`test`) need and this
+# machine lacks; does nothing, and needs no network, when all is there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+declare -A package=(
+  [containerd]=containerd [ctr]=containerd [runc]=runc [nft]=nftables [gcc]=gcc
+  [iptables]=iptables [/usr/lib/cni/bridge]=containernetworking-plugins
+  [busybox]=busybox-static [curl]=curl [xz]=xz-utils
+)
+missing=()
+for program in "${!package[@]}"; do
+  command -v "$program" >/dev/null 2>&1 || missing+=("${package[$program]}")
+done
+if ! file -L "$(command -v busybox)" 2>/dev/null | grep -q static && ! dpkg -s busybox-static >/dev/null 2>&1; then
+  missing+=(busybox-static)
+fi
+if ((${#missing[@]})); then
+  echo "installing: ${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+# A cluster brings its own containerds; the one that the package starts is not needed for it.
+
+scripts/kubectl.sh >/dev/null
+if [[ ${1:-run} == test ]] && ! cargo nextest --version >/dev/null 2>&1; then
+  cargo install --locked cargo-nextest
+fi
