@@ -14,6 +14,8 @@ pub mod gvk;
 pub mod intorstr;
 pub mod meta;
 pub mod names;
+pub mod patch;
+pub mod quantity;
 pub mod schema;
 pub mod selector;
 pub mod status;

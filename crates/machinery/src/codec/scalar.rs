@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::{DecodeError, alphabet};
 
+use crate::quantity::Quantity;
 use crate::{duration, time};
 
 /// As Go's standard encoding: padded, and lenient about the unused bits at the end.
@@ -36,7 +37,10 @@ pub(super) fn bytes(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn quantity(text: &str) -> Result<String, String> {
-    Ok(text.to_owned())
+    match Quantity::parse(text.trim()) {
+        Ok(quantity) => Ok(quantity.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 pub(super) fn duration(text: &str) -> Result<String, String> {
