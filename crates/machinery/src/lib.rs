@@ -14,6 +14,7 @@ pub mod gvk;
 pub mod intorstr;
 pub mod meta;
 pub mod names;
+pub mod openapi;
 pub mod patch;
 pub mod quantity;
 pub mod schema;

@@ -641,12 +641,12 @@ impl<'s> Node<'_, 's> {
             let value = entries.next_value_seed(node)?;
             let position = position as u16;
             sorted = sorted && members.last().is_none_or(|(last, _)| *last < position);
-            if !sorted {
-                if let Some(earlier) = members.iter_mut().find(|(at, _)| *at == position) {
-                    self.report.strict("duplicate", &self.path, field.name());
-                    earlier.1 = value;
-                    continue;
-                }
+            if !sorted
+                && let Some(earlier) = members.iter_mut().find(|(at, _)| *at == position)
+            {
+                self.report.strict("duplicate", &self.path, field.name());
+                earlier.1 = value;
+                continue;
             }
             next = usize::from(position) + 1;
             members.push((position, value));

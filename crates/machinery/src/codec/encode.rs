@@ -192,7 +192,8 @@ const SPECIAL: [bool; 256] = {
     table
 };
 
-fn write_string(out: &mut Vec<u8>, text: &str) {
+/// Appends a JSON string, escaped as Go does.
+pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let bytes = text.as_bytes();
     out.push(b'"');

@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use crate::schema::TypeRef;
 
+pub(crate) use encode::write_string;
 pub use encode::{encode_json, encode_json_into, encode_yaml, pretty, write_untyped};
 
 /// What to do about unknown and duplicate fields (query parameter `fieldValidation`).
