@@ -3,7 +3,7 @@
 use serde_json::{Map, Number, Value};
 use smallvec::SmallVec;
 
-use super::decode::{absent, is_omitted};
+use super::zero::{absent, is_omitted};
 use crate::schema::{Kind, TypeRef};
 
 /// Canonical compact JSON, without a newline at the end.

@@ -11,10 +11,13 @@
 
 mod decode;
 mod encode;
+mod keys;
+mod report;
 mod scalar;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod zero;
 
 use serde_json::Value;
 

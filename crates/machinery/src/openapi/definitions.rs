@@ -83,7 +83,8 @@ impl<'s> Definitions<'s> {
         if self.found.insert(name, definition).is_none()
             && let Definition::Type(ty) = definition
         {
-            ty.fields().for_each(|field| self.discover(field.type_ref()));
+            ty.fields()
+                .for_each(|field| self.discover(field.type_ref()));
         }
         name
     }
