@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 mod discovery;
 mod images;
 mod schema;
+mod tidy;
 
 /// Chores of the project.
 #[derive(Parser)]
@@ -35,6 +36,8 @@ enum Command {
         #[arg(long)]
         from: PathBuf,
     },
+    /// Check the house rules: sources, dependencies, licences.
+    Tidy,
     /// Write the images of tests and of the sample application, as archives that container
     /// runtimes import.
     Image {
@@ -52,6 +55,7 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Schema { from } => schema::generate(&root, &from),
         Command::Discovery { from } => discovery::generate(&root, &from),
+        Command::Tidy => tidy::run(&root),
         Command::Image { busybox, out } => images::write(&busybox, &out),
     }
 }
