@@ -9,7 +9,26 @@
 //! or in the API, never only in memory; containers that run are adopted, not restarted; decisions
 //! take the clock as an argument; without an API server static Pods run all the same.
 
+pub mod access;
+pub mod cgroup;
+pub mod config;
 pub mod cri;
+pub mod downward;
+pub mod env;
 pub mod events;
+pub mod images;
+pub mod logs;
+pub mod node;
+pub mod objects;
+pub mod pod;
+pub mod probe;
+mod run;
 pub mod runtime;
 pub mod seam;
+pub mod server;
+pub mod static_pods;
+pub mod token;
+pub mod volumes;
+
+pub use config::{Config, KubeletConfiguration};
+pub use run::{Error, run};

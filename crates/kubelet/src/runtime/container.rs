@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::labels;
 use crate::cri::proto;
+use crate::env;
 
 /// What a container configuration is made of besides the spec.
 pub struct ContainerInputs {
@@ -26,7 +27,7 @@ pub struct ContainerInputs {
 /// Describes the next instance of `container`.
 pub fn config(pod: &Pod, container: &Container, inputs: ContainerInputs) -> proto::ContainerConfig {
     let expand = |list: &Option<Vec<String>>| -> Vec<String> {
-        list.iter().flatten().map(|text| text.clone()).collect()
+        list.iter().flatten().map(|text| env::expand(text, &inputs.env)).collect()
     };
     proto::ContainerConfig {
         metadata: Some(proto::ContainerMetadata {

@@ -1,0 +1,304 @@
+//! Configuration: flags that name this node, and the shared `KubeletConfiguration`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Taint;
+use serde::Deserialize;
+
+/// Failure to read a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("failed to load kubelet config file, path: {path}: {source}")]
+    Read {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not a `KubeletConfiguration`.
+    #[error("failed to decode kubelet config file, path: {path}: {message}")]
+    Decode {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        message: String,
+    },
+}
+
+/// Everything that a kubelet is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Name of the Node object; the host name by default.
+    pub node_name: Option<String>,
+    /// How to reach the API server; without it only static Pods run.
+    pub kubeconfig: Option<PathBuf>,
+    /// Addresses of the node, comma-separated; that of the default route if absent.
+    pub node_ip: Option<String>,
+    /// Folder of the kubelet's files.
+    pub root_dir: PathBuf,
+    /// Folder of container logs.
+    pub pod_log_dir: PathBuf,
+    /// Folder whose image files are imported before anything is started.
+    pub images_dir: Option<PathBuf>,
+    /// The containerd client that imports them.
+    pub ctr: PathBuf,
+    /// Labels that the node registers with.
+    pub node_labels: BTreeMap<String, String>,
+    /// Taints that the node registers with, besides those of the file.
+    pub register_with_taints: Vec<Taint>,
+    /// The shared configuration.
+    pub kubelet: KubeletConfiguration,
+}
+
+/// `kubelet.config.k8s.io/v1beta1`, as far as this kubelet heeds it. See
+/// <https://kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1/>.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs, reason = "the fields are documented at the address above")]
+pub struct KubeletConfiguration {
+    pub address: String,
+    pub port: u16,
+    pub read_only_port: u16,
+    pub healthz_bind_address: String,
+    pub healthz_port: u16,
+    pub tls_cert_file: Option<PathBuf>,
+    pub tls_private_key_file: Option<PathBuf>,
+    pub static_pod_path: Option<PathBuf>,
+    #[serde(rename = "clusterDNS")]
+    pub cluster_dns: Vec<String>,
+    pub cluster_domain: String,
+    pub resolv_conf: Option<PathBuf>,
+    pub authentication: Authentication,
+    pub authorization: Authorization,
+    pub cgroup_root: String,
+    pub cgroup_driver: String,
+    pub max_pods: i64,
+    pub pod_pids_limit: i64,
+    pub register_node: bool,
+    pub register_with_taints: Vec<Taint>,
+    pub container_runtime_endpoint: String,
+    pub serialize_image_pulls: bool,
+    pub max_parallel_image_pulls: Option<usize>,
+    #[serde(rename = "imageGCHighThresholdPercent")]
+    pub image_gc_high_threshold_percent: u8,
+    #[serde(rename = "imageGCLowThresholdPercent")]
+    pub image_gc_low_threshold_percent: u8,
+    pub container_log_max_size: String,
+    pub container_log_max_files: u32,
+    pub seccomp_default: bool,
+    pub node_status_update_frequency: Option<String>,
+    pub node_status_report_frequency: Option<String>,
+    pub node_lease_duration_seconds: u64,
+    pub kube_reserved: BTreeMap<String, String>,
+    pub system_reserved: BTreeMap<String, String>,
+    pub eviction_hard: Option<BTreeMap<String, String>>,
+    pub shutdown_grace_period: Option<String>,
+    pub shutdown_grace_period_critical_pods: Option<String>,
+    pub rotate_certificates: bool,
+    pub server_tls_bootstrap: bool,
+    pub enable_server: bool,
+}
+
+/// Who may speak to the kubelet's server.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs, reason = "the fields are documented with KubeletConfiguration")]
+pub struct Authentication {
+    pub x509: X509,
+    pub webhook: Webhook,
+    pub anonymous: Anonymous,
+}
+
+/// Client certificates.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct X509 {
+    /// Authority whose certificates are trusted.
+    #[serde(rename = "clientCAFile")]
+    pub client_ca_file: Option<PathBuf>,
+}
+
+/// Bearer tokens, checked by the API server.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Webhook {
+    /// Whether they are accepted.
+    pub enabled: bool,
+}
+
+/// Requests without credentials.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Anonymous {
+    /// Whether they are let through as `system:anonymous`.
+    pub enabled: bool,
+}
+
+/// What callers may do.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Authorization {
+    /// `Webhook` asks the API server, `AlwaysAllow` does not.
+    pub mode: String,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// Defaults around a shared configuration.
+    pub fn new(kubelet: KubeletConfiguration) -> Self {
+        Self {
+            node_name: None,
+            kubeconfig: None,
+            node_ip: None,
+            root_dir: "/var/lib/kubelet".into(),
+            pod_log_dir: "/var/log/pods".into(),
+            images_dir: None,
+            ctr: "ctr".into(),
+            node_labels: BTreeMap::new(),
+            register_with_taints: Vec::new(),
+            kubelet,
+        }
+    }
+}
+
+// === impl KubeletConfiguration ===
+
+impl KubeletConfiguration {
+    /// Reads a file of YAML or JSON.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        serde_yaml::from_str(&text).map_err(|error| ConfigError::Decode {
+            path: path.to_owned(),
+            message: error.to_string(),
+        })
+    }
+
+    /// How often the node's status is looked at.
+    pub fn status_frequency(&self) -> Duration {
+        duration(self.node_status_update_frequency.as_deref(), 10)
+    }
+
+    /// How often the node's status is reported even if nothing changed.
+    pub fn report_frequency(&self) -> Duration {
+        duration(self.node_status_report_frequency.as_deref(), 300)
+    }
+
+    /// The threshold of a signal in `evictionHard`, or upstream's default for it.
+    pub fn eviction(&self, signal: &str) -> Option<String> {
+        match &self.eviction_hard {
+            Some(own) => own.get(signal).cloned(),
+            None => match signal {
+                "memory.available" => Some("100Mi".into()),
+                "nodefs.available" => Some("10%".into()),
+                "nodefs.inodesFree" => Some("5%".into()),
+                "imagefs.available" => Some("15%".into()),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl Default for KubeletConfiguration {
+    fn default() -> Self {
+        Self {
+            address: "0.0.0.0".into(),
+            port: 10250,
+            read_only_port: 0,
+            healthz_bind_address: "127.0.0.1".into(),
+            healthz_port: 10248,
+            tls_cert_file: None,
+            tls_private_key_file: None,
+            static_pod_path: None,
+            cluster_dns: Vec::new(),
+            cluster_domain: "cluster.local".into(),
+            resolv_conf: Some("/etc/resolv.conf".into()),
+            authentication: Authentication::default(),
+            authorization: Authorization::default(),
+            cgroup_root: "/".into(),
+            cgroup_driver: "cgroupfs".into(),
+            max_pods: 110,
+            pod_pids_limit: -1,
+            register_node: true,
+            register_with_taints: Vec::new(),
+            container_runtime_endpoint: "unix:///run/containerd/containerd.sock".into(),
+            serialize_image_pulls: true,
+            max_parallel_image_pulls: None,
+            image_gc_high_threshold_percent: 85,
+            image_gc_low_threshold_percent: 80,
+            container_log_max_size: "10Mi".into(),
+            container_log_max_files: 5,
+            seccomp_default: false,
+            node_status_update_frequency: None,
+            node_status_report_frequency: None,
+            node_lease_duration_seconds: 40,
+            kube_reserved: BTreeMap::new(),
+            system_reserved: BTreeMap::new(),
+            eviction_hard: None,
+            shutdown_grace_period: None,
+            shutdown_grace_period_critical_pods: None,
+            rotate_certificates: false,
+            server_tls_bootstrap: false,
+            enable_server: true,
+        }
+    }
+}
+
+impl Default for Webhook {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
+
+impl Default for Authorization {
+    fn default() -> Self {
+        Self { mode: "Webhook".into() }
+    }
+}
+
+/// A Go duration, or `default` seconds when absent or zero.
+fn duration(text: Option<&str>, default: u64) -> Duration {
+    text.and_then(|text| machinery::duration::parse(text).ok())
+        .filter(|parsed| !parsed.is_zero())
+        .unwrap_or(Duration::from_secs(default))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_kubeadm_writes() {
+        let text = "
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+authentication:
+  anonymous: {enabled: false}
+  webhook: {cacheTTL: 0s, enabled: true}
+  x509: {clientCAFile: /etc/kubernetes/pki/ca.crt}
+authorization: {mode: Webhook, webhook: {cacheAuthorizedTTL: 0s}}
+clusterDNS: [10.96.0.10]
+clusterDomain: cluster.local
+evictionHard: {nodefs.available: '0%'}
+nodeStatusReportFrequency: 0s
+nodeStatusUpdateFrequency: 2s
+staticPodPath: /etc/kubernetes/manifests
+";
+        let config: KubeletConfiguration = serde_yaml::from_str(text).unwrap();
+        assert_eq!(config.cluster_dns, ["10.96.0.10"]);
+        assert_eq!(config.static_pod_path.as_deref(), Some(Path::new("/etc/kubernetes/manifests")));
+        assert_eq!(
+            config.authentication.x509.client_ca_file.as_deref(),
+            Some(Path::new("/etc/kubernetes/pki/ca.crt"))
+        );
+        assert_eq!(config.status_frequency(), Duration::from_secs(2));
+        assert_eq!(config.report_frequency(), Duration::from_secs(300));
+        assert_eq!(config.eviction("nodefs.available").as_deref(), Some("0%"));
+        assert_eq!(config.eviction("memory.available"), None);
+        assert_eq!((config.port, config.max_pods), (10250, 110));
+    }
+}

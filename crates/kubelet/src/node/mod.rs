@@ -1,0 +1,7 @@
+//! The Node object: registration, status, lease; and whether the runtime is up.
+
+pub mod facts;
+pub mod lease;
+pub mod registration;
+pub mod runtime_state;
+pub mod status;

@@ -1,0 +1,264 @@
+//! The status of the Node: conditions, capacity, addresses, images.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{
+    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints,
+    NodeStatus, NodeSystemInfo,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::facts::{self, Reserved};
+use super::runtime_state::RuntimeState;
+use crate::cri::Runtime;
+use crate::events::{EventType, Events};
+use crate::pod::conditions::whole_seconds;
+
+/// Most images that a Node lists.
+const MAX_IMAGES: usize = 50;
+/// Most names of one image.
+const MAX_NAMES: usize = 5;
+/// Wait after a failed write, so that a node is Ready soon after the API server is up.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// When the node is short of something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pressure {
+    /// Bytes of memory.
+    pub memory: i64,
+    /// Percentage of the disk.
+    pub disk_percent: u64,
+    /// Percentage of the inodes.
+    pub inodes_percent: u64,
+}
+
+/// Settings of the status.
+#[derive(Clone)]
+pub struct StatusOptions {
+    /// Name of the node.
+    pub node_name: String,
+    /// Host name to report.
+    pub hostname: String,
+    /// Addresses of the node.
+    pub addresses: Vec<String>,
+    /// `/var/lib/kubelet`.
+    pub root_dir: PathBuf,
+    /// Most Pods.
+    pub max_pods: i64,
+    /// Kept from Pods.
+    pub reserved: Reserved,
+    /// Port of the kubelet's server.
+    pub port: i32,
+    /// Software and identity.
+    pub info: NodeSystemInfo,
+    /// Thresholds of pressure.
+    pub pressure: Pressure,
+    /// How often to look for changes.
+    pub frequency: Duration,
+    /// How often to report even without changes.
+    pub report_frequency: Duration,
+}
+
+/// Reports the Node's status until shutdown.
+pub struct StatusReporter {
+    options: StatusOptions,
+    api: kube::Api<Node>,
+    runtime: Runtime,
+    state: watch::Receiver<RuntimeState>,
+    health: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    node: Arc<dyn Fn() -> Option<Arc<Node>> + Send + Sync>,
+    events: Events,
+    sent: Option<(Value, Instant)>,
+    ready: Option<bool>,
+}
+
+// === impl StatusReporter ===
+
+impl StatusReporter {
+    /// A reporter; `health` names further reasons for not being ready, `node` is the Node as last
+    /// seen.
+    pub fn new(
+        options: StatusOptions,
+        api: kube::Api<Node>,
+        runtime: Runtime,
+        state: watch::Receiver<RuntimeState>,
+        health: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+        node: Arc<dyn Fn() -> Option<Arc<Node>> + Send + Sync>,
+        events: Events,
+    ) -> Self {
+        Self { options, api, runtime, state, health, node, events, sent: None, ready: None }
+    }
+
+    /// Reports until shutdown: at once when readiness changes, otherwise as configured.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        loop {
+            let pause = match self.report().await {
+                Ok(()) => self.options.frequency,
+                Err(error) => {
+                    tracing::warn!(%error, "node status not written");
+                    RETRY
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                changed = self.state.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                () = shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    async fn report(&mut self) -> Result<(), kube::Error> {
+        let now = Timestamp::now();
+        let old = (self.node)().and_then(|node| node.status.clone()).unwrap_or_default();
+        let problem = self.state.borrow_and_update().message(&(self.health)());
+        let images = self.images().await.or_else(|| old.images.clone());
+        let status = generate(&self.options, &old, &problem, images, now);
+        let ready = problem.is_empty();
+        let essence = essence(&status);
+        let due = self.sent.as_ref().is_none_or(|(sent, at)| {
+            *sent != essence || at.elapsed() >= self.options.report_frequency
+        });
+        if !due {
+            return Ok(());
+        }
+        let mut body = serde_json::to_value(&status).map_err(kube::Error::SerdeError)?;
+        // Addresses are merged by type; replace them so that a lost one goes.
+        if let Some(list) = body.get_mut("addresses").and_then(Value::as_array_mut) {
+            list.insert(0, json!({"$patch": "replace"}));
+        }
+        let patch = json!({"status": body});
+        let params = PatchParams::default();
+        self.api.patch_status(&self.options.node_name, &params, &Patch::Strategic(&patch)).await?;
+        self.sent = Some((essence, Instant::now()));
+        if self.ready != Some(ready) {
+            let reason = if ready { "NodeReady" } else { "NodeNotReady" };
+            let text = format!("Node {} status is now: {reason}", self.options.node_name);
+            self.events.node(EventType::Normal, reason, text);
+            self.ready = Some(ready);
+        }
+        Ok(())
+    }
+
+    async fn images(&self) -> Option<Vec<ContainerImage>> {
+        let mut images = self.runtime.list_images().await.ok()?;
+        images.sort_by_key(|image| std::cmp::Reverse(image.size));
+        let listed = images.into_iter().take(MAX_IMAGES).map(|image| ContainerImage {
+            names: Some(
+                image.repo_digests.into_iter().chain(image.repo_tags).take(MAX_NAMES).collect(),
+            ),
+            size_bytes: i64::try_from(image.size).ok(),
+        });
+        Some(listed.collect())
+    }
+}
+
+/// The status without what changes by itself.
+fn essence(status: &NodeStatus) -> Value {
+    let mut value = serde_json::to_value(status).unwrap_or_default();
+    if let Some(conditions) = value.get_mut("conditions").and_then(Value::as_array_mut) {
+        for condition in conditions.iter_mut().filter_map(Value::as_object_mut) {
+            condition.remove("lastHeartbeatTime");
+        }
+    }
+    value
+}
+
+/// Makes the status. Reads the machine's memory, disk and processes.
+fn generate(
+    options: &StatusOptions,
+    old: &NodeStatus,
+    problem: &str,
+    images: Option<Vec<ContainerImage>>,
+    now: Timestamp,
+) -> NodeStatus {
+    let mut addresses: Vec<NodeAddress> = options
+        .addresses
+        .iter()
+        .map(|address| NodeAddress { address: address.clone(), type_: "InternalIP".into() })
+        .collect();
+    addresses.push(NodeAddress { address: options.hostname.clone(), type_: "Hostname".into() });
+    NodeStatus {
+        addresses: Some(addresses),
+        capacity: Some(facts::capacity(&options.root_dir, options.max_pods)),
+        allocatable: Some(facts::allocatable(
+            &options.root_dir,
+            options.max_pods,
+            &options.reserved,
+        )),
+        conditions: Some(conditions(options, old, problem, now)),
+        daemon_endpoints: Some(NodeDaemonEndpoints {
+            kubelet_endpoint: Some(DaemonEndpoint { port: options.port }),
+        }),
+        images,
+        node_info: Some(options.info.clone()),
+        ..Default::default()
+    }
+}
+
+fn conditions(
+    options: &StatusOptions,
+    old: &NodeStatus,
+    problem: &str,
+    now: Timestamp,
+) -> Vec<NodeCondition> {
+    let limits = &options.pressure;
+    let (_, memory) = facts::memory();
+    let disk = facts::disk(&options.root_dir);
+    let (max_processes, processes) = facts::processes();
+    let percent = |part: u64, whole: u64| if whole == 0 { 100 } else { part * 100 / whole };
+    let disk_full = percent(disk.available, disk.capacity) < limits.disk_percent
+        || percent(disk.inodes_free, disk.inodes) < limits.inodes_percent;
+    let pick = |bad: bool, yes: (&'static str, &'static str), no: (&'static str, &'static str)| {
+        if bad { ("True", yes.0, yes.1) } else { ("False", no.0, no.1) }
+    };
+    let memory = pick(
+        memory < limits.memory,
+        ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+        ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+    );
+    let disk = pick(
+        disk_full,
+        ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+        ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+    );
+    let pids = pick(
+        max_processes > 0 && processes >= max_processes,
+        ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+        ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+    );
+    let ready = if problem.is_empty() {
+        ("True", "KubeletReady", "kubelet is posting ready status")
+    } else {
+        ("False", "KubeletNotReady", problem)
+    };
+    [("MemoryPressure", memory), ("DiskPressure", disk), ("PIDPressure", pids), ("Ready", ready)]
+        .into_iter()
+        .map(|(type_, (status, reason, message))| {
+            let before = old.conditions.iter().flatten().find(|c| c.type_ == type_);
+            let unchanged = before.filter(|c| c.status == status);
+            let now = Time(whole_seconds(now));
+            NodeCondition {
+                type_: type_.into(),
+                status: status.into(),
+                reason: Some(reason.into()),
+                message: Some(message.into()),
+                last_transition_time: unchanged
+                    .and_then(|c| c.last_transition_time.clone())
+                    .or_else(|| Some(now.clone())),
+                last_heartbeat_time: Some(now),
+            }
+        })
+        .collect()
+}

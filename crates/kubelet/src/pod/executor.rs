@@ -1,0 +1,296 @@
+//! Carrying out plans: sandboxes and containers through the runtime.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Container, Pod, Secret};
+use k8s_openapi::jiff::Timestamp;
+
+use super::context::Context;
+use super::lifecycle;
+use super::plan::{Start, Waiting};
+use super::spec::{self, Kind};
+use crate::cgroup::resources;
+use crate::cri::proto;
+use crate::env;
+use crate::events::EventType;
+use crate::runtime::container::{self, ContainerInputs};
+use crate::runtime::hosts;
+use crate::runtime::records::PodRecord;
+use crate::runtime::sandbox::{self, SandboxContext};
+use crate::runtime::security;
+use crate::seam::{PodIps, pod_uid};
+use crate::volumes::PodVolumes;
+
+/// Where a container's last words go when its spec does not say.
+const TERMINATION_PATH: &str = "/dev/termination-log";
+
+/// A container that could not be started, for its status and the retry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StartFailure {
+    /// Goes into the status.
+    pub(super) waiting: Waiting,
+    /// When a retry makes sense, if that is known.
+    pub(super) retry_at: Option<Timestamp>,
+}
+
+/// Describes the sandbox of `pod`.
+pub(super) fn sandbox_config(
+    context: &Context,
+    pod: &Pod,
+    attempt: u32,
+) -> Result<proto::PodSandboxConfig, String> {
+    let cgroup_parent =
+        context.cgroups.as_ref().map(|cgroups| cgroups.pod_parent(pod)).unwrap_or_default();
+    let facts = SandboxContext {
+        dns: &context.dns,
+        security: &context.security,
+        log_dir: &context.pod_log_dir(pod),
+        cgroup_parent,
+    };
+    sandbox::config(pod, attempt, &facts)
+}
+
+/// Makes and starts a sandbox; failures are told in events.
+pub(super) async fn create_sandbox(context: &Context, pod: &Pod, attempt: u32) -> Result<String, String> {
+    let failed = |error: String| {
+        let message = format!("Failed to create pod sandbox: {error}");
+        context.events.pod(pod, EventType::Warning, "FailedCreatePodSandBox", message);
+        error
+    };
+    let config = sandbox_config(context, pod, attempt).map_err(failed)?;
+    std::fs::create_dir_all(&config.log_directory).map_err(|error| {
+        failed(format!("create pod log directory {:?} failed: {error}", config.log_directory))
+    })?;
+    let handler = match runtime_handler(context, pod).await {
+        Ok(handler) => handler,
+        Err(error) => return Err(failed(error)),
+    };
+    match context.runtime.run_sandbox(config, &handler).await {
+        Ok(id) => Ok(id),
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+/// The runtime's handler for the Pod's runtime class.
+async fn runtime_handler(context: &Context, pod: &Pod) -> Result<String, String> {
+    let Some(class) = spec::spec(pod).runtime_class_name.clone().filter(|c| !c.is_empty()) else {
+        return Ok(String::new());
+    };
+    let missing = format!("failed to get sandbox runtime: RuntimeClass {class:?} not found");
+    let Some(api) = &context.api else { return Err(missing) };
+    let classes: kube::Api<k8s_openapi::api::node::v1::RuntimeClass> =
+        kube::Api::all(api.clone());
+    match classes.get_opt(&class).await {
+        Ok(Some(found)) => Ok(found.handler),
+        Ok(None) => Err(missing),
+        Err(error) => Err(format!("failed to get RuntimeClass {class:?}: {error}")),
+    }
+}
+
+/// Starts one container of a Pod whose sandbox is up.
+pub(super) async fn start_container(
+    context: &Context,
+    pod: &Arc<Pod>,
+    record: &PodRecord,
+    volumes: &PodVolumes,
+    start: &Start,
+) -> Result<(), StartFailure> {
+    let Some((kind, spec)) = spec::container(pod, &start.name) else { return Ok(()) };
+    let Some(sandbox) = record.sandbox() else { return Ok(()) };
+    let sandbox_id = sandbox.id.clone();
+    let config = sandbox_config(context, pod, sandbox.attempt)
+        .map_err(|error| failure("CreateContainerConfigError", error))?;
+
+    let secrets = pull_secrets(context, pod).await;
+    let image = context
+        .images
+        .ensure(pod, &spec, &secrets, &config)
+        .await
+        .map_err(|missing| {
+            let error = format!("Error: {}", missing.waiting.reason);
+            context.events.container(pod, &spec.name, EventType::Warning, "Failed", error);
+            StartFailure { waiting: missing.waiting, retry_at: missing.retry_at }
+        })?;
+
+    let ips = context.ips(pod, record);
+    let warn = |reason: &str, text: &str| {
+        let message = format!("Error: {text}");
+        context.events.container(pod, &spec.name, EventType::Warning, "Failed", message);
+        failure(reason, text.to_owned())
+    };
+    let env = env::build(pod, &spec, &context.env(&ips))
+        .await
+        .map_err(|error| warn("CreateContainerConfigError", &error.to_string()))?;
+    let mut mounts = volumes
+        .mounts(pod, &spec, &env)
+        .map_err(|error| warn("CreateContainerConfigError", &error.to_string()))?;
+    let own = own_mounts(context, pod, &spec, &ips, &mounts)
+        .map_err(|error| warn("CreateContainerConfigError", &error.to_string()))?;
+    mounts.extend(own);
+    let target = target_container(pod, kind, &spec.name, record);
+    let security =
+        security::for_container(pod, &spec, &image.user, target.as_deref(), &context.security)
+            .map_err(|error| warn("CreateContainerConfigError", &error.to_string()))?;
+
+    let log_path = format!("{}/{}.log", spec.name, start.restart_count);
+    let log_dir = context.pod_log_dir(pod);
+    std::fs::create_dir_all(log_dir.join(&spec.name))
+        .map_err(|error| warn("CreateContainerConfigError", &error.to_string()))?;
+    let inputs = ContainerInputs {
+        image_ref: image.reference,
+        restart_count: start.restart_count,
+        env,
+        mounts,
+        resources: resources::container(pod, &spec, &context.memory),
+        security,
+        log_path: log_path.clone(),
+    };
+    let description = container::config(pod, &spec, inputs);
+    let id = context
+        .runtime
+        .create_container(&sandbox_id, description, config)
+        .await
+        .map_err(|error| warn("CreateContainerError", &error.message()))?;
+    context.events.container(pod, &spec.name, EventType::Normal, "Created", "Container created");
+    if let Err(error) = context.runtime.start_container(&id).await {
+        return Err(warn("RunContainerError", &error.message()));
+    }
+    context.events.container(pod, &spec.name, EventType::Normal, "Started", "Container started");
+    link_log(context, pod, &spec.name, &id, &log_dir.join(log_path));
+
+    let ip = ips.pod.first().map(String::as_str);
+    if let Err(error) = lifecycle::post_start(context, &spec, &id, ip).await {
+        let message = format!("PostStartHook failed: {error}");
+        tracing::warn!(pod = spec::key(pod), container = spec.name, %error, "postStart failed");
+        context.events.container(
+            pod,
+            &spec.name,
+            EventType::Warning,
+            "FailedPostStartHook",
+            &*message,
+        );
+        lifecycle::stop(
+            context,
+            pod,
+            &id,
+            &spec.name,
+            "FailedPostStartHook",
+            spec::grace(pod),
+            ip,
+        )
+        .await;
+        return Err(failure("PostStartHookError", message));
+    }
+    Ok(())
+}
+
+fn failure(reason: &str, message: String) -> StartFailure {
+    StartFailure { waiting: Waiting { reason: reason.to_owned(), message }, retry_at: None }
+}
+
+async fn pull_secrets(context: &Context, pod: &Pod) -> Vec<Arc<Secret>> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let mut secrets = Vec::new();
+    for reference in spec::spec(pod).image_pull_secrets.iter().flatten() {
+        match context.objects.secret(namespace, &reference.name).await {
+            Ok(Some(secret)) => secrets.push(secret),
+            Ok(None) | Err(_) => {
+                let message = format!(
+                    "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+                    reference.name
+                );
+                context.events.pod(
+                    pod,
+                    EventType::Warning,
+                    "FailedToRetrieveImagePullSecret",
+                    message,
+                );
+            }
+        }
+    }
+    secrets
+}
+
+/// Container whose process namespace an ephemeral container joins.
+fn target_container(pod: &Pod, kind: Kind, name: &str, record: &PodRecord) -> Option<String> {
+    if kind != Kind::Ephemeral {
+        return None;
+    }
+    let list = spec::spec(pod).ephemeral_containers.as_ref()?;
+    let target = list.iter().find(|e| e.name == name)?.target_container_name.clone()?;
+    record.latest(&target).map(|c| c.id.clone())
+}
+
+/// The hosts file and the file for last words.
+fn own_mounts(
+    context: &Context,
+    pod: &Pod,
+    container: &Container,
+    ips: &PodIps,
+    taken: &[proto::Mount],
+) -> std::io::Result<Vec<proto::Mount>> {
+    let dir = context.pod_dir(&pod_uid(pod));
+    let free = |path: &str| !taken.iter().any(|m| m.container_path == path);
+    let mount = |host: &Path, inside: &str| proto::Mount {
+        container_path: inside.to_owned(),
+        host_path: host.display().to_string(),
+        ..Default::default()
+    };
+    let mut mounts = Vec::new();
+    std::fs::create_dir_all(&dir)?;
+    if free("/etc/hosts") {
+        let path = dir.join("etc-hosts");
+        let node = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+        let text = hosts::hosts_file(pod, &ips.pod, &context.dns.cluster_domain, &node);
+        std::fs::write(&path, text)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644))?;
+        mounts.push(mount(&path, "/etc/hosts"));
+    }
+    let inside = container.termination_message_path.as_deref().unwrap_or(TERMINATION_PATH);
+    if !inside.is_empty() && free(inside) {
+        let path = new_termination_log(&dir.join("containers").join(&container.name))?;
+        mounts.push(mount(&path, inside));
+    }
+    Ok(mounts)
+}
+
+/// A fresh file for every instance, writable for whoever the container runs as.
+fn new_termination_log(dir: &Path) -> std::io::Result<PathBuf> {
+    std::fs::create_dir_all(dir)?;
+    let name = uuid::Uuid::new_v4().simple().to_string();
+    let path = dir.join(&name[..8]);
+    std::fs::write(&path, "")?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
+    Ok(path)
+}
+
+/// `/var/log/containers/POD_NAMESPACE_CONTAINER-ID.log`, which log collectors look for.
+fn link_log(context: &Context, pod: &Pod, container: &str, id: &str, log: &Path) {
+    let Some(parent) = context.log_dir.parent() else { return };
+    let links = parent.join("containers");
+    let name = format!(
+        "{}_{}_{container}-{id}.log",
+        pod.metadata.name.as_deref().unwrap_or_default(),
+        pod.metadata.namespace.as_deref().unwrap_or_default()
+    );
+    let made = std::fs::create_dir_all(&links)
+        .and_then(|()| std::os::unix::fs::symlink(log, links.join(name)));
+    if let Err(error) = made {
+        tracing::debug!(%error, "no link for the container log");
+    }
+}
+
+/// Removes links to logs that are gone.
+pub(super) fn prune_log_links(log_dir: &Path) {
+    let Some(parent) = log_dir.parent() else { return };
+    let Ok(entries) = std::fs::read_dir(parent.join("containers")) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let dangling = path.is_symlink() && !path.exists();
+        if dangling && let Err(error) = std::fs::remove_file(&path) {
+            tracing::debug!(%error, "dangling log link stays");
+        }
+    }
+}

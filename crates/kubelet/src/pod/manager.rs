@@ -1,0 +1,318 @@
+//! Which Pods this node runs: takes them from their sources, keeps one worker for each, and cleans
+//! up what belongs to none.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::jiff::Timestamp;
+
+use super::admission;
+use super::conditions::OWNED;
+use super::context::Context;
+use super::spec;
+use super::status::Doom;
+use super::worker::{Desired, Handle, View, Worker};
+use crate::events::EventType;
+use crate::runtime::records::PodOutline;
+use crate::seam::{PodUid, pod_uid};
+use crate::static_pods::mirror;
+
+/// Keeps the workers.
+pub struct Manager {
+    context: Arc<Context>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    handles: HashMap<PodUid, Arc<Handle>>,
+    /// Static Pods that wait for an older one of the same name to end, by `namespace/name`.
+    successors: HashMap<String, Arc<Pod>>,
+}
+
+// === impl Manager ===
+
+impl Manager {
+    /// A manager without Pods.
+    pub fn new(context: Arc<Context>) -> Arc<Self> {
+        Arc::new(Self { context, state: Mutex::default() })
+    }
+
+    /// Shared services.
+    pub fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    /// Takes a Pod that is new or changed.
+    pub fn upsert(self: &Arc<Self>, pod: Arc<Pod>) {
+        let uid = pod_uid(&pod);
+        let existing = self.with(|state| state.handles.get(&uid).cloned());
+        if let Some(handle) = existing {
+            self.update(&uid, &handle, pod);
+            return;
+        }
+        if mirror::is_static(&pod) && self.replaces_another(&pod) {
+            return;
+        }
+        self.start(uid, pod, false);
+    }
+
+    fn update(&self, uid: &PodUid, handle: &Handle, pod: Arc<Pod>) {
+        let changed = handle.desired.send_if_modified(|desired| {
+            let changed = differs(&desired.pod, &pod);
+            desired.pod = pod.clone();
+            changed
+        });
+        if changed {
+            self.context.objects.register(&pod);
+        }
+        self.context.reporter.recheck(uid);
+    }
+
+    /// A static Pod with the same name but other content runs: let it end first.
+    fn replaces_another(&self, pod: &Arc<Pod>) -> bool {
+        let key = spec::key(pod);
+        self.with(|state| {
+            let older: Vec<_> = state
+                .handles
+                .values()
+                .filter(|handle| spec::key(&handle.desired.borrow().pod) == key)
+                .cloned()
+                .collect();
+            if older.is_empty() {
+                return false;
+            }
+            for handle in older {
+                handle.desired.send_modify(|desired| desired.gone = true);
+            }
+            state.successors.insert(key, pod.clone());
+            true
+        })
+    }
+
+    fn start(self: &Arc<Self>, uid: PodUid, pod: Arc<Pod>, gone: bool) {
+        let rejected = if gone { None } else { self.rejection(&pod) };
+        if let Some(doom) = &rejected {
+            let message = doom.message.trim_start_matches("Pod was rejected: ");
+            self.context.events.pod(&pod, EventType::Warning, &doom.reason, message);
+        }
+        let handle = Arc::new(Handle::new(Desired { pod, gone, rejected }));
+        let fresh = self.with(|state| {
+            if state.handles.contains_key(&uid) {
+                return false;
+            }
+            state.handles.insert(uid.clone(), handle.clone());
+            true
+        });
+        if !fresh {
+            return;
+        }
+        let manager = self.clone();
+        tokio::spawn(async move {
+            let key = spec::key(&handle.desired.borrow().pod);
+            let worker = Worker::new(manager.context.clone(), handle).run();
+            tokio::select! {
+                () = worker => {}
+                () = manager.context.shutdown.cancelled() => return,
+            }
+            let successor = manager.with(|state| {
+                state.handles.remove(&uid);
+                state.successors.remove(&key)
+            });
+            if let Some(pod) = successor {
+                manager.start(pod_uid(&pod), pod, false);
+            }
+        });
+    }
+
+    /// Whether the node refuses a Pod that it has not taken before.
+    fn rejection(&self, pod: &Pod) -> Option<Doom> {
+        let taken = pod.status.as_ref().is_some_and(|s| s.start_time.is_some());
+        if taken
+            || mirror::is_static(pod)
+            || spec::is_terminal(pod)
+            || pod.metadata.deletion_timestamp.is_some()
+        {
+            return None;
+        }
+        let node = self.context.sources.node()?;
+        let others: Vec<Arc<Pod>> = self
+            .pods()
+            .into_iter()
+            .filter(|other| !spec::is_terminal(other))
+            .collect();
+        admission::admit(pod, &node, &others).err()
+    }
+
+    /// A Pod left its source for good.
+    pub fn remove(&self, uid: &PodUid) {
+        let handle = self.with(|state| {
+            state.successors.retain(|_, pod| &pod_uid(pod) != uid);
+            state.handles.get(uid).cloned()
+        });
+        if let Some(handle) = handle {
+            handle.desired.send_modify(|desired| desired.gone = true);
+        }
+    }
+
+    /// Has a Pod looked at now.
+    pub fn wake(&self, uid: &PodUid) {
+        if let Some(handle) = self.with(|state| state.handles.get(uid).cloned()) {
+            handle.wake();
+        }
+    }
+
+    /// Has all Pods looked at now.
+    pub fn wake_all(&self) {
+        for handle in self.with(|state| state.handles.values().cloned().collect::<Vec<_>>()) {
+            handle.wake();
+        }
+    }
+
+    /// UIDs of the Pods that have a worker.
+    pub fn uids(&self) -> BTreeSet<PodUid> {
+        self.with(|state| state.handles.keys().cloned().collect())
+    }
+
+    /// All Pods with their current status.
+    pub fn pods(&self) -> Vec<Arc<Pod>> {
+        let handles: Vec<_> = self.with(|state| state.handles.values().cloned().collect());
+        handles.iter().map(|handle| with_status(handle)).collect()
+    }
+
+    /// One Pod with its current status.
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
+        let handles: Vec<_> = self.with(|state| state.handles.values().cloned().collect());
+        let wanted = |pod: &Pod| {
+            pod.metadata.namespace.as_deref() == Some(namespace)
+                && pod.metadata.name.as_deref() == Some(name)
+        };
+        handles.iter().find(|h| wanted(&h.desired.borrow().pod)).map(|h| with_status(h))
+    }
+
+    /// What the worker of a Pod last saw.
+    pub fn view(&self, uid: &PodUid) -> Option<View> {
+        let handle = self.with(|state| state.handles.get(uid).cloned())?;
+        Some(handle.view())
+    }
+
+    /// The Pod that has a container or sandbox of this ID, as far as workers have seen it.
+    pub fn owner_of(&self, id: &str) -> Option<PodUid> {
+        let handles: Vec<_> =
+            self.with(|state| state.handles.iter().map(|(u, h)| (u.clone(), h.clone())).collect());
+        handles.into_iter().find_map(|(uid, handle)| {
+            let record = handle.view().record;
+            let known = record.containers.iter().any(|c| c.id == id)
+                || record.sandboxes.iter().any(|s| s.id == id);
+            known.then_some(uid)
+        })
+    }
+
+    /// Starts workers that end Pods which the runtime has but no source knows. Only sensible once
+    /// every source has told all its Pods.
+    pub fn adopt_orphans(self: &Arc<Self>, outlines: &BTreeMap<PodUid, PodOutline>) {
+        let known = self.uids();
+        for (uid, outline) in outlines {
+            if known.contains(uid) {
+                continue;
+            }
+            tracing::info!(%uid, pod = outline.name, namespace = outline.namespace, "ending pod that no source knows");
+            let pod = Pod {
+                metadata: ObjectMeta {
+                    name: Some(outline.name.clone()),
+                    namespace: Some(outline.namespace.clone()),
+                    uid: Some(uid.0.clone()),
+                    deletion_timestamp: Some(Time(Timestamp::now())),
+                    ..Default::default()
+                },
+                ..Default::default()
+            };
+            self.start(uid.clone(), Arc::new(pod), true);
+        }
+    }
+
+    /// Cleans folders, mounts and cgroups of Pods that neither a source nor the runtime knows.
+    pub async fn sweep(&self, outlines: &BTreeMap<PodUid, PodOutline>) {
+        let known = self.uids();
+        let stray = |uid: &PodUid| !known.contains(uid) && !outlines.contains_key(uid);
+        for uid in self.context.volumes.mounted_uids().into_iter().filter(stray) {
+            if let Err(error) = self.context.volumes.unmount(&uid).await {
+                tracing::warn!(%uid, %error, "stray volumes stay");
+                continue;
+            }
+            let dir = self.context.pod_dir(&uid);
+            if let Err(error) = tokio::fs::remove_dir_all(&dir).await {
+                tracing::debug!(dir = %dir.display(), %error, "stray pod folder stays");
+            }
+        }
+        if let Some(cgroups) = &self.context.cgroups {
+            for uid in cgroups.pod_uids().into_iter().filter(stray) {
+                if let Err(error) = cgroups.destroy_pod(&uid).await {
+                    tracing::warn!(%uid, %error, "stray cgroup stays");
+                }
+            }
+        }
+        self.sweep_logs(&stray);
+        super::executor::prune_log_links(&self.context.log_dir);
+    }
+
+    fn sweep_logs(&self, stray: &impl Fn(&PodUid) -> bool) {
+        let Ok(entries) = std::fs::read_dir(&self.context.log_dir) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some((_, uid)) = name.rsplit_once('_') else { continue };
+            if stray(&PodUid(uid.to_owned()))
+                && let Err(error) = std::fs::remove_dir_all(entry.path())
+            {
+                tracing::debug!(dir = name, %error, "stray log folder stays");
+            }
+        }
+    }
+
+    /// Waits until all workers that are ending have ended, or `limit` has passed.
+    pub async fn settle(&self, limit: Duration) {
+        let ended = async {
+            while self.with(|state| state.handles.values().any(|h| h.desired.borrow().gone)) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        if tokio::time::timeout(limit, ended).await.is_err() {
+            tracing::warn!("some pods are still ending");
+        }
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn with_status(handle: &Handle) -> Arc<Pod> {
+    let pod = handle.desired.borrow().pod.clone();
+    match handle.view().status {
+        Some(status) => {
+            let mut pod = Pod::clone(&pod);
+            pod.status = Some(status);
+            Arc::new(pod)
+        }
+        None => pod,
+    }
+}
+
+/// Whether a change of the API's object means anything to a worker; its own reports do not.
+fn differs(old: &Pod, new: &Pod) -> bool {
+    let foreign = |pod: &Pod| -> Vec<PodCondition> {
+        let all = pod.status.as_ref().and_then(|s| s.conditions.clone()).unwrap_or_default();
+        all.into_iter().filter(|c| !OWNED.contains(&c.type_.as_str())).collect()
+    };
+    let (a, b) = (&old.metadata, &new.metadata);
+    a.deletion_timestamp != b.deletion_timestamp
+        || a.deletion_grace_period_seconds != b.deletion_grace_period_seconds
+        || a.labels != b.labels
+        || a.annotations != b.annotations
+        || old.spec != new.spec
+        || spec::is_terminal(old) != spec::is_terminal(new)
+        || foreign(old) != foreign(new)
+}

@@ -1,0 +1,129 @@
+//! Noticing what happens to containers behind the workers' backs: the runtime's events at once,
+//! and a relist every second for what events do not tell. Also the housekeeping that works on the
+//! same list.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::manager::Manager;
+use crate::cri::TaskEvent;
+use crate::runtime::records::{self, PodOutline};
+use crate::seam::PodUid;
+
+/// Between relists.
+const PERIOD: Duration = Duration::from_secs(1);
+/// Between rounds of housekeeping.
+const SWEEP: Duration = Duration::from_secs(30);
+/// Before subscribing to events again after the stream ended.
+const RESUBSCRIBE: Duration = Duration::from_millis(500);
+/// After an exit event the runtime's own books need a moment; looks at these distances.
+const AFTER_EXIT: [Duration; 3] =
+    [Duration::from_millis(5), Duration::from_millis(40), Duration::from_millis(200)];
+
+/// Lists the runtime's Pods until shutdown and wakes the workers of those that changed.
+///
+/// `sources_ready` tells that every source has told all its Pods, so that what no worker knows is
+/// an orphan.
+pub async fn relist(
+    manager: Arc<Manager>,
+    relisted: watch::Sender<Instant>,
+    sources_ready: watch::Receiver<bool>,
+    shutdown: CancellationToken,
+) {
+    let mut last: BTreeMap<PodUid, PodOutline> = BTreeMap::new();
+    let mut swept: Option<Instant> = None;
+    loop {
+        match records::relist(&manager.context().runtime).await {
+            Ok(now) => {
+                relisted.send_replace(Instant::now());
+                for uid in changed(&last, &now) {
+                    manager.wake(&uid);
+                }
+                if *sources_ready.borrow() {
+                    manager.adopt_orphans(&now);
+                    if swept.is_none_or(|at| at.elapsed() >= SWEEP) {
+                        manager.sweep(&now).await;
+                        swept = Some(Instant::now());
+                    }
+                }
+                last = now;
+            }
+            Err(error) => tracing::debug!(%error, "relist failed"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PERIOD) => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+fn changed(old: &BTreeMap<PodUid, PodOutline>, new: &BTreeMap<PodUid, PodOutline>) -> Vec<PodUid> {
+    let differs = |uid: &&PodUid| old.get(*uid) != new.get(*uid);
+    let gone = old.keys().filter(|uid| !new.contains_key(*uid));
+    new.keys().filter(differs).chain(gone).cloned().collect()
+}
+
+/// Follows the runtime's events until shutdown.
+pub async fn follow_events(manager: Arc<Manager>, shutdown: CancellationToken) {
+    loop {
+        let followed = async {
+            let mut events = match manager.context().runtime.events().await {
+                Ok(events) => events,
+                Err(error) => {
+                    tracing::debug!(%error, "no runtime events");
+                    return;
+                }
+            };
+            while let Some(event) = events.next().await {
+                heed(&manager, event);
+            }
+        };
+        tokio::select! {
+            () = followed => {}
+            () = shutdown.cancelled() => return,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RESUBSCRIBE) => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+fn heed(manager: &Arc<Manager>, event: TaskEvent) {
+    // Containers that no worker has seen are left to the relist.
+    let Some(uid) = manager.owner_of(&event.container_id) else { return };
+    let manager = manager.clone();
+    tokio::spawn(async move {
+        for pause in AFTER_EXIT {
+            tokio::time::sleep(pause).await;
+            manager.wake(&uid);
+            if !event.ended {
+                break;
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_and_departures_are_noticed() {
+        let outline = |state| PodOutline {
+            states: BTreeMap::from([("c".to_owned(), state)]),
+            ..Default::default()
+        };
+        let uid = |name: &str| PodUid(name.to_owned());
+        let old = BTreeMap::from([(uid("same"), outline(1)), (uid("gone"), outline(1)), (uid("moved"), outline(1))]);
+        let new = BTreeMap::from([(uid("same"), outline(1)), (uid("moved"), outline(2)), (uid("new"), outline(1))]);
+        assert_eq!(changed(&old, &new), [uid("moved"), uid("new"), uid("gone")]);
+        assert!(changed(&new, &new).is_empty());
+    }
+}

@@ -1,0 +1,592 @@
+//! Putting the parts together.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use client::{ConnectOptions, Event, Informer};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::{Access, ApiSources};
+use crate::cgroup::resources::NodeMemory;
+use crate::cgroup::{Cgroups, NodeAllocatable, Version};
+use crate::config::{Config, KubeletConfiguration};
+use crate::cri::{Runtime, RuntimeError, proto};
+use crate::events::{EventType, Events};
+use crate::images::collect::{self, Thresholds};
+use crate::images::{Images, import::Importer};
+use crate::node::facts::{self, Reserved};
+use crate::node::registration::Registration;
+use crate::node::runtime_state::{self, RuntimeState};
+use crate::node::status::{Pressure, StatusOptions, StatusReporter};
+use crate::node::lease;
+use crate::objects::Objects;
+use crate::pod::context::Context;
+use crate::pod::manager::Manager;
+use crate::pod::relist;
+use crate::pod::reporter::Reporter;
+use crate::probe;
+use crate::runtime::dns::{self, DnsContext};
+use crate::runtime::security::SecurityDefaults;
+use crate::seam::{PodAccess, PodUid, Sources, pod_uid};
+use crate::static_pods::mirror::{self, Mirrors};
+use crate::static_pods::source::Source;
+use crate::static_pods::watch_dir::WatchDir;
+use crate::token::Tokens;
+use crate::volumes::{VolumeManager, VolumeOptions};
+
+/// Between looks at the disk for images to remove.
+const IMAGE_GC: Duration = Duration::from_secs(300);
+/// Between tries to reach a runtime that is not up yet.
+const RUNTIME_RETRY: Duration = Duration::from_millis(100);
+
+/// Why a kubelet cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The runtime's endpoint is not usable.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The API server's credentials are not usable.
+    #[error(transparent)]
+    Connect(#[from] client::ConnectError),
+    /// The node has no name.
+    #[error("the host has no usable name: {0}")]
+    HostName(#[from] nix::Error),
+    /// A folder cannot be made.
+    #[error("creating {path}: {source}")]
+    Folder {
+        /// Which one.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    // SERVER
+}
+
+/// Informers of what the API says about this node.
+#[derive(Clone)]
+struct Informers {
+    pods: Informer<Pod>,
+    node: Informer<Node>,
+    services: Informer<Service>,
+}
+
+/// Facts about this node that do not change while the kubelet runs.
+struct Identity {
+    node_name: String,
+    hostname: String,
+    addresses: Vec<String>,
+}
+
+/// Runs the kubelet until shutdown. Containers keep running after it.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
+    for path in [&config.root_dir, &config.pod_log_dir] {
+        std::fs::create_dir_all(path)
+            .map_err(|source| Error::Folder { path: path.clone(), source })?;
+    }
+    let identity = identity(&config)?;
+    let runtime = Runtime::new(&config.kubelet.container_runtime_endpoint)?;
+    let api = match &config.kubeconfig {
+        Some(kubeconfig) => Some(
+            client::connect(&ConnectOptions {
+                kubeconfig: Some(kubeconfig.clone()),
+                user_agent: format!("kubelet/{}", facts::KUBELET_VERSION),
+            })
+            .await?,
+        ),
+        None => None,
+    };
+    let informers = api.as_ref().map(|api| Informers::start(api, &identity.node_name, &shutdown));
+
+    let Some(version) = wait_for_runtime(&runtime, &shutdown).await else { return Ok(()) };
+    tracing::info!(
+        node = identity.node_name,
+        runtime = version.runtime_name,
+        version = version.runtime_version,
+        "container runtime answers"
+    );
+    let (state_sender, runtime_state) = watch::channel(RuntimeState::default());
+    tokio::spawn(runtime_state::watch(runtime.clone(), state_sender, shutdown.clone()));
+    let (changed_sender, probes_changed) = mpsc::unbounded_channel();
+
+    let parts = Parts { config: &config, identity: &identity, version: &version, shutdown: &shutdown };
+    let context = parts.context(&runtime, &runtime_state, api.clone(), informers.as_ref(), changed_sender);
+    let manager = Manager::new(context.clone());
+    let (relisted_sender, relisted) = watch::channel(Instant::now());
+    let access = Arc::new(Access::new(runtime.clone(), manager.clone(), relisted));
+
+    if let (Some(api), Some(informers)) = (&api, &informers) {
+        parts.start_node(api, informers, &runtime, &runtime_state, &access, &context.events);
+    }
+    tokio::spawn(wake_on_probes(manager.clone(), probes_changed));
+    tokio::spawn(relist::follow_events(manager.clone(), shutdown.clone()));
+    tokio::spawn(collect_images(runtime.clone(), thresholds(&config.kubelet), config.root_dir.clone(), shutdown.clone()));
+    context.events.node(EventType::Normal, "Starting", "Starting kubelet.");
+    let server = parts.start_server(&access, api.as_ref());
+
+    // Images come first: static Pods are made of them.
+    if let Some(folder) = &config.images_dir {
+        import_images(folder, &config, &runtime, &shutdown).await;
+    }
+    let (ready_sender, sources_ready) = watch::channel(false);
+    let static_read = start_static(&config, &identity, &manager, api.as_ref(), informers.as_ref(), &shutdown);
+    tokio::spawn(take_api_pods(manager.clone(), informers, static_read, ready_sender, shutdown.clone()));
+    tokio::spawn(relist::relist(manager.clone(), relisted_sender, sources_ready, shutdown.clone()));
+
+    tokio::select! {
+        served = server => served?,
+        () = shutdown.cancelled() => {}
+    }
+    Ok(())
+}
+
+fn identity(config: &Config) -> Result<Identity, Error> {
+    let hostname = nix::unistd::gethostname()?.to_string_lossy().trim().to_lowercase();
+    let node_name = config.node_name.clone().unwrap_or_else(|| hostname.clone());
+    let given: Vec<String> = config
+        .node_ip
+        .iter()
+        .flat_map(|ips| ips.split(','))
+        .map(|ip| ip.trim().to_owned())
+        .filter(|ip| ip.parse::<IpAddr>().is_ok_and(|ip| !ip.is_unspecified()))
+        .collect();
+    let addresses = if given.is_empty() {
+        facts::default_address().iter().map(ToString::to_string).collect()
+    } else {
+        given
+    };
+    Ok(Identity { node_name, hostname, addresses })
+}
+
+async fn wait_for_runtime(
+    runtime: &Runtime,
+    shutdown: &CancellationToken,
+) -> Option<proto::VersionResponse> {
+    let mut told = false;
+    loop {
+        match runtime.version().await {
+            Ok(version) => return Some(version),
+            Err(error) if !told => {
+                tracing::warn!(%error, "waiting for the container runtime");
+                told = true;
+            }
+            Err(_) => {}
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RUNTIME_RETRY) => {}
+            () = shutdown.cancelled() => return None,
+        }
+    }
+}
+
+// === impl Informers ===
+
+impl Informers {
+    fn start(api: &kube::Client, node_name: &str, shutdown: &CancellationToken) -> Self {
+        let pods = Informer::<Pod>::builder(kube::Api::all(api.clone()))
+            .fields(&format!("spec.nodeName={node_name}"))
+            .start(shutdown);
+        let node = Informer::<Node>::builder(kube::Api::all(api.clone()))
+            .fields(&format!("metadata.name={node_name}"))
+            .start(shutdown);
+        let services =
+            Informer::<Service>::builder(kube::Api::all(api.clone())).start(shutdown);
+        Self { pods, node, services }
+    }
+}
+
+/// What most constructors need.
+struct Parts<'a> {
+    config: &'a Config,
+    identity: &'a Identity,
+    version: &'a proto::VersionResponse,
+    shutdown: &'a CancellationToken,
+}
+
+// === impl Parts ===
+
+impl Parts<'_> {
+    fn context(
+        &self,
+        runtime: &Runtime,
+        runtime_state: &watch::Receiver<RuntimeState>,
+        api: Option<kube::Client>,
+        informers: Option<&Informers>,
+        probes_changed: mpsc::UnboundedSender<PodUid>,
+    ) -> Arc<Context> {
+        let (config, kubelet) = (self.config, &self.config.kubelet);
+        let events = Events::new(&self.identity.node_name, api.clone());
+        let sources: Arc<dyn Sources> = Arc::new(ApiSources::new(
+            &self.identity.node_name,
+            informers.map(|i| (i.node.clone(), i.services.clone())),
+        ));
+        let objects = Objects::new(api.clone());
+        let volumes = VolumeManager::new(VolumeOptions {
+            root_dir: config.root_dir.clone(),
+            node_name: self.identity.node_name.clone(),
+            client: api.clone(),
+            objects: objects.clone(),
+            tokens: Tokens::new(api.clone()),
+            sources: sources.clone(),
+        });
+        let pulls = if kubelet.serialize_image_pulls {
+            1
+        } else {
+            kubelet.max_parallel_image_pulls.unwrap_or(8)
+        };
+        let (cgroups, memory) = self.cgroups();
+        let reporter = Reporter::new(
+            api.clone().zip(informers.map(|i| i.pods.clone())),
+            self.shutdown,
+        );
+        Arc::new(Context {
+            runtime: runtime.clone(),
+            runtime_name: self.version.runtime_name.clone(),
+            runtime_state: runtime_state.clone(),
+            api,
+            volumes,
+            objects,
+            probes: probe::Manager::new(runtime.clone(), events.clone(), probes_changed),
+            cgroups,
+            images: Images::new(runtime.clone(), events.clone(), pulls),
+            sources,
+            reporter,
+            dns: dns_context(kubelet),
+            security: SecurityDefaults {
+                seccomp_dir: config.root_dir.join("seccomp"),
+                seccomp_default: kubelet.seccomp_default,
+            },
+            root_dir: config.root_dir.clone(),
+            log_dir: config.pod_log_dir.clone(),
+            node_name: self.identity.node_name.clone(),
+            host_ips: Arc::new(RwLock::new(self.identity.addresses.clone())),
+            memory,
+            events,
+            shutdown: self.shutdown.clone(),
+        })
+    }
+
+    fn cgroups(&self) -> (Option<Cgroups>, NodeMemory) {
+        let capacity = facts::memory().0;
+        let kubelet = &self.config.kubelet;
+        let reserved = reserved(kubelet);
+        let kept = |name: &str| reserved.get(name).copied().unwrap_or(0);
+        let allocatable = NodeAllocatable {
+            cpu_millis: facts::processors() * 1000 - kept("cpu"),
+            memory: capacity - kept("memory"),
+            pids: 0,
+        };
+        let found = Cgroups::detect(Path::new("/sys/fs/cgroup"))
+            .map(|cgroups| cgroups.with_pod_pids_limit(kubelet.pod_pids_limit))
+            .and_then(|cgroups| cgroups.ensure_roots(&allocatable).map(|()| cgroups));
+        let cgroups = match found {
+            Ok(cgroups) => Some(cgroups),
+            Err(error) => {
+                tracing::warn!(%error, "cgroups are not usable; pods run without limits of their own");
+                None
+            }
+        };
+        let unified = cgroups.as_ref().is_some_and(|c| c.version() == Version::V2);
+        (cgroups, NodeMemory { capacity, unified_cgroups: unified })
+    }
+
+    fn start_node(
+        &self,
+        api: &kube::Client,
+        informers: &Informers,
+        runtime: &Runtime,
+        state: &watch::Receiver<RuntimeState>,
+        access: &Arc<Access>,
+        events: &Events,
+    ) {
+        let (config, kubelet) = (self.config, &self.config.kubelet);
+        let mut taints = kubelet.register_with_taints.clone();
+        taints.extend(config.register_with_taints.clone());
+        let registration = kubelet.register_node.then(|| Registration {
+            node_name: self.identity.node_name.clone(),
+            hostname: self.identity.hostname.clone(),
+            labels: config.node_labels.clone(),
+            taints,
+            schedulable: true,
+        });
+        let node_name = self.identity.node_name.clone();
+        let node_informer = informers.node.clone();
+        let name = node_name.clone();
+        let node: Arc<dyn Fn() -> Option<Arc<Node>> + Send + Sync> =
+            Arc::new(move || node_informer.get(None, &name));
+        let percent = |signal: &str| -> u64 {
+            let limit = kubelet.eviction(signal);
+            limit.and_then(|l| l.strip_suffix('%')?.parse().ok()).unwrap_or(0)
+        };
+        let memory = kubelet.eviction("memory.available").and_then(|limit| bytes(&limit));
+        let reporter = StatusReporter::new(
+            StatusOptions {
+                node_name: node_name.clone(),
+                hostname: self.identity.hostname.clone(),
+                addresses: self.identity.addresses.clone(),
+                root_dir: config.root_dir.clone(),
+                max_pods: kubelet.max_pods,
+                reserved: reserved(kubelet),
+                port: i32::from(kubelet.port),
+                info: facts::system_info(self.version),
+                pressure: Pressure {
+                    memory: memory.unwrap_or(0),
+                    disk_percent: percent("nodefs.available"),
+                    inodes_percent: percent("nodefs.inodesFree"),
+                },
+                frequency: kubelet.status_frequency(),
+                report_frequency: kubelet.report_frequency(),
+            },
+            kube::Api::all(api.clone()),
+            runtime.clone(),
+            state.clone(),
+            {
+                let access = access.clone();
+                Arc::new(move || access.relist_problem().into_iter().collect())
+            },
+            node.clone(),
+            events.clone(),
+        );
+        let lease_duration = Duration::from_secs(kubelet.node_lease_duration_seconds.max(4));
+        let (api, shutdown) = (api.clone(), self.shutdown.clone());
+        tokio::spawn(async move {
+            if let Some(registration) = registration {
+                registration.run(api.clone(), &shutdown).await;
+            }
+            tokio::join!(
+                reporter.run(shutdown.clone()),
+                lease::keep(api, node_name, lease_duration, node, shutdown.clone()),
+            );
+        });
+    }
+
+    fn start_server(
+        &self,
+        access: &Arc<Access>,
+        api: Option<&kube::Client>,
+    ) -> impl Future<Output = Result<(), Error>> + use<> {
+        let options = self.config.kubelet.enable_server.then(|| {
+            // SERVER
+        });
+        let access: Arc<dyn PodAccess> = access.clone();
+        let (api, shutdown) = (api.cloned(), self.shutdown.clone());
+        async move {
+            // SERVER
+            drop((options, access, api));
+            shutdown.cancelled().await;
+            Ok(())
+        }
+    }
+}
+
+/// Reads static Pods, watches their folder and keeps their mirrors. Returns once the folder has
+/// been read for the first time.
+fn start_static(
+    config: &Config,
+    identity: &Identity,
+    manager: &Arc<Manager>,
+    api: Option<&kube::Client>,
+    informers: Option<&Informers>,
+    shutdown: &CancellationToken,
+) -> Option<Mirrors> {
+    let lookup = {
+        let manager = manager.clone();
+        move |namespace: &str, name: &str| {
+            manager.pod(namespace, name).filter(|pod| mirror::is_static(pod))
+        }
+    };
+    let sources = manager.context().sources.clone();
+    let mirrors = api.zip(informers).map(|(api, informers)| {
+        let node = move || sources.node();
+        Mirrors::start(api.clone(), informers.pods.clone(), node, lookup, shutdown)
+    });
+    let folder = config.kubelet.static_pod_path.clone()?;
+    let mut source = Source::new(folder.clone(), &identity.node_name);
+    let mut apply = {
+        let (manager, mirrors) = (manager.clone(), mirrors.clone());
+        move || {
+            let changes = source.read();
+            for pod in &changes.removals {
+                manager.remove(&pod_uid(pod));
+            }
+            for pod in &changes.upserts {
+                manager.upsert(pod.clone());
+            }
+            for pod in changes.removals.iter().chain(&changes.upserts) {
+                if let (Some(mirrors), meta) = (&mirrors, &pod.metadata) {
+                    mirrors.check(
+                        meta.namespace.as_deref().unwrap_or_default(),
+                        meta.name.as_deref().unwrap_or_default(),
+                    );
+                }
+            }
+        }
+    };
+    apply();
+    let shutdown = shutdown.clone();
+    tokio::spawn(async move {
+        let mut watch = WatchDir::new(folder);
+        loop {
+            tokio::select! {
+                () = watch.changed() => apply(),
+                () = shutdown.cancelled() => return,
+            }
+        }
+    });
+    mirrors
+}
+
+/// Hands Pods of the API to the manager, from when the first lists are complete.
+async fn take_api_pods(
+    manager: Arc<Manager>,
+    informers: Option<Informers>,
+    mirrors: Option<Mirrors>,
+    sources_ready: watch::Sender<bool>,
+    shutdown: CancellationToken,
+) {
+    let Some(informers) = informers else {
+        sources_ready.send_replace(true);
+        return;
+    };
+    let synced = async {
+        // Environments are made of Services, and admission needs the Node.
+        informers.services.synced().await;
+        informers.node.synced().await;
+        informers.pods.synced().await;
+    };
+    tokio::select! {
+        () = synced => {}
+        () = shutdown.cancelled() => return,
+    }
+    informers.pods.on_event(move |event| {
+        let pod = event.object();
+        let meta = &pod.metadata;
+        if let Some(uid) = mirror::mirrored_uid(pod) {
+            if let Some(mirrors) = &mirrors {
+                mirrors.check(
+                    meta.namespace.as_deref().unwrap_or_default(),
+                    meta.name.as_deref().unwrap_or_default(),
+                );
+            }
+            manager.context().reporter.recheck(&uid);
+            return;
+        }
+        match event {
+            Event::Added(pod) | Event::Updated { new: pod, .. } => manager.upsert(pod.clone()),
+            Event::Deleted(pod) => manager.remove(&pod_uid(pod)),
+        }
+    });
+    sources_ready.send_replace(true);
+    shutdown.cancelled().await;
+}
+
+async fn wake_on_probes(manager: Arc<Manager>, mut changed: mpsc::UnboundedReceiver<PodUid>) {
+    while let Some(uid) = changed.recv().await {
+        manager.wake(&uid);
+    }
+}
+
+async fn import_images(
+    folder: &Path,
+    config: &Config,
+    runtime: &Runtime,
+    shutdown: &CancellationToken,
+) {
+    let mut importer = Importer::new(folder.to_owned(), config.ctr.clone(), runtime.clone());
+    match importer.import().await {
+        Ok(count) => tracing::info!(count, folder = %folder.display(), "images imported"),
+        Err(error) => tracing::warn!(%error, "images not imported"),
+    }
+    let (folder, shutdown) = (folder.to_owned(), shutdown.clone());
+    tokio::spawn(async move {
+        let mut watch = WatchDir::new(folder);
+        loop {
+            tokio::select! {
+                () = watch.changed() => {}
+                () = shutdown.cancelled() => return,
+            }
+            if let Err(error) = importer.import().await {
+                tracing::warn!(%error, "images not imported");
+            }
+        }
+    });
+}
+
+async fn collect_images(
+    runtime: Runtime,
+    thresholds: Thresholds,
+    root_dir: std::path::PathBuf,
+    shutdown: CancellationToken,
+) {
+    let mut ledger = collect::Ledger::default();
+    loop {
+        let mountpoint = match runtime.image_fs_info().await {
+            Ok(all) => all.into_iter().find_map(|fs| fs.fs_id).map(|id| id.mountpoint),
+            Err(_) => None,
+        };
+        let mountpoint = mountpoint.map_or_else(|| root_dir.clone(), Into::into);
+        let now = k8s_openapi::jiff::Timestamp::now();
+        if let Err(error) =
+            collect::collect(&runtime, &mut ledger, &mountpoint, thresholds, now).await
+        {
+            tracing::debug!(%error, "image collection failed");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(IMAGE_GC) => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+fn thresholds(kubelet: &KubeletConfiguration) -> Thresholds {
+    Thresholds {
+        high: kubelet.image_gc_high_threshold_percent,
+        low: kubelet.image_gc_low_threshold_percent,
+        ..Thresholds::default()
+    }
+}
+
+fn dns_context(kubelet: &KubeletConfiguration) -> DnsContext {
+    let host = kubelet
+        .resolv_conf
+        .as_ref()
+        .and_then(|path| std::fs::read_to_string(path).ok())
+        .map(|text| dns::parse_resolv_conf(&text))
+        .unwrap_or_default();
+    DnsContext {
+        cluster_dns: kubelet.cluster_dns.clone(),
+        cluster_domain: kubelet.cluster_domain.clone(),
+        host,
+    }
+}
+
+fn bytes(text: &str) -> Option<i64> {
+    text.parse::<machinery::quantity::Quantity>().ok().map(|quantity| quantity.value())
+}
+
+/// What is kept from Pods: for Kubernetes, for the system, and the hard eviction thresholds.
+fn reserved(kubelet: &KubeletConfiguration) -> Reserved {
+    let mut all: BTreeMap<String, i64> = BTreeMap::new();
+    for (name, amount) in kubelet.kube_reserved.iter().chain(&kubelet.system_reserved) {
+        let Ok(amount) = amount.parse::<machinery::quantity::Quantity>() else { continue };
+        let amount = if name == "cpu" { amount.milli_value() } else { amount.value() };
+        *all.entry(name.clone()).or_default() += amount;
+    }
+    if let Some(limit) = kubelet.eviction("memory.available").and_then(|limit| bytes(&limit)) {
+        *all.entry("memory".into()).or_default() += limit;
+    }
+    if let Some(limit) = kubelet.eviction("nodefs.available") {
+        let capacity = i64::try_from(facts::disk(Path::new("/")).capacity).unwrap_or(0);
+        let kept = match limit.strip_suffix('%').and_then(|p| p.parse::<i64>().ok()) {
+            Some(percent) => capacity / 100 * percent,
+            None => bytes(&limit).unwrap_or(0),
+        };
+        *all.entry("ephemeral-storage".into()).or_default() += kept;
+    }
+    all
+}
