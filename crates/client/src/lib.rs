@@ -20,7 +20,7 @@ mod queue;
 mod transport;
 mod workers;
 
-pub use connect::{ConnectError, ConnectOptions, connect, connect_with, service_account_client};
+pub use connect::{ConnectError, ConnectOptions, connect, connect_as, connect_with};
 pub use events::{EventRecorder, EventType};
 pub use expectations::Expectations;
 pub use informer::{Event, Informer, InformerBuilder, watch_forever};

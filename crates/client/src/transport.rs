@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::UPGRADE;
-use http::{Request, Response};
+use http::header::{AUTHORIZATION, UPGRADE};
+use http::{HeaderValue, Request, Response};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -30,12 +30,15 @@ type Connection = HyperClient<HttpsConnector<HttpConnector>, Body>;
 const WATCHES_PER_CONNECTION: usize = 80;
 
 /// Builds the client: retries, credentials, headers and base address over [`Transport`].
-pub(crate) fn client(config: &kube::Config) -> Result<kube::Client, kube::Error> {
+pub(crate) fn client(
+    config: &kube::Config,
+    bearer: Option<Bearer>,
+) -> Result<kube::Client, kube::Error> {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Losing the race against another thread leaves an equal provider installed.
         rustls::crypto::ring::default_provider().install_default().ok();
     }
-    let transport = Transport::new(config)?;
+    let transport = Transport::new(config, bearer)?;
     let service = config.extra_headers_layer()?.layer(transport.map_err(BoxError::from));
     let service = option_layer(config.auth_layer()?).layer(service);
     let service = RetryLayer::new(RetryPolicy::server_retry()).layer(service);
@@ -50,6 +53,37 @@ struct Transport {
     http2: Arc<Mutex<Vec<Shared>>>,
     template: Template,
     http1: Connection,
+    bearer: Option<Bearer>,
+}
+
+/// A token that can be replaced while clients use it.
+#[derive(Clone)]
+pub(crate) struct Bearer(Arc<Mutex<Option<HeaderValue>>>);
+
+impl Bearer {
+    pub(crate) fn new(token: &str) -> Self {
+        let bearer = Self(Arc::default());
+        bearer.set(token);
+        bearer
+    }
+
+    pub(crate) fn set(&self, token: &str) {
+        // Tokens are printable; one that is not would be refused by the server as well.
+        let value = HeaderValue::from_str(&format!("Bearer {token}")).ok().map(|mut value| {
+            value.set_sensitive(true);
+            value
+        });
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = value;
+    }
+
+    /// Whether no client holds it any more.
+    pub(crate) fn is_unused(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
+    fn header(&self) -> Option<HeaderValue> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// An HTTP/2 connection and the number of watches on it.
@@ -82,7 +116,7 @@ impl Template {
 }
 
 impl Transport {
-    fn new(config: &kube::Config) -> Result<Self, kube::Error> {
+    fn new(config: &kube::Config, bearer: Option<Bearer>) -> Result<Self, kube::Error> {
         let tls = config.rustls_client_config()?;
         let connector = || {
             let mut http = HttpConnector::new();
@@ -112,7 +146,7 @@ impl Transport {
         let http1 = Builder::new(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .build(https(false));
-        Ok(Self { http2: Arc::new(Mutex::new(vec![template.open()])), template, http1 })
+        Ok(Self { http2: Arc::new(Mutex::new(vec![template.open()])), template, http1, bearer })
     }
 
     fn pick(&self, watch: bool) -> (Connection, Option<WatchGuard>) {
@@ -142,7 +176,10 @@ impl Service<Request<Body>> for Transport {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        if let Some(value) = self.bearer.as_ref().and_then(Bearer::header) {
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
         let plain = request.uri().scheme() == Some(&http::uri::Scheme::HTTP);
         let (connection, guard) = if plain || request.headers().contains_key(UPGRADE) {
             (self.http1.clone(), None)

@@ -50,6 +50,14 @@ impl LeaderConfig {
     }
 }
 
+/// A name for this process that no other has, as upstream's components make theirs: the host's name
+/// and a random part.
+#[must_use]
+pub fn identity() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}_{}", host.trim(), uuid::Uuid::new_v4())
+}
+
 /// Why the leader stopped leading.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum LeaderError {
@@ -78,6 +86,13 @@ struct Record {
     acquired: Option<Timestamp>,
     renewed: Option<Timestamp>,
     transitions: i32,
+}
+
+/// Why leading ended.
+enum End {
+    Finished,
+    Shutdown,
+    Lost,
 }
 
 /// What a look at the lease means for this candidate.
@@ -133,34 +148,39 @@ impl LeaderElector {
         let leading = shutdown.child_token();
         let work = work(leading.clone());
         tokio::pin!(work);
-        let lost = tokio::select! {
-            () = &mut work => false,
-            lost = self.renew_until_lost(&api, &mut observed, &shutdown) => lost,
+        let end = tokio::select! {
+            () = &mut work => End::Finished,
+            end = self.renew(&api, &mut observed, &shutdown) => end,
         };
         leading.cancel();
-        if lost {
-            tracing::error!(lease = %self.config.name, "leader election lost");
-            return Err(LeaderError::Lost);
-        }
-        // Work is told to stop; the lease is given back only when it did.
-        if tokio::time::timeout(self.config.renew_deadline, &mut work).await.is_err() {
-            tracing::warn!("work did not stop in time");
+        match end {
+            End::Lost => {
+                tracing::error!(lease = %self.config.name, "leader election lost");
+                return Err(LeaderError::Lost);
+            }
+            // Work is told to stop; the lease is given back only when it did.
+            End::Shutdown => {
+                if tokio::time::timeout(self.config.renew_deadline, &mut work).await.is_err() {
+                    tracing::warn!("work did not stop in time");
+                }
+            }
+            End::Finished => {}
         }
         self.release(&api, &observed).await;
         Ok(())
     }
 
-    /// Returns true when the lease was lost and false when `shutdown` was cancelled.
-    async fn renew_until_lost(
+    /// Keeps the lease for as long as possible.
+    async fn renew(
         &self,
         api: &Api<Lease>,
         observed: &mut Observed,
         shutdown: &CancellationToken,
-    ) -> bool {
+    ) -> End {
         let mut renewed = Instant::now();
         loop {
             tokio::select! {
-                () = shutdown.cancelled() => return false,
+                () = shutdown.cancelled() => return End::Shutdown,
                 () = tokio::time::sleep(self.config.retry_period) => {}
             }
             let deadline = renewed + self.config.renew_deadline;
@@ -168,7 +188,7 @@ impl LeaderElector {
             match tokio::time::timeout_at(deadline, attempt).await {
                 Ok(true) => renewed = Instant::now(),
                 Ok(false) if Instant::now() < deadline => {}
-                Ok(false) | Err(_) => return true,
+                Ok(false) | Err(_) => return End::Lost,
             }
         }
     }

@@ -1,0 +1,143 @@
+//! The shared informers: one copy of each resource for all controllers.
+
+use std::collections::BTreeMap;
+
+use client::{Api, Client, Informer};
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
+};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::ClusterRole;
+use tokio_util::sync::CancellationToken;
+
+use crate::object::{Meta, by_orphanage, by_owner};
+use crate::pods;
+
+/// Index: by the UID of the controlling owner.
+pub(crate) const OWNER: &str = "owner";
+/// Index: what nobody controls, by namespace.
+pub(crate) const ORPHAN: &str = "orphan";
+/// Index: by node.
+pub(crate) const NODE: &str = "node";
+/// Index: EndpointSlices by `namespace/service`.
+pub(crate) const SERVICE: &str = "service";
+
+/// Every resource that more than one object of the controller manager reads.
+#[derive(Clone)]
+pub(crate) struct Informers {
+    pub(crate) pods: Informer<Pod>,
+    pub(crate) nodes: Informer<Node>,
+    pub(crate) node_leases: Informer<Lease>,
+    pub(crate) namespaces: Informer<Namespace>,
+    pub(crate) services: Informer<Service>,
+    pub(crate) endpoints: Informer<Endpoints>,
+    pub(crate) slices: Informer<EndpointSlice>,
+    pub(crate) service_accounts: Informer<ServiceAccount>,
+    /// Only those named `kube-root-ca.crt`.
+    pub(crate) root_cas: Informer<ConfigMap>,
+    pub(crate) deployments: Informer<Deployment>,
+    pub(crate) replica_sets: Informer<ReplicaSet>,
+    pub(crate) replication_controllers: Informer<ReplicationController>,
+    pub(crate) daemon_sets: Informer<DaemonSet>,
+    pub(crate) stateful_sets: Informer<StatefulSet>,
+    pub(crate) revisions: Informer<ControllerRevision>,
+    pub(crate) jobs: Informer<Job>,
+    pub(crate) cron_jobs: Informer<CronJob>,
+    pub(crate) budgets: Informer<PodDisruptionBudget>,
+    pub(crate) cluster_roles: Informer<ClusterRole>,
+}
+
+impl Informers {
+    /// Starts them all.
+    pub(crate) fn start(client: &Client, shutdown: &CancellationToken) -> Self {
+        macro_rules! plain {
+            () => {
+                Informer::builder(Api::all(client.clone())).start(shutdown)
+            };
+        }
+        macro_rules! owned {
+            () => {
+                Informer::builder(Api::all(client.clone()))
+                    .index(OWNER, by_owner)
+                    .index(ORPHAN, by_orphanage)
+                    .start(shutdown)
+            };
+        }
+        Self {
+            pods: Informer::<Pod>::builder(Api::all(client.clone()))
+                .index(OWNER, by_owner)
+                .index(ORPHAN, by_orphanage)
+                .index(NODE, |pod| pods::node_name(pod).map(str::to_owned).into_iter().collect())
+                .start(shutdown),
+            nodes: Informer::<Node>::builder(Api::all(client.clone()))
+                .transform(|node| {
+                    // Names of images are most of a node and nobody here reads them.
+                    if let Some(status) = &mut node.status {
+                        status.images = None;
+                    }
+                })
+                .start(shutdown),
+            node_leases: Informer::builder(Api::namespaced(client.clone(), "kube-node-lease"))
+                .start(shutdown),
+            namespaces: plain!(),
+            services: plain!(),
+            endpoints: plain!(),
+            slices: Informer::<EndpointSlice>::builder(Api::all(client.clone()))
+                .index(SERVICE, |slice| {
+                    slice
+                        .label("kubernetes.io/service-name")
+                        .map(|service| format!("{}/{service}", slice.ns()))
+                        .into_iter()
+                        .collect()
+                })
+                .start(shutdown),
+            service_accounts: plain!(),
+            root_cas: Informer::builder(Api::all(client.clone()))
+                .fields("metadata.name=kube-root-ca.crt")
+                .start(shutdown),
+            deployments: plain!(),
+            replica_sets: owned!(),
+            replication_controllers: plain!(),
+            daemon_sets: plain!(),
+            stateful_sets: plain!(),
+            revisions: owned!(),
+            jobs: Informer::<Job>::builder(Api::all(client.clone()))
+                .index(OWNER, by_owner)
+                .start(shutdown),
+            cron_jobs: plain!(),
+            budgets: plain!(),
+            cluster_roles: plain!(),
+        }
+    }
+
+    /// Which of them have not synced yet, by resource; for `/readyz` and the log.
+    pub(crate) fn missing(&self) -> Vec<&'static str> {
+        let synced: BTreeMap<&'static str, bool> = [
+            ("pods", self.pods.has_synced()),
+            ("nodes", self.nodes.has_synced()),
+            ("leases", self.node_leases.has_synced()),
+            ("namespaces", self.namespaces.has_synced()),
+            ("services", self.services.has_synced()),
+            ("endpoints", self.endpoints.has_synced()),
+            ("endpointslices", self.slices.has_synced()),
+            ("serviceaccounts", self.service_accounts.has_synced()),
+            ("configmaps", self.root_cas.has_synced()),
+            ("deployments", self.deployments.has_synced()),
+            ("replicasets", self.replica_sets.has_synced()),
+            ("replicationcontrollers", self.replication_controllers.has_synced()),
+            ("daemonsets", self.daemon_sets.has_synced()),
+            ("statefulsets", self.stateful_sets.has_synced()),
+            ("controllerrevisions", self.revisions.has_synced()),
+            ("jobs", self.jobs.has_synced()),
+            ("cronjobs", self.cron_jobs.has_synced()),
+            ("poddisruptionbudgets", self.budgets.has_synced()),
+            ("clusterroles", self.cluster_roles.has_synced()),
+        ]
+        .into();
+        synced.into_iter().filter(|(_, synced)| !synced).map(|(name, _)| name).collect()
+    }
+}

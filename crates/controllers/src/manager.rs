@@ -1,0 +1,227 @@
+//! Starts what a controller manager consists of and keeps it running.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use client::{Client, ConnectOptions, EventRecorder, LeaderConfig, LeaderElector};
+use component::health::{Checks, Scope};
+use component::ops::OpsServer;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::ReplicationController;
+use thiserror::Error;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+use crate::credentials::Credentials;
+use crate::informers::Informers;
+use crate::nodeipam::plan::{Cidr, InvalidCidr};
+use crate::{
+    Config, clusterrole, deployment, endpoints, endpointslice, namespace,
+    nodeipam, nodelifecycle, podgc, replicaset, rootca, serviceaccount,
+};
+
+const NAME: &str = "kube-controller-manager";
+
+/// Why the controller manager ended.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// No client could be made.
+    #[error(transparent)]
+    Connect(#[from] client::ConnectError),
+    /// The health endpoints cannot be served.
+    #[error(transparent)]
+    Ops(#[from] component::ops::Error),
+    /// Another controller manager leads now.
+    #[error(transparent)]
+    Leader(#[from] client::leader::LeaderError),
+    /// A range of addresses is malformed.
+    #[error(transparent)]
+    Cidr(#[from] InvalidCidr),
+    /// The CA bundle cannot be read.
+    #[error("cannot read {path}: {source}")]
+    RootCa {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A controller ended by itself, which none should.
+    #[error("controller {0} ended unexpectedly")]
+    ControllerEnded(String),
+}
+
+/// What is read from the configuration before anything starts, so that mistakes show at once.
+struct Settings {
+    config: Arc<Config>,
+    cluster: Vec<Cidr>,
+    service: Vec<Cidr>,
+    bundle: Option<String>,
+}
+
+/// Runs the controller manager until `shutdown` is cancelled or leadership is lost.
+///
+/// # Errors
+/// See [`Error`]; the process ends then and is started again by its supervisor.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
+    let settings = read_settings(config)?;
+    let config = Arc::clone(&settings.config);
+    let options =
+        ConnectOptions { kubeconfig: config.kubeconfig.clone(), user_agent: NAME.to_owned() };
+    let client = client::connect(&options).await?;
+    let leads = Arc::new(AtomicBool::new(!config.leader_elect));
+    serve_ops(&config, &leads, &shutdown).await?;
+    if !config.leader_elect {
+        return lead(client, options, settings, shutdown).await;
+    }
+    let elector = LeaderElector::new(LeaderConfig::new(NAME, &identity()));
+    let mut outcome = Ok(());
+    let result = &mut outcome;
+    elector
+        .run(client.clone(), shutdown, |token| async move {
+            leads.store(true, Ordering::Relaxed);
+            *result = lead(client, options, settings, token).await;
+        })
+        .await?;
+    outcome
+}
+
+fn read_settings(config: Config) -> Result<Settings, Error> {
+    let ranges = |text: &str| -> Result<Vec<Cidr>, InvalidCidr> {
+        text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::parse).collect()
+    };
+    let bundle = match &config.root_ca_file {
+        None => None,
+        Some(path) => Some(
+            std::fs::read_to_string(path)
+                .map_err(|source| Error::RootCa { path: path.clone(), source })?,
+        ),
+    };
+    Ok(Settings {
+        cluster: ranges(&config.cluster_cidr)?,
+        service: ranges(&config.service_cidr)?,
+        bundle,
+        config: Arc::new(config),
+    })
+}
+
+/// Unique for each process, as upstream's: host name and a random part.
+fn identity() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}_{}", host.trim(), uuid::Uuid::new_v4())
+}
+
+async fn serve_ops(
+    config: &Config,
+    leads: &Arc<AtomicBool>,
+    shutdown: &CancellationToken,
+) -> Result<(), Error> {
+    let Some(address) = config.ops_address else { return Ok(()) };
+    let checks = Checks::default();
+    // As upstream, a follower is healthy; only losing the lease is not, and ends the process.
+    let _leads = Arc::clone(leads);
+    checks.add("leaderElection", Scope::Everywhere, || Ok(()));
+    let server = OpsServer::https(address, checks).await?;
+    tokio::spawn(server.run(shutdown.clone()));
+    Ok(())
+}
+
+/// Runs the controllers.
+async fn lead(
+    client: Client,
+    options: ConnectOptions,
+    settings: Settings,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let informers = Arc::new(Informers::start(&client, &shutdown));
+    let recorder = EventRecorder::new(client.clone(), NAME, None);
+    let credentials = Credentials::new(client, options, &settings.config, &shutdown);
+    let mut controllers = Controllers {
+        informers: Arc::clone(&informers),
+        recorder,
+        credentials,
+        config: Arc::clone(&settings.config),
+        shutdown: shutdown.clone(),
+        tasks: JoinSet::new(),
+    };
+    start_all(&mut controllers, settings).await;
+    let mut tasks = controllers.tasks;
+    let ended = tokio::select! {
+        () = shutdown.cancelled() => None,
+        ended = tasks.join_next() => ended,
+    };
+    match ended {
+        Some(Ok(name)) if !shutdown.is_cancelled() => Err(Error::ControllerEnded(name)),
+        Some(Err(error)) if error.is_panic() => Err(Error::ControllerEnded(error.to_string())),
+        _ => {
+            while tasks.join_next().await.is_some() {}
+            Ok(())
+        }
+    }
+}
+
+struct Controllers {
+    informers: Arc<Informers>,
+    recorder: EventRecorder,
+    credentials: Credentials,
+    config: Arc<Config>,
+    shutdown: CancellationToken,
+    tasks: JoinSet<String>,
+}
+
+impl Controllers {
+    /// Starts a controller under its upstream name; `account` is that of its service account
+    /// and the source of its events.
+    fn start<F, R>(&mut self, name: &'static str, account: &'static str, run: F)
+    where
+        F: FnOnce(Context) -> R + Send + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        if !self.config.enables(name) {
+            return;
+        }
+        let recorder = self.recorder.for_component(account);
+        let (informers, config) = (Arc::clone(&self.informers), Arc::clone(&self.config));
+        let (credentials, shutdown) = (self.credentials.clone(), self.shutdown.clone());
+        self.tasks.spawn(async move {
+            let Some(client) = credentials.client(account).await else { return name.to_owned() };
+            run(Context { client, recorder, informers, config, shutdown }).await;
+            name.to_owned()
+        });
+    }
+}
+
+async fn start_all(c: &mut Controllers, settings: Settings) {
+    let Settings { config, cluster, service, bundle } = settings;
+    c.start("deployment-controller", "deployment-controller", deployment::run);
+    c.start("replicaset-controller", "replicaset-controller", replicaset::run::<ReplicaSet>);
+    c.start(
+        "replicationcontroller-controller",
+        "replication-controller",
+        replicaset::run::<ReplicationController>,
+    );
+    c.start("namespace-controller", "namespace-controller", namespace::run);
+    c.start("serviceaccount-controller", "service-account-controller", serviceaccount::run);
+    c.start("endpoints-controller", "endpoint-controller", endpoints::run);
+    c.start("endpointslice-controller", "endpointslice-controller", endpointslice::run);
+    c.start("node-lifecycle-controller", "node-controller", nodelifecycle::run);
+    c.start("pod-garbage-collector-controller", "pod-garbage-collector", podgc::run);
+    c.start(
+        "clusterrole-aggregation-controller",
+        "clusterrole-aggregation-controller",
+        clusterrole::run,
+    );
+    if config.allocate_node_cidrs && !cluster.is_empty() {
+        c.start("node-ipam-controller", "node-controller", move |context| {
+            nodeipam::run(context, cluster, service)
+        });
+    }
+    if let Some(bundle) = bundle {
+        c.start(
+            "root-ca-certificate-publisher-controller",
+            "root-ca-cert-publisher",
+            move |context| rootca::run(context, bundle),
+        );
+    }
+}
