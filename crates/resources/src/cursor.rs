@@ -82,7 +82,7 @@ impl<'a> At<'a> {
     }
 
     /// The items of a list, each with its index.
-    pub(crate) fn list(&self) -> impl Iterator<Item = At<'a>> {
+    pub(crate) fn list(&self) -> impl Iterator<Item = At<'a>> + use<'a> {
         let path = self.path.clone();
         self.items().iter().enumerate().map(move |(i, value)| At {
             value,
@@ -91,7 +91,7 @@ impl<'a> At<'a> {
     }
 
     /// The entries of a map, each with its key.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (&'a str, At<'a>)> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&'a str, At<'a>)> + use<'a> {
         let path = self.path.clone();
         self.value
             .as_object()

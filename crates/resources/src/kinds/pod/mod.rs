@@ -1,0 +1,285 @@
+//! Pods, and the templates that other kinds make Pods from.
+
+pub(crate) mod containers;
+pub(crate) mod defaults;
+pub(crate) mod resources;
+pub(crate) mod scheduling;
+mod security;
+pub(crate) mod spec;
+#[cfg(test)]
+mod tests;
+mod update;
+mod volumes;
+
+use machinery::Value;
+use machinery::field::{Error, ErrorList};
+use machinery::meta;
+use serde_json::json;
+
+pub use resources::qos_class;
+
+use crate::cursor::{At, copy_field, remove};
+use crate::strategy::{Ctx, Generation, Strategy, subdomain_name};
+
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// The rules of Pods.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pod;
+
+impl Strategy for Pod {
+    fn default(&self, object: &mut Value) {
+        defaults::pod(object);
+    }
+
+    fn check_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        subdomain_name(name, prefix)
+    }
+
+    fn generation(&self) -> Generation {
+        Generation::Spec
+    }
+
+    fn prepare_for_create(&self, ctx: &Ctx<'_>, pod: &mut Value) {
+        let mut status = json!({"phase": "Pending", "qosClass": qos_class(pod)});
+        if At::root(pod).get("spec").get("schedulingGates").len() > 0 {
+            status["conditions"] = json!([{
+                "type": "PodScheduled",
+                "status": "False",
+                "lastProbeTime": null,
+                "lastTransitionTime": machinery::time::format(ctx.now),
+                "reason": "SchedulingGated",
+                "message": "Scheduling is blocked due to non-empty scheduling gates",
+            }]);
+        }
+        pod["status"] = status;
+        if let Some(spec) = pod.get_mut("spec") {
+            remove(spec, "ephemeralContainers");
+        }
+    }
+
+    fn validate(&self, _ctx: &Ctx<'_>, pod: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        own_rules(pod, &mut errors);
+        errors
+    }
+
+    fn prepare_for_update(&self, _ctx: &Ctx<'_>, new: &mut Value, old: &Value) {
+        // Ephemeral containers have a subresource of their own.
+        if let (Some(spec), Some(before)) = (new.get_mut("spec"), old.get("spec")) {
+            copy_field(spec, before, "ephemeralContainers");
+        }
+    }
+
+    fn validate_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        update::check(new, old, &mut errors);
+        errors
+    }
+
+    fn prepare_for_status_update(&self, _ctx: &Ctx<'_>, new: &mut Value, old: &Value) {
+        // The class follows from the spec; owners and deletion are not the kubelet's to change.
+        let qos = old
+            .pointer("/status/qosClass")
+            .cloned()
+            .unwrap_or_else(|| json!(qos_class(old)));
+        if let Some(status) = new.get_mut("status").filter(|s| s.is_object()) {
+            status["qosClass"] = qos;
+        }
+    }
+
+    fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        update::check_status(new, old, &mut errors);
+        errors
+    }
+
+    fn prepare_for_subresource(
+        &self,
+        _ctx: &Ctx<'_>,
+        subresource: &str,
+        new: &mut Value,
+        old: &Value,
+    ) {
+        let asked = new.clone();
+        let metadata = new.get("metadata").cloned();
+        *new = old.clone();
+        if let Some(metadata) = metadata {
+            new["metadata"] = metadata;
+        }
+        match subresource {
+            "ephemeralcontainers" => {
+                if let (Some(spec), Some(asked)) = (new.get_mut("spec"), asked.get("spec")) {
+                    copy_field(spec, asked, "ephemeralContainers");
+                }
+            }
+            "resize" => copy_field(new, &asked, "spec"),
+            _ => {}
+        }
+    }
+
+    fn validate_subresource(
+        &self,
+        _ctx: &Ctx<'_>,
+        subresource: &str,
+        new: &Value,
+        old: &Value,
+    ) -> ErrorList {
+        let mut errors = ErrorList::new();
+        match subresource {
+            "ephemeralcontainers" => {
+                spec::check(&At::root(new).get("spec"), &mut errors);
+                update::check_ephemeral(new, old, &mut errors);
+            }
+            "resize" => {
+                spec::check(&At::root(new).get("spec"), &mut errors);
+                update::check_resize(new, old, &mut errors);
+            }
+            _ => {}
+        }
+        errors
+    }
+
+    fn graceful_deletion(
+        &self,
+        _ctx: &Ctx<'_>,
+        pod: &Value,
+        requested: Option<i64>,
+    ) -> Option<i64> {
+        let spec = At::root(pod).get("spec");
+        let mut period = requested
+            .or_else(|| spec.get("terminationGracePeriodSeconds").int())
+            .unwrap_or(0);
+        // A Pod that no kubelet has, or that has come to its end, has nothing left to do.
+        let phase = pod
+            .pointer("/status/phase")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        if spec.get("nodeName").is_empty() || matches!(phase, "Failed" | "Succeeded") {
+            period = 0;
+        }
+        Some(if period < 0 { 1 } else { period })
+    }
+
+    fn warnings(&self, _ctx: &Ctx<'_>, new: &Value, old: Option<&Value>) -> Vec<String> {
+        match old {
+            // Almost nothing of a Pod can change, so its warnings were given before.
+            Some(_) => Vec::new(),
+            None => template_warnings(&At::root(new).get("spec")),
+        }
+    }
+}
+
+/// Rules that hold for Pods but not for templates.
+fn own_rules(pod: &Value, errors: &mut ErrorList) {
+    let spec = At::root(pod).get("spec");
+    if let Some(mirror) = meta::annotation(pod, MIRROR)
+        && spec.get("nodeName").is_empty()
+    {
+        let path = machinery::field::Path::new("metadata")
+            .child("annotations")
+            .key(MIRROR);
+        let detail = "must set spec.nodeName if mirror pod annotation is set";
+        errors.push(Error::invalid(&path, mirror, detail));
+    }
+    self::spec::check(&spec, errors);
+    let account_older = spec.get("serviceAccount");
+    if account_older.is_set() && account_older.str() != spec.get("serviceAccountName").str() {
+        account_older.invalid(errors, "must equal serviceAccountName");
+    }
+    for list in ["containers", "initContainers"] {
+        for container in spec.get(list).list() {
+            let image = container.get("image");
+            if image.str().trim() != image.str() {
+                image.invalid(errors, "must not have leading or trailing whitespace");
+            }
+        }
+    }
+    let gates = spec.get("schedulingGates");
+    if !gates.is_empty() && !spec.get("nodeName").is_empty() {
+        let detail = "cannot be set until all schedulingGates have been cleared";
+        spec.get("nodeName").forbidden(errors, detail);
+    }
+}
+
+/// What a user should be told about a spec that is accepted.
+pub(crate) fn template_warnings(spec: &At<'_>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let pull_secrets = spec.get("imagePullSecrets");
+    for (i, secret) in pull_secrets.list().enumerate() {
+        let (name, path) = (secret.get("name"), &secret.path);
+        let earlier = pull_secrets
+            .list()
+            .take(i)
+            .position(|s| s.get("name").str() == name.str());
+        if name.is_empty() {
+            warnings.push(format!("{path}: invalid empty name \"\""));
+        } else if let Some(earlier) = earlier {
+            let quoted = machinery::field::quote(name.str());
+            let first = pull_secrets.path.index(earlier);
+            warnings.push(format!(
+                "{path}: duplicate entry for name {quoted}, first at {first}"
+            ));
+        }
+    }
+    let aliases = spec.get("hostAliases");
+    for (i, alias) in aliases.list().enumerate() {
+        let ip = alias.get("ip").str();
+        if aliases.list().take(i).any(|a| a.get("ip").str() == ip) {
+            warnings.push(format!("{}: duplicate ip \"{ip}\"", alias.path.child("ip")));
+        }
+    }
+    for list in ["initContainers", "containers"] {
+        for container in spec.get(list).list() {
+            container_warnings(&container, &mut warnings);
+        }
+    }
+    if spec
+        .get("terminationGracePeriodSeconds")
+        .int()
+        .is_some_and(|n| n < 0)
+    {
+        let path = spec.path.child("terminationGracePeriodSeconds");
+        warnings.push(format!(
+            "{path}: must be >= 0; negative values are invalid and will be treated as 1"
+        ));
+    }
+    warnings
+}
+
+fn container_warnings(container: &At<'_>, warnings: &mut Vec<String>) {
+    let variables = container.get("env");
+    for (i, variable) in variables.list().enumerate() {
+        let name = variable.get("name").str();
+        let earlier = variables
+            .list()
+            .take(i)
+            .filter(|v| v.get("name").str() == name)
+            .last();
+        // A later value may be built from the earlier one of the same name.
+        let refers = variable.get("value").str().contains(&format!("$({name})"));
+        if earlier.is_some() && !refers {
+            let quoted = machinery::field::quote(name);
+            warnings.push(format!(
+                "{}: hides previous definition of {quoted}, which may be dropped when using apply",
+                variable.path
+            ));
+        }
+    }
+    for field in ["limits", "requests"] {
+        for (name, amount) in container.get("resources").get(field).entries() {
+            let quantity = machinery::quantity::Quantity::from_value(amount.value);
+            if let Some(quantity) = quantity
+                && matches!(name, "memory" | "ephemeral-storage")
+                && !quantity.is_integer()
+            {
+                let text = amount.str();
+                warnings.push(format!(
+                    "{}: fractional byte value {} is invalid, must be an integer",
+                    amount.path,
+                    machinery::field::quote(text)
+                ));
+            }
+        }
+    }
+}
