@@ -1,0 +1,27 @@
+//! The watch cache: all objects of all resources in memory, fed by one watch on the store.
+//!
+//! Data flow: store → [`Dispatcher`] → per stored resource a [`Cache`] (ordered map, recent
+//! changes, watchers) → lists and watches. An object is kept as the bytes that go over the wire,
+//! plus where in them its labels and selectable fields are; nothing is parsed to answer a read.
+//!
+//! Invariants: a cache shows the store's state at one revision exactly; a read never waits for a
+//! slow watcher; a change is encoded once for all watchers.
+
+mod dispatch;
+mod list;
+mod object;
+mod ordered;
+mod scan;
+mod state;
+mod watch;
+
+pub use dispatch::Dispatcher;
+pub use list::{List, ListBody, Selection};
+pub use object::{FieldSet, Object, Presentation};
+pub use ordered::Snapshot;
+pub use state::{Cache, Exact, Start};
+pub(crate) use watch::Manner;
+pub use watch::{EventType, WatchItem, Watcher};
+
+#[cfg(test)]
+mod tests;

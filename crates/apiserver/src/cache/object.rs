@@ -1,0 +1,293 @@
+//! One immutable object, shared by everybody who reads it.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use machinery::Value;
+use machinery::selector::Labels;
+use resources::SelectableFields;
+use resources::selectable::Read;
+
+use super::scan::{LabelSpan, Paths, scan};
+
+/// What selectors can ask of the objects of one stored resource, and where it is found.
+#[derive(Debug, Default)]
+pub struct FieldSet {
+    fields: Vec<Field>,
+    paths: Paths,
+}
+
+#[derive(Debug)]
+struct Field {
+    name: String,
+    read: Read,
+    first: usize,
+    second: Option<usize>,
+}
+
+impl FieldSet {
+    /// The canonical fields of `selectable`. Name and namespace need no place: they are in the key.
+    pub fn new(selectable: &SelectableFields) -> Self {
+        let mut set = Self::default();
+        for field in &selectable.fields {
+            if matches!(&*field.canonical, "metadata.name" | "metadata.namespace") {
+                continue;
+            }
+            let (first, second) = match field.read {
+                Read::EventSource => {
+                    (set.paths.add("source.component"), Some(set.paths.add("reportingComponent")))
+                }
+                _ => (set.paths.add(&field.canonical), None),
+            };
+            let name = field.canonical.to_string();
+            set.fields.push(Field { name, read: field.read, first, second });
+        }
+        set
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.fields.iter().position(|field| field.name == name)
+    }
+}
+
+#[derive(Debug)]
+enum FieldValue {
+    Fixed(&'static str),
+    Span(u32, u32),
+    Owned(Box<str>),
+}
+
+/// An object as it goes over the wire, with its resourceVersion.
+#[derive(Debug)]
+pub struct Object {
+    json: Bytes,
+    revision: u64,
+    /// `namespace/name`, or `name` in cluster scope: the key behind the resource's prefix.
+    key: Box<str>,
+    namespace_len: u16,
+    items_from: u16,
+    version_digits: Range<u32>,
+    labels: Box<[LabelSpan]>,
+    fields: Box<[FieldValue]>,
+    set: Arc<FieldSet>,
+}
+
+/// How stored objects are shown under another version: a conversion and the new JSON.
+pub type Presentation = Arc<dyn Fn(Value) -> Vec<u8> + Send + Sync>;
+
+impl Object {
+    /// From stored JSON, which has no resourceVersion. `key` is what stands behind the resource's
+    /// prefix. `None` when the JSON is none of ours.
+    pub fn new(key: &str, stored: &[u8], revision: u64, set: &Arc<FieldSet>) -> Option<Self> {
+        let found = scan(stored, &set.paths)?;
+        let digits = revision.to_string();
+        let at = found.version_at;
+        let mut json = Vec::with_capacity(stored.len() + digits.len() + 22);
+        json.extend_from_slice(&stored[..at]);
+        if found.member_precedes && !found.member_follows {
+            json.push(b',');
+        }
+        json.extend_from_slice(br#""resourceVersion":""#);
+        let start = u32::try_from(json.len()).ok()?;
+        json.extend_from_slice(digits.as_bytes());
+        let version_digits = start..start + u32::try_from(digits.len()).ok()?;
+        json.push(b'"');
+        if found.member_follows {
+            json.push(b',');
+        }
+        let added = json.len() - at;
+        json.extend_from_slice(&stored[at..]);
+
+        // Places behind the new member have moved.
+        let moved = |offset: usize| if offset >= at { offset + added } else { offset };
+        let shift = |offset: u32| u32::try_from(moved(offset as usize)).unwrap_or(u32::MAX);
+        let labels = found
+            .labels
+            .iter()
+            .map(|(k, v)| (shift(k.start)..shift(k.end), shift(v.start)..shift(v.end)))
+            .collect();
+        let fields = set
+            .fields
+            .iter()
+            .map(|field| {
+                let raw = |index: usize| {
+                    found.values[index].clone().map(|range| moved(range.start)..moved(range.end - 1) + 1)
+                };
+                field_value(field, &json, raw(field.first), field.second.and_then(raw))
+            })
+            .collect();
+        Some(Self {
+            json: json.into(),
+            revision,
+            key: key.into(),
+            namespace_len: u16::try_from(key.find('/').unwrap_or(0)).ok()?,
+            items_from: u16::try_from(found.after_type).ok()?,
+            version_digits,
+            labels,
+            fields,
+            set: set.clone(),
+        })
+    }
+
+    /// The whole object as compact JSON.
+    pub fn json(&self) -> Bytes {
+        self.json.clone()
+    }
+
+    /// The object as a tree.
+    pub fn value(&self) -> Value {
+        serde_json::from_slice(&self.json).expect("the cache holds well-formed JSON")
+    }
+
+    /// Its resourceVersion as a number.
+    pub fn resource_version(&self) -> u64 {
+        self.revision
+    }
+
+    /// `namespace/name`, or `name` in cluster scope.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Its namespace; empty in cluster scope.
+    pub fn namespace(&self) -> &str {
+        &self.key[..usize::from(self.namespace_len)]
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self.namespace_len {
+            0 => &self.key,
+            namespace => &self.key[usize::from(namespace) + 1..],
+        }
+    }
+
+    /// A selectable field by its canonical name; `None` when it is not selectable.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        match name {
+            "metadata.name" => Some(self.name()),
+            "metadata.namespace" => Some(self.namespace()),
+            _ => match &self.fields[self.set.position(name)?] {
+                FieldValue::Fixed(text) => Some(text),
+                FieldValue::Span(start, end) => Some(self.text(&(*start..*end))),
+                FieldValue::Owned(text) => Some(text),
+            },
+        }
+    }
+
+    fn text(&self, span: &Range<u32>) -> &str {
+        let bytes = &self.json[span.start as usize..span.end as usize];
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+
+    /// The JSON as an item of a list: members of it without the opening brace, and without kind
+    /// and apiVersion when they are known from the list.
+    pub(super) fn item(&self, with_type: bool) -> &[u8] {
+        let from = if with_type { 1 } else { usize::from(self.items_from).max(1) };
+        &self.json[from..]
+    }
+
+    /// The same object with another resourceVersion, as in the event of its deletion.
+    pub(crate) fn at_revision(&self, revision: u64) -> Self {
+        let digits = revision.to_string();
+        let old = self.version_digits.start as usize..self.version_digits.end as usize;
+        let mut json = Vec::with_capacity(self.json.len() + digits.len());
+        json.extend_from_slice(&self.json[..old.start]);
+        json.extend_from_slice(digits.as_bytes());
+        json.extend_from_slice(&self.json[old.end..]);
+        let grown = i64::try_from(digits.len()).unwrap_or(0) - i64::from(old.len() as u32);
+        let shift = |offset: u32| {
+            if offset as usize >= old.end {
+                u32::try_from(i64::from(offset) + grown).unwrap_or(u32::MAX)
+            } else {
+                offset
+            }
+        };
+        let labels = self
+            .labels
+            .iter()
+            .map(|(k, v)| (shift(k.start)..shift(k.end), shift(v.start)..shift(v.end)))
+            .collect();
+        let fields = self
+            .fields
+            .iter()
+            .map(|value| match value {
+                FieldValue::Fixed(text) => FieldValue::Fixed(text),
+                FieldValue::Span(start, end) => FieldValue::Span(shift(*start), shift(*end)),
+                FieldValue::Owned(text) => FieldValue::Owned(text.clone()),
+            })
+            .collect();
+        Self {
+            json: json.into(),
+            revision,
+            key: self.key.clone(),
+            namespace_len: self.namespace_len,
+            items_from: self.items_from,
+            version_digits: self.version_digits.start
+                ..self.version_digits.start + u32::try_from(digits.len()).unwrap_or(0),
+            labels,
+            fields,
+            set: self.set.clone(),
+        }
+    }
+
+    /// The same object under another version.
+    pub(crate) fn presented(&self, presentation: &Presentation) -> Arc<Self> {
+        let mut value = self.value();
+        machinery::meta::set_resource_version(&mut value, "");
+        let json = presentation(value);
+        let set = Arc::new(FieldSet::default());
+        let object = Self::new(&self.key, &json, self.revision, &set);
+        Arc::new(object.expect("a conversion gives an object"))
+    }
+}
+
+impl Labels for Object {
+    fn label(&self, key: &str) -> Option<&str> {
+        self.labels.iter().find(|(k, _)| self.text(k) == key).map(|(_, v)| self.text(v))
+    }
+}
+
+fn field_value(
+    field: &Field,
+    json: &[u8],
+    first: Option<Range<usize>>,
+    second: Option<Range<usize>>,
+) -> FieldValue {
+    let scalar = |range: Option<Range<usize>>| scalar(json, range?);
+    match field.read {
+        Read::Path => scalar(first).unwrap_or(FieldValue::Fixed("")),
+        Read::Bool => scalar(first).unwrap_or(FieldValue::Fixed("false")),
+        Read::Number => scalar(first).unwrap_or(FieldValue::Fixed("0")),
+        Read::EventSource => {
+            scalar(first).or_else(|| scalar(second)).unwrap_or(FieldValue::Fixed(""))
+        }
+        Read::PodIps => {
+            let list: Option<Vec<Value>> =
+                first.and_then(|range| serde_json::from_slice(&json[range]).ok());
+            let ips: Vec<&str> =
+                list.iter().flatten().filter_map(|ip| ip.get("ip")?.as_str()).collect();
+            FieldValue::Owned(ips.join(",").into())
+        }
+    }
+}
+
+/// The text of a scalar; `None` for null, an empty string and what is no scalar.
+fn scalar(json: &[u8], range: Range<usize>) -> Option<FieldValue> {
+    let raw = &json[range.clone()];
+    let inner = match raw.first()? {
+        b'"' => range.start + 1..range.end - 1,
+        b'{' | b'[' | b'n' => return None,
+        _ => range.clone(),
+    };
+    if inner.is_empty() {
+        return None;
+    }
+    if json[inner.clone()].contains(&b'\\') {
+        let text: Cow<'_, str> = serde_json::from_slice(raw).ok()?;
+        return Some(FieldValue::Owned(text.into()));
+    }
+    Some(FieldValue::Span(u32::try_from(inner.start).ok()?, u32::try_from(inner.end).ok()?))
+}

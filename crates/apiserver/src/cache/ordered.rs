@@ -1,0 +1,122 @@
+//! Objects in key order, with snapshots that cost nothing.
+//!
+//! A two-level tree: a list of chunks of shared objects. A snapshot shares everything; the next
+//! change after it copies one chunk and the list of chunks, nothing else.
+
+use std::sync::Arc;
+
+use super::object::Object;
+
+/// A full chunk is split in two.
+const CHUNK: usize = 128;
+
+type Chunk = Vec<Arc<Object>>;
+
+/// Objects in key order; clones are snapshots.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    chunks: Arc<Vec<Arc<Chunk>>>,
+    len: usize,
+}
+
+impl Snapshot {
+    /// The number of objects.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The chunk that has the key, or would.
+    fn chunk_of(&self, key: &str) -> usize {
+        self.chunks
+            .partition_point(|chunk| chunk.first().is_some_and(|first| first.key() <= key))
+            .saturating_sub(1)
+    }
+
+    /// An object by its key.
+    pub fn get(&self, key: &str) -> Option<&Arc<Object>> {
+        let chunk = self.chunks.get(self.chunk_of(key))?;
+        let at = chunk.binary_search_by(|object| object.key().cmp(key)).ok()?;
+        Some(&chunk[at])
+    }
+
+    /// Adds or replaces an object; returns the one replaced.
+    pub(super) fn insert(&mut self, object: Arc<Object>) -> Option<Arc<Object>> {
+        let chunk_at = self.chunk_of(object.key());
+        let chunks = Arc::make_mut(&mut self.chunks);
+        if chunks.is_empty() {
+            chunks.push(Arc::new(Vec::new()));
+        }
+        let chunk = Arc::make_mut(&mut chunks[chunk_at]);
+        match chunk.binary_search_by(|other| other.key().cmp(object.key())) {
+            Ok(at) => Some(std::mem::replace(&mut chunk[at], object)),
+            Err(at) => {
+                let last = at == chunk.len();
+                chunk.insert(at, object);
+                self.len += 1;
+                if chunk.len() > CHUNK {
+                    // Keys that come in order fill their chunks.
+                    let half = if last { CHUNK } else { CHUNK / 2 };
+                    let right = chunk.split_off(half);
+                    chunks.insert(chunk_at + 1, Arc::new(right));
+                }
+                None
+            }
+        }
+    }
+
+    /// Removes an object by its key.
+    pub(super) fn remove(&mut self, key: &str) -> Option<Arc<Object>> {
+        self.get(key)?;
+        let chunk_at = self.chunk_of(key);
+        let chunks = Arc::make_mut(&mut self.chunks);
+        let chunk = Arc::make_mut(&mut chunks[chunk_at]);
+        let at = chunk.binary_search_by(|other| other.key().cmp(key)).ok()?;
+        let removed = chunk.remove(at);
+        if chunk.is_empty() {
+            chunks.remove(chunk_at);
+        }
+        self.len -= 1;
+        Some(removed)
+    }
+
+    /// Objects whose key is at least `start` and begins with `prefix`, in order.
+    pub fn range<'a>(
+        &'a self,
+        start: &'a str,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<Object>> {
+        let start = start.max(prefix);
+        let first = self.chunk_of(start);
+        self.chunks[first.min(self.chunks.len())..]
+            .iter()
+            .enumerate()
+            .flat_map(move |(n, chunk)| {
+                let skip = match n {
+                    0 => chunk.partition_point(|object| object.key() < start),
+                    _ => 0,
+                };
+                chunk[skip..].iter()
+            })
+            .take_while(move |object| object.key().starts_with(prefix))
+    }
+
+    /// All objects in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Object>> {
+        self.chunks.iter().flat_map(|chunk| chunk.iter())
+    }
+}
+
+impl FromIterator<Arc<Object>> for Snapshot {
+    fn from_iter<I: IntoIterator<Item = Arc<Object>>>(objects: I) -> Self {
+        let mut snapshot = Self::default();
+        for object in objects {
+            snapshot.insert(object);
+        }
+        snapshot
+    }
+}

@@ -1,0 +1,252 @@
+//! The objects of one stored resource, their recent changes and their watchers.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use machinery::status::Status;
+use store::{EventKind, KeyValue};
+use tokio::sync::{mpsc, watch};
+
+use super::dispatch::Progress;
+use super::list::Selection;
+use super::object::{FieldSet, Object};
+use super::ordered::Snapshot;
+use super::watch::{Change, Initial, Manner, QUEUE, Subscriber, Watcher};
+
+/// Changes that a late watcher can still get.
+const RING: usize = 4096;
+
+/// See the module. Shared by all versions under which the resource is served.
+#[derive(Debug)]
+pub struct Cache {
+    /// `/registry/pods/`
+    prefix: String,
+    fields: Arc<FieldSet>,
+    state: RwLock<State>,
+    progress: Progress,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct State {
+    objects: Snapshot,
+    /// The newest revision that changed an object here.
+    revision: u64,
+    ring: VecDeque<Arc<Change>>,
+    /// All changes after this revision are in `ring`.
+    ring_from: u64,
+    subscribers: Vec<Subscriber>,
+}
+
+/// Where a watch starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// With the objects there are.
+    State {
+        /// Whether a bookmark says where they end.
+        announce_end: bool,
+    },
+    /// With the next change.
+    Now,
+    /// With the first change after a revision.
+    After(u64),
+}
+
+/// The state at an exact revision.
+#[derive(Debug)]
+pub enum Exact {
+    /// Here it is.
+    Known(Snapshot),
+    /// Older than the changes kept here; the store may have it.
+    TooOld,
+}
+
+impl Cache {
+    /// An empty cache for keys with `prefix`.
+    pub(super) fn new(prefix: String, fields: FieldSet, progress: Progress) -> Self {
+        let state = State {
+            objects: Snapshot::default(),
+            revision: 0,
+            ring: VecDeque::new(),
+            ring_from: 0,
+            subscribers: Vec::new(),
+        };
+        Self {
+            prefix,
+            fields: Arc::new(fields),
+            state: RwLock::new(state),
+            progress,
+            changed: watch::Sender::new(0),
+        }
+    }
+
+    // State is changed in steps that do not panic, so a poisoned lock still guards a whole one.
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The keys' prefix in the store, with a slash at the end.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// What is found in this resource's objects.
+    pub fn fields(&self) -> &Arc<FieldSet> {
+        &self.fields
+    }
+
+    /// Tells the revision of each newest change.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// The number of objects.
+    pub fn len(&self) -> usize {
+        self.read().objects.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// An object by `namespace/name`, or `name` in cluster scope.
+    pub fn get(&self, key: &str) -> Option<Arc<Object>> {
+        self.read().objects.get(key).cloned()
+    }
+
+    /// All objects and the revision whose state they are.
+    pub fn snapshot(&self) -> (Snapshot, u64) {
+        let state = self.read();
+        (state.objects.clone(), state.shown(&self.progress))
+    }
+
+    /// The objects as of `revision`, which has been applied, by undoing the changes since.
+    pub fn at(&self, revision: u64) -> Exact {
+        let (mut objects, undo) = {
+            let state = self.read();
+            if revision < state.ring_from {
+                return Exact::TooOld;
+            }
+            let since = state.ring.partition_point(|change| change.revision <= revision);
+            let undo: Vec<_> = state.ring.range(since..).cloned().collect();
+            (state.objects.clone(), undo)
+        };
+        for change in undo.iter().rev() {
+            match (&change.old, &change.new) {
+                (Some(old), _) => drop(objects.insert(old.clone())),
+                (None, Some(new)) => drop(objects.remove(new.key())),
+                (None, None) => {}
+            }
+        }
+        Exact::Known(objects)
+    }
+
+    /// An object from a pair of the store; `None` when the value is not an object.
+    pub fn object(&self, kv: &KeyValue) -> Option<Arc<Object>> {
+        let key = std::str::from_utf8(&kv.key).ok()?.strip_prefix(&self.prefix)?;
+        let object = Object::new(key, &kv.value, kv.mod_revision, &self.fields);
+        if object.is_none() {
+            tracing::error!(key, "the store holds what is not an object");
+        }
+        object.map(Arc::new)
+    }
+
+    /// Takes in an object while the cache is filled at first.
+    pub(super) fn load(&self, kv: &KeyValue) {
+        if let Some(object) = self.object(kv) {
+            let mut state = self.write();
+            state.revision = state.revision.max(kv.mod_revision);
+            state.objects.insert(object);
+        }
+    }
+
+    /// Forgets what was taken in so far.
+    pub(super) fn reset(&self) {
+        let mut state = self.write();
+        state.objects = Snapshot::default();
+        state.revision = 0;
+    }
+
+    /// Declares the filled state complete as of `revision`.
+    pub(super) fn loaded(&self, revision: u64) {
+        self.write().ring_from = revision;
+        self.changed.send_replace(revision);
+    }
+
+    /// Takes in the next change and passes it on to the watchers.
+    pub(super) fn apply(&self, kind: EventKind, kv: &KeyValue) {
+        let new = match kind {
+            EventKind::Put => self.object(kv),
+            EventKind::Delete => None,
+        };
+        let mut state = self.write();
+        let state = &mut *state;
+        let old = match &new {
+            Some(new) => state.objects.insert(new.clone()),
+            None => std::str::from_utf8(&kv.key)
+                .ok()
+                .and_then(|key| key.strip_prefix(&self.prefix))
+                .and_then(|key| state.objects.remove(key)),
+        };
+        state.revision = kv.mod_revision;
+        if new.is_none() && old.is_none() {
+            return;
+        }
+        let change = Arc::new(Change::new(kv.mod_revision, new, old));
+        state.subscribers.retain(|subscriber| subscriber.offer(&change));
+        state.ring.push_back(change);
+        if state.ring.len() > RING
+            && let Some(oldest) = state.ring.pop_front()
+        {
+            state.ring_from = oldest.revision;
+        }
+        self.changed.send_replace(kv.mod_revision);
+    }
+
+    /// A watch of what `selection` selects.
+    pub(crate) fn watch(&self, start: Start, selection: Arc<Selection>, manner: Manner) -> Watcher {
+        let mut state = self.write();
+        let mut after = 0;
+        let initial = match start {
+            Start::State { announce_end } => {
+                let shown = state.shown(&self.progress);
+                let matching = state
+                    .objects
+                    .range("", selection.prefix())
+                    .filter(|object| selection.matches(object));
+                Initial::objects(matching, announce_end.then_some(shown))
+            }
+            Start::Now => Initial::default(),
+            Start::After(revision) if revision < state.ring_from => {
+                let status = Status::too_old_resource_version(revision, state.ring_from);
+                return Watcher::failed(&status, self.progress.clone(), manner);
+            }
+            Start::After(revision) => {
+                after = revision;
+                let since = state.ring.partition_point(|change| change.revision <= revision);
+                Initial::changes(state.ring.range(since..), &selection)
+            }
+        };
+        let (queue, receiver) = mpsc::channel(QUEUE);
+        state.subscribers.push(Subscriber { selection, after, queue });
+        Watcher::new(initial, receiver, self.progress.clone(), manner)
+    }
+
+    /// Ends all watches.
+    pub(super) fn close(&self) {
+        self.write().subscribers.clear();
+    }
+}
+
+impl State {
+    /// The revision that the objects show: all changes up to the applied one are in, and perhaps
+    /// some later ones of ours.
+    fn shown(&self, progress: &Progress) -> u64 {
+        progress.applied().max(self.revision)
+    }
+}

@@ -1,0 +1,63 @@
+//! What is known of a request besides what it addresses.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use machinery::Value;
+use machinery::time::Timestamp;
+use resources::Ctx;
+use serde_json::json;
+
+use crate::authn::User;
+
+/// Texts for the client that do not make its request fail. Clones share the list.
+#[derive(Debug, Clone, Default)]
+pub struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Warnings {
+    /// Adds a text, once.
+    pub fn add(&self, text: impl Into<String>) {
+        let text = text.into();
+        let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+
+    /// Takes all texts out.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Who makes a request, and what the client is to be told.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The user.
+    pub user: Arc<User>,
+    /// See [`Warnings`].
+    pub warnings: Warnings,
+    info: Arc<Value>,
+}
+
+impl Context {
+    /// A request of `user`.
+    pub fn new(user: Arc<User>) -> Self {
+        let mut info = json!({"username": user.name, "groups": user.groups});
+        if !user.uid.is_empty() {
+            info["uid"] = user.uid.as_str().into();
+        }
+        if !user.extra.is_empty() {
+            info["extra"] = json!(user.extra);
+        }
+        Self { user, warnings: Warnings::default(), info: Arc::new(info) }
+    }
+
+    /// What the server does on its own behalf.
+    pub fn internal() -> Self {
+        Self::new(Arc::new(User::api_server()))
+    }
+
+    pub(super) fn strategy(&self, now: Timestamp) -> Ctx<'_> {
+        Ctx { now, user: &self.info }
+    }
+}

@@ -1,0 +1,207 @@
+//! `create`.
+
+use std::sync::Arc;
+
+use machinery::field::ErrorList;
+use machinery::status::Status;
+use machinery::{Value, meta, time};
+
+use super::admission::{Attributes, Operation};
+use super::write::Stored;
+use super::{Context, Failure, Outcome, Registry, Resource, Target, WriteOptions, resource};
+
+/// Random names tried for one `generateName`.
+const NAME_ATTEMPTS: usize = 8;
+/// Letters and digits that make no words and are not mistaken for each other.
+const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+const SUFFIX: usize = 5;
+/// What is left of the longest name for the part that the client gives.
+const MAX_BASE: usize = 63 - SUFFIX;
+
+impl Registry {
+    /// Creates an object, or posts one to a subresource such as `binding`.
+    ///
+    /// # Errors
+    /// What the client is to be told.
+    pub async fn create(
+        &self,
+        context: &Context,
+        target: &Target,
+        object: Value,
+        options: &WriteOptions,
+    ) -> Result<Outcome, Failure> {
+        if !target.subresource.is_empty() || target.resource.name == "bindings" {
+            return self.post_subresource(context, target, object, options).await;
+        }
+        let object = self.create_object(context, target, object, options).await?;
+        Ok(Outcome::object(201, object))
+    }
+
+    pub(super) async fn create_object(
+        &self,
+        context: &Context,
+        target: &Target,
+        mut object: Value,
+        options: &WriteOptions,
+    ) -> Result<Arc<crate::cache::Object>, Failure> {
+        let resource = &target.resource;
+        check_namespace(target, &mut object)?;
+        if super::read::revision_of(&object).is_some() {
+            let text = "resourceVersion should not be set on objects to be created";
+            return Err(Status::failure(500, "", text).into());
+        }
+        resource.default(&mut object);
+
+        let name = meta::name(&object).to_owned();
+        let mut attributes = Attributes {
+            registry: self,
+            context,
+            operation: Operation::Create,
+            resource,
+            namespace: &target.namespace,
+            name: &name,
+            subresource: "",
+            object: Some(object),
+            old: None,
+            dry_run: options.dry_run,
+        };
+        self.admit(&mut attributes).await?;
+        let object = attributes.object.take().ok_or_else(admission_lost)?;
+
+        let generate = meta::name(&object).is_empty() && !meta::generate_name(&object).is_empty();
+        for attempt in 1.. {
+            let mut object = object.clone();
+            if generate {
+                let name = generated(meta::generate_name(&object));
+                meta::set_name(&mut object, name);
+            }
+            let name = meta::name(&object).to_owned();
+            match self.create_once(context, target, object, options).await? {
+                Stored::Yes(object) => return Ok(object),
+                Stored::Changed if generate && attempt < NAME_ATTEMPTS => {}
+                Stored::Changed if generate => {
+                    let resource = resource.group_resource();
+                    return Err(Status::generate_name_conflict(&resource, &name).into());
+                }
+                Stored::Changed => return Err(self.already_exists(resource, target, &name)),
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    fn already_exists(&self, resource: &Resource, target: &Target, name: &str) -> Failure {
+        let existing = resource.cache().get(&resource::key(&target.namespace, name));
+        let deleting = existing
+            .map(|object| object.value())
+            .is_some_and(|object| meta::deletion_timestamp(&object).is_some());
+        let mut status = Status::already_exists(&resource.group_resource(), name);
+        if deleting {
+            status.message = format!("object is being deleted: {}", status.message);
+        }
+        status.into()
+    }
+
+    /// Everything that depends on the name.
+    async fn create_once(
+        &self,
+        context: &Context,
+        target: &Target,
+        mut object: Value,
+        options: &WriteOptions,
+    ) -> Result<Stored, Failure> {
+        let resource = &target.resource;
+        let now = self.now();
+        let ctx = context.strategy(now);
+        meta::set_uid(&mut object, uuid::Uuid::new_v4().to_string());
+        meta::set_creation_timestamp(&mut object, time::format(now));
+        resource.prepare_create(&ctx, &mut object);
+        let name = meta::name(&object).to_owned();
+
+        let allocation = self.allocate_for_create(resource, &mut object, options.dry_run)?;
+        let errors = resource.check_create(&ctx, &object);
+        refuse(resource, &name, &errors)?;
+        for warning in resource.strategy.warnings(&ctx, &object, None) {
+            context.warnings.add(warning);
+        }
+        resource.strategy.canonicalize(&mut object);
+
+        let attributes = Attributes {
+            registry: self,
+            context,
+            operation: Operation::Create,
+            resource,
+            namespace: &target.namespace,
+            name: &name,
+            subresource: "",
+            object: Some(object),
+            old: None,
+            dry_run: options.dry_run,
+        };
+        self.admit_final(&attributes).await?;
+        let object = attributes.object.ok_or_else(admission_lost)?;
+
+        let key = resource::key(&target.namespace, &name);
+        if options.dry_run {
+            if resource.cache().get(&key).is_some() {
+                return Ok(Stored::Changed);
+            }
+            let object = resource.unstored(&key, &object, 0);
+            return object
+                .map(Stored::Yes)
+                .ok_or_else(|| Status::internal("the object cannot be read back").into());
+        }
+        let stored = self.store_new(resource, &key, &object).await?;
+        if matches!(stored, Stored::Yes(_)) {
+            allocation.keep();
+        }
+        Ok(stored)
+    }
+}
+
+pub(super) fn admission_lost() -> Failure {
+    Status::internal("admission took the object away").into()
+}
+
+/// The refusal of an object that breaks rules.
+pub(super) fn refuse(resource: &Resource, name: &str, errors: &ErrorList) -> Result<(), Failure> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid(&resource.group_kind(), name, errors).into())
+}
+
+/// The object goes where the URL says.
+pub(super) fn check_namespace(target: &Target, object: &mut Value) -> Result<(), Failure> {
+    let given = meta::namespace(object);
+    if given == target.namespace {
+        return Ok(());
+    }
+    if given.is_empty() {
+        meta::set_namespace(object, target.namespace.as_str());
+        return Ok(());
+    }
+    let text = format!(
+        "the namespace of the provided object does not match the namespace sent on the request, \
+         {given:?} != {:?}",
+        target.namespace
+    );
+    let text = if target.resource.namespaced {
+        "the namespace of the provided object does not match the namespace sent on the request"
+            .to_owned()
+    } else {
+        text
+    };
+    Err(Status::bad_request(text).into())
+}
+
+fn generated(base: &str) -> String {
+    let base = match base.char_indices().nth(MAX_BASE) {
+        Some((end, _)) => &base[..end],
+        None => base,
+    };
+    let random = uuid::Uuid::new_v4().into_bytes();
+    let suffix = random.iter().take(SUFFIX).map(|byte| {
+        char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()])
+    });
+    base.chars().chain(suffix).collect()
+}

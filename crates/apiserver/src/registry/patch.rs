@@ -1,0 +1,113 @@
+//! `patch`: a change computed from the current state, tried again when that state moves on.
+
+use machinery::codec::{self, FieldValidation};
+use machinery::schema::TypeRef;
+use machinery::status::{Cause, Details, Status, reason};
+use machinery::{Value, patch};
+
+use super::update::Source;
+use super::{Context, Failure, Outcome, PatchType, Registry, Target, WriteOptions};
+
+impl Registry {
+    /// Changes an object, or the part of it that a subresource is, by a patch.
+    ///
+    /// # Errors
+    /// What the client is to be told.
+    pub async fn patch(
+        &self,
+        context: &Context,
+        target: &Target,
+        kind: PatchType,
+        body: &[u8],
+        options: &WriteOptions,
+    ) -> Result<Outcome, Failure> {
+        let patch = Patch::parse(kind, body, options.field_validation, context)?;
+        if target.subresource == "scale" {
+            return self.patch_scale(context, target, &patch, options).await;
+        }
+        let resource = &target.resource;
+        let change = |old: Value| patch.apply(old, resource.type_ref, resource.kind.as_ref());
+        let source = Source::Change(&change);
+        let object = self.change(context, target, source, options).await?;
+        Ok(Outcome::object(200, object))
+    }
+}
+
+fn refused(error: patch::Error) -> Failure {
+    match error {
+        patch::Error::Malformed(text) => Status::bad_request(text),
+        patch::Error::TooManyOperations { .. } => Status::request_entity_too_large(error),
+        patch::Error::Unprocessable(text) => {
+            let message = "the server rejected our request due to an error in our request";
+            Status::failure(422, reason::INVALID, message).with_details(Details {
+                causes: vec![Cause {
+                    reason: "UnexpectedServerResponse".to_owned(),
+                    message: text,
+                    field: String::new(),
+                }],
+                ..Details::default()
+            })
+        }
+    }
+    .into()
+}
+
+/// A parsed patch.
+pub(super) struct Patch<'a> {
+    kind: PatchType,
+    body: Value,
+    validation: FieldValidation,
+    context: &'a Context,
+}
+
+impl<'a> Patch<'a> {
+    fn parse(
+        kind: PatchType,
+        body: &[u8],
+        validation: FieldValidation,
+        context: &'a Context,
+    ) -> Result<Self, Failure> {
+        if kind == PatchType::Apply {
+            let accepted = [
+                "application/json-patch+json",
+                "application/merge-patch+json",
+                "application/strategic-merge-patch+json",
+            ];
+            return Err(Status::unsupported_media_type(&accepted).into());
+        }
+        let body: Value = serde_json::from_slice(body)
+            .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+        Ok(Self { kind, body, validation, context })
+    }
+
+    /// The patched object, decoded as if it had been sent whole.
+    pub(super) fn apply(
+        &self,
+        mut object: Value,
+        ty: TypeRef<'static>,
+        kind: &str,
+    ) -> Result<Value, Failure> {
+        match self.kind {
+            PatchType::Json => patch::json::apply(&mut object, &self.body),
+            PatchType::Merge => {
+                patch::merge::apply(&mut object, &self.body);
+                Ok(())
+            }
+            PatchType::Strategic | PatchType::Apply => {
+                patch::strategic::apply(&mut object, &self.body, ty)
+            }
+        }
+        .map_err(refused)?;
+        let decoded = codec::decode_value(object, ty, self.validation).map_err(|error| {
+            let text = format!("{kind} in version cannot be handled as a {kind}: {error}");
+            match error {
+                codec::DecodeError::Strict(_) => Status::bad_request(error.to_string()),
+                _ => Status::bad_request(text),
+            }
+        })?;
+        for warning in decoded.warnings {
+            self.context.warnings.add(warning);
+        }
+        Ok(decoded.value)
+    }
+}

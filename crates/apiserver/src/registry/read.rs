@@ -1,0 +1,300 @@
+//! `get`, `list` and `watch`: answered by the watch cache, at the revision asked for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use machinery::selector::{FieldSelector, LabelSelector};
+use machinery::status::{self, Status};
+use machinery::{Value, meta};
+use store::RangeRequest;
+
+use super::token::Token;
+use super::write::store_failure;
+use super::{Failure, ListOptions, Registry, Resource, Target};
+use crate::cache::{Exact, List, Object, Selection, Snapshot, Watcher};
+
+/// How long a read waits for a revision that is not there yet.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+impl Registry {
+    /// One object; of the subresource `scale` use [`Registry::scale`]. A `resource_version` other
+    /// than empty is the oldest that will do.
+    ///
+    /// # Errors
+    /// Not found, or the version is not there in time.
+    pub async fn get(
+        &self,
+        target: &Target,
+        resource_version: &str,
+    ) -> Result<Arc<Object>, Failure> {
+        if resource_version.is_empty() {
+            self.catch_up().await?;
+        } else {
+            let options = ListOptions {
+                resource_version: resource_version.to_owned(),
+                ..ListOptions::default()
+            };
+            options.check(false)?;
+            self.wait_for(options.revision()).await?;
+        }
+        self.current(target)
+    }
+
+    /// One object as the cache has it.
+    pub(super) fn current(&self, target: &Target) -> Result<Arc<Object>, Failure> {
+        let resource = &target.resource;
+        match resource.cache().get(&target.key()) {
+            Some(object) => Ok(resource.present(object)),
+            None => Err(not_found(target)),
+        }
+    }
+
+    /// The objects of a collection.
+    ///
+    /// # Errors
+    /// When options contradict each other, or the revision asked for is gone or not there.
+    pub async fn list(&self, target: &Target, options: &ListOptions) -> Result<List, Failure> {
+        options.check(false)?;
+        let resource = &target.resource;
+        let selection = selection(target, options)?;
+        if !options.continue_token.is_empty() {
+            return self.next_page(resource, &selection, options).await;
+        }
+        let wanted = options.revision();
+        // A page of an older list without a token is taken for a list at exactly that revision.
+        let exact = options.resource_version_match == "Exact"
+            || (options.resource_version_match.is_empty() && options.limit > 0 && wanted > 0);
+        let list = if exact {
+            self.wait_for(wanted).await?;
+            let snapshot = self.exact(resource, &selection, wanted, wanted).await?;
+            page(&snapshot, wanted, &selection, "", options.limit)
+        } else {
+            if options.resource_version.is_empty() {
+                self.catch_up().await?;
+            } else {
+                self.wait_for(wanted).await?;
+            }
+            self.list_now(resource, &selection, options)
+        };
+        Ok(present(resource, list))
+    }
+
+    /// The objects of a collection as the cache has them, without waiting for anything. The
+    /// options' revision does not matter.
+    ///
+    /// # Errors
+    /// When the field selector names what is not selectable.
+    pub fn list_cached(&self, target: &Target, options: &ListOptions) -> Result<List, Failure> {
+        let selection = selection(target, options)?;
+        let list = self.list_now(&target.resource, &selection, options);
+        Ok(present(&target.resource, list))
+    }
+
+    fn list_now(&self, resource: &Resource, selection: &Selection, options: &ListOptions) -> List {
+        let (snapshot, revision) = resource.cache().snapshot();
+        page(&snapshot, revision, selection, "", options.limit)
+    }
+
+    /// The changes of a collection.
+    ///
+    /// # Errors
+    /// When options contradict each other.
+    pub fn watch(&self, target: &Target, options: &ListOptions) -> Result<Watcher, Failure> {
+        options.check(true)?;
+        let resource = &target.resource;
+        let selection = Arc::new(selection(target, options)?);
+        let start = match (options.send_initial_events, options.revision()) {
+            (Some(true), _) => crate::cache::Start::State { announce_end: true },
+            (Some(false), 0) => crate::cache::Start::Now,
+            (None, 0) => crate::cache::Start::State { announce_end: false },
+            (_, revision) => crate::cache::Start::After(revision),
+        };
+        let manner = crate::cache::Manner {
+            api_version: resource.api_version(),
+            kind: resource.kind.to_string(),
+            bookmarks: options.allow_watch_bookmarks,
+            presentation: resource.presentation().cloned(),
+        };
+        Ok(resource.cache().watch(start, selection, manner))
+    }
+
+    /// Waits until the caches show what the store has now, so that the read that follows sees all
+    /// that was written before it.
+    async fn catch_up(&self) -> Result<(), Failure> {
+        let now = self.0.store.revision().await.map_err(|error| store_failure(&error))?;
+        if now > self.0.dispatcher.applied() {
+            self.0.dispatcher.reach(now).await;
+        }
+        Ok(())
+    }
+
+    /// Waits for a revision that the client has seen elsewhere.
+    async fn wait_for(&self, revision: u64) -> Result<(), Failure> {
+        let dispatcher = &self.0.dispatcher;
+        if revision <= dispatcher.applied() {
+            return Ok(());
+        }
+        match tokio::time::timeout(PATIENCE, dispatcher.reach(revision)).await {
+            Ok(()) => Ok(()),
+            Err(_) => {
+                let applied = dispatcher.applied();
+                Err(Status::too_large_resource_version(revision, applied, 1).into())
+            }
+        }
+    }
+
+    /// The state at a revision that the cache has reached: by undoing changes, or else from the
+    /// store. `oldest` is what the refusal calls the revision.
+    async fn exact(
+        &self,
+        resource: &Resource,
+        selection: &Selection,
+        revision: u64,
+        oldest: u64,
+    ) -> Result<Snapshot, Failure> {
+        let cache = resource.cache();
+        if let Exact::Known(snapshot) = cache.at(revision) {
+            return Ok(snapshot);
+        }
+        let prefix = format!("{}{}", cache.prefix(), selection.prefix());
+        let range = self.0.store.range(RangeRequest::prefix(prefix).at(revision)).await;
+        match range {
+            Ok(range) => Ok(range.kvs.iter().filter_map(|kv| cache.object(kv)).collect()),
+            Err(store::Error::Compacted { compacted, .. }) => {
+                Err(Status::too_old_resource_version(oldest, compacted).into())
+            }
+            Err(error) => Err(store_failure(&error)),
+        }
+    }
+
+    async fn next_page(
+        &self,
+        resource: &Resource,
+        selection: &Selection,
+        options: &ListOptions,
+    ) -> Result<List, Failure> {
+        if !options.resource_version.is_empty() && options.resource_version != "0" {
+            let text = "specifying resource version is not allowed when using continue";
+            return Err(Status::bad_request(text).into());
+        }
+        let token = Token::decode(&options.continue_token)?;
+        let start = format!("{}{}", selection.prefix(), token.start);
+        let list = match u64::try_from(token.rv) {
+            // The client gave up on consistency after its token had expired.
+            Err(_) => {
+                self.catch_up().await?;
+                let (snapshot, revision) = resource.cache().snapshot();
+                page(&snapshot, revision, selection, &start, options.limit)
+            }
+            Ok(revision) => {
+                self.wait_for(revision).await?;
+                let snapshot = self.exact(resource, selection, revision, revision).await;
+                let snapshot = snapshot.map_err(|failure| {
+                    if failure.code == 410 { expired(&token) } else { failure }
+                })?;
+                page(&snapshot, revision, selection, &start, options.limit)
+            }
+        };
+        Ok(present(resource, list))
+    }
+}
+
+impl ListOptions {
+    /// The revision, 0 when none is given. The text has been checked.
+    fn revision(&self) -> u64 {
+        self.resource_version.parse().unwrap_or(0)
+    }
+}
+
+pub(super) fn not_found(target: &Target) -> Failure {
+    Status::not_found(&target.resource.group_resource(), &target.name).into()
+}
+
+/// The refusal of a token whose revision is compacted, with one that goes on regardless.
+fn expired(token: &Token) -> Failure {
+    let mut status = Status::expired(status::CONTINUE_EXPIRED);
+    let key = token.start.trim_end_matches('\0');
+    let again = Token::after(key, None).encode();
+    status.metadata.insert("continue".to_owned(), again.into());
+    status.into()
+}
+
+fn present(resource: &Resource, list: List) -> List {
+    match resource.presentation() {
+        Some(presentation) => list.presented(presentation),
+        None => list,
+    }
+}
+
+/// What the options select, with the fields' canonical names.
+fn selection(target: &Target, options: &ListOptions) -> Result<Selection, Failure> {
+    let fields = canonical(&target.resource, &options.field_selector)?;
+    let labels: LabelSelector = options.label_selector.clone();
+    Ok(Selection::new(&target.namespace, labels, fields))
+}
+
+fn canonical(resource: &Resource, selector: &FieldSelector) -> Result<FieldSelector, Failure> {
+    if selector.is_everything() {
+        return Ok(FieldSelector::everything());
+    }
+    let selectable = &resource.selectable_fields;
+    let refuse = |error: &dyn std::fmt::Display| -> Failure {
+        Status::bad_request(error.to_string()).into()
+    };
+    selectable.check(selector).map_err(|error| refuse(&error))?;
+    let renamed = selector
+        .requirements()
+        .iter()
+        .any(|r| selectable.find(&r.field).is_some_and(|field| field.canonical != r.field));
+    if !renamed {
+        return Ok(selector.clone());
+    }
+    let terms = selector.requirements().iter().map(|r| {
+        let name = selectable.find(&r.field).map_or(r.field.as_str(), |field| &field.canonical);
+        let operator = if r.negated { "!=" } else { "=" };
+        let value = r.value.replace('\\', "\\\\").replace(',', "\\,").replace('=', "\\=");
+        format!("{name}{operator}{value}")
+    });
+    let text = terms.collect::<Vec<_>>().join(",");
+    FieldSelector::parse(&text).map_err(|error| refuse(&error))
+}
+
+/// Up to `limit` selected objects with keys from `start` on.
+fn page(
+    snapshot: &Snapshot,
+    revision: u64,
+    selection: &Selection,
+    start: &str,
+    limit: u64,
+) -> List {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let everything = selection.is_everything();
+    let mut list = List { resource_version: revision, ..List::default() };
+    if start.is_empty() && limit == 0 && everything && selection.prefix().is_empty() {
+        list.items = snapshot.iter().cloned().collect();
+        return list;
+    }
+    let mut objects = snapshot.range(start, selection.prefix());
+    while let Some(object) = objects.next() {
+        if !everything && !selection.matches(object) {
+            continue;
+        }
+        if limit > 0
+            && list.items.len() == limit
+            && let Some(last) = list.items.last()
+        {
+            let key = &last.key()[selection.prefix().len()..];
+            list.continue_token = Token::after(key, Some(revision)).encode();
+            // With selectors, nobody knows without looking at all of them.
+            list.remaining = everything.then(|| 1 + objects.count() as u64);
+            break;
+        }
+        list.items.push(object.clone());
+    }
+    list
+}
+
+/// The resourceVersion that an object from a client has; `None` when it has none.
+pub(super) fn revision_of(object: &Value) -> Option<&str> {
+    Some(meta::resource_version(object)).filter(|version| !version.is_empty() && *version != "0")
+}

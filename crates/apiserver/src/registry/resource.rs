@@ -1,0 +1,140 @@
+//! A resource as served under one version, and what a request addresses in it.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use machinery::schema::TypeRef;
+use machinery::{Value, codec, meta};
+use resources::Registration;
+
+use crate::cache::{Cache, List, ListBody, Object, Presentation};
+
+/// A registration with the cache of its objects.
+#[derive(Clone)]
+pub struct Resource {
+    /// The plural name.
+    pub name: String,
+    /// The type of its objects.
+    pub type_ref: TypeRef<'static>,
+    registration: Registration,
+    cache: Arc<Cache>,
+    presentation: Option<Presentation>,
+}
+
+/// What a request addresses.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The resource.
+    pub resource: Arc<Resource>,
+    /// The namespace; empty in cluster scope and for all namespaces.
+    pub namespace: String,
+    /// The object's name; empty for the collection.
+    pub name: String,
+    /// The subresource; empty for the object itself.
+    pub subresource: String,
+}
+
+/// The part of a store key that names an object within its resource.
+pub(super) fn key(namespace: &str, name: &str) -> String {
+    if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
+}
+
+impl Target {
+    /// An object of `resource`.
+    pub fn object(resource: &Arc<Resource>, namespace: &str, name: &str) -> Self {
+        Self {
+            resource: resource.clone(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            subresource: String::new(),
+        }
+    }
+
+    pub(super) fn key(&self) -> String {
+        key(&self.namespace, &self.name)
+    }
+}
+
+impl Resource {
+    pub(super) fn new(registration: Registration, cache: Arc<Cache>) -> Self {
+        let presentation = registration.storage.conversion.map(|conversion| {
+            let ty = registration.ty;
+            let present = move |mut value: Value| {
+                (conversion.from_storage)(&mut value);
+                codec::encode_json(&value, ty)
+            };
+            Arc::new(present) as Presentation
+        });
+        Self {
+            name: registration.resource.to_string(),
+            type_ref: registration.ty,
+            registration,
+            cache,
+            presentation,
+        }
+    }
+
+    /// The registration.
+    pub fn registration(&self) -> &Registration {
+        &self.registration
+    }
+
+    pub(crate) fn cache(&self) -> &Arc<Cache> {
+        &self.cache
+    }
+
+    pub(super) fn presentation(&self) -> Option<&Presentation> {
+        self.presentation.as_ref()
+    }
+
+    /// The kind of its lists.
+    pub fn list_kind(&self) -> String {
+        format!("{}List", self.kind)
+    }
+
+    /// A stored object as this resource shows it.
+    pub(super) fn present(&self, object: Arc<Object>) -> Arc<Object> {
+        match &self.presentation {
+            Some(presentation) => object.presented(presentation),
+            None => object,
+        }
+    }
+
+    /// The bytes that are stored for an object.
+    pub(super) fn encode(&self, object: &Value) -> Vec<u8> {
+        let mut stored = object.clone();
+        meta::set_resource_version(&mut stored, "");
+        if let Some(conversion) = self.storage.conversion {
+            (conversion.to_storage)(&mut stored);
+        }
+        codec::encode_json(&stored, self.storage.ty)
+    }
+
+    /// An object that is not in the store, such as the result of a dry run.
+    pub(super) fn unstored(&self, key: &str, object: &Value, revision: u64) -> Option<Arc<Object>> {
+        let stored = self.encode(object);
+        let object = Object::new(key, &stored, revision, self.cache.fields())?;
+        Some(self.present(Arc::new(object)))
+    }
+}
+
+impl Deref for Resource {
+    type Target = Registration;
+
+    fn deref(&self) -> &Registration {
+        &self.registration
+    }
+}
+
+impl std::fmt::Debug for Resource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.registration.fmt(f)
+    }
+}
+
+impl List {
+    /// The list as JSON, for a resource's objects.
+    pub fn into_json(self, resource: &Resource) -> ListBody {
+        self.json_of(&resource.api_version(), &resource.list_kind(), false)
+    }
+}

@@ -1,0 +1,135 @@
+//! `pods/NAME/eviction`: a deletion that PodDisruptionBudgets may refuse.
+
+use machinery::selector::LabelSelector;
+use machinery::status::{Cause, Details, Status};
+use machinery::{Value, meta, time};
+use serde_json::json;
+
+use super::success;
+use crate::registry::admission::{Attributes, Operation};
+use crate::registry::{
+    Context, DeleteOptions, Failure, Outcome, Registry, Target, WriteOptions,
+};
+
+/// Budgets that remember more evicted Pods than this are being overrun.
+const MAX_DISRUPTED: usize = 2000;
+
+impl Registry {
+    pub(super) async fn evict(
+        &self,
+        context: &Context,
+        target: &Target,
+        eviction: Value,
+        options: &WriteOptions,
+    ) -> Result<Outcome, Failure> {
+        let named = meta::name(&eviction);
+        if !named.is_empty() && named != target.name {
+            return Err(
+                Status::bad_request("name in URL does not match name in Eviction object").into()
+            );
+        }
+        let mut attributes = Attributes {
+            registry: self,
+            context,
+            operation: Operation::Create,
+            resource: &target.resource,
+            namespace: &target.namespace,
+            name: &target.name,
+            subresource: "eviction",
+            object: Some(eviction),
+            old: None,
+            dry_run: options.dry_run,
+        };
+        self.admit_only(&mut attributes).await?;
+        let eviction = attributes.object.take().unwrap_or_default();
+        let mut delete = match eviction.get("deleteOptions") {
+            Some(options) if options.is_object() => DeleteOptions::from_value(options)?,
+            _ => DeleteOptions::default(),
+        };
+        delete.dry_run |= options.dry_run;
+
+        let pod_target = Target { subresource: String::new(), ..target.clone() };
+        let pod = self.current(&pod_target)?.value();
+        if needs_budget(&pod) {
+            self.take_from_budget(&pod, delete.dry_run).await?;
+        }
+        self.delete(context, &pod_target, &delete).await?;
+        Ok(success())
+    }
+
+    async fn take_from_budget(&self, pod: &Value, dry_run: bool) -> Result<(), Failure> {
+        let namespace = meta::namespace(pod);
+        let none = serde_json::Map::new();
+        let labels = meta::labels(pod).unwrap_or(&none);
+        let budgets: Vec<_> = self
+            .cached_list("policy", "poddisruptionbudgets", namespace)
+            .into_iter()
+            .filter(|budget| {
+                let selector = LabelSelector::from_value(budget.value()["spec"].get("selector"));
+                selector.is_ok_and(|selector| selector.matches(labels))
+            })
+            .collect();
+        let [budget] = budgets.as_slice() else {
+            if budgets.is_empty() {
+                return Ok(());
+            }
+            let text = "This pod has more than one PodDisruptionBudget, which the eviction \
+                        subresource does not support.";
+            return Err(Status::internal(text).into());
+        };
+        let resource = self
+            .resource("policy", "v1", "poddisruptionbudgets")
+            .ok_or_else(|| Status::internal("poddisruptionbudgets are not served"))?;
+        let target = Target::object(&resource, namespace, budget.name());
+        let now = time::format(self.now());
+        let change = |budget: Value| disrupt(budget, meta::name(pod), &now);
+        self.rewrite(&target, &change, dry_run).await
+    }
+}
+
+/// Pods that do not run, or are already going, disrupt nothing.
+fn needs_budget(pod: &Value) -> bool {
+    let phase = pod["status"]["phase"].as_str().unwrap_or_default();
+    !matches!(phase, "Succeeded" | "Failed" | "Pending") && meta::deletion_timestamp(pod).is_none()
+}
+
+fn disrupt(mut budget: Value, pod: &str, now: &str) -> Result<Value, Failure> {
+    let number = |budget: &Value, field: &str| budget["status"][field].as_i64().unwrap_or(0);
+    let name = meta::name(&budget).to_owned();
+    let refuse = |cause: String| -> Result<Value, Failure> {
+        let mut status = Status::too_many_requests(
+            "Cannot evict pod as it would violate the pod's disruption budget.",
+            0,
+        );
+        status.details = Some(Box::new(Details {
+            causes: vec![Cause {
+                reason: "DisruptionBudget".to_owned(),
+                message: cause,
+                field: String::new(),
+            }],
+            ..Details::default()
+        }));
+        Err(status.into())
+    };
+    if number(&budget, "observedGeneration") < meta::generation(&budget) {
+        return refuse(format!("The disruption budget {name} is still being processed by the server."));
+    }
+    let allowed = number(&budget, "disruptionsAllowed");
+    let disrupted = budget["status"]["disruptedPods"].as_object().map_or(0, |pods| pods.len());
+    if disrupted > MAX_DISRUPTED {
+        return refuse("DisruptedPods map too big - too many evictions not confirmed by PDB controller".to_owned());
+    }
+    if allowed <= 0 {
+        return refuse(format!(
+            "The disruption budget {name} needs {} healthy pods and has {} currently",
+            number(&budget, "desiredHealthy"),
+            number(&budget, "currentHealthy"),
+        ));
+    }
+    budget["status"]["disruptionsAllowed"] = (allowed - 1).into();
+    if !budget["status"]["disruptedPods"].is_object() {
+        budget["status"]["disruptedPods"] = json!({});
+    }
+    budget["status"]["disruptedPods"][pod] = now.into();
+    Ok(budget)
+}

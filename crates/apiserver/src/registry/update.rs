@@ -1,0 +1,239 @@
+//! `update`: one loop for every way to change an object.
+
+use std::sync::Arc;
+
+use machinery::field::{Error, ErrorList, Path};
+use machinery::status::Status;
+use machinery::{Value, meta};
+
+use super::admission::{Attributes, Operation};
+use super::create::{admission_lost, check_namespace, refuse};
+use super::read::{not_found, revision_of};
+use super::write::Stored;
+use super::{Context, Failure, Outcome, Registry, Resource, Target, WriteOptions};
+use crate::cache::Object;
+
+/// Attempts of a write that names no revision and so may be repeated on the newest state.
+const ATTEMPTS: usize = 25;
+
+/// What decides the new state.
+pub(super) enum Source<'a> {
+    /// It is given.
+    Object(Value),
+    /// It follows from the current state.
+    Change(&'a (dyn Fn(Value) -> Result<Value, Failure> + Send + Sync)),
+}
+
+impl Registry {
+    /// Replaces an object, or the part of it that a subresource is.
+    ///
+    /// # Errors
+    /// What the client is to be told.
+    pub async fn update(
+        &self,
+        context: &Context,
+        target: &Target,
+        object: Value,
+        options: &WriteOptions,
+    ) -> Result<Outcome, Failure> {
+        if target.subresource == "scale" {
+            return self.update_scale(context, target, object, options).await;
+        }
+        let missing = target.resource.cache().get(&target.key()).is_none();
+        if missing
+            && target.subresource.is_empty()
+            && target.resource.strategy.allow_create_on_update()
+            && revision_of(&object).is_none()
+        {
+            let created = self.create_object(context, target, named(target, object)?, options);
+            return Ok(Outcome::object(201, created.await?));
+        }
+        let source = Source::Object(object);
+        let object = self.change(context, target, source, options).await?;
+        Ok(Outcome::object(200, object))
+    }
+
+    /// Brings an object into the state that `source` decides.
+    pub(super) async fn change(
+        &self,
+        context: &Context,
+        target: &Target,
+        source: Source<'_>,
+        options: &WriteOptions,
+    ) -> Result<Arc<Object>, Failure> {
+        for _ in 0..ATTEMPTS {
+            let stored = target.resource.cache().get(&target.key());
+            let Some(stored) = stored else { return Err(not_found(target)) };
+            let old = target.resource.present(stored.clone()).value();
+            let new = match &source {
+                Source::Object(object) => object.clone(),
+                Source::Change(change) => change(old.clone())?,
+            };
+            match self.change_once(context, target, &stored, &old, new, options).await? {
+                Stored::Yes(object) => return Ok(object),
+                Stored::Changed => {}
+            }
+        }
+        Err(Status::modified(&target.resource.group_resource(), &target.name).into())
+    }
+
+    async fn change_once(
+        &self,
+        context: &Context,
+        target: &Target,
+        stored: &Arc<Object>,
+        old: &Value,
+        new: Value,
+        options: &WriteOptions,
+    ) -> Result<Stored, Failure> {
+        let resource = &target.resource;
+        let mut new = named(target, new)?;
+        check_versions(resource, target, &new, old, stored.resource_version())?;
+        resource.default(&mut new);
+
+        let mut attributes = Attributes {
+            registry: self,
+            context,
+            operation: Operation::Update,
+            resource,
+            namespace: &target.namespace,
+            name: &target.name,
+            subresource: &target.subresource,
+            object: Some(new),
+            old: Some(old),
+            dry_run: options.dry_run,
+        };
+        self.admit(&mut attributes).await?;
+        let mut new = attributes.object.take().ok_or_else(admission_lost)?;
+
+        let now = self.now();
+        let ctx = context.strategy(now);
+        let errors = match target.subresource.as_str() {
+            "" => {
+                resource.prepare_update(&ctx, &mut new, old);
+                ErrorList::new()
+            }
+            "status" => {
+                resource.prepare_status_update(&ctx, &mut new, old);
+                resource.check_status_update(&ctx, &new, old)
+            }
+            other => {
+                resource.prepare_subresource_update(&ctx, other, &mut new, old);
+                resource.check_subresource_update(&ctx, other, &new, old)
+            }
+        };
+        refuse(resource, &target.name, &errors)?;
+        let allocation = self.allocate_for_update(resource, &mut new, old, options.dry_run)?;
+        if target.subresource.is_empty() {
+            refuse(resource, &target.name, &resource.check_update(&ctx, &new, old))?;
+        }
+        for warning in resource.strategy.warnings(&ctx, &new, Some(old)) {
+            context.warnings.add(warning);
+        }
+        resource.strategy.canonicalize(&mut new);
+        attributes.object = Some(new);
+        self.admit_final(&attributes).await?;
+        let new = attributes.object.take().ok_or_else(admission_lost)?;
+
+        let key = stored.key();
+        if is_finished(resource, &new, old) {
+            if options.dry_run {
+                return unstored(resource, stored, &new);
+            }
+            let gone = self.store_delete(resource, stored).await?;
+            if matches!(gone, Stored::Yes(_)) {
+                allocation.keep();
+                self.release(resource, &new);
+                return unstored(resource, stored, &new);
+            }
+            return Ok(gone);
+        }
+        let bytes = resource.encode(&new);
+        if bytes == resource.encode(old) {
+            return Ok(Stored::Yes(resource.present(stored.clone())));
+        }
+        if options.dry_run {
+            return unstored(resource, stored, &new);
+        }
+        let result =
+            self.store_update(resource, key, bytes, stored.resource_version()).await?;
+        if matches!(result, Stored::Yes(_)) {
+            allocation.keep();
+        }
+        Ok(result)
+    }
+}
+
+fn unstored(resource: &Resource, stored: &Object, new: &Value) -> Result<Stored, Failure> {
+    resource
+        .unstored(stored.key(), new, stored.resource_version())
+        .map(Stored::Yes)
+        .ok_or_else(|| Status::internal("the object cannot be read back").into())
+}
+
+/// Whether the update takes away the last thing that kept a deleted object.
+fn is_finished(resource: &Resource, new: &Value, old: &Value) -> bool {
+    let deleting = meta::deletion_timestamp(old).is_some()
+        && meta::deletion_grace_period_seconds(old).unwrap_or(0) == 0;
+    deleting
+        && meta::finalizers(new).next().is_none()
+        && (resource.storage.prefix != "namespaces" || !has_spec_finalizers(new))
+}
+
+/// Namespaces have finalizers of their own in their spec.
+pub(super) fn has_spec_finalizers(namespace: &Value) -> bool {
+    let finalizers = namespace.get("spec").and_then(|spec| spec.get("finalizers"));
+    finalizers.and_then(Value::as_array).is_some_and(|finalizers| !finalizers.is_empty())
+}
+
+/// The object has the name and namespace of the URL.
+fn named(target: &Target, mut object: Value) -> Result<Value, Failure> {
+    let given = meta::name(&object);
+    if given.is_empty() {
+        meta::set_name(&mut object, target.name.as_str());
+    } else if given != target.name {
+        let text = format!(
+            "the name of the object ({given}) does not match the name on the URL ({})",
+            target.name
+        );
+        return Err(Status::bad_request(text).into());
+    }
+    check_namespace(target, &mut object)?;
+    Ok(object)
+}
+
+/// The client means the object as it is: same resourceVersion and UID, where it names them.
+fn check_versions(
+    resource: &Resource,
+    target: &Target,
+    new: &Value,
+    old: &Value,
+    current: u64,
+) -> Result<(), Failure> {
+    let uid = meta::uid(new);
+    if !uid.is_empty() && uid != meta::uid(old) {
+        let detail = format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            meta::uid(old)
+        );
+        return Err(Status::conflict(&resource.group_resource(), &target.name, detail).into());
+    }
+    match revision_of(new) {
+        Some(version) if version.parse() == Ok(current) => Ok(()),
+        Some(version) if version.parse::<u64>().is_err() => {
+            let path = Path::new("metadata").child("resourceVersion");
+            let detail = format!("strconv.ParseUint: parsing {version:?}: invalid syntax");
+            let mut errors = ErrorList::new();
+            errors.push(Error::invalid(&path, version, detail));
+            refuse(resource, &target.name, &errors)
+        }
+        Some(_) => Err(Status::modified(&resource.group_resource(), &target.name).into()),
+        None if resource.strategy.allow_unconditional_update() => Ok(()),
+        None => {
+            let path = Path::new("metadata").child("resourceVersion");
+            let mut errors = ErrorList::new();
+            errors.push(Error::invalid(&path, 0, "must be specified for an update"));
+            refuse(resource, &target.name, &errors)
+        }
+    }
+}

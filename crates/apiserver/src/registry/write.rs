@@ -1,0 +1,110 @@
+//! The last steps of every write: bytes, transaction, waiting for the cache.
+
+use std::sync::Arc;
+
+use machinery::Value;
+use machinery::status::Status;
+use store::{LeaseId, Txn};
+
+use super::{Failure, Registry, Resource};
+use crate::cache::Object;
+
+/// How a write ended.
+pub(super) enum Stored {
+    /// It was made.
+    Yes(Arc<Object>),
+    /// The key is not as the caller took it to be. The cache shows at least that state by now.
+    Changed,
+}
+
+/// A failure of the store as the client sees it.
+pub(super) fn store_failure(error: &store::Error) -> Failure {
+    match error {
+        store::Error::NoSpace => Status::failure(
+            500,
+            "",
+            "etcdserver: mvcc: database space exceeded",
+        ),
+        store::Error::Closed => Status::service_unavailable("the store is closed"),
+        error => Status::internal(error),
+    }
+    .into()
+}
+
+impl Registry {
+    /// Stores a new object.
+    pub(super) async fn store_new(
+        &self,
+        resource: &Arc<Resource>,
+        key: &str,
+        object: &Value,
+    ) -> Result<Stored, Failure> {
+        let bytes = resource.encode(object);
+        let lease = self.lease_for(resource).await?;
+        let store_key = format!("{}{key}", resource.cache().prefix());
+        self.put(resource, key, &bytes, Txn::create(store_key, bytes.clone(), lease)).await
+    }
+
+    /// Stores another state of an object that was last written at `revision`.
+    pub(super) async fn store_update(
+        &self,
+        resource: &Arc<Resource>,
+        key: &str,
+        bytes: Vec<u8>,
+        revision: u64,
+    ) -> Result<Stored, Failure> {
+        let lease = self.lease_for(resource).await?;
+        let store_key = format!("{}{key}", resource.cache().prefix());
+        self.put(resource, key, &bytes, Txn::update(store_key, bytes.clone(), lease, revision)).await
+    }
+
+    /// Removes an object that was last written at `revision`. The object that is returned has the
+    /// revision of the removal.
+    pub(super) async fn store_delete(
+        &self,
+        resource: &Arc<Resource>,
+        old: &Arc<Object>,
+    ) -> Result<Stored, Failure> {
+        let store_key = format!("{}{}", resource.cache().prefix(), old.key());
+        let txn = Txn::delete(store_key, old.resource_version());
+        let result = self.0.store.txn(txn).await.map_err(|error| store_failure(&error))?;
+        self.0.dispatcher.reach(result.revision).await;
+        if !result.succeeded {
+            return Ok(Stored::Changed);
+        }
+        let gone = old.at_revision(result.revision);
+        Ok(Stored::Yes(resource.present(Arc::new(gone))))
+    }
+
+    async fn put(
+        &self,
+        resource: &Arc<Resource>,
+        key: &str,
+        bytes: &[u8],
+        txn: Txn,
+    ) -> Result<Stored, Failure> {
+        let result = self.0.store.txn(txn).await.map_err(|error| store_failure(&error))?;
+        self.0.dispatcher.reach(result.revision).await;
+        if !result.succeeded {
+            return Ok(Stored::Changed);
+        }
+        let cache = resource.cache();
+        let object = match cache.get(key) {
+            Some(object) if object.resource_version() == result.revision => object,
+            // Somebody has written it again since.
+            _ => Object::new(key, bytes, result.revision, cache.fields())
+                .map(Arc::new)
+                .ok_or_else(|| Status::internal("the object cannot be read back"))?,
+        };
+        Ok(Stored::Yes(resource.present(object)))
+    }
+
+    /// Events go away by themselves; all else stays.
+    async fn lease_for(&self, resource: &Resource) -> Result<Option<LeaseId>, Failure> {
+        if resource.storage.prefix != "events" {
+            return Ok(None);
+        }
+        let lease = self.0.event_leases.lease(self.now()).await;
+        lease.map(Some).map_err(|error| store_failure(&error))
+    }
+}
