@@ -83,8 +83,11 @@ fn subscript(path: &str) -> Option<(&str, &str)> {
 
 /// One `key="value"` per line, values quoted as Go quotes strings.
 fn format_map(map: Option<&BTreeMap<String, String>>) -> String {
-    let lines: Vec<String> =
-        map.into_iter().flatten().map(|(key, value)| format!("{key}={}", go_quote(value))).collect();
+    let lines: Vec<String> = map
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", go_quote(value)))
+        .collect();
     lines.join("\n")
 }
 
@@ -185,7 +188,8 @@ mod tests {
 
     #[test]
     fn fields() {
-        let ips = PodIps { pod: vec!["10.0.0.2".into(), "fd::2".into()], host: vec!["1.2.3.4".into()] };
+        let ips =
+            PodIps { pod: vec!["10.0.0.2".into(), "fd::2".into()], host: vec!["1.2.3.4".into()] };
         let check = |path: &str, expected: Result<&str, &str>| {
             let got = env_field(&pod(), path, "node", &ips).map_err(|error| error.to_string());
             assert_eq!(got, expected.map(str::to_owned).map_err(str::to_owned), "{path}");

@@ -167,9 +167,8 @@ impl Objects {
         }
         let stop = CancellationToken::new();
         let api = Api::<K>::namespaced(client.clone(), &key.0);
-        let informer = Informer::builder(api)
-            .fields(&format!("metadata.name={}", key.1))
-            .start(&stop);
+        let informer =
+            Informer::builder(api).fields(&format!("metadata.name={}", key.1)).start(&stop);
         let inner = Arc::downgrade(&self.inner);
         let reference = (key.0.clone(), reference_to::<K>(&key.1));
         informer.on_event(move |_| {

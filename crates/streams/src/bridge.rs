@@ -59,11 +59,7 @@ pub async fn remote_command(
     }
     drop(output);
     // Tells the client that the streams are there, as upstream does.
-    let first = if streams.stdout {
-        Channel::Stdout
-    } else {
-        Channel::Error
-    };
+    let first = if streams.stdout { Channel::Stdout } else { Channel::Error };
     to_client.send(first, Bytes::new()).await?;
 
     let (input, input_queue) = mpsc::channel(QUEUE);
@@ -170,8 +166,7 @@ pub async fn tunnel(socket: Socket, runtime: BoxIo) -> Result<(), WebSocketError
             if read == 0 {
                 break;
             }
-            sink.send(Message::Binary(Bytes::copy_from_slice(&buffer[..read])))
-                .await?;
+            sink.send(Message::Binary(Bytes::copy_from_slice(&buffer[..read]))).await?;
         }
         sink.send(Message::Close(None)).await.ok(); // The client may have left first.
         Ok::<_, WebSocketError>(())
@@ -200,17 +195,9 @@ mod tests {
         let mut stdout = by_type.remove("stdout").unwrap();
         let mut error = by_type.remove("error").unwrap();
         while let Some(data) = stdin.reader.next().await {
-            stdout
-                .writer
-                .send(data.to_ascii_uppercase().into())
-                .await
-                .unwrap();
+            stdout.writer.send(data.to_ascii_uppercase().into()).await.unwrap();
         }
-        error
-            .writer
-            .send(ExitStatus::Code(3).to_json().into())
-            .await
-            .unwrap();
+        error.writer.send(ExitStatus::Code(3).to_json().into()).await.unwrap();
         for stream in [stdout, error, by_type.remove("stderr").unwrap()] {
             stream.writer.finish().await.unwrap();
         }
@@ -223,12 +210,7 @@ mod tests {
         let (client_io, server_io) = tokio::io::duplex(1024);
         let (near, far) = tokio::io::duplex(1024);
         let process = tokio::spawn(runtime(Box::new(far)));
-        let streams = StreamSet {
-            stdin: true,
-            stdout: true,
-            stderr: true,
-            tty: false,
-        };
+        let streams = StreamSet { stdin: true, stdout: true, stderr: true, tty: false };
         let bridge = tokio::spawn(async move {
             let socket = websocket::server_socket(Box::new(server_io)).await;
             let runtime = spdy::Connection::client(Box::new(near)).unwrap();
@@ -236,10 +218,7 @@ mod tests {
         });
         let socket = websocket::client_socket(Box::new(client_io)).await;
         let (mut sender, mut receiver) = websocket::channels(socket, Subprotocol::ChannelV5);
-        sender
-            .send(Channel::Stdin, Bytes::from_static(b"hello"))
-            .await
-            .unwrap();
+        sender.send(Channel::Stdin, Bytes::from_static(b"hello")).await.unwrap();
         sender.close_channel(Channel::Stdin).await.unwrap();
         let mut frames = Vec::new();
         while let Some(Frame::Data(channel, data)) = receiver.next().await.unwrap() {

@@ -49,10 +49,7 @@ mod tests {
         let mut got = [0; 4];
         right.read_exact(&mut got).await.unwrap();
         assert_eq!(&got, b"ping");
-        right
-            .write_all(b"a reply longer than the pipe between them")
-            .await
-            .unwrap();
+        right.write_all(b"a reply longer than the pipe between them").await.unwrap();
         right.shutdown().await.unwrap();
         let mut all = Vec::new();
         left.read_to_end(&mut all).await.unwrap();

@@ -157,11 +157,9 @@ mod tests {
 
     #[test]
     fn exit_statuses_survive_their_json_form() {
-        for status in [
-            ExitStatus::Success,
-            ExitStatus::Code(137),
-            ExitStatus::Failed("no such pod".into()),
-        ] {
+        for status in
+            [ExitStatus::Success, ExitStatus::Code(137), ExitStatus::Failed("no such pod".into())]
+        {
             assert_eq!(ExitStatus::from_json(&status.to_json()), status);
         }
         assert_eq!(
@@ -172,12 +170,7 @@ mod tests {
 
     #[test]
     fn a_terminal_has_resize_and_no_stderr() {
-        let set = StreamSet {
-            stdin: true,
-            stdout: true,
-            stderr: true,
-            tty: true,
-        };
+        let set = StreamSet { stdin: true, stdout: true, stderr: true, tty: true };
         use Channel::{Error, Resize, Stdin, Stdout};
         assert_eq!(set.channels(), [Error, Stdin, Stdout, Resize]);
     }

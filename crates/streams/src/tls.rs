@@ -48,10 +48,8 @@ pub fn client_config(
         Some(pem) => {
             let mut store = RootCertStore::empty();
             for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate.map_err(|source| TlsError::Pem {
-                    what: "certificate authority",
-                    source,
-                })?;
+                let certificate = certificate
+                    .map_err(|source| TlsError::Pem { what: "certificate authority", source })?;
                 store.add(certificate)?;
             }
             builder.with_root_certificates(store)
@@ -64,15 +62,9 @@ pub fn client_config(
         Some(identity) => {
             let chain = CertificateDer::pem_slice_iter(identity.certificate)
                 .collect::<Result<Vec<_>, _>>()
-                .map_err(|source| TlsError::Pem {
-                    what: "client certificate",
-                    source,
-                })?;
-            let key =
-                PrivateKeyDer::from_pem_slice(identity.key).map_err(|source| TlsError::Pem {
-                    what: "client key",
-                    source,
-                })?;
+                .map_err(|source| TlsError::Pem { what: "client certificate", source })?;
+            let key = PrivateKeyDer::from_pem_slice(identity.key)
+                .map_err(|source| TlsError::Pem { what: "client key", source })?;
             builder.with_client_auth_cert(chain, key)?
         }
         None => builder.with_no_client_auth(),
@@ -119,8 +111,6 @@ impl ServerCertVerifier for AnyCertificate {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

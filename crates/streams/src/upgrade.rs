@@ -57,18 +57,9 @@ pub struct Target {
 impl Target {
     /// The plain-text target that a `http://host:port/...` address names.
     pub fn plain(uri: &Uri) -> Result<Self, UpgradeError> {
-        let host = uri
-            .host()
-            .ok_or_else(|| UpgradeError::NoHost(uri.clone()))?;
-        let host = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
-        Ok(Self {
-            host,
-            port: uri.port_u16().unwrap_or(80),
-            tls: None,
-        })
+        let host = uri.host().ok_or_else(|| UpgradeError::NoHost(uri.clone()))?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok(Self { host, port: uri.port_u16().unwrap_or(80), tls: None })
     }
 
     /// `host:port`, with brackets around an IPv6 address.
@@ -82,14 +73,9 @@ impl Target {
 
     /// Connects, with TLS where configured.
     pub async fn dial(&self) -> Result<BoxIo, UpgradeError> {
-        let dial = |source| UpgradeError::Dial {
-            address: self.authority(),
-            source,
-        };
+        let dial = |source| UpgradeError::Dial { address: self.authority(), source };
         let connect = async {
-            let tcp = TcpStream::connect((self.host.as_str(), self.port))
-                .await
-                .map_err(dial)?;
+            let tcp = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(dial)?;
             tcp.set_nodelay(true).map_err(dial)?;
             let Some(tls) = &self.tls else {
                 return Ok(Box::new(tcp) as BoxIo);
@@ -101,10 +87,7 @@ impl Target {
         };
         match tokio::time::timeout(DIAL_TIMEOUT, connect).await {
             Ok(result) => result,
-            Err(_) => Err(dial(std::io::Error::new(
-                std::io::ErrorKind::TimedOut,
-                "i/o timeout",
-            ))),
+            Err(_) => Err(dial(std::io::Error::new(std::io::ErrorKind::TimedOut, "i/o timeout"))),
         }
     }
 

@@ -107,6 +107,14 @@ pub struct Accepted {
 }
 
 impl Accepted {
+    /// The `101` answer with a body, which must be empty, of the type that the server uses.
+    pub fn response_with<B>(&self, body: B) -> Response<B> {
+        let mut response = Response::new(body);
+        *response.status_mut() = self.response.status();
+        *response.headers_mut() = self.response.headers().clone();
+        response
+    }
+
     /// The socket, once the response has been sent.
     pub async fn socket(self) -> Result<Socket, WebSocketError> {
         let upgraded = self.upgrade.await?;
@@ -139,14 +147,9 @@ pub fn accept<B>(
 ) -> Result<Accepted, WebSocketError> {
     let headers = request.headers();
     if !is_websocket(headers) {
-        return Err(WebSocketError::Handshake(
-            "no upgrade to websocket asked for",
-        ));
+        return Err(WebSocketError::Handshake("no upgrade to websocket asked for"));
     }
-    if headers
-        .get(SEC_WEBSOCKET_VERSION)
-        .is_none_or(|version| version != "13")
-    {
+    if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         return Err(WebSocketError::Handshake("Sec-WebSocket-Version is not 13"));
     }
     let key = headers
@@ -176,15 +179,8 @@ pub fn accept<B>(
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept_key);
-    headers.insert(
-        SEC_WEBSOCKET_PROTOCOL,
-        HeaderValue::from_static(protocol.name()),
-    );
-    Ok(Accepted {
-        response,
-        protocol,
-        upgrade: hyper::upgrade::on(request),
-    })
+    headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol.name()));
+    Ok(Accepted { response, protocol, upgrade: hyper::upgrade::on(request) })
 }
 
 /// Opens a WebSocket as a client, offering `protocols` in order of preference.
@@ -204,10 +200,7 @@ pub async fn connect(
     insert.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     insert.insert(UPGRADE, HeaderValue::from_static("websocket"));
     insert.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-    insert.insert(
-        SEC_WEBSOCKET_KEY,
-        HeaderValue::from_str(&key).expect("base64 is ASCII"),
-    );
+    insert.insert(SEC_WEBSOCKET_KEY, HeaderValue::from_str(&key).expect("base64 is ASCII"));
     insert.insert(
         SEC_WEBSOCKET_PROTOCOL,
         HeaderValue::from_str(&names.join(", ")).expect("protocol names are ASCII"),
@@ -216,11 +209,7 @@ pub async fn connect(
         Reply::Switched { response, io } => (response, io),
         Reply::Answered(response) => return Err(WebSocketError::Refused(Box::new(response))),
     };
-    if response
-        .headers()
-        .get(SEC_WEBSOCKET_ACCEPT)
-        .is_none_or(|accept| accept != &expected)
-    {
+    if response.headers().get(SEC_WEBSOCKET_ACCEPT).is_none_or(|accept| accept != &expected) {
         return Err(WebSocketError::Handshake("wrong Sec-WebSocket-Accept"));
     }
     let protocol = response
@@ -266,9 +255,7 @@ impl Frame {
         }
         let number = message.split_to(1)[0];
         if number == CLOSE_SIGNAL && protocol == Subprotocol::ChannelV5 {
-            let channel = *message
-                .first()
-                .ok_or(WebSocketError::Message("no channel to close"))?;
+            let channel = *message.first().ok_or(WebSocketError::Message("no channel to close"))?;
             return Ok(Channel::from_number(channel).map(Self::Closed));
         }
         Ok(Channel::from_number(number).map(|channel| Self::Data(channel, message)))
@@ -300,26 +287,17 @@ pub fn channels<S: Io>(
 impl<S: Io> FrameSender<S> {
     /// Sends bytes of a channel.
     pub async fn send(&mut self, channel: Channel, data: Bytes) -> Result<(), WebSocketError> {
-        Ok(self
-            .sink
-            .send(Message::Binary(Frame::Data(channel, data).encode()))
-            .await?)
+        Ok(self.sink.send(Message::Binary(Frame::Data(channel, data).encode())).await?)
     }
 
     /// Says that the channel ends; only for version 5.
     pub async fn close_channel(&mut self, channel: Channel) -> Result<(), WebSocketError> {
-        Ok(self
-            .sink
-            .send(Message::Binary(Frame::Closed(channel).encode()))
-            .await?)
+        Ok(self.sink.send(Message::Binary(Frame::Closed(channel).encode())).await?)
     }
 
     /// Ends the conversation in the regular way.
     pub async fn close(&mut self) -> Result<(), WebSocketError> {
-        let frame = CloseFrame {
-            code: CloseCode::Normal,
-            reason: "".into(),
-        };
+        let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
         match self.sink.send(Message::Close(Some(frame))).await {
             Ok(()) | Err(WsError::ConnectionClosed | WsError::AlreadyClosed) => Ok(()),
             Err(error) => Err(error.into()),
@@ -362,14 +340,8 @@ mod tests {
             let decoded = Frame::decode(Bytes::from_static(bytes), Subprotocol::ChannelV5);
             assert_eq!(decoded.unwrap(), Some(frame));
         };
-        check(
-            Frame::Data(Channel::Stdin, Bytes::from_static(b"ls\n")),
-            b"\0ls\n",
-        );
-        check(
-            Frame::Data(Channel::Error, Bytes::from_static(b"{}")),
-            b"\x03{}",
-        );
+        check(Frame::Data(Channel::Stdin, Bytes::from_static(b"ls\n")), b"\0ls\n");
+        check(Frame::Data(Channel::Error, Bytes::from_static(b"{}")), b"\x03{}");
         check(Frame::Data(Channel::Stdout, Bytes::new()), b"\x01");
         check(Frame::Closed(Channel::Stdin), b"\xff\0");
     }
@@ -398,11 +370,8 @@ mod tests {
     #[test]
     fn the_clients_order_decides() {
         let supported = [Subprotocol::ChannelV4, Subprotocol::ChannelV5];
-        let accepted = accept(
-            &mut handshake("v5.channel.k8s.io, v4.channel.k8s.io"),
-            &supported,
-        )
-        .unwrap();
+        let accepted =
+            accept(&mut handshake("v5.channel.k8s.io, v4.channel.k8s.io"), &supported).unwrap();
         assert_eq!(accepted.protocol, Subprotocol::ChannelV5);
         // The key and its answer are the example of RFC 6455.
         assert_eq!(

@@ -33,7 +33,8 @@ impl Hierarchy {
         let mut found: Vec<(BTreeSet<String>, PathBuf)> = Vec::new();
         for entry in fs::read_dir(root).map_err(|source| file_error(root, source))?.flatten() {
             let Ok(path) = entry.path().canonicalize() else { continue };
-            let v1 = path.join("cgroup.procs").exists() && !path.join("cgroup.controllers").exists();
+            let v1 =
+                path.join("cgroup.procs").exists() && !path.join("cgroup.controllers").exists();
             if !v1 {
                 continue;
             }
@@ -132,8 +133,7 @@ impl Hierarchy {
                 write(&path, &quota.to_string())?;
             }
         }
-        if let (Some(memory), Some(path)) =
-            (limits.memory, file("memory", "memory.limit_in_bytes"))
+        if let (Some(memory), Some(path)) = (limits.memory, file("memory", "memory.limit_in_bytes"))
         {
             write(&path, &memory.to_string())?;
         }

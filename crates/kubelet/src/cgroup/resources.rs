@@ -85,10 +85,7 @@ impl Qos {
 
 /// Thousandths of a quantity, rounded up; 0 for what is no quantity.
 pub fn milli_value(quantity: &Quantity) -> i64 {
-    quantity
-        .0
-        .parse::<machinery::quantity::Quantity>()
-        .map_or(0, |quantity| quantity.milli_value())
+    quantity.0.parse::<machinery::quantity::Quantity>().map_or(0, |quantity| quantity.milli_value())
 }
 
 /// A quantity rounded up to a whole number; 0 for what is no quantity.
@@ -111,10 +108,7 @@ pub fn quota(millis: i64) -> Option<i64> {
 
 type Resources = Option<ResourceRequirements>;
 
-fn entry<'a>(
-    map: Option<&'a BTreeMap<String, Quantity>>,
-    name: &str,
-) -> Option<&'a Quantity> {
+fn entry<'a>(map: Option<&'a BTreeMap<String, Quantity>>, name: &str) -> Option<&'a Quantity> {
     map?.get(name).filter(|quantity| milli_value(quantity) > 0)
 }
 
@@ -147,9 +141,9 @@ pub fn qos(pod: &Pod) -> Qos {
     };
     const COMPUTE: [&str; 2] = ["cpu", "memory"];
     let named = |resources: &&Resources| {
-        COMPUTE.iter().any(|name| {
-            request(resources, name).is_some() || limit(resources, name).is_some()
-        })
+        COMPUTE
+            .iter()
+            .any(|name| request(resources, name).is_some() || limit(resources, name).is_some())
     };
     if !all.iter().any(named) {
         return Qos::BestEffort;
@@ -300,24 +294,23 @@ pub fn container(
 /// sooner it goes.
 pub fn oom_score_adj(pod: &Pod, container: &Container, node: &NodeMemory) -> i64 {
     let spec = pod.spec.as_ref();
-    let critical = spec
-        .and_then(|spec| spec.priority)
-        .is_some_and(|priority| priority >= CRITICAL_PRIORITY)
-        || is_static(pod);
+    let critical =
+        spec.and_then(|spec| spec.priority).is_some_and(|priority| priority >= CRITICAL_PRIORITY)
+            || is_static(pod);
     match qos(pod) {
         _ if critical => return GUARANTEED_OOM,
         Qos::Guaranteed => return GUARANTEED_OOM,
         Qos::BestEffort => return BEST_EFFORT_OOM,
         Qos::Burstable => {}
     }
-    let requested = |container: &Container| {
-        request(&container.resources, "memory").map_or(0, value)
-    };
+    let requested =
+        |container: &Container| request(&container.resources, "memory").map_or(0, value);
     let score = |memory: i64| 1000 - (1000 * memory) / node.capacity.max(1);
     let mut adjust = score(requested(container));
-    let sidecar = spec.into_iter().flat_map(|spec| spec.init_containers.iter().flatten()).any(
-        |init| init.name == container.name && is_sidecar(init),
-    );
+    let sidecar = spec
+        .into_iter()
+        .flat_map(|spec| spec.init_containers.iter().flatten())
+        .any(|init| init.name == container.name && is_sidecar(init));
     if sidecar {
         // A sidecar must not go before the containers that it serves.
         let least = spec.into_iter().flat_map(|spec| &spec.containers).map(requested).min();

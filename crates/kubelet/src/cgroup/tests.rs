@@ -31,7 +31,10 @@ fn quality_of_service() {
     check(json!([container_with(json!({}), full.clone())]), Qos::Guaranteed);
     check(json!([guaranteed, { "name": "d" }]), Qos::Burstable);
     check(json!([container_with(full.clone(), json!({}))]), Qos::Burstable);
-    check(json!([container_with(json!({ "ephemeral-storage": "1Gi" }), json!({}))]), Qos::BestEffort);
+    check(
+        json!([container_with(json!({ "ephemeral-storage": "1Gi" }), json!({}))]),
+        Qos::BestEffort,
+    );
     check(json!([container_with(json!({ "cpu": "0" }), json!({}))]), Qos::BestEffort);
 }
 

@@ -126,7 +126,9 @@ pub async fn build(
                 variables.get(name).or_else(|| services.get(name).map(String::as_str))
             }),
             (_, Some(source)) => {
-                match from_source(pod, container, &variable.name, source, context, &mut reader).await? {
+                match from_source(pod, container, &variable.name, source, context, &mut reader)
+                    .await?
+                {
                     Some(value) => value,
                     None => continue,
                 }

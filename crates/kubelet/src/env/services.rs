@@ -53,8 +53,7 @@ fn add_service(variables: &mut BTreeMap<String, String>, name: &str, service: &S
             variables.insert(variable, port.port.to_string());
         }
     }
-    let host =
-        if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
+    let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
     for (index, port) in ports.iter().enumerate() {
         let protocol = port.protocol.as_deref().filter(|p| !p.is_empty()).unwrap_or("TCP");
         let lower = protocol.to_ascii_lowercase();

@@ -26,7 +26,10 @@ fn service(namespace: &str, name: &str, ip: &str, ports: serde_json::Value) -> A
     Arc::new(serde_json::from_value(object).unwrap())
 }
 
-async fn environment(pod: serde_json::Value, services: Vec<Arc<Service>>) -> Result<String, String> {
+async fn environment(
+    pod: serde_json::Value,
+    services: Vec<Arc<Service>>,
+) -> Result<String, String> {
     let pod: Pod = serde_json::from_value(pod).unwrap();
     let ips = PodIps { pod: vec!["10.0.0.9".into()], host: vec!["192.0.2.1".into()] };
     let objects = Objects::new(None);

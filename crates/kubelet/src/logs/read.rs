@@ -71,10 +71,7 @@ impl Reader {
 
     /// The next output; `None` at the end of the file, or with `follow` once `running` says that
     /// the container has ended and everything has been read.
-    pub async fn next(
-        &mut self,
-        running: impl Fn() -> bool,
-    ) -> io::Result<Option<Bytes>> {
+    pub async fn next(&mut self, running: impl Fn() -> bool) -> io::Result<Option<Bytes>> {
         loop {
             if self.left == Some(0) {
                 return Ok(None);

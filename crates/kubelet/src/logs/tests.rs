@@ -17,8 +17,9 @@ const LOG: &str = "\
 #[test]
 fn lines() {
     let check = |line: &str, expected: Option<(Stream, bool, &str)>| {
-        let got = parse(line.as_bytes())
-            .map(|line: Line<'_>| (line.stream, line.partial, str::from_utf8(line.content).unwrap()));
+        let got = parse(line.as_bytes()).map(|line: Line<'_>| {
+            (line.stream, line.partial, str::from_utf8(line.content).unwrap())
+        });
         assert_eq!(got, expected, "{line}");
     };
     check("2026-01-01T00:00:00Z stdout F a b\n", Some((Stream::Stdout, false, "a b")));
@@ -58,10 +59,7 @@ async fn options_choose_what_is_delivered() {
     assert_eq!(read(LOG, LogOptions { stream: only, ..options() }).await, "oops\n");
     let since: Timestamp = "2026-01-01T00:00:02Z".parse().unwrap();
     let since = LogOptions { since: Some(since), timestamps: true, ..options() };
-    assert_eq!(
-        read(LOG, since).await,
-        "2026-01-01T00:00:02Z two-halves\n2026-01-01T00:00:03Z \n"
-    );
+    assert_eq!(read(LOG, since).await, "2026-01-01T00:00:02Z two-halves\n2026-01-01T00:00:03Z \n");
 }
 
 #[tokio::test(start_paused = true)]
@@ -105,9 +103,15 @@ fn termination_messages_take_the_end_of_the_log() {
 fn rotated_files_are_compressed_and_the_oldest_removed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("0.log");
-    for name in ["0.log", "0.log.20260101-000000.gz", "0.log.20260102-000000.gz",
-        "0.log.20260103-000000", "0.log.20260104-000000", "0.log.gz.tmp", "1.log.20260101-000000"]
-    {
+    for name in [
+        "0.log",
+        "0.log.20260101-000000.gz",
+        "0.log.20260102-000000.gz",
+        "0.log.20260103-000000",
+        "0.log.20260104-000000",
+        "0.log.gz.tmp",
+        "1.log.20260101-000000",
+    ] {
         fs_write(&dir.path().join(name), "x");
     }
     rotate::make_room(&path, RotationLimits { max_bytes: 1, max_files: 5 }).unwrap();
@@ -118,7 +122,12 @@ fn rotated_files_are_compressed_and_the_oldest_removed() {
     names.sort();
     assert_eq!(
         names,
-        ["0.log", "0.log.20260102-000000.gz", "0.log.20260103-000000.gz",
-            "0.log.20260104-000000.gz", "1.log.20260101-000000"]
+        [
+            "0.log",
+            "0.log.20260102-000000.gz",
+            "0.log.20260103-000000.gz",
+            "0.log.20260104-000000.gz",
+            "1.log.20260101-000000"
+        ]
     );
 }

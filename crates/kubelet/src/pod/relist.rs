@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::manager::Manager;
-use crate::cri::TaskEvent;
+use crate::cri::{Runtime, TaskEvent, proto};
 use crate::runtime::records::{self, PodOutline};
 use crate::seam::PodUid;
 
@@ -22,9 +22,10 @@ const PERIOD: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_secs(30);
 /// Before subscribing to events again after the stream ended.
 const RESUBSCRIBE: Duration = Duration::from_millis(500);
-/// After an exit event the runtime's own books need a moment; looks at these distances.
-const AFTER_EXIT: [Duration; 3] =
-    [Duration::from_millis(5), Duration::from_millis(40), Duration::from_millis(200)];
+/// Between looks at a container whose exit was told but is not yet in the runtime's own books.
+const EXIT_LOOK: Duration = Duration::from_millis(15);
+/// How long to look; the relist catches what takes longer.
+const EXIT_LIMIT: Duration = Duration::from_secs(3);
 
 /// Lists the runtime's Pods until shutdown and wakes the workers of those that changed.
 ///
@@ -98,16 +99,34 @@ pub async fn follow_events(manager: Arc<Manager>, shutdown: CancellationToken) {
 fn heed(manager: &Arc<Manager>, event: TaskEvent) {
     // Containers that no worker has seen are left to the relist.
     let Some(uid) = manager.owner_of(&event.container_id) else { return };
+    if !event.ended {
+        manager.wake(&uid);
+        return;
+    }
     let manager = manager.clone();
     tokio::spawn(async move {
-        for pause in AFTER_EXIT {
-            tokio::time::sleep(pause).await;
+        let ended = booked(&manager.context().runtime, &event.container_id);
+        if tokio::time::timeout(EXIT_LIMIT, ended).await.is_ok() {
             manager.wake(&uid);
-            if !event.ended {
-                break;
-            }
         }
     });
+}
+
+/// Waits until the runtime itself says that a container or sandbox has ended.
+async fn booked(runtime: &Runtime, id: &str) {
+    loop {
+        let running = match runtime.container_status(id).await {
+            Ok(status) => status.state() == proto::ContainerState::ContainerRunning,
+            Err(_) => match runtime.sandbox_status(id).await {
+                Ok(status) => status.state() == proto::PodSandboxState::SandboxReady,
+                Err(_) => false,
+            },
+        };
+        if !running {
+            return;
+        }
+        tokio::time::sleep(EXIT_LOOK).await;
+    }
 }
 
 #[cfg(test)]

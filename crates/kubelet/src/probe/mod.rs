@@ -84,11 +84,7 @@ impl Drop for Entry {
 
 impl Manager {
     /// A manager; `changed` hears of each Pod with a new verdict.
-    pub fn new(
-        exec: cri::Runtime,
-        events: Events,
-        changed: mpsc::UnboundedSender<PodUid>,
-    ) -> Self {
+    pub fn new(exec: cri::Runtime, events: Events, changed: mpsc::UnboundedSender<PodUid>) -> Self {
         let started = Timestamp::now();
         let inner = Inner { runtime: exec, events, changed, started, pods: Mutex::default() };
         Self { inner: Arc::new(inner) }
@@ -231,7 +227,12 @@ impl Manager {
         }
     }
 
-    fn target(&self, uid: &PodUid, name: &str, kind: Kind) -> Option<(Target, Arc<Pod>, Option<String>)> {
+    fn target(
+        &self,
+        uid: &PodUid,
+        name: &str,
+        kind: Kind,
+    ) -> Option<(Target, Arc<Pod>, Option<String>)> {
         self.with(|pods| {
             let entry = pods.get(uid)?;
             let target = entry.targets.get(name)?;
@@ -298,11 +299,18 @@ struct Task {
 
 impl Task {
     async fn run(self) {
-        let period = Duration::from_secs(self.probe.period_seconds.unwrap_or(10).max(1).unsigned_abs().into());
+        let period = Duration::from_secs(
+            self.probe.period_seconds.unwrap_or(10).max(1).unsigned_abs().into(),
+        );
         let age = Timestamp::now().duration_since(self.manager.inner.started);
         if age.unsigned_abs() < period {
             // A kubelet that comes back finds many containers; their probes must not all run at once.
-            tokio::time::sleep(period.mul_f64(fraction(&self.uid, &self.container.name, self.kind))).await;
+            tokio::time::sleep(period.mul_f64(fraction(
+                &self.uid,
+                &self.container.name,
+                self.kind,
+            )))
+            .await;
         }
         let mut ticks = tokio::time::interval(period);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -30,9 +30,10 @@ pub(super) fn port(port: &IntOrString, container: &Container) -> Result<u16, Str
             let mut named = named.filter(|port| port.name.as_deref() == Some(name));
             match named.next() {
                 Some(port) => Some(port.container_port),
-                None => Some(name.parse().map_err(|_| {
-                    format!("couldn't find port: {name} in {}", container.name)
-                })?),
+                None => Some(
+                    name.parse()
+                        .map_err(|_| format!("couldn't find port: {name} in {}", container.name))?,
+                ),
             }
         }
     };
@@ -171,9 +172,7 @@ pub(super) fn judge(result: Result<(u16, String), String>) -> Outcome {
             Outcome::Warning(format!("Probe terminated redirects, Response body: {body}"))
         }
         Ok((200..=299, _)) => Outcome::Success,
-        Ok((status, _)) => {
-            Outcome::Failure(format!("HTTP probe failed with statuscode: {status}"))
-        }
+        Ok((status, _)) => Outcome::Failure(format!("HTTP probe failed with statuscode: {status}")),
         Err(text) => Outcome::Failure(text),
     }
 }
@@ -274,10 +273,12 @@ pub(super) async fn grpc(host: &str, port: u16, service: &str, timeout: Duration
                     Outcome::Failure(format!("service unhealthy (responded with {name:?})"))
                 }
             },
-            Err(status) if status.code() == tonic::Code::Unimplemented => Outcome::Failure(format!(
-                "error: this server does not implement the grpc health protocol (grpc.health.v1.Health): {}",
-                status.message()
-            )),
+            Err(status) if status.code() == tonic::Code::Unimplemented => {
+                Outcome::Failure(format!(
+                    "error: this server does not implement the grpc health protocol (grpc.health.v1.Health): {}",
+                    status.message()
+                ))
+            }
             Err(status) => Outcome::Failure(format!(
                 "error: health rpc probe failed: rpc error: code = {:?} desc = {}",
                 status.code(),

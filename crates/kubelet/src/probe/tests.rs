@@ -50,7 +50,8 @@ async fn http_requests_look_like_upstreams() {
     assert_eq!(probe_http(port).await, Outcome::Success);
     let request = asked.recv().await.unwrap().to_ascii_lowercase();
     assert!(request.starts_with("get /ok?x=1 http/1.1\r\n"), "{request}");
-    for header in ["user-agent: kube-probe/1.36", "accept: */*", "x-probe: yes", "host: me.example"] {
+    for header in ["user-agent: kube-probe/1.36", "accept: */*", "x-probe: yes", "host: me.example"]
+    {
         assert!(request.contains(&format!("{header}\r\n")), "{header} in {request}");
     }
 }

@@ -91,7 +91,8 @@ fn not_started(pod: &Pod, name: &str, container: &str) -> String {
     });
     let mut own = all.filter(|own: &&ContainerStatus| own.name == container);
     let waiting = own.next().and_then(|own| own.state.as_ref()?.waiting.as_ref());
-    let reason = waiting.and_then(|waiting| waiting.reason.as_deref()).unwrap_or("ContainerCreating");
+    let reason =
+        waiting.and_then(|waiting| waiting.reason.as_deref()).unwrap_or("ContainerCreating");
     let image_trouble = matches!(
         reason,
         "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName"

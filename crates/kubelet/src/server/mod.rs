@@ -142,11 +142,8 @@ pub async fn serve(
             let server = Arc::clone(&server);
             service_fn(move |request: Request<Incoming>| {
                 let path = request.uri().path().to_owned();
-                let answer = if path.starts_with("/healthz") {
-                    server.healthz(&path)
-                } else {
-                    not_found()
-                };
+                let answer =
+                    if path.starts_with("/healthz") { server.healthz(&path) } else { not_found() };
                 async move { Ok::<_, Infallible>(answer) }
             })
         };
@@ -196,7 +193,8 @@ impl Server {
             Ok(user) => user,
             Err(refusal) => return refusal,
         };
-        if let Err(refusal) = self.auth.authorize(&user, request.method(), request.uri().path()).await
+        if let Err(refusal) =
+            self.auth.authorize(&user, request.method(), request.uri().path()).await
         {
             return refusal;
         }

@@ -99,9 +99,8 @@ fn container_id(
         .pod(namespace, name)
         .ok_or_else(|| StreamError::NotFound("pod does not exist".to_owned()))?;
     let found = access.container(&pod_uid(&pod), container, false).filter(|found| found.running);
-    let found = found.ok_or_else(|| {
-        StreamError::NotFound(format!("container not found ({container:?})"))
-    })?;
+    let found = found
+        .ok_or_else(|| StreamError::NotFound(format!("container not found ({container:?})")))?;
     Ok(found.id)
 }
 
@@ -281,10 +280,7 @@ fn address(url: &str) -> Result<(Target, Uri), StreamError> {
 }
 
 /// Passes the client through to the runtime, bytes untouched.
-async fn pass(
-    mut request: Request<Incoming>,
-    url: &str,
-) -> Result<Response<Body>, StreamError> {
+async fn pass(mut request: Request<Incoming>, url: &str) -> Result<Response<Body>, StreamError> {
     if !is_upgrade(request.headers()) {
         return Err(StreamError::BadRequest("Upgrade request required".to_owned()));
     }

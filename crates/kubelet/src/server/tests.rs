@@ -24,7 +24,8 @@ fn rights_of_paths() {
 
 #[test]
 fn queries() {
-    let uri: Uri = "/exec/n/p/c?command=sh&command=-c&command=echo%20a%2Bb+c&input=1&tty=0".parse().unwrap();
+    let uri: Uri =
+        "/exec/n/p/c?command=sh&command=-c&command=echo%20a%2Bb+c&input=1&tty=0".parse().unwrap();
     let wanted = streaming::Wanted::parse(&uri);
     assert_eq!(wanted.command, ["sh", "-c", "echo a+b c"]);
     assert_eq!(wanted.streams, StreamSet { stdin: true, ..StreamSet::default() });
@@ -37,7 +38,8 @@ fn queries() {
 fn log_options() {
     let now = Timestamp::from_second(1000).unwrap();
     let parse = |query: &str| logs::parse(&format!("/x?{query}").parse().unwrap(), now);
-    let (options, previous) = parse("follow=true&tailLines=5&sinceSeconds=10&timestamps=true").unwrap();
+    let (options, previous) =
+        parse("follow=true&tailLines=5&sinceSeconds=10&timestamps=true").unwrap();
     assert!(options.follow && options.timestamps && !previous);
     assert_eq!(options.tail, Some(5));
     assert_eq!(options.since, Some(Timestamp::from_second(990).unwrap()));

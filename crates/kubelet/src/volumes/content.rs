@@ -86,7 +86,9 @@ impl Gather<'_> {
         } else if let Some(source) = &source.service_account_token {
             self.token(source, mode).await
         } else if source.cluster_trust_bundle.is_some() {
-            Err(VolumeErrorKind::Unsupported("ClusterTrustBundle projection is not supported".into()))
+            Err(VolumeErrorKind::Unsupported(
+                "ClusterTrustBundle projection is not supported".into(),
+            ))
         } else {
             Err(VolumeErrorKind::Unsupported("unknown projection in projected volume".into()))
         }
@@ -129,9 +131,14 @@ impl Gather<'_> {
         for item in items {
             let text = if let Some(field) = &item.field_ref {
                 match field.field_path.as_str() {
-                    path @ ("status.podIP" | "status.podIPs" | "status.hostIP" | "status.hostIPs"
-                    | "spec.nodeName" | "spec.serviceAccountName") => {
-                        let node = self.pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+                    path @ ("status.podIP"
+                    | "status.podIPs"
+                    | "status.hostIP"
+                    | "status.hostIPs"
+                    | "spec.nodeName"
+                    | "spec.serviceAccountName") => {
+                        let node =
+                            self.pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
                         downward::env_field(self.pod, path, node.unwrap_or_default(), self.ips)?
                     }
                     path => downward::metadata_field(self.pod, path)?,
@@ -141,7 +148,8 @@ impl Gather<'_> {
             } else {
                 continue;
             };
-            let file = File { data: text.into_bytes(), mode: file_mode(item.mode, mode), owner: None };
+            let file =
+                File { data: text.into_bytes(), mode: file_mode(item.mode, mode), owner: None };
             files.insert(item.path.clone(), file);
         }
         Ok(files)

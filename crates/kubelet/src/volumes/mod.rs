@@ -68,7 +68,9 @@ pub enum VolumeErrorKind {
         problem: String,
     },
     /// A `subPath` that cannot be used.
-    #[error("failed to prepare subPath for volumeMount {mount:?} of container {container:?}: {problem}")]
+    #[error(
+        "failed to prepare subPath for volumeMount {mount:?} of container {container:?}: {problem}"
+    )]
     SubPath {
         /// Name of the mount.
         mount: String,
@@ -277,7 +279,8 @@ impl VolumeManager {
         ips: &PodIps,
     ) -> Result<Ready, VolumeErrorKind> {
         let options = &self.inner.options;
-        let place = |kind: &str| pod_dir.join(format!("volumes/kubernetes.io~{kind}/{}", volume.name));
+        let place =
+            |kind: &str| pod_dir.join(format!("volumes/kubernetes.io~{kind}/{}", volume.name));
         let fs_group = pod
             .spec
             .as_ref()
@@ -430,9 +433,10 @@ impl PodVolumes {
                 host_path: host_path.to_string_lossy().into_owned(),
                 readonly: ready.read_only || mount.read_only.unwrap_or(false),
                 selinux_relabel: pod.spec.as_ref().is_some_and(|spec| {
-                    spec.volumes.iter().flatten().any(|volume| {
-                        volume.name == mount.name && volume.host_path.is_none()
-                    })
+                    spec.volumes
+                        .iter()
+                        .flatten()
+                        .any(|volume| volume.name == mount.name && volume.host_path.is_none())
                 }),
                 propagation: propagation.into(),
                 ..proto::Mount::default()

@@ -74,7 +74,10 @@ fn mounts_below(path: &Path) -> Result<Vec<PathBuf>, VolumeErrorKind> {
 }
 
 fn parse(table: &str) -> impl Iterator<Item = PathBuf> + '_ {
-    table.lines().filter_map(|line| line.split(' ').nth(4)).map(|text| PathBuf::from(unescape(text)))
+    table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|text| PathBuf::from(unescape(text)))
 }
 
 /// Blanks, tabs, line ends and backslashes are octal in the table.

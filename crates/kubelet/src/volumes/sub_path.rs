@@ -37,9 +37,8 @@ impl From<Errno> for SubPathError {
 pub(super) fn bind(volume: &Path, sub_path: &str, place: &Path) -> Result<(), SubPathError> {
     let outside = || SubPathError::Outside(sub_path.to_owned());
     let relative = Path::new(sub_path);
-    let stays = relative
-        .components()
-        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    let stays =
+        relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     if !stays {
         return Err(outside());
     }

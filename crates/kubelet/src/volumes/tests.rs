@@ -179,7 +179,8 @@ async fn errors_name_the_volume() {
     let expected: &'static str =
         Box::leak(format!("hostPath type check failed: {path} is not a directory").into());
     check(json!({ "hostPath": { "path": path, "type": "Directory" } }), expected).await;
-    check(json!({ "persistentVolumeClaim": { "claimName": "x" } }), "no volume plugin matched").await;
+    check(json!({ "persistentVolumeClaim": { "claimName": "x" } }), "no volume plugin matched")
+        .await;
     check(json!({ "configMap": { "name": "x" } }), "no API server is configured").await;
 }
 

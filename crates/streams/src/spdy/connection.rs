@@ -39,15 +39,8 @@ pub enum SpdyError {
 }
 
 enum Command {
-    Open {
-        headers: Headers,
-        reader: mpsc::Sender<Bytes>,
-        opened: oneshot::Sender<Opened>,
-    },
-    Reply {
-        stream: StreamId,
-        headers: Headers,
-    },
+    Open { headers: Headers, reader: mpsc::Sender<Bytes>, opened: oneshot::Sender<Opened> },
+    Reply { stream: StreamId, headers: Headers },
     Control(Control),
 }
 
@@ -158,26 +151,14 @@ impl Connection {
         let frames = FramedRead::new(read, Codec);
         let token = closed.clone();
         tokio::spawn(async move {
-            let ended = token
-                .clone()
-                .run_until_cancelled_owned(reader.run(frames))
-                .await;
+            let ended = token.clone().run_until_cancelled_owned(reader.run(frames)).await;
             if let Some(Err(error)) = ended {
                 tracing::debug!(%error, "SPDY connection ended");
             }
             token.cancel();
         });
         let guard = closed.clone().drop_guard();
-        Ok((
-            Self {
-                commands,
-                data,
-                streams,
-                closed,
-                _close_on_drop: guard,
-            },
-            incoming_queue,
-        ))
+        Ok((Self { commands, data, streams, closed, _close_on_drop: guard }, incoming_queue))
     }
 
     /// Opens a stream and waits until the peer has accepted it.
@@ -185,22 +166,15 @@ impl Connection {
         let (reader, queue) = mpsc::channel(STREAM_QUEUE);
         let (opened, wait_opened) = oneshot::channel();
         self.commands
-            .send(Command::Open {
-                headers: headers.clone(),
-                reader,
-                opened,
-            })
+            .send(Command::Open { headers: headers.clone(), reader, opened })
             .map_err(|_| SpdyError::Closed)?;
         let accept = async {
             let Opened { stream, replied } = wait_opened.await.map_err(|_| SpdyError::Closed)?;
             replied.await.map_err(|_| SpdyError::Closed)??;
             Ok::<_, SpdyError>(stream)
         };
-        let stream = self
-            .closed
-            .run_until_cancelled(accept)
-            .await
-            .unwrap_or(Err(SpdyError::Closed))?;
+        let stream =
+            self.closed.run_until_cancelled(accept).await.unwrap_or(Err(SpdyError::Closed))?;
         let reset = self
             .streams
             .with(|slots| slots.get(&stream).map(|slot| Arc::clone(&slot.reset)))
@@ -211,11 +185,7 @@ impl Connection {
             commands: self.commands.clone(),
             reset,
         };
-        Ok(Stream {
-            headers,
-            reader: StreamReader { queue },
-            writer,
-        })
+        Ok(Stream { headers, reader: StreamReader { queue }, writer })
     }
 
     /// Resolves when the connection is over.
@@ -244,11 +214,7 @@ impl StreamWriter {
                 return Err(SpdyError::Reset(RstStatus::CANCEL));
             }
             let chunk = data.split_to(data.len().min(CHUNK));
-            let frame = Frame::Data {
-                stream: self.stream,
-                fin: false,
-                data: chunk,
-            };
+            let frame = Frame::Data { stream: self.stream, fin: false, data: chunk };
             self.data.send(frame).await.map_err(|_| SpdyError::Closed)?;
         }
         Ok(())
@@ -256,30 +222,20 @@ impl StreamWriter {
 
     /// Half-closes the stream: nothing more will be sent, reading goes on.
     pub async fn finish(self) -> Result<(), SpdyError> {
-        let frame = Frame::Data {
-            stream: self.stream,
-            fin: true,
-            data: Bytes::new(),
-        };
+        let frame = Frame::Data { stream: self.stream, fin: true, data: Bytes::new() };
         self.data.send(frame).await.map_err(|_| SpdyError::Closed)
     }
 
     /// Ends both directions at once.
     pub fn reset(self, status: RstStatus) {
-        let control = Control::RstStream {
-            stream: self.stream,
-            status,
-        };
+        let control = Control::RstStream { stream: self.stream, status };
         self.commands.send(Command::Control(control)).ok(); // A closed connection resets it too.
     }
 
     /// Accepts a stream that the peer opened.
     pub fn reply(&self, headers: Headers) -> Result<(), SpdyError> {
         self.commands
-            .send(Command::Reply {
-                stream: self.stream,
-                headers,
-            })
+            .send(Command::Reply { stream: self.stream, headers })
             .map_err(|_| SpdyError::Closed)
     }
 }
@@ -329,36 +285,18 @@ impl Writer {
             Command::Control(control) => control,
             Command::Reply { stream, headers } => {
                 let headers = self.compressor.compress(&headers)?.into();
-                Control::SynReply {
-                    stream,
-                    fin: false,
-                    headers,
-                }
+                Control::SynReply { stream, fin: false, headers }
             }
-            Command::Open {
-                headers,
-                reader,
-                opened,
-            } => {
+            Command::Open { headers, reader, opened } => {
                 let stream = self.next;
                 self.next += 2;
                 let headers = self.compressor.compress(&headers)?.into();
                 let (replied, wait_replied) = oneshot::channel();
                 self.streams.insert(
                     stream,
-                    Slot {
-                        reader: Some(reader),
-                        replied: Some(replied),
-                        reset: Arc::default(),
-                    },
+                    Slot { reader: Some(reader), replied: Some(replied), reset: Arc::default() },
                 );
-                if opened
-                    .send(Opened {
-                        stream,
-                        replied: wait_replied,
-                    })
-                    .is_err()
-                {
+                if opened.send(Opened { stream, replied: wait_replied }).is_err() {
                     // The opener gave up; the peer still has to hear of the headers, since both
                     // compression contexts must stay in step.
                     self.streams.with(|slots| slots.remove(&stream));
@@ -411,9 +349,7 @@ impl Reader {
     }
 
     async fn data(&self, stream: StreamId, fin: bool, data: Bytes) {
-        let reader = self
-            .streams
-            .with(|slots| slots.get(&stream).map(|slot| slot.reader.clone()));
+        let reader = self.streams.with(|slots| slots.get(&stream).map(|slot| slot.reader.clone()));
         match reader {
             None => {
                 let status = RstStatus::INVALID_STREAM;
@@ -440,24 +376,13 @@ impl Reader {
 
     async fn control(&mut self, control: Control) -> Result<(), SpdyError> {
         match control {
-            Control::SynStream {
-                stream,
-                fin,
-                headers,
-                ..
-            } => {
+            Control::SynStream { stream, fin, headers, .. } => {
                 let headers = self.decompressor.decompress(&headers)?;
                 self.accept(stream, fin, headers).await;
             }
-            Control::SynReply {
-                stream,
-                fin,
-                headers,
-            } => {
+            Control::SynReply { stream, fin, headers } => {
                 self.decompressor.decompress(&headers)?;
-                let replied = self
-                    .streams
-                    .with(|slots| slots.get_mut(&stream)?.replied.take());
+                let replied = self.streams.with(|slots| slots.get_mut(&stream)?.replied.take());
                 if let Some(replied) = replied {
                     replied.send(Ok(())).ok(); // The opener may have given up.
                 }
@@ -465,11 +390,7 @@ impl Reader {
                     self.finish(stream);
                 }
             }
-            Control::Headers {
-                stream,
-                fin,
-                headers,
-            } => {
+            Control::Headers { stream, fin, headers } => {
                 self.decompressor.decompress(&headers)?;
                 if fin {
                     self.finish(stream);
@@ -505,11 +426,7 @@ impl Reader {
         let reset = Arc::new(AtomicBool::new(false));
         self.streams.insert(
             stream,
-            Slot {
-                reader: (!fin).then_some(reader),
-                replied: None,
-                reset: Arc::clone(&reset),
-            },
+            Slot { reader: (!fin).then_some(reader), replied: None, reset: Arc::clone(&reset) },
         );
         let writer = StreamWriter {
             stream,
@@ -517,11 +434,7 @@ impl Reader {
             commands: self.commands.clone(),
             reset,
         };
-        let stream = Stream {
-            headers,
-            reader: StreamReader { queue },
-            writer,
-        };
+        let stream = Stream { headers, reader: StreamReader { queue }, writer };
         incoming.send(stream).await.ok(); // Nobody takes streams any more: it is dropped.
     }
 }

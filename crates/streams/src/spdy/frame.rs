@@ -166,11 +166,7 @@ fn flag(set: bool, bit: u8) -> u8 {
 }
 
 fn check_length(length: usize) -> Result<(), FrameError> {
-    if length > MAX_PAYLOAD {
-        Err(FrameError::TooLong(length))
-    } else {
-        Ok(())
-    }
+    if length > MAX_PAYLOAD { Err(FrameError::TooLong(length)) } else { Ok(()) }
 }
 
 fn put_flags_and_length(out: &mut BytesMut, flags: u8, length: usize) {
@@ -202,11 +198,7 @@ impl Decoder for Codec {
         let payload = input.split_to(length).freeze();
         if !is_control {
             let fin = flags & FLAG_FIN != 0;
-            return Ok(Some(Frame::Data {
-                stream: first & STREAM_MASK,
-                fin,
-                data: payload,
-            }));
+            return Ok(Some(Frame::Data { stream: first & STREAM_MASK, fin, data: payload }));
         }
         let kind = first as u16;
         Control::from_payload(kind, flags, payload)
@@ -219,29 +211,15 @@ impl Control {
     fn into_payload(self) -> (u16, u8, BytesMut) {
         let mut out = BytesMut::new();
         let (kind, flags) = match self {
-            Self::SynStream {
-                stream,
-                associated,
-                priority,
-                fin,
-                unidirectional,
-                headers,
-            } => {
+            Self::SynStream { stream, associated, priority, fin, unidirectional, headers } => {
                 out.put_u32(stream & STREAM_MASK);
                 out.put_u32(associated & STREAM_MASK);
                 out.put_u8((priority & 7) << 5);
                 out.put_u8(0);
                 out.put_slice(&headers);
-                (
-                    1,
-                    flag(fin, FLAG_FIN) | flag(unidirectional, FLAG_UNIDIRECTIONAL),
-                )
+                (1, flag(fin, FLAG_FIN) | flag(unidirectional, FLAG_UNIDIRECTIONAL))
             }
-            Self::SynReply {
-                stream,
-                fin,
-                headers,
-            } => {
+            Self::SynReply { stream, fin, headers } => {
                 out.put_u32(stream & STREAM_MASK);
                 out.put_slice(&headers);
                 (2, flag(fin, FLAG_FIN))
@@ -268,11 +246,7 @@ impl Control {
                 out.put_u32(status);
                 (7, 0)
             }
-            Self::Headers {
-                stream,
-                fin,
-                headers,
-            } => {
+            Self::Headers { stream, fin, headers } => {
                 out.put_u32(stream & STREAM_MASK);
                 out.put_slice(&headers);
                 (8, flag(fin, FLAG_FIN))
@@ -297,29 +271,15 @@ impl Control {
                 payload.try_get_u8().ok()?;
                 let unidirectional = flags & FLAG_UNIDIRECTIONAL != 0;
                 let headers = payload;
-                Self::SynStream {
-                    stream,
-                    associated,
-                    priority,
-                    fin,
-                    unidirectional,
-                    headers,
-                }
+                Self::SynStream { stream, associated, priority, fin, unidirectional, headers }
             }
             2 => {
                 let stream = payload.try_get_u32().ok()? & STREAM_MASK;
-                Self::SynReply {
-                    stream,
-                    fin,
-                    headers: payload,
-                }
+                Self::SynReply { stream, fin, headers: payload }
             }
             3 => {
                 let stream = payload.try_get_u32().ok()? & STREAM_MASK;
-                Self::RstStream {
-                    stream,
-                    status: RstStatus(payload.try_get_u32().ok()?),
-                }
+                Self::RstStream { stream, status: RstStatus(payload.try_get_u32().ok()?) }
             }
             4 => {
                 let count = payload.try_get_u32().ok()? as usize;
@@ -337,25 +297,15 @@ impl Control {
             6 => Self::Ping(payload.try_get_u32().ok()?),
             7 => {
                 let last = payload.try_get_u32().ok()? & STREAM_MASK;
-                Self::GoAway {
-                    last,
-                    status: payload.try_get_u32().ok()?,
-                }
+                Self::GoAway { last, status: payload.try_get_u32().ok()? }
             }
             8 => {
                 let stream = payload.try_get_u32().ok()? & STREAM_MASK;
-                Self::Headers {
-                    stream,
-                    fin,
-                    headers: payload,
-                }
+                Self::Headers { stream, fin, headers: payload }
             }
             9 => {
                 let stream = payload.try_get_u32().ok()? & STREAM_MASK;
-                Self::WindowUpdate {
-                    stream,
-                    delta: payload.try_get_u32().ok()? & STREAM_MASK,
-                }
+                Self::WindowUpdate { stream, delta: payload.try_get_u32().ok()? & STREAM_MASK }
             }
             _ => return Some(None),
         };

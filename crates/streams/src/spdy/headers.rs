@@ -42,17 +42,12 @@ impl Headers {
 
     /// First value of a header; `name` in any case.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, v)| v.as_str())
+        self.0.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
     }
 
     /// All pairs in the order of the wire.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     fn to_block(&self) -> Vec<u8> {
@@ -81,9 +76,7 @@ impl Headers {
 
 fn take_text(block: &mut &[u8]) -> Result<String, HeaderError> {
     let length = block.try_get_u32().map_err(|_| HeaderError::Malformed)? as usize;
-    let (text, rest) = block
-        .split_at_checked(length)
-        .ok_or(HeaderError::Malformed)?;
+    let (text, rest) = block.split_at_checked(length).ok_or(HeaderError::Malformed)?;
     *block = rest;
     String::from_utf8(text.to_vec()).map_err(|_| HeaderError::Malformed)
 }
@@ -97,8 +90,7 @@ impl Compressor {
     /// A fresh context.
     pub fn new() -> Result<Self, HeaderError> {
         let mut zlib = Compress::new(Compression::best(), true);
-        zlib.set_dictionary(DICTIONARY)
-            .map_err(|error| HeaderError::Zlib(error.to_string()))?;
+        zlib.set_dictionary(DICTIONARY).map_err(|error| HeaderError::Zlib(error.to_string()))?;
         Ok(Self { zlib })
     }
 
@@ -129,9 +121,7 @@ pub struct Decompressor {
 impl Decompressor {
     /// A fresh context.
     pub fn new() -> Self {
-        Self {
-            zlib: Decompress::new(true),
-        }
+        Self { zlib: Decompress::new(true) }
     }
 
     /// Decompresses one block. Every block of the connection must pass here, in order.

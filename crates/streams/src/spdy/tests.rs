@@ -20,23 +20,13 @@ fn check(frame: Frame, bytes: &[u8]) {
 
 #[test]
 fn frames_have_the_bytes_of_the_specification() {
+    check(Frame::Control(Control::Ping(1)), &[0x80, 3, 0, 6, 0, 0, 0, 4, 0, 0, 0, 1]);
     check(
-        Frame::Control(Control::Ping(1)),
-        &[0x80, 3, 0, 6, 0, 0, 0, 4, 0, 0, 0, 1],
-    );
-    check(
-        Frame::Data {
-            stream: 3,
-            fin: true,
-            data: Bytes::from_static(b"hi"),
-        },
+        Frame::Data { stream: 3, fin: true, data: Bytes::from_static(b"hi") },
         &[0, 0, 0, 3, 1, 0, 0, 2, b'h', b'i'],
     );
     check(
-        Frame::Control(Control::RstStream {
-            stream: 5,
-            status: RstStatus::CANCEL,
-        }),
+        Frame::Control(Control::RstStream { stream: 5, status: RstStatus::CANCEL }),
         &[0x80, 3, 0, 3, 0, 0, 0, 8, 0, 0, 0, 5, 0, 0, 0, 5],
     );
     check(
@@ -44,10 +34,7 @@ fn frames_have_the_bytes_of_the_specification() {
         &[0x80, 3, 0, 7, 0, 0, 0, 8, 0, 0, 0, 7, 0, 0, 0, 0],
     );
     check(
-        Frame::Control(Control::WindowUpdate {
-            stream: 1,
-            delta: 0x1_0000,
-        }),
+        Frame::Control(Control::WindowUpdate { stream: 1, delta: 0x1_0000 }),
         &[0x80, 3, 0, 9, 0, 0, 0, 8, 0, 0, 0, 1, 0, 1, 0, 0],
     );
     check(
@@ -59,18 +46,14 @@ fn frames_have_the_bytes_of_the_specification() {
             unidirectional: true,
             headers: Bytes::from_static(b"zz"),
         }),
-        &[
-            0x80, 3, 0, 1, 2, 0, 0, 12, 0, 0, 0, 1, 0, 0, 0, 0, 0xe0, 0, b'z', b'z',
-        ],
+        &[0x80, 3, 0, 1, 2, 0, 0, 12, 0, 0, 0, 1, 0, 0, 0, 0, 0xe0, 0, b'z', b'z'],
     );
 }
 
 #[test]
 fn header_blocks_start_with_the_dictionarys_id() {
     let mut compressor = Compressor::new().unwrap();
-    let block = compressor
-        .compress(&Headers::new().with("streamType", "stdin"))
-        .unwrap();
+    let block = compressor.compress(&Headers::new().with("streamType", "stdin")).unwrap();
     // zlib header with FDICT, best compression; then the Adler-32 of the SPDY/3 dictionary.
     assert_eq!(&block[..6], &[0x78, 0xf9, 0xe3, 0xc6, 0xa7, 0xc2]);
 }
@@ -78,31 +61,18 @@ fn header_blocks_start_with_the_dictionarys_id() {
 #[test]
 fn malformed_frames_are_refused() {
     let decode = |bytes: &[u8]| Codec.decode(&mut BytesMut::from(bytes));
-    assert!(matches!(
-        decode(&[0x80, 2, 0, 6, 0, 0, 0, 0]),
-        Err(FrameError::Version(2))
-    ));
-    assert!(matches!(
-        decode(&[0x80, 3, 0, 6, 0, 0, 0, 1, 0]),
-        Err(FrameError::Malformed(6))
-    ));
+    assert!(matches!(decode(&[0x80, 2, 0, 6, 0, 0, 0, 0]), Err(FrameError::Version(2))));
+    assert!(matches!(decode(&[0x80, 3, 0, 6, 0, 0, 0, 1, 0]), Err(FrameError::Malformed(6))));
     let settings = [0x80, 3, 0, 4, 0, 0, 0, 4, 0xff, 0xff, 0xff, 0xff];
     assert!(matches!(decode(&settings), Err(FrameError::Malformed(4))));
-    assert!(matches!(
-        decode(&[0x80, 3, 0, 99, 0, 0, 0, 0]),
-        Ok(Some(Frame::Unknown(99)))
-    ));
+    assert!(matches!(decode(&[0x80, 3, 0, 99, 0, 0, 0, 0]), Ok(Some(Frame::Unknown(99)))));
     assert!(matches!(decode(&[0, 0, 0, 1, 0, 0, 0, 9, 1]), Ok(None)));
     assert!(Decompressor::new().decompress(b"not zlib at all").is_err());
 }
 
 fn headers() -> impl Strategy<Value = Headers> {
     proptest::collection::vec(("[a-z-]{1,20}", ".{0,200}"), 0..20).prop_map(|pairs| {
-        pairs
-            .into_iter()
-            .fold(Headers::new(), |headers, (name, value)| {
-                headers.with(&name, value)
-            })
+        pairs.into_iter().fold(Headers::new(), |headers, (name, value)| headers.with(&name, value))
     })
 }
 
@@ -110,40 +80,25 @@ fn control() -> impl Strategy<Value = Control> {
     let id = 0..0x8000_0000_u32;
     let block = proptest::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from);
     prop_oneof![
-        (
-            id.clone(),
-            id.clone(),
-            0..8_u8,
-            any::<bool>(),
-            any::<bool>(),
-            block.clone()
-        )
-            .prop_map(
-                |(stream, associated, priority, fin, unidirectional, headers)| Control::SynStream {
-                    stream,
-                    associated,
-                    priority,
-                    fin,
-                    unidirectional,
-                    headers
-                }
-            ),
-        (id.clone(), any::<bool>(), block.clone()).prop_map(|(stream, fin, headers)| {
-            Control::SynReply {
+        (id.clone(), id.clone(), 0..8_u8, any::<bool>(), any::<bool>(), block.clone()).prop_map(
+            |(stream, associated, priority, fin, unidirectional, headers)| Control::SynStream {
                 stream,
+                associated,
+                priority,
                 fin,
-                headers,
+                unidirectional,
+                headers
             }
-        }),
+        ),
+        (id.clone(), any::<bool>(), block.clone())
+            .prop_map(|(stream, fin, headers)| { Control::SynReply { stream, fin, headers } }),
         (id.clone(), any::<bool>(), block).prop_map(|(stream, fin, headers)| Control::Headers {
             stream,
             fin,
             headers
         }),
-        (id.clone(), any::<u32>()).prop_map(|(stream, code)| Control::RstStream {
-            stream,
-            status: RstStatus(code)
-        }),
+        (id.clone(), any::<u32>())
+            .prop_map(|(stream, code)| Control::RstStream { stream, status: RstStatus(code) }),
         any::<u32>().prop_map(Control::Ping),
         (id.clone(), any::<u32>()).prop_map(|(last, status)| Control::GoAway { last, status }),
         (id.clone(), id).prop_map(|(stream, delta)| Control::WindowUpdate { stream, delta }),
@@ -195,23 +150,12 @@ async fn a_half_closed_stream_still_receives() {
         while let Some(data) = stream.reader.next().await {
             got.extend_from_slice(&data);
         }
-        stream
-            .writer
-            .send(Bytes::from(format!("{} bytes", got.len())))
-            .await
-            .unwrap();
+        stream.writer.send(Bytes::from(format!("{} bytes", got.len()))).await.unwrap();
         stream.writer.finish().await.unwrap();
         server.closed().await;
     });
-    let mut stream = client
-        .open(Headers::new().with("streamType", "stdin"))
-        .await
-        .unwrap();
-    stream
-        .writer
-        .send(Bytes::from(vec![7; 200_000]))
-        .await
-        .unwrap();
+    let mut stream = client.open(Headers::new().with("streamType", "stdin")).await.unwrap();
+    stream.writer.send(Bytes::from(vec![7; 200_000])).await.unwrap();
     stream.writer.finish().await.unwrap();
     assert_eq!(stream.reader.next().await.unwrap(), "200000 bytes");
     assert_eq!(stream.reader.next().await, None);
