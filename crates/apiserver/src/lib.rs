@@ -1,1 +1,30 @@
-//! Crate `apiserver`.
+//! The API server: the gateway to the cluster's state and the only one that opens the store.
+//!
+//! Flow of a request: connection ([`server`]) → [`pipeline`]: authentication ([`authn`]), flow
+//! control, authorization ([`authz`]) → [`handlers`]: decoding, options → [`registry`]: admission
+//! ([`admission`]), validation, storage → response in the form the client takes.
+//!
+//! Invariants: each of those steps is in one place and no handler repeats it; no handler knows a
+//! kind, except the few whose answer is not an object (logs, reviews, tokens).
+
+pub mod admission;
+pub mod authn;
+pub mod authz;
+pub mod bootstrap;
+pub mod cache;
+mod config;
+pub mod discovery;
+mod feed;
+mod flow;
+pub mod handlers;
+mod health;
+pub mod http;
+mod metrics;
+pub mod pipeline;
+pub mod registry;
+pub mod request_info;
+pub mod reviews;
+mod server;
+
+pub use config::Config;
+pub use server::{Error, VERSION, run, serve};

@@ -23,5 +23,5 @@ pub use kinds::service;
 pub use registration::{
     Registration, Storage, Subresource, all, find, find_kind, served_by_default,
 };
-pub use selectable::{SelectableField, SelectableFields};
+pub use selectable::{Read, SelectableField, SelectableFields};
 pub use strategy::{Ctx, Generation, Plain, PlainSubdomain, Propagation, StatusOnCreate, Strategy};

@@ -132,7 +132,7 @@ pub fn all() -> &'static [Registration] {
 }
 
 /// The built-in resources that are served without being asked for.
-pub fn served_by_default() -> impl Iterator<Item = &'static Registration> {
+pub fn served_by_default() -> impl Iterator<Item = &'static Registration> + Clone {
     all().iter().filter(|r| r.served_by_default)
 }
 

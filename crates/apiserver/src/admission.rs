@@ -1,0 +1,95 @@
+//! Admission: the built-in plugins that change or refuse writes,
+//! <https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/>.
+//!
+//! Each plugin is a file: what it decides is a pure function of the write and a few cached
+//! objects, and two small hooks bring those together.
+
+mod certificates;
+mod default_toleration_seconds;
+mod escalation;
+mod limit_ranger;
+mod namespace_lifecycle;
+mod node_restriction;
+mod priority;
+mod service_account;
+mod taint_nodes;
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use machinery::status::Status;
+
+use crate::authz::Authorizer;
+use crate::registry::{Admission, Attributes, Failure, Operation};
+
+/// One plugin. Both halves see only writes; reads are not admitted.
+trait Plugin: Send + Sync {
+    /// May change the object.
+    fn admit(&self, _: &mut Attributes<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// Only looks, at what would be stored.
+    fn validate(&self, _: &Attributes<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// All plugins, in upstream's order.
+pub struct Plugins(Vec<Box<dyn Plugin>>);
+
+// === impl Plugins ===
+
+impl Plugins {
+    /// The plugins; some ask `authorizer` for further permissions.
+    #[must_use]
+    pub fn new(authorizer: Arc<Authorizer>) -> Self {
+        Self(vec![
+            Box::new(namespace_lifecycle::NamespaceLifecycle),
+            Box::new(limit_ranger::LimitRanger),
+            Box::new(service_account::ServiceAccount),
+            Box::new(node_restriction::NodeRestriction),
+            Box::new(taint_nodes::TaintNodes),
+            Box::new(priority::Priority),
+            Box::new(default_toleration_seconds::DefaultTolerationSeconds),
+            Box::new(certificates::Certificates(authorizer.clone())),
+            Box::new(escalation::Escalation(authorizer)),
+        ])
+    }
+}
+
+impl Admission for Plugins {
+    fn admit<'a>(
+        &'a self,
+        attributes: &'a mut Attributes<'_>,
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        let result = self.0.iter().try_for_each(|plugin| plugin.admit(attributes));
+        futures::future::ready(result).boxed()
+    }
+
+    fn validate<'a>(
+        &'a self,
+        attributes: &'a Attributes<'_>,
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        let result = self.0.iter().try_for_each(|plugin| plugin.validate(attributes));
+        futures::future::ready(result).boxed()
+    }
+}
+
+/// The 403 of a plugin.
+fn forbidden(attributes: &Attributes<'_>, detail: impl std::fmt::Display) -> Failure {
+    let name = match attributes.name {
+        "" => attributes.object.as_ref().map(machinery::meta::name).unwrap_or_default(),
+        name => name,
+    };
+    Box::new(Status::forbidden(&attributes.resource.group_resource(), name, detail))
+}
+
+/// Whether a write is of a whole object of this resource.
+fn is(attributes: &Attributes<'_>, operation: Operation, group: &str, resource: &str) -> bool {
+    attributes.operation == operation
+        && attributes.subresource.is_empty()
+        && attributes.resource.name == resource
+        && attributes.resource.group == group
+}

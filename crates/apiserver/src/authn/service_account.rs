@@ -1,0 +1,398 @@
+//! Service-account tokens, bound to an audience, a time and objects:
+//! <https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/>.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ring::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::jwt::{self, Signer, Verifier};
+use super::user::{SERVICE_ACCOUNT_PREFIX, SERVICE_ACCOUNTS, User};
+
+/// A second that upstream allows clocks to differ by is enough on one machine; nodes need more.
+const LEEWAY: u64 = 60;
+
+/// Tokens whose signature was checked are remembered up to this many.
+const REMEMBERED: usize = 4096;
+
+/// Why a token is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not a token of ours, or a forged one.
+    #[error(transparent)]
+    Token(#[from] jwt::Error),
+    /// Made by somebody else.
+    #[error("the token was not issued by this server")]
+    Issuer,
+    /// Its claims are not those of a service account.
+    #[error("the token does not name a service account")]
+    Claims,
+    /// Too old.
+    #[error("service account token has expired")]
+    Expired,
+    /// Too young.
+    #[error("service account token is not valid yet")]
+    NotYetValid,
+    /// Meant for others.
+    #[error("token audiences {0:?} is invalid for the target audiences {1:?}")]
+    Audience(Vec<String>, Vec<String>),
+    /// What it is bound to is gone.
+    #[error("service account token has been invalidated: {0}")]
+    Invalidated(String),
+}
+
+/// A named object with its identity over time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reference {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    #[serde(default)]
+    pub uid: String,
+}
+
+/// The private claims of a token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    /// Namespace of the account and of what the token is bound to.
+    pub namespace: String,
+    /// A node the token is bound to (or the Pod's node, for information).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Reference>,
+    /// A Pod the token is bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Reference>,
+    /// A secret the token is bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Reference>,
+    /// The account.
+    pub serviceaccount: Reference,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Claims {
+    iss: String,
+    sub: String,
+    #[serde(default)]
+    aud: Audiences,
+    #[serde(default)]
+    exp: u64,
+    #[serde(default)]
+    nbf: u64,
+    #[serde(default)]
+    jti: String,
+    #[serde(rename = "kubernetes.io")]
+    binding: Binding,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum Audiences {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Default for Audiences {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+/// Looks up objects that tokens are bound to.
+pub trait Objects: Send + Sync {
+    /// UID and deletion time (seconds since the epoch) of an object of the core group, `None` when
+    /// it does not exist.
+    fn find(&self, resource: &str, namespace: &str, name: &str) -> Option<(String, Option<u64>)>;
+}
+
+/// An authenticated account.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The user that it is.
+    pub user: Arc<User>,
+    /// Those of the token's audiences that were asked for.
+    pub audiences: Vec<String>,
+}
+
+struct Remembered {
+    claims: Arc<Claims>,
+    user: Arc<User>,
+}
+
+/// Makes and checks service-account tokens.
+pub struct ServiceAccounts {
+    issuer: String,
+    audiences: Vec<String>,
+    signer: Signer,
+    keys: Vec<Verifier>,
+    objects: Box<dyn Objects>,
+    remembered: Mutex<HashMap<[u8; 32], Arc<Remembered>>>,
+}
+
+// === impl ServiceAccounts ===
+
+impl ServiceAccounts {
+    /// Tokens of `issuer`, for this server when one of `audiences` (the issuer, when empty) is in
+    /// them. `keys` are trusted besides the signer's own.
+    #[must_use]
+    pub fn new(
+        issuer: String,
+        mut audiences: Vec<String>,
+        signer: Signer,
+        mut keys: Vec<Verifier>,
+        objects: Box<dyn Objects>,
+    ) -> Self {
+        if audiences.is_empty() {
+            audiences.push(issuer.clone());
+        }
+        keys.push(signer.verifier());
+        Self { issuer, audiences, signer, keys, objects, remembered: Mutex::default() }
+    }
+
+    /// Who issues the tokens.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The audiences of this server, which tokens get when none are asked for.
+    #[must_use]
+    pub fn audiences(&self) -> &[String] {
+        &self.audiences
+    }
+
+    /// The public keys as a JSON Web Key Set.
+    #[must_use]
+    pub fn jwks(&self) -> Value {
+        let mut keys: Vec<Value> = Vec::new();
+        for key in self.keys.iter().filter_map(Verifier::jwk) {
+            if !keys.iter().any(|known| known["kid"] == key["kid"]) {
+                keys.push(key);
+            }
+        }
+        json!({ "keys": keys })
+    }
+
+    /// Issues a token that is valid from `now` for `lifetime`.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub fn issue(
+        &self,
+        binding: &Binding,
+        audiences: &[String],
+        now: SystemTime,
+        lifetime: Duration,
+    ) -> Result<String, jwt::Error> {
+        let now = seconds(now);
+        let mut claims = json!({
+            "aud": audiences,
+            "exp": now + lifetime.as_secs(),
+            "iat": now,
+            "iss": self.issuer,
+            "jti": uuid::Uuid::new_v4().to_string(),
+        });
+        claims["kubernetes.io"] = json!(binding);
+        claims["nbf"] = now.into();
+        let Binding { namespace, serviceaccount, .. } = binding;
+        claims["sub"] =
+            format!("{SERVICE_ACCOUNT_PREFIX}{namespace}:{}", serviceaccount.name).into();
+        self.signer.sign(&claims)
+    }
+
+    /// Checks a token for use with any of `audiences` (this server's when empty).
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn authenticate(&self, token: &str, audiences: &[String]) -> Result<Identity, Error> {
+        self.authenticate_at(token, audiences, SystemTime::now())
+    }
+
+    fn authenticate_at(
+        &self,
+        token: &str,
+        audiences: &[String],
+        now: SystemTime,
+    ) -> Result<Identity, Error> {
+        let known = self.verified(token)?;
+        let claims = &known.claims;
+        let now = seconds(now);
+        if now > claims.exp.saturating_add(LEEWAY) {
+            return Err(Error::Expired);
+        }
+        if now + LEEWAY < claims.nbf {
+            return Err(Error::NotYetValid);
+        }
+        let wanted = if audiences.is_empty() { &self.audiences } else { audiences };
+        let held = match &claims.aud {
+            Audiences::One(one) => std::slice::from_ref(one),
+            Audiences::Many(many) => many,
+        };
+        let both: Vec<_> = wanted.iter().filter(|a| held.contains(a)).cloned().collect();
+        if both.is_empty() {
+            return Err(Error::Audience(held.to_vec(), wanted.to_vec()));
+        }
+        self.check_bound(&claims.binding, now)?;
+        Ok(Identity { user: known.user.clone(), audiences: both })
+    }
+
+    /// The claims of a token whose signature and issuer are good, remembered by its hash.
+    fn verified(&self, token: &str) -> Result<Arc<Remembered>, Error> {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+        let lock = || self.remembered.lock().expect("nothing panics under the lock");
+        if let Some(known) = lock().get(&hash) {
+            return Ok(known.clone());
+        }
+        let claims = jwt::verify(token, &self.keys)?;
+        let claims: Claims = serde_json::from_value(claims).map_err(|_| Error::Claims)?;
+        if claims.iss != self.issuer {
+            return Err(Error::Issuer);
+        }
+        let Binding { namespace, serviceaccount, .. } = &claims.binding;
+        let name = format!("{SERVICE_ACCOUNT_PREFIX}{namespace}:{}", serviceaccount.name);
+        if claims.sub != name {
+            return Err(Error::Claims);
+        }
+        let user = Arc::new(user(name, &claims));
+        let known = Arc::new(Remembered { claims: Arc::new(claims), user });
+        let mut remembered = lock();
+        if remembered.len() >= REMEMBERED {
+            remembered.clear();
+        }
+        remembered.insert(hash, known.clone());
+        Ok(known)
+    }
+
+    fn check_bound(&self, binding: &Binding, now: u64) -> Result<(), Error> {
+        let namespace = binding.namespace.as_str();
+        let mut bound = vec![("serviceaccounts", namespace, &binding.serviceaccount)];
+        if let Some(pod) = &binding.pod {
+            bound.push(("pods", namespace, pod));
+        } else if let Some(node) = &binding.node {
+            bound.push(("nodes", "", node));
+        }
+        if let Some(secret) = &binding.secret {
+            bound.push(("secrets", namespace, secret));
+        }
+        for (resource, namespace, reference) in bound {
+            let gone = |what: &str| {
+                Error::Invalidated(format!("{resource} {namespace}/{} {what}", reference.name))
+            };
+            let found = self.objects.find(resource, namespace, &reference.name);
+            let (uid, deleted) = found.ok_or_else(|| gone("does not exist"))?;
+            if uid != reference.uid {
+                return Err(gone("is another one"));
+            }
+            // A Pod on its way out may still need the API to shut down properly.
+            if deleted.is_some_and(|at| now > at + LEEWAY) {
+                return Err(gone("is deleted"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn user(name: String, claims: &Claims) -> User {
+    let binding = &claims.binding;
+    let mut extra = BTreeMap::new();
+    let mut add = |key: &str, value: &str| {
+        extra.insert(format!("authentication.kubernetes.io/{key}"), vec![value.to_owned()]);
+    };
+    if !claims.jti.is_empty() {
+        add("credential-id", &format!("JTI={}", claims.jti));
+    }
+    if let Some(pod) = &binding.pod {
+        add("pod-name", &pod.name);
+        add("pod-uid", &pod.uid);
+    }
+    if let Some(node) = &binding.node {
+        add("node-name", &node.name);
+        add("node-uid", &node.uid);
+    }
+    let groups = vec![
+        SERVICE_ACCOUNTS.to_owned(),
+        format!("{SERVICE_ACCOUNTS}:{}", binding.namespace),
+    ];
+    User { name, uid: binding.serviceaccount.uid.clone(), groups, extra }.authenticated()
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixed;
+
+    impl Objects for Fixed {
+        fn find(&self, resource: &str, ns: &str, name: &str) -> Option<(String, Option<u64>)> {
+            match (resource, ns, name) {
+                ("serviceaccounts", "n", "sa") => Some(("u1".to_owned(), None)),
+                ("pods", "n", "p") => Some(("u2".to_owned(), None)),
+                ("pods", "n", "leaving") => Some(("u3".to_owned(), Some(1_000))),
+                _ => None,
+            }
+        }
+    }
+
+    fn accounts() -> ServiceAccounts {
+        let (private, public) = component::pki::signing_key().unwrap();
+        let signer = Signer::from_pem(private.as_bytes()).unwrap();
+        let keys = Verifier::from_pem(public.as_bytes()).unwrap();
+        ServiceAccounts::new("https://iss".to_owned(), vec![], signer, keys, Box::new(Fixed))
+    }
+
+    fn binding(pod: Option<(&str, &str)>, uid: &str) -> Binding {
+        let reference =
+            |(name, uid): (&str, &str)| Reference { name: name.to_owned(), uid: uid.to_owned() };
+        Binding {
+            namespace: "n".to_owned(),
+            node: None,
+            pod: pod.map(reference),
+            secret: None,
+            serviceaccount: reference(("sa", uid)),
+        }
+    }
+
+    fn check(binding: &Binding, audience: &[&str], after: u64, want: Result<&str, &str>) {
+        let accounts = accounts();
+        let start = UNIX_EPOCH + Duration::from_secs(500);
+        let audiences = ["https://iss".to_owned()];
+        let token =
+            accounts.issue(binding, &audiences, start, Duration::from_secs(600)).unwrap();
+        let audience: Vec<String> = audience.iter().map(|a| (*a).to_owned()).collect();
+        let now = start + Duration::from_secs(after);
+        let got = accounts.authenticate_at(&token, &audience, now);
+        let got = got.map(|identity| identity.user.name.clone()).map_err(|e| e.to_string());
+        let got = got.as_ref().map(String::as_str).map_err(String::as_str);
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn tokens_hold_as_long_as_what_they_are_bound_to() {
+        let name = "system:serviceaccount:n:sa";
+        check(&binding(None, "u1"), &[], 0, Ok(name));
+        check(&binding(Some(("p", "u2")), "u1"), &["https://iss"], 10, Ok(name));
+        check(&binding(None, "u1"), &[], 700, Err("service account token has expired"));
+        check(
+            &binding(None, "u1"),
+            &["vault"],
+            0,
+            Err("token audiences [\"https://iss\"] is invalid for the target audiences [\"vault\"]"),
+        );
+        let gone = "service account token has been invalidated: ";
+        let why = format!("{gone}serviceaccounts n/sa is another one");
+        check(&binding(None, "other"), &[], 0, Err(&why));
+        let why = format!("{gone}pods n/q does not exist");
+        check(&binding(Some(("q", "u2")), "u1"), &[], 0, Err(&why));
+        check(&binding(Some(("leaving", "u3")), "u1"), &[], 550, Ok(name));
+        let why = format!("{gone}pods n/leaving is deleted");
+        check(&binding(Some(("leaving", "u3")), "u1"), &[], 580, Err(&why));
+    }
+}

@@ -1,0 +1,80 @@
+//! What an operator can set; names follow upstream's flags.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Configuration of the API server.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen (`--bind-address`, `--secure-port`).
+    pub bind: SocketAddr,
+    /// The address under which Pods reach the server (`--advertise-address`).
+    pub advertise: IpAddr,
+    /// The folder of the store (`--data-dir`).
+    pub data_dir: PathBuf,
+    /// Authorities of client certificates (`--client-ca-file`).
+    pub client_ca: PathBuf,
+    /// Serving certificate (`--tls-cert-file`).
+    pub certificate: PathBuf,
+    /// Its key (`--tls-private-key-file`).
+    pub key: PathBuf,
+    /// Keys that service-account tokens are checked with (`--service-account-key-file`).
+    pub service_account_keys: Vec<PathBuf>,
+    /// The key that they are signed with (`--service-account-signing-key-file`).
+    pub service_account_signing_key: PathBuf,
+    /// Who issues them (`--service-account-issuer`).
+    pub service_account_issuer: String,
+    /// Audiences of this server; the issuer when empty (`--api-audiences`).
+    pub audiences: Vec<String>,
+    /// Range of cluster IPs (`--service-cluster-ip-range`).
+    pub service_cluster_ip_range: String,
+    /// First and last node port, `30000-32767` (`--service-node-port-range`).
+    pub service_node_port_range: String,
+    /// Certificate for requests to kubelets (`--kubelet-client-certificate`).
+    pub kubelet_client_certificate: Option<PathBuf>,
+    /// Its key (`--kubelet-client-key`).
+    pub kubelet_client_key: Option<PathBuf>,
+    /// Authority of kubelets' serving certificates (`--kubelet-certificate-authority`).
+    pub kubelet_certificate_authority: Option<PathBuf>,
+    /// Authority of the aggregation layer's client certificates
+    /// (`--requestheader-client-ca-file`), published for extension servers.
+    pub front_proxy_ca: Option<PathBuf>,
+    /// How long events are kept (`--event-ttl`).
+    pub event_ttl: Duration,
+    /// Requests that run at once, long-running ones aside (`--max-requests-inflight` and
+    /// `--max-mutating-requests-inflight` together).
+    pub max_in_flight: usize,
+    /// How long an ordinary request may take (`--request-timeout`).
+    pub request_timeout: Duration,
+    /// How long requests may go on after shutdown began (`--shutdown-delay` and drain).
+    pub drain: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let pki = |name: &str| PathBuf::from("/etc/kubernetes/pki").join(name);
+        Self {
+            bind: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 6443)),
+            advertise: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            data_dir: PathBuf::from("/var/lib/ironclad/store"),
+            client_ca: pki("ca.crt"),
+            certificate: pki("apiserver.crt"),
+            key: pki("apiserver.key"),
+            service_account_keys: vec![pki("sa.pub")],
+            service_account_signing_key: pki("sa.key"),
+            service_account_issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
+            audiences: Vec::new(),
+            service_cluster_ip_range: "10.96.0.0/12".to_owned(),
+            service_node_port_range: "30000-32767".to_owned(),
+            kubelet_client_certificate: None,
+            kubelet_client_key: None,
+            kubelet_certificate_authority: None,
+            front_proxy_ca: None,
+            event_ttl: Duration::from_secs(3600),
+            max_in_flight: 600,
+            request_timeout: Duration::from_secs(60),
+            drain: Duration::from_secs(10),
+        }
+    }
+}

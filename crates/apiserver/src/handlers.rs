@@ -1,0 +1,105 @@
+//! From a request that may go ahead to its answer.
+//!
+//! Objects of all kinds share the handlers [`read`], [`write`] and [`watch`]; the rest has no
+//! object in the store behind it.
+
+pub mod body;
+pub mod identity;
+mod non_resource;
+mod options;
+mod read;
+mod represent;
+mod streams;
+mod watch;
+mod write;
+
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use machinery::status::Status;
+
+pub use streams::{KubeletError, Kubelets};
+
+use crate::http::respond::{self, Reply};
+use crate::pipeline::{Call, Failure};
+use crate::registry::{Resource, Target};
+use crate::reviews;
+
+/// Routes a request to its handler.
+///
+/// # Errors
+/// Whatever the handler has to say to the client.
+pub async fn dispatch(call: &mut Call<'_>, body: Incoming) -> Result<Reply, Failure> {
+    let info = call.info;
+    if !info.is_resource {
+        return non_resource::dispatch(call);
+    }
+    let registry = &call.api.registry;
+    let Some(resource) = registry.resource(info.group, info.version, info.resource) else {
+        return Ok(respond::page_not_found());
+    };
+    if !is_in_scope(call, &resource) {
+        return Ok(respond::page_not_found());
+    }
+    let verbs = match info.subresource {
+        "" => &resource.verbs,
+        name => match resource.subresources.iter().find(|sub| sub.name == name) {
+            Some(subresource) => &subresource.verbs,
+            None => return Ok(respond::page_not_found()),
+        },
+    };
+    if let ("proxy", _) | (_, "proxy" | "exec" | "attach" | "portforward") =
+        (info.verb, info.subresource)
+    {
+        return streams::connect(call, body).await;
+    }
+    let verb = if info.name_from_selector || info.verb != "get" { info.verb } else { "get" };
+    let everywhere_only_reads = resource.namespaced
+        && info.namespace.is_empty()
+        && !matches!(verb, "list" | "watch" | "get");
+    let served = verbs.iter().any(|v| *v == verb);
+    if !served || everywhere_only_reads {
+        return Err(Box::new(Status::method_not_allowed()));
+    }
+    if reviews::is_review(info.group, info.resource) {
+        return reviews::answer(call, &resource, body).await;
+    }
+    match (info.resource, info.subresource) {
+        ("pods", "log") => return streams::log(call).await,
+        ("serviceaccounts", "token") => return identity::create_token(call, body).await,
+        _ => {}
+    }
+    let target = target(call, &resource);
+    match verb {
+        "get" => read::get(call, &target).await,
+        "list" => read::list(call, &target).await,
+        "watch" => watch::watch(call, &target),
+        "create" => write::create(call, &target, body).await,
+        "update" => write::update(call, &target, body).await,
+        "patch" => write::patch(call, &target, body).await,
+        "delete" => write::delete(call, &target, body).await,
+        "deletecollection" => write::delete_collection(call, &target, body).await,
+        _ => Err(Box::new(Status::method_not_allowed())),
+    }
+}
+
+/// A path with a namespace must be of a resource that has one, and one object of such a resource
+/// can only be had with it.
+fn is_in_scope(call: &Call<'_>, resource: &Resource) -> bool {
+    let info = call.info;
+    if resource.namespaced {
+        return !info.namespace.is_empty() || info.path_name().is_empty();
+    }
+    info.namespace.is_empty()
+        || (info.group.is_empty() && info.resource == "namespaces" && info.namespace == info.name)
+}
+
+fn target(call: &Call<'_>, resource: &Arc<Resource>) -> Target {
+    let info = call.info;
+    Target {
+        resource: resource.clone(),
+        namespace: if resource.namespaced { info.namespace.to_owned() } else { String::new() },
+        name: info.path_name().to_owned(),
+        subresource: info.subresource.to_owned(),
+    }
+}

@@ -1,0 +1,225 @@
+//! Objects in the form that the client takes: whole, as rows of a Table, or only their metadata.
+
+use http::StatusCode;
+use machinery::status::Status;
+use machinery::time::Timestamp;
+use machinery::{Value, meta};
+use serde_json::{Map, json};
+
+use crate::cache::{List, Object};
+use crate::http::body::Body;
+use crate::http::negotiate::{Accepted, Format, Transform};
+use crate::http::respond::{self, Reply};
+use crate::pipeline::{Call, Failure};
+use crate::registry::Resource;
+
+/// How much of an object comes along with its row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Include {
+    None,
+    Metadata,
+    Object,
+}
+
+/// The form of a response, worked out from the request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Form {
+    pub(super) accepted: Accepted,
+    pub(super) pretty: bool,
+    include: Include,
+}
+
+impl Form {
+    /// The form that a request asks for.
+    pub(super) fn of(call: &Call<'_>) -> Result<Self, Failure> {
+        let accepted = Accepted::choose(call.headers(), true)?;
+        let include = match call.query.non_empty("includeObject") {
+            None | Some("Metadata") => Include::Metadata,
+            Some("None") => Include::None,
+            Some("Object") => Include::Object,
+            Some(other) => {
+                return Err(Box::new(Status::bad_request(format!(
+                    "unrecognized includeObject value: {other:?}"
+                ))));
+            }
+        };
+        Ok(Self { accepted, pretty: call.pretty(), include })
+    }
+
+    /// Whether stored bytes can be sent as they are.
+    pub(super) fn is_verbatim(self) -> bool {
+        self.accepted == Accepted::JSON && !self.pretty
+    }
+
+    fn encode(self, code: StatusCode, value: &Value) -> Reply {
+        respond::encoded(code, value, self.accepted.format, self.pretty)
+    }
+
+    /// A cached object.
+    pub(super) fn object(self, code: StatusCode, resource: &Resource, object: &Object) -> Reply {
+        if self.is_verbatim() {
+            return respond::json_bytes(code, object.json());
+        }
+        self.value(code, resource, object.value())
+    }
+
+    /// An object that is not in the cache, such as the result of a dry run.
+    pub(super) fn value(self, code: StatusCode, resource: &Resource, value: Value) -> Reply {
+        let value = match self.accepted.transform {
+            Transform::None => value,
+            Transform::Table { beta } => {
+                let list = meta_of_one(&value);
+                table(resource, std::iter::once(value), list, beta, true, self.include)
+            }
+            Transform::Metadata { beta } => partial(value, beta),
+        };
+        self.encode(code, &value)
+    }
+
+    /// A list.
+    pub(super) fn list(self, resource: &Resource, list: List) -> Reply {
+        if self.is_verbatim() {
+            return verbatim(list.into_json(resource));
+        }
+        let metadata = list_meta(&list);
+        let items = list.items.iter().map(|object| object.value());
+        let value = match self.accepted.transform {
+            Transform::Table { beta } => {
+                table(resource, items, metadata, beta, true, self.include)
+            }
+            Transform::Metadata { beta } => json!({
+                "kind": "PartialObjectMetadataList",
+                "apiVersion": meta_version(beta),
+                "metadata": metadata,
+                "items": items.map(|item| partial(item, beta)).collect::<Vec<_>>(),
+            }),
+            Transform::None => {
+                let items: Vec<Value> = items
+                    .map(|mut item| {
+                        if let Some(fields) = item.as_object_mut() {
+                            fields.shift_remove("kind");
+                            fields.shift_remove("apiVersion");
+                        }
+                        item
+                    })
+                    .collect();
+                json!({
+                    "kind": format!("{}List", resource.kind),
+                    "apiVersion": resource.api_version(),
+                    "metadata": metadata,
+                    "items": items,
+                })
+            }
+        };
+        self.encode(StatusCode::OK, &value)
+    }
+
+    /// The object of a watch event; `first` says whether to name the columns.
+    pub(super) fn event(self, resource: &Resource, object: Value, first: bool) -> Value {
+        match self.accepted.transform {
+            Transform::None => object,
+            Transform::Table { beta } => {
+                let list = meta_of_one(&object);
+                table(resource, std::iter::once(object), list, beta, first, self.include)
+            }
+            Transform::Metadata { beta } => partial(object, beta),
+        }
+    }
+
+    /// The content type of a watch.
+    pub(super) fn watch_type(self) -> &'static str {
+        match self.accepted.format {
+            Format::Json => "application/json",
+            Format::Yaml => "application/yaml;stream=watch",
+        }
+    }
+}
+
+/// A list as the cache writes it, chunk by chunk.
+fn verbatim(body: crate::cache::ListBody) -> Reply {
+    let mut reply = respond::json_bytes(StatusCode::OK, &b""[..]);
+    let len = body.len() as u64;
+    *reply.body_mut() = Body::lazy(body, len);
+    reply
+}
+
+fn list_meta(list: &List) -> Value {
+    let mut metadata = Map::new();
+    metadata.insert("resourceVersion".to_owned(), list.resource_version.to_string().into());
+    if !list.continue_token.is_empty() {
+        metadata.insert("continue".to_owned(), list.continue_token.as_str().into());
+    }
+    if let Some(remaining) = list.remaining {
+        metadata.insert("remainingItemCount".to_owned(), remaining.into());
+    }
+    Value::Object(metadata)
+}
+
+fn meta_of_one(object: &Value) -> Value {
+    match meta::resource_version(object) {
+        "" => json!({}),
+        version => json!({"resourceVersion": version}),
+    }
+}
+
+fn meta_version(beta: bool) -> &'static str {
+    if beta { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" }
+}
+
+fn partial(mut object: Value, beta: bool) -> Value {
+    let metadata = object.get_mut("metadata").map(Value::take);
+    json!({
+        "kind": "PartialObjectMetadata",
+        "apiVersion": meta_version(beta),
+        "metadata": metadata.unwrap_or_else(|| json!({})),
+    })
+}
+
+fn table(
+    resource: &Resource,
+    items: impl Iterator<Item = Value>,
+    metadata: Value,
+    beta: bool,
+    name_columns: bool,
+    include: Include,
+) -> Value {
+    let now = Timestamp::now();
+    let columns = &resource.columns;
+    let definitions: Vec<Value> = if name_columns {
+        let definition = |column: &resources::columns::ColumnDefinition| {
+            json!({
+                "name": column.name,
+                "type": column.kind,
+                "format": column.format,
+                "description": column.description,
+                "priority": column.priority,
+            })
+        };
+        columns.definitions.iter().map(definition).collect()
+    } else {
+        Vec::new()
+    };
+    let rows: Vec<Value> = items
+        .map(|item| {
+            let mut row = Map::new();
+            row.insert("cells".to_owned(), (columns.cells)(&item, now).into());
+            match include {
+                Include::None => {}
+                Include::Metadata => {
+                    row.insert("object".to_owned(), partial(item, beta));
+                }
+                Include::Object => {
+                    row.insert("object".to_owned(), item);
+                }
+            }
+            Value::Object(row)
+        })
+        .collect();
+    json!({
+        "kind": "Table",
+        "apiVersion": meta_version(beta),
+        "metadata": metadata,
+        "columnDefinitions": definitions,
+        "rows": rows,
+    })
+}

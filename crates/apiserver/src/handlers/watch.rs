@@ -1,0 +1,105 @@
+//! `watch`: a response that goes on with every change.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream;
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use machinery::selector::FieldSelector;
+use machinery::status::Status;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::options;
+use super::represent::Form;
+use crate::cache::{EventType, WatchItem, Watcher};
+use crate::http::body::Body;
+use crate::http::respond::{self, Reply};
+use crate::metrics::LongRunning;
+use crate::pipeline::{Call, Failure};
+use crate::registry::Target;
+
+/// Watches that name no time end after this to twice this, so that they do not all come back at
+/// once.
+const DEFAULT_SECONDS: u64 = 1800;
+
+struct Stream {
+    watcher: Watcher,
+    form: Form,
+    target: Target,
+    first: bool,
+    deadline: tokio::time::Instant,
+    shutdown: CancellationToken,
+    _counted: LongRunning,
+}
+
+/// Streams the changes of a collection.
+pub(super) fn watch(call: &Call<'_>, target: &Target) -> Result<Reply, Failure> {
+    let form = Form::of(call)?;
+    let mut options = options::list(call)?;
+    let mut target = target.clone();
+    if !target.name.is_empty() {
+        // The old path of a watch of one object.
+        let name = std::mem::take(&mut target.name);
+        options.field_selector = FieldSelector::parse(&format!("metadata.name={name}"))
+            .map_err(|error| Status::bad_request(error.to_string()))?;
+    }
+    let seconds = match call.query.non_empty("timeoutSeconds").map(options::integer) {
+        Some(seconds) => u64::try_from(seconds?).unwrap_or(0),
+        None => 0,
+    };
+    let seconds = if seconds > 0 { seconds } else { DEFAULT_SECONDS + random(DEFAULT_SECONDS) };
+    let watcher = call.api.registry.watch(&target, &options)?;
+    let stream = Stream {
+        watcher,
+        form,
+        target,
+        first: true,
+        deadline: tokio::time::Instant::now() + Duration::from_secs(seconds),
+        shutdown: call.api.shutdown.clone(),
+        _counted: LongRunning::new(call.info),
+    };
+    let chunks = stream::unfold(stream, |mut stream| async move {
+        let chunk = stream.next().await?;
+        Some((Ok(chunk), stream))
+    });
+    let mut reply = respond::json_bytes(StatusCode::OK, &b""[..]);
+    let kind = HeaderValue::from_static(form.watch_type());
+    reply.headers_mut().insert(CONTENT_TYPE, kind);
+    *reply.body_mut() = Body::stream(chunks);
+    Ok(reply)
+}
+
+impl Stream {
+    async fn next(&mut self) -> Option<Bytes> {
+        let item = tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => return None,
+            item = self.watcher.next() => item?,
+            () = tokio::time::sleep_until(self.deadline) => return None,
+        };
+        Some(self.line(&item))
+    }
+
+    fn line(&mut self, item: &WatchItem) -> Bytes {
+        if self.form.is_verbatim() || item.kind() == EventType::Error {
+            return item.json();
+        }
+        let object = self.form.event(&self.target.resource, item.value(), self.first);
+        self.first = false;
+        let event = json!({"type": item.kind().as_str(), "object": object});
+        match self.form.accepted.format {
+            crate::http::negotiate::Format::Yaml => {
+                format!("---\n{}", respond::encode_yaml(&event)).into()
+            }
+            crate::http::negotiate::Format::Json => respond::encode_json(&event, false).into(),
+        }
+    }
+}
+
+/// A number below `limit`, different from request to request.
+fn random(limit: u64) -> u64 {
+    let bytes = uuid::Uuid::new_v4().into_bytes();
+    u64::from(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])) % limit
+}

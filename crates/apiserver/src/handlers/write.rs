@@ -1,0 +1,141 @@
+//! `create`, `update`, `patch`, `delete` and `deletecollection`: decode, hand to the registry,
+//! represent the outcome.
+
+use http::StatusCode;
+use hyper::body::Incoming;
+use machinery::schema;
+use machinery::status::Status;
+
+use super::body::{self, Expected};
+use super::options;
+use super::represent::Form;
+use crate::http::negotiate;
+use crate::http::respond::{self, Reply};
+use crate::pipeline::{Call, Failure};
+use crate::registry::{self, Outcome, PatchType, Target};
+
+/// The media types of patches, in upstream's order.
+const PATCHES: [(&str, PatchType); 4] = [
+    ("application/json-patch+json", PatchType::Json),
+    ("application/merge-patch+json", PatchType::Merge),
+    ("application/strategic-merge-patch+json", PatchType::Strategic),
+    ("application/apply-patch+yaml", PatchType::Apply),
+];
+
+/// Creates an object, or posts one to a subresource.
+pub(super) async fn create(
+    call: &Call<'_>,
+    target: &Target,
+    body: Incoming,
+) -> Result<Reply, Failure> {
+    let form = Form::of(call)?;
+    let bytes = body::read(body).await?;
+    let options = options::write(call, "CreateOptions", false)?;
+    let object = decode(call, target, &bytes)?;
+    let registry = &call.api.registry;
+    let outcome = registry.create(&call.context, target, object, &options).await?;
+    represent(form, target, outcome)
+}
+
+/// Replaces an object.
+pub(super) async fn update(
+    call: &Call<'_>,
+    target: &Target,
+    body: Incoming,
+) -> Result<Reply, Failure> {
+    let form = Form::of(call)?;
+    let bytes = body::read(body).await?;
+    let options = options::write(call, "UpdateOptions", false)?;
+    let object = decode(call, target, &bytes)?;
+    let registry = &call.api.registry;
+    let outcome = registry.update(&call.context, target, object, &options).await?;
+    represent(form, target, outcome)
+}
+
+/// Changes parts of an object.
+pub(super) async fn patch(
+    call: &Call<'_>,
+    target: &Target,
+    body: Incoming,
+) -> Result<Reply, Failure> {
+    let form = Form::of(call)?;
+    let media = negotiate::content_type(call.headers());
+    let Some((_, kind)) = PATCHES.iter().find(|(name, _)| *name == media) else {
+        let accepted = PATCHES.map(|(name, _)| name);
+        return Err(Box::new(Status::unsupported_media_type(&accepted)));
+    };
+    let bytes = body::read(body).await?;
+    let options = options::write(call, "PatchOptions", *kind == PatchType::Apply)?;
+    let registry = &call.api.registry;
+    let outcome = registry.patch(&call.context, target, *kind, &bytes, &options).await?;
+    represent(form, target, outcome)
+}
+
+/// Deletes an object.
+pub(super) async fn delete(
+    call: &Call<'_>,
+    target: &Target,
+    body: Incoming,
+) -> Result<Reply, Failure> {
+    let form = Form::of(call)?;
+    let bytes = body::read(body).await?;
+    let options = options::delete(call, &bytes)?;
+    let outcome = call.api.registry.delete(&call.context, target, &options).await?;
+    represent(form, target, outcome)
+}
+
+/// Deletes all objects that the list options select.
+pub(super) async fn delete_collection(
+    call: &Call<'_>,
+    target: &Target,
+    body: Incoming,
+) -> Result<Reply, Failure> {
+    let form = Form::of(call)?;
+    let bytes = body::read(body).await?;
+    let options = options::delete(call, &bytes)?;
+    let selection = options::list(call)?;
+    let registry = &call.api.registry;
+    let outcome = registry.delete_collection(&call.context, target, &options, &selection).await?;
+    represent(form, target, outcome)
+}
+
+/// Decodes a body as the kind that the target, or its subresource, takes.
+fn decode(
+    call: &Call<'_>,
+    target: &Target,
+    bytes: &[u8],
+) -> Result<machinery::Value, Failure> {
+    let resource = &target.resource;
+    let validation = options::field_validation(call);
+    let subresource =
+        resource.subresources.iter().find(|subresource| subresource.name == target.subresource);
+    let Some(subresource) = subresource else {
+        let expected = Expected {
+            api_version: &resource.api_version(),
+            kind: &resource.kind,
+            ty: resource.type_ref,
+        };
+        return body::decode(call, bytes, expected, validation);
+    };
+    let kind = &subresource.kind;
+    let ty = schema::builtin()
+        .kind(&kind.group, &kind.version, &kind.kind)
+        .ok_or_else(|| Status::internal(format!("no type for {kind}")))?;
+    let expected = Expected { api_version: &kind.api_version(), kind: &kind.kind, ty };
+    body::decode(call, bytes, expected, validation)
+}
+
+fn represent(form: Form, target: &Target, outcome: Outcome) -> Result<Reply, Failure> {
+    let code = StatusCode::from_u16(outcome.code)
+        .map_err(|_| Status::internal("the registry gave no HTTP status"))?;
+    let resource = &target.resource;
+    Ok(match outcome.body {
+        registry::Body::Object(object) => form.object(code, resource, &object),
+        registry::Body::Value(value) => form.value(code, resource, value),
+        registry::Body::List(list) => form.list(resource, list),
+        registry::Body::Status(status) => {
+            let value = status.to_value();
+            respond::encoded(code, &value, form.accepted.format, form.pretty)
+        }
+    })
+}

@@ -1,0 +1,6 @@
+//! HTTP matters that know nothing of resources: bodies, queries, content negotiation, responses.
+
+pub mod body;
+pub mod negotiate;
+pub mod query;
+pub mod respond;

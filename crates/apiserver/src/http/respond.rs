@@ -1,0 +1,117 @@
+//! Responses: bytes, JSON values, texts and failures.
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+use machinery::Value;
+use machinery::status::Status;
+
+use super::body::Body;
+use super::negotiate::Format;
+
+/// What every handler gives.
+pub type Reply = Response<Body>;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const YAML: HeaderValue = HeaderValue::from_static("application/yaml");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const PRIVATE: HeaderValue = HeaderValue::from_static("no-cache, private");
+
+/// A response of bytes.
+#[must_use]
+pub fn bytes(code: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Body::full(body));
+    *reply.status_mut() = code;
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, kind);
+    headers.insert(CACHE_CONTROL, PRIVATE);
+    reply
+}
+
+/// A response of JSON text.
+#[must_use]
+pub fn json_bytes(code: StatusCode, body: impl Into<Bytes>) -> Reply {
+    bytes(code, JSON, body)
+}
+
+/// A response of a JSON value.
+#[must_use]
+pub fn json(code: StatusCode, value: &Value) -> Reply {
+    encoded(code, value, Format::Json, false)
+}
+
+/// A response of a value in the form the client takes.
+#[must_use]
+pub fn encoded(code: StatusCode, value: &Value, format: Format, pretty: bool) -> Reply {
+    match format {
+        Format::Json => json_bytes(code, encode_json(value, pretty)),
+        Format::Yaml => bytes(code, YAML, encode_yaml(value)),
+    }
+}
+
+/// JSON text, compact with a newline at the end, or pretty.
+#[must_use]
+pub fn encode_json(value: &Value, pretty: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    let result = if pretty {
+        serde_json::to_writer_pretty(&mut out, value)
+    } else {
+        serde_json::to_writer(&mut out, value)
+    };
+    result.expect("a JSON value can be written");
+    if !pretty {
+        out.push(b'\n');
+    }
+    out
+}
+
+/// YAML text.
+#[must_use]
+pub fn encode_yaml(value: &Value) -> String {
+    serde_yaml::to_string(value).expect("a JSON value can be written as YAML")
+}
+
+/// A plain text.
+#[must_use]
+pub fn text(code: StatusCode, body: impl Into<Bytes>) -> Reply {
+    let mut reply = bytes(code, TEXT, body);
+    reply.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    reply
+}
+
+/// A failure, in the one place where it becomes a response.
+#[must_use]
+pub fn failure(status: &Status, format: Format) -> Reply {
+    let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut reply = encoded(code, &status.to_value(), format, false);
+    if let Some(seconds) = status.retry_after_seconds() {
+        reply.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    reply
+}
+
+/// 404 of the router, a plain text as upstream's.
+#[must_use]
+pub fn page_not_found() -> Reply {
+    text(StatusCode::NOT_FOUND, &b"404 page not found\n"[..])
+}
+
+/// Adds a `Warning: 299` header.
+pub fn warn(reply: &mut Reply, message: &str) {
+    let mut text = String::with_capacity(message.len() + 8);
+    text.push_str("299 - \"");
+    for c in message.chars() {
+        match c {
+            '"' | '\\' => {
+                text.push('\\');
+                text.push(c);
+            }
+            c if c.is_control() => text.push(' '),
+            c => text.push(c),
+        }
+    }
+    text.push('"');
+    if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
+        reply.headers_mut().append(http::header::WARNING, value);
+    }
+}

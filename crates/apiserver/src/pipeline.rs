@@ -1,0 +1,186 @@
+//! What happens to every request before and after its handler, in this order: guards against
+//! panics, audit id, authentication, impersonation, flow control, authorization, time limit.
+
+mod audit_id;
+mod impersonate;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt as _;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method, Request, StatusCode};
+use hyper::body::Incoming;
+use machinery::status::Status;
+
+use crate::authn::{ConnectionUser, User};
+use crate::authz::Attributes;
+use crate::handlers;
+use crate::http::negotiate::{Accepted, Format};
+use crate::http::query::{self, Query};
+use crate::http::respond::{self, Reply};
+use crate::metrics;
+use crate::registry::Context;
+use crate::request_info::RequestInfo;
+use crate::server::Api;
+
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
+/// A failure on its way to the client.
+pub type Failure = Box<Status>;
+
+/// A request that may go ahead, as handlers see it.
+pub struct Call<'a> {
+    /// The server.
+    pub api: &'a Arc<Api>,
+    /// What is asked for.
+    pub info: &'a RequestInfo<'a>,
+    /// The URL's query.
+    pub query: &'a Query<'a>,
+    /// Method, URL and headers.
+    pub parts: &'a mut Parts,
+    /// The user, and the warnings to send along.
+    pub context: Context,
+}
+
+// === impl Call ===
+
+impl Call<'_> {
+    /// The request's headers.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.parts.headers
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub fn user(&self) -> &Arc<User> {
+        &self.context.user
+    }
+
+    /// Whether the client wants indented JSON.
+    #[must_use]
+    pub fn pretty(&self) -> bool {
+        if let Some(pretty) = self.query.optional_flag("pretty") {
+            return pretty;
+        }
+        let agent = self.headers().get(http::header::USER_AGENT);
+        agent.is_some_and(|agent| {
+            let agent = agent.as_bytes();
+            [&b"curl"[..], b"Wget", b"Mozilla/5.0"].iter().any(|name| agent.starts_with(name))
+        })
+    }
+}
+
+/// Answers a request.
+pub async fn handle(
+    api: Arc<Api>,
+    connection: Arc<ConnectionUser>,
+    request: Request<Incoming>,
+) -> Reply {
+    let start = Instant::now();
+    let (mut parts, body) = request.into_parts();
+    let uri = parts.uri.clone();
+    let path = query::decode(uri.path(), false);
+    let query = Query::parse(uri.query().unwrap_or_default());
+    let audit_id = audit_id::of(&parts.headers);
+    let mut known = false;
+    let dry_run = query.non_empty("dryRun").is_some();
+    let info = RequestInfo::parse(&parts.method, &path, &query);
+    let mut reply = match &info {
+        Ok(info) => {
+            let work = admit(&api, &connection, info, &query, &mut parts, body, &mut known);
+            match AssertUnwindSafe(work).catch_unwind().await {
+                Ok(Ok(reply)) => reply,
+                Ok(Err(status)) => respond::failure(&status, error_format(&parts.headers)),
+                Err(_) => panicked(info),
+            }
+        }
+        Err(message) => {
+            respond::failure(&Status::bad_request(*message), error_format(&parts.headers))
+        }
+    };
+    reply.headers_mut().insert(AUDIT_ID, audit_id);
+    if let Ok(info) = &info {
+        metrics::finished(info, known, dry_run, reply.status().as_u16(), start);
+    }
+    reply
+}
+
+async fn admit(
+    api: &Arc<Api>,
+    connection: &ConnectionUser,
+    info: &RequestInfo<'_>,
+    query: &Query<'_>,
+    parts: &mut Parts,
+    body: Incoming,
+    known: &mut bool,
+) -> Result<Reply, Failure> {
+    let user = api.authenticator.authenticate(connection, &parts.headers)?;
+    let user = impersonate::apply(&api.authorizer, user, &mut parts.headers)?;
+    let selector = query.get("fieldSelector").unwrap_or_default();
+    let check = || api.authorizer.check(&Attributes::of(&user, info, &selector));
+    let context = |user: &Arc<User>| Context::new(user.clone());
+    if is_long_running(info, query) {
+        check()?;
+        *known = true;
+        let context = context(&user);
+        let mut call = Call { api, info, query, parts, context };
+        let result = handlers::dispatch(&mut call, body).await;
+        return result.map(|reply| with_warnings(reply, &call.context));
+    }
+    let _turn = api.flow.enter().await?;
+    let read_only = matches!(parts.method, Method::GET | Method::HEAD);
+    let _in_flight = metrics::InFlight::new(read_only);
+    check()?;
+    *known = true;
+    let limit = time_limit(query, api.config.request_timeout)?;
+    let context = context(&user);
+    let mut call = Call { api, info, query, parts, context };
+    match tokio::time::timeout(limit, handlers::dispatch(&mut call, body)).await {
+        Ok(Ok(reply)) => Ok(with_warnings(reply, &call.context)),
+        Ok(Err(status)) => {
+            let reply = respond::failure(&status, error_format(call.headers()));
+            Ok(with_warnings(reply, &call.context))
+        }
+        Err(_) => Err(Box::new(Status::timeout(
+            "request did not complete within the allotted timeout",
+            0,
+        ))),
+    }
+}
+
+fn with_warnings(mut reply: Reply, context: &Context) -> Reply {
+    for warning in context.warnings.take() {
+        respond::warn(&mut reply, &warning);
+    }
+    reply
+}
+
+/// Requests that stay open for as long as the client likes.
+fn is_long_running(info: &RequestInfo<'_>, query: &Query<'_>) -> bool {
+    info.verb == "watch"
+        || info.verb == "proxy"
+        || matches!(info.subresource, "attach" | "exec" | "proxy" | "portforward")
+        || (info.subresource == "log" && query.flag("follow"))
+}
+
+/// The client may ask for less time than the server's limit, not for more.
+fn time_limit(query: &Query<'_>, limit: Duration) -> Result<Duration, Failure> {
+    let Some(text) = query.non_empty("timeout") else { return Ok(limit) };
+    let wanted = machinery::duration::parse(text)
+        .map_err(|_| Status::bad_request("invalid timeout specified in the request URL"))?;
+    Ok(if wanted.is_zero() { limit } else { wanted.min(limit) })
+}
+
+fn error_format(headers: &HeaderMap) -> Format {
+    Accepted::choose(headers, true).map_or(Format::Json, |accepted| accepted.format)
+}
+
+fn panicked(info: &RequestInfo<'_>) -> Reply {
+    tracing::error!(verb = info.verb, path = info.path, "a request handler panicked");
+    let message =
+        "This request caused apiserver to panic. Look in the logs for details.".to_owned();
+    respond::text(StatusCode::INTERNAL_SERVER_ERROR, message)
+}

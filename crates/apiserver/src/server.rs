@@ -1,0 +1,233 @@
+//! Start-up, serving and shutdown.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use component::health::Checks;
+use component::serve;
+use component::tls::ServerTls;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use machinery::Value;
+use machinery::status::Status;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::Plugins;
+use crate::authn::jwt::{Signer, Verifier};
+use crate::authn::service_account::{Objects, ServiceAccounts};
+use crate::authn::{Authenticator, jwt};
+use crate::authz::Authorizer;
+use crate::config::Config;
+use crate::discovery::Discovery;
+use crate::flow::Flow;
+use crate::handlers::Kubelets;
+use crate::registry::{self, ParseRangeError, Ranges, Registry};
+use crate::{bootstrap, feed, health, pipeline};
+
+/// The release whose API this is.
+pub const VERSION: &str = "v1.36.0";
+
+/// Within the data folder.
+const STORE_FILE: &str = "store.redb";
+
+/// Why the server does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The address cannot be had.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The serving certificate or client authority is of no use.
+    #[error(transparent)]
+    Tls(#[from] component::tls::Error),
+    /// A service-account key is of no use.
+    #[error("service account keys: {0}")]
+    Keys(#[from] jwt::Error),
+    /// The client certificate for kubelets is of no use.
+    #[error("kubelet client: {0}")]
+    Kubelet(#[from] crate::handlers::KubeletError),
+    /// The store cannot be opened.
+    #[error("store: {0}")]
+    Store(#[from] store::Error),
+    /// A range of addresses or ports is malformed.
+    #[error(transparent)]
+    Range(#[from] ParseRangeError),
+    /// The registry cannot be set up.
+    #[error("registry: {0}")]
+    Registry(Box<Status>),
+    /// What must exist from the start cannot be made.
+    #[error("bootstrap: {0}")]
+    Bootstrap(Box<Status>),
+}
+
+/// The server's parts, shared by all requests.
+pub struct Api {
+    pub(crate) config: Config,
+    pub(crate) registry: Registry,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) service_accounts: Arc<ServiceAccounts>,
+    pub(crate) authorizer: Arc<Authorizer>,
+    pub(crate) flow: Flow,
+    pub(crate) checks: Checks,
+    pub(crate) discovery: Discovery,
+    pub(crate) kubelets: Kubelets,
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// Runs the server until `shutdown`, then drains.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
+    let listener = TcpListener::bind(config.bind)
+        .await
+        .map_err(|source| Error::Listen { address: config.bind, source })?;
+    serve(config, listener, shutdown).await
+}
+
+/// As [`run`], on a listener that is bound already.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn serve(
+    config: Config,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let certificate = read(&config.certificate)?;
+    let client_ca = read(&config.client_ca)?;
+    let tls = ServerTls::new(&certificate, &read(&config.key)?, Some(&client_ca))?;
+    let kubelets = Kubelets::load(&config)?;
+    let signer = Signer::from_pem(&read(&config.service_account_signing_key)?)?;
+    let mut keys = Vec::new();
+    for path in &config.service_account_keys {
+        keys.extend(Verifier::from_pem(&read(path)?)?);
+    }
+
+    let ranges =
+        Ranges::parse(&config.service_cluster_ip_range, &config.service_node_port_range)?;
+    let path = config.data_dir.join(STORE_FILE);
+    let engine = store::embedded::open(&path, store::embedded::Options::default())?;
+    let retention = store::retain(engine.clone(), store::DEFAULT_INTERVAL, shutdown.clone());
+    let retention = tokio::spawn(retention);
+    let options = registry::Options {
+        ranges,
+        event_ttl: config.event_ttl,
+        ..registry::Options::default()
+    };
+    let registry = Registry::open(engine, options).await.map_err(Error::Registry)?;
+    let service_accounts = Arc::new(ServiceAccounts::new(
+        config.service_account_issuer.clone(),
+        config.audiences.clone(),
+        signer,
+        keys,
+        Box::new(Cached(registry.clone())),
+    ));
+    let authorizer = Arc::new(Authorizer::default());
+    registry.set_admission(Arc::new(Plugins::new(authorizer.clone())));
+    let bootstrapped = Arc::new(AtomicBool::new(false));
+    let port = listener.local_addr().map_or(config.bind.port(), |address| address.port());
+    let api = Arc::new(Api {
+        discovery: Discovery::new(format!("{}:{port}", config.advertise)),
+        authenticator: Authenticator::new(service_accounts.clone()),
+        service_accounts,
+        flow: Flow::new(config.max_in_flight),
+        checks: health::checks(&registry, &bootstrapped, &shutdown),
+        kubelets,
+        authorizer,
+        registry: registry.clone(),
+        shutdown: shutdown.clone(),
+        config,
+    });
+
+    bootstrap::run(&api, &client_ca, port).await.map_err(Error::Bootstrap)?;
+    feed::authorization(&registry, &api.authorizer, &shutdown).await;
+    bootstrapped.store(true, Ordering::Release);
+    let reconciler = tokio::spawn(bootstrap::kubernetes_service::keep(api.clone(), port));
+    tracing::info!(port, version = VERSION, "serving");
+
+    let drain = serve::Options { drain: api.config.drain, ..serve::Options::default() };
+    let connect = {
+        let api = api.clone();
+        move |peer: serve::Peer| {
+            let api = api.clone();
+            let user = Arc::new(api.authenticator.connection(&peer.certificates));
+            service_fn(move |request: Request<Incoming>| {
+                let answer = pipeline::handle(api.clone(), user.clone(), request);
+                async move { Ok::<_, Infallible>(answer.await) }
+            })
+        }
+    };
+    serve::serve(listener, Some(tls), drain, connect, shutdown).await;
+    for task in [reconciler, retention] {
+        if let Err(error) = task.await {
+            tracing::warn!(%error, "background task");
+        }
+    }
+    registry.close();
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+}
+
+/// The document of `/version`.
+#[must_use]
+pub(crate) fn version() -> Value {
+    json!({
+        "major": "1",
+        "minor": "36",
+        "emulationMajor": "1",
+        "emulationMinor": "36",
+        "minCompatibilityMajor": "1",
+        "minCompatibilityMinor": "35",
+        "gitVersion": VERSION,
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "rust",
+        "compiler": "rustc",
+        "platform": format!("linux/{}", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }),
+    })
+}
+
+// === impl Api ===
+
+impl Api {
+    /// The port under which clients outside reach the server.
+    pub(crate) fn port(&self) -> u16 {
+        self.config.bind.port()
+    }
+}
+
+/// Looks up what tokens are bound to.
+struct Cached(Registry);
+
+impl Objects for Cached {
+    fn find(&self, resource: &str, namespace: &str, name: &str) -> Option<(String, Option<u64>)> {
+        let object = self.0.cached("", resource, namespace, name)?.value();
+        let deleted = machinery::meta::deletion_timestamp(&object)
+            .and_then(machinery::time::parse)
+            .and_then(|time| u64::try_from(time.as_second()).ok());
+        Some((machinery::meta::uid(&object).to_owned(), deleted))
+    }
+}
