@@ -26,10 +26,7 @@ const UNITS: [(&str, u64); 8] = [
 /// # Errors
 /// When the text is malformed or out of range, in Go's words.
 pub fn parse_nanos(text: &str) -> Result<i64, ParseDurationError> {
-    let invalid = |what| ParseDurationError {
-        what,
-        text: text.to_owned(),
-    };
+    let invalid = |what| ParseDurationError { what, text: text.to_owned() };
     let (negative, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
         Some(b'+') => (false, &text[1..]),
@@ -57,9 +54,7 @@ pub fn parse_nanos(text: &str) -> Result<i64, ParseDurationError> {
         }
         let number = &rest[..whole];
         rest = &rest[end..];
-        let unit_length = rest
-            .find(|c: char| c == '.' || c.is_ascii_digit())
-            .unwrap_or(rest.len());
+        let unit_length = rest.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(rest.len());
         let unit = &rest[..unit_length];
         if unit.is_empty() {
             return Err(invalid("missing unit in duration"));
@@ -98,10 +93,8 @@ pub fn parse_nanos(text: &str) -> Result<i64, ParseDurationError> {
 /// As [`parse_nanos`], and for negative durations.
 pub fn parse(text: &str) -> Result<Duration, ParseDurationError> {
     let nanos = parse_nanos(text)?;
-    let nanos = u64::try_from(nanos).map_err(|_| ParseDurationError {
-        what: "invalid duration",
-        text: text.to_owned(),
-    })?;
+    let nanos = u64::try_from(nanos)
+        .map_err(|_| ParseDurationError { what: "invalid duration", text: text.to_owned() })?;
     Ok(Duration::from_nanos(nanos))
 }
 

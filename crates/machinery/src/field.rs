@@ -105,10 +105,7 @@ impl Path {
     }
 
     fn push(&self, element: Element) -> Self {
-        Self(Some(Arc::new(Node {
-            parent: self.clone(),
-            element,
-        })))
+        Self(Some(Arc::new(Node { parent: self.clone(), element })))
     }
 }
 
@@ -185,12 +182,7 @@ impl ErrorType {
 
 impl Error {
     fn new(kind: ErrorType, path: &Path, value: Option<Value>, detail: impl Into<String>) -> Self {
-        Self {
-            kind,
-            field: path.to_string(),
-            value,
-            detail: detail.into(),
-        }
+        Self { kind, field: path.to_string(), value, detail: detail.into() }
     }
 
     /// The field is missing; `detail` may be empty.
@@ -240,23 +232,13 @@ impl Error {
     /// The text is longer than `max` bytes.
     pub fn too_long(path: &Path, max: usize) -> Self {
         let unit = if max == 1 { "byte" } else { "bytes" };
-        Self::new(
-            ErrorType::TooLong,
-            path,
-            None,
-            format!("may not be more than {max} {unit}"),
-        )
+        Self::new(ErrorType::TooLong, path, None, format!("may not be more than {max} {unit}"))
     }
 
     /// The text is longer than `max` characters.
     pub fn too_long_characters(path: &Path, max: usize) -> Self {
         let unit = if max == 1 { "character" } else { "characters" };
-        Self::new(
-            ErrorType::TooLong,
-            path,
-            None,
-            format!("may not be more than {max} {unit}"),
-        )
+        Self::new(ErrorType::TooLong, path, None, format!("may not be more than {max} {unit}"))
     }
 
     /// The list has more than `max` items.
@@ -414,22 +396,10 @@ mod tests {
         let check = |error: Error, expected: &str| assert_eq!(error.to_string(), expected);
         check(Error::required(&p, ""), "spec.x: Required value");
         check(Error::required(&p, "why"), "spec.x: Required value: why");
-        check(
-            Error::invalid(&p, -1, "too small"),
-            "spec.x: Invalid value: -1: too small",
-        );
-        check(
-            Error::invalid(&p, "a\"b", ""),
-            r#"spec.x: Invalid value: "a\"b""#,
-        );
-        check(
-            Error::invalid(&p, json!({"a": "b"}), "m"),
-            r#"spec.x: Invalid value: {"a":"b"}: m"#,
-        );
-        check(
-            Error::invalid(&p, Value::Null, "m"),
-            "spec.x: Invalid value: null: m",
-        );
+        check(Error::invalid(&p, -1, "too small"), "spec.x: Invalid value: -1: too small");
+        check(Error::invalid(&p, "a\"b", ""), r#"spec.x: Invalid value: "a\"b""#);
+        check(Error::invalid(&p, json!({"a": "b"}), "m"), r#"spec.x: Invalid value: {"a":"b"}: m"#);
+        check(Error::invalid(&p, Value::Null, "m"), "spec.x: Invalid value: null: m");
         check(
             Error::not_supported(&p, "c", &["a", "b"]),
             r#"spec.x: Unsupported value: "c": supported values: "a", "b""#,
@@ -437,14 +407,8 @@ mod tests {
         check(Error::forbidden(&p, "no"), "spec.x: Forbidden: no");
         check(Error::duplicate(&p, "a"), r#"spec.x: Duplicate value: "a""#);
         check(Error::not_found(&p, "a"), r#"spec.x: Not found: "a""#);
-        check(
-            Error::too_long(&p, 63),
-            "spec.x: Too long: may not be more than 63 bytes",
-        );
-        check(
-            Error::too_many(&p, 4, 1),
-            "spec.x: Too many: 4: must have at most 1 item",
-        );
+        check(Error::too_long(&p, 63), "spec.x: Too long: may not be more than 63 bytes");
+        check(Error::too_many(&p, 4, 1), "spec.x: Too many: 4: must have at most 1 item");
     }
 
     #[test]

@@ -68,10 +68,7 @@ pub struct ParseGroupVersionError(String);
 impl GroupVersion {
     /// A group and version from their parts.
     pub fn new(group: impl Into<String>, version: impl Into<String>) -> Self {
-        Self {
-            group: group.into(),
-            version: version.into(),
-        }
+        Self { group: group.into(), version: version.into() }
     }
 
     /// Parses the text of an `apiVersion` field.
@@ -117,11 +114,7 @@ impl GroupVersionKind {
         version: impl Into<String>,
         kind: impl Into<String>,
     ) -> Self {
-        Self {
-            group: group.into(),
-            version: version.into(),
-            kind: kind.into(),
-        }
+        Self { group: group.into(), version: version.into(), kind: kind.into() }
     }
 
     /// The kind named by the `apiVersion` and `kind` fields of an object.
@@ -159,10 +152,7 @@ impl fmt::Display for GroupVersionKind {
 impl GroupKind {
     /// A kind from its parts.
     pub fn new(group: impl Into<String>, kind: impl Into<String>) -> Self {
-        Self {
-            group: group.into(),
-            kind: kind.into(),
-        }
+        Self { group: group.into(), kind: kind.into() }
     }
 }
 
@@ -181,11 +171,7 @@ impl GroupVersionResource {
         version: impl Into<String>,
         resource: impl Into<String>,
     ) -> Self {
-        Self {
-            group: group.into(),
-            version: version.into(),
-            resource: resource.into(),
-        }
+        Self { group: group.into(), version: version.into(), resource: resource.into() }
     }
 
     /// Group and version.
@@ -201,11 +187,7 @@ impl GroupVersionResource {
 
 impl fmt::Display for GroupVersionResource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}/{}, Resource={}",
-            self.group, self.version, self.resource
-        )
+        write!(f, "{}/{}, Resource={}", self.group, self.version, self.resource)
     }
 }
 
@@ -214,10 +196,7 @@ impl fmt::Display for GroupVersionResource {
 impl GroupResource {
     /// A resource from its parts.
     pub fn new(group: impl Into<String>, resource: impl Into<String>) -> Self {
-        Self {
-            group: group.into(),
-            resource: resource.into(),
-        }
+        Self { group: group.into(), resource: resource.into() }
     }
 }
 
@@ -230,11 +209,7 @@ impl fmt::Display for GroupResource {
 /// `deployments.apps`, or `pods` in the core group.
 fn dotted(f: &mut fmt::Formatter<'_>, name: &str, group: &str) -> fmt::Result {
     f.write_str(name)?;
-    if group.is_empty() {
-        Ok(())
-    } else {
-        write!(f, ".{group}")
-    }
+    if group.is_empty() { Ok(()) } else { write!(f, ".{group}") }
 }
 
 #[cfg(test)]
@@ -245,11 +220,7 @@ mod tests {
     fn api_version_texts() {
         let check = |text: &str, group: &str, version: &str| {
             let gv = GroupVersion::parse(text).unwrap();
-            assert_eq!(
-                (gv.group.as_str(), gv.version.as_str()),
-                (group, version),
-                "{text}"
-            );
+            assert_eq!((gv.group.as_str(), gv.version.as_str()), (group, version), "{text}");
             assert_eq!(gv.to_string(), text);
         };
         check("v1", "", "v1");
@@ -261,15 +232,9 @@ mod tests {
 
     #[test]
     fn dotted_texts() {
-        assert_eq!(
-            GroupKind::new("apps", "Deployment").to_string(),
-            "Deployment.apps"
-        );
+        assert_eq!(GroupKind::new("apps", "Deployment").to_string(), "Deployment.apps");
         assert_eq!(GroupKind::new("", "Pod").to_string(), "Pod");
         assert_eq!(GroupResource::new("", "pods").to_string(), "pods");
-        assert_eq!(
-            Gvk::new("apps", "v1", "Deployment").to_string(),
-            "apps/v1, Kind=Deployment"
-        );
+        assert_eq!(Gvk::new("apps", "v1", "Deployment").to_string(), "apps/v1, Kind=Deployment");
     }
 }

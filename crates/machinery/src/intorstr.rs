@@ -35,10 +35,7 @@ impl IntOrString {
     /// From a field's JSON value.
     pub fn from_value(value: &Value) -> Option<Self> {
         match value {
-            Value::Number(n) => n
-                .as_i64()
-                .and_then(|n| i32::try_from(n).ok())
-                .map(Self::Int),
+            Value::Number(n) => n.as_i64().and_then(|n| i32::try_from(n).ok()).map(Self::Int),
             Value::String(s) => Some(Self::String(s.clone())),
             _ => None,
         }
@@ -102,9 +99,6 @@ mod tests {
         check("25%".into(), 10, 3, 2);
         check("100%".into(), 7, 7, 7);
         check("0%".into(), 7, 0, 0);
-        assert_eq!(
-            IntOrString::from("x").scaled(1, Round::Up),
-            Err(NotAPercentage)
-        );
+        assert_eq!(IntOrString::from("x").scaled(1, Round::Up), Err(NotAPercentage));
     }
 }

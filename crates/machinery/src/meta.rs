@@ -26,10 +26,7 @@ fn metadata(object: &Value) -> Option<&Map<String, Value>> {
 }
 
 fn text<'a>(object: &'a Value, field: &str) -> &'a str {
-    metadata(object)
-        .and_then(|m| m.get(field))
-        .and_then(Value::as_str)
-        .unwrap_or_default()
+    metadata(object).and_then(|m| m.get(field)).and_then(Value::as_str).unwrap_or_default()
 }
 
 fn map<'a>(object: &'a Value, field: &str) -> Option<&'a Map<String, Value>> {
@@ -41,12 +38,8 @@ fn map<'a>(object: &'a Value, field: &str) -> Option<&'a Map<String, Value>> {
 /// # Panics
 /// When `object` is not a JSON object; decoding has made sure of that.
 pub fn metadata_mut(object: &mut Value) -> &mut Map<String, Value> {
-    let fields = object
-        .as_object_mut()
-        .expect("an API object is a JSON object");
-    let metadata = fields
-        .entry("metadata")
-        .or_insert_with(|| Value::Object(Map::new()));
+    let fields = object.as_object_mut().expect("an API object is a JSON object");
+    let metadata = fields.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
     if !metadata.is_object() {
         *metadata = Value::Object(Map::new());
     }
@@ -55,18 +48,12 @@ pub fn metadata_mut(object: &mut Value) -> &mut Map<String, Value> {
 
 /// `apiVersion`.
 pub fn api_version(object: &Value) -> &str {
-    object
-        .get("apiVersion")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
+    object.get("apiVersion").and_then(Value::as_str).unwrap_or_default()
 }
 
 /// `kind`.
 pub fn kind(object: &Value) -> &str {
-    object
-        .get("kind")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
+    object.get("kind").and_then(Value::as_str).unwrap_or_default()
 }
 
 /// `metadata.name`.
@@ -106,17 +93,12 @@ pub fn deletion_timestamp(object: &Value) -> Option<&str> {
 
 /// `metadata.deletionGracePeriodSeconds`.
 pub fn deletion_grace_period_seconds(object: &Value) -> Option<i64> {
-    metadata(object)?
-        .get("deletionGracePeriodSeconds")?
-        .as_i64()
+    metadata(object)?.get("deletionGracePeriodSeconds")?.as_i64()
 }
 
 /// `metadata.generation`, 0 when unset.
 pub fn generation(object: &Value) -> i64 {
-    metadata(object)
-        .and_then(|m| m.get("generation"))
-        .and_then(Value::as_i64)
-        .unwrap_or_default()
+    metadata(object).and_then(|m| m.get("generation")).and_then(Value::as_i64).unwrap_or_default()
 }
 
 /// `metadata.labels`.
@@ -147,18 +129,8 @@ pub fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
 /// `metadata.ownerReferences`.
 pub fn owner_references(object: &Value) -> impl Iterator<Item = OwnerReference<'_>> {
     list(object, "ownerReferences").iter().map(|reference| {
-        let text = |field| {
-            reference
-                .get(field)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
-        let flag = |field| {
-            reference
-                .get(field)
-                .and_then(Value::as_bool)
-                .unwrap_or_default()
-        };
+        let text = |field| reference.get(field).and_then(Value::as_str).unwrap_or_default();
+        let flag = |field| reference.get(field).and_then(Value::as_bool).unwrap_or_default();
         OwnerReference {
             api_version: text("apiVersion"),
             kind: text("kind"),
@@ -222,10 +194,7 @@ pub fn set_creation_timestamp(object: &mut Value, time: impl Into<String>) {
 /// Sets `metadata.deletionTimestamp` and the grace period with it.
 pub fn set_deletion(object: &mut Value, time: impl Into<String>, grace_seconds: i64) {
     set_text(object, "deletionTimestamp", time);
-    metadata_mut(object).insert(
-        "deletionGracePeriodSeconds".to_owned(),
-        grace_seconds.into(),
-    );
+    metadata_mut(object).insert("deletionGracePeriodSeconds".to_owned(), grace_seconds.into());
 }
 
 /// Sets `metadata.generation`; 0 removes it.
@@ -249,9 +218,7 @@ pub fn set_annotation(object: &mut Value, key: &str, value: impl Into<String>) {
 }
 
 fn set_entry(object: &mut Value, field: &str, key: &str, value: String) {
-    let entries = metadata_mut(object)
-        .entry(field)
-        .or_insert_with(|| Value::Object(Map::new()));
+    let entries = metadata_mut(object).entry(field).or_insert_with(|| Value::Object(Map::new()));
     if !entries.is_object() {
         *entries = Value::Object(Map::new());
     }
@@ -265,10 +232,7 @@ pub fn set_finalizers<S: Into<String>>(
     object: &mut Value,
     finalizers: impl IntoIterator<Item = S>,
 ) {
-    let list: Vec<Value> = finalizers
-        .into_iter()
-        .map(|f| Value::String(f.into()))
-        .collect();
+    let list: Vec<Value> = finalizers.into_iter().map(|f| Value::String(f.into())).collect();
     let metadata = metadata_mut(object);
     if list.is_empty() {
         metadata.shift_remove("finalizers");
@@ -291,10 +255,7 @@ mod tests {
             {"apiVersion": "v1", "kind": "A", "name": "a", "uid": "1"},
             {"apiVersion": "v1", "kind": "B", "name": "b", "uid": "2", "controller": true},
         ]}});
-        assert_eq!(
-            (name(&pod), namespace(&pod), uid(&pod), generation(&pod)),
-            ("p", "n", "", 3)
-        );
+        assert_eq!((name(&pod), namespace(&pod), uid(&pod), generation(&pod)), ("p", "n", "", 3));
         assert_eq!(label(&pod, "a"), Some("b"));
         assert_eq!(annotation(&pod, "a"), None);
         assert_eq!(finalizers(&pod).collect::<Vec<_>>(), ["x/y"]);

@@ -78,9 +78,7 @@ fn is_qualified_part(value: &str) -> bool {
     let bytes = value.as_bytes();
     bytes.first().is_some_and(u8::is_ascii_alphanumeric)
         && bytes.last().is_some_and(u8::is_ascii_alphanumeric)
-        && bytes
-            .iter()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 fn checked(value: &str, max: usize, fits: bool, message: &str) -> Vec<String> {
@@ -96,11 +94,7 @@ fn checked(value: &str, max: usize, fits: bool, message: &str) -> Vec<String> {
 
 /// A DNS label of RFC 1123.
 pub fn dns1123_label(value: &str) -> Vec<String> {
-    let message = if is_subdomain(value) {
-        "must not contain dots"
-    } else {
-        LABEL
-    };
+    let message = if is_subdomain(value) { "must not contain dots" } else { LABEL };
     checked(value, LABEL_MAX, is_label(value), message)
 }
 
@@ -132,9 +126,7 @@ pub fn qualified_name(value: &str) -> Vec<String> {
                 messages.push("prefix part must be non-empty".to_owned());
             } else {
                 messages.extend(
-                    dns1123_subdomain(prefix)
-                        .into_iter()
-                        .map(|m| format!("prefix part {m}")),
+                    dns1123_subdomain(prefix).into_iter().map(|m| format!("prefix part {m}")),
                 );
             }
             name
@@ -153,12 +145,7 @@ pub fn qualified_name(value: &str) -> Vec<String> {
 
 /// The value of a label.
 pub fn label_value(value: &str) -> Vec<String> {
-    checked(
-        value,
-        LABEL_MAX,
-        value.is_empty() || is_qualified_part(value),
-        LABEL_VALUE,
-    )
+    checked(value, LABEL_MAX, value.is_empty() || is_qualified_part(value), LABEL_VALUE)
 }
 
 /// The name of an environment variable.
@@ -166,30 +153,21 @@ pub fn env_var_name(value: &str) -> Vec<String> {
     if value.is_empty() {
         return vec!["environment variable name must be non-empty".to_owned()];
     }
-    let fits = value
-        .bytes()
-        .all(|b| (0x20..0x7f).contains(&b) && b != b'=');
+    let fits = value.bytes().all(|b| (0x20..0x7f).contains(&b) && b != b'=');
     checked(value, usize::MAX, fits, ENV_VAR)
 }
 
 /// An identifier of C.
 pub fn c_identifier(value: &str) -> Vec<String> {
-    let fits = value
-        .bytes()
-        .next()
-        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
-        && value
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let fits = value.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     checked(value, usize::MAX, fits, C_IDENTIFIER)
 }
 
 /// A key of a ConfigMap or Secret, which may become a file name.
 pub fn config_map_key(value: &str) -> Vec<String> {
     let fits = !value.is_empty()
-        && value
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+        && value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     let mut messages = checked(value, SUBDOMAIN_MAX, fits, CONFIG_KEY);
     match value {
         "." => messages.push("must not be '.'".to_owned()),
@@ -232,11 +210,7 @@ pub fn port_number(port: i64) -> Vec<String> {
 
 /// A number in a closed range.
 pub fn in_range(value: i64, low: i64, high: i64) -> Vec<String> {
-    if (low..=high).contains(&value) {
-        Vec::new()
-    } else {
-        vec![inclusive_range(low, high)]
-    }
+    if (low..=high).contains(&value) { Vec::new() } else { vec![inclusive_range(low, high)] }
 }
 
 /// A numeric user or group.
@@ -246,10 +220,7 @@ pub fn unix_id(id: i64) -> Vec<String> {
 
 /// The name of an HTTP header.
 pub fn http_header_name(value: &str) -> Vec<String> {
-    let fits = !value.is_empty()
-        && value
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let fits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     checked(value, usize::MAX, fits, HTTP_HEADER)
 }
 
@@ -344,22 +315,11 @@ mod tests {
             &["a.b", "x"],
             &[
                 ("a..b", "RFC 1123 subdomain"),
-                (
-                    "-a",
-                    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
-                ),
+                ("-a", "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"),
             ],
         );
-        check(
-            dns1035_label,
-            &["abc"],
-            &[("1a", "DNS-1035"), ("", "DNS-1035")],
-        );
-        check(
-            wildcard_dns1123_subdomain,
-            &["*.a.b"],
-            &[("*", "wildcard"), ("a.b", "wildcard")],
-        );
+        check(dns1035_label, &["abc"], &[("1a", "DNS-1035"), ("", "DNS-1035")]);
+        check(wildcard_dns1123_subdomain, &["*.a.b"], &[("*", "wildcard"), ("a.b", "wildcard")]);
     }
 
     #[test]
@@ -375,11 +335,7 @@ mod tests {
                 ("A/b", "prefix part a lowercase RFC 1123 subdomain"),
             ],
         );
-        check(
-            label_value,
-            &["", "A_b.c"],
-            &[("-", "a valid label must be")],
-        );
+        check(label_value, &["", "A_b.c"], &[("-", "a valid label must be")]);
         check(
             config_map_key,
             &["a.b", ".x"],
@@ -389,11 +345,7 @@ mod tests {
                 ("..a", "must not start with '..'"),
             ],
         );
-        check(
-            env_var_name,
-            &["A.b-c", "1"],
-            &[("a=b", "printable ASCII"), ("", "non-empty")],
-        );
+        check(env_var_name, &["A.b-c", "1"], &[("a=b", "printable ASCII"), ("", "non-empty")]);
         check(c_identifier, &["_a1"], &[("1a", "C identifier")]);
     }
 
@@ -415,21 +367,9 @@ mod tests {
             &["a:b", "A"],
             &[("..", "may not be '..'"), ("a/b", "may not contain '/'")],
         );
-        check(
-            percent,
-            &["0%", "100%"],
-            &[("%", "percent"), ("5", "percent")],
-        );
-        check(
-            cidr,
-            &["10.0.0.0/8", "::/0"],
-            &[("10.0.0.0/33", "CIDR"), ("10.0.0.0", "CIDR")],
-        );
-        check(
-            ip_address,
-            &["::1", "1.2.3.4"],
-            &[("1.2.3", "IP"), ("01.2.3.4", "IP")],
-        );
+        check(percent, &["0%", "100%"], &[("%", "percent"), ("5", "percent")]);
+        check(cidr, &["10.0.0.0/8", "::/0"], &[("10.0.0.0/33", "CIDR"), ("10.0.0.0", "CIDR")]);
+        check(ip_address, &["::1", "1.2.3.4"], &[("1.2.3", "IP"), ("01.2.3.4", "IP")]);
         assert_eq!(port_number(0), ["must be between 1 and 65535, inclusive"]);
         assert_eq!(mask_trailing_dash("a-"), "aa");
     }

@@ -67,25 +67,16 @@ const BINARY: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
 
 impl Quantity {
     /// Nothing.
-    pub const ZERO: Self = Self {
-        nanos: 0,
-        format: Format::DecimalSi,
-    };
+    pub const ZERO: Self = Self { nanos: 0, format: Format::DecimalSi };
 
     /// A whole amount.
     pub fn new(value: i64, format: Format) -> Self {
-        Self {
-            nanos: i128::from(value) * NANOS,
-            format,
-        }
+        Self { nanos: i128::from(value) * NANOS, format }
     }
 
     /// A number of thousandths, such as CPU time is counted in.
     pub fn from_millis(millis: i64) -> Self {
-        Self {
-            nanos: i128::from(millis) * (NANOS / 1000),
-            format: Format::DecimalSi,
-        }
+        Self { nanos: i128::from(millis) * (NANOS / 1000), format: Format::DecimalSi }
     }
 
     /// A number of bytes, shown in binary units.
@@ -103,9 +94,7 @@ impl Quantity {
             Some(b'+') => (false, &text[1..]),
             _ => (false, text),
         };
-        let number_end = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
+        let number_end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (number, suffix) = rest.split_at(number_end);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         if number.is_empty() || !is_suffix_like(suffix) {
@@ -117,10 +106,7 @@ impl Quantity {
         let (scale, format) = unit(suffix)?;
         let mut nanos = scaled(whole, fraction, scale);
         nanos = nanos.min(MAX);
-        Ok(Self {
-            nanos: if negative { -nanos } else { nanos },
-            format,
-        })
+        Ok(Self { nanos: if negative { -nanos } else { nanos }, format })
     }
 
     /// From a field's JSON value, a text or a number.
@@ -173,15 +159,8 @@ impl Quantity {
     }
 
     fn combine(self, other: Self, nanos: i128) -> Self {
-        let format = if self.nanos == 0 {
-            other.format
-        } else {
-            self.format
-        };
-        Self {
-            nanos: nanos.clamp(-MAX, MAX),
-            format,
-        }
+        let format = if self.nanos == 0 { other.format } else { self.format };
+        Self { nanos: nanos.clamp(-MAX, MAX), format }
     }
 }
 
@@ -197,9 +176,7 @@ fn div_up(n: i128, by: i128) -> i128 {
 
 /// Letters, then a signed number.
 fn is_suffix_like(suffix: &str) -> bool {
-    let letters = suffix
-        .find(|c: char| !"eEinumkKMGTP".contains(c))
-        .unwrap_or(suffix.len());
+    let letters = suffix.find(|c: char| !"eEinumkKMGTP".contains(c)).unwrap_or(suffix.len());
     let rest = &suffix[letters..];
     let digits = rest.strip_prefix(['-', '+']).unwrap_or(rest);
     digits.bytes().all(|b| b.is_ascii_digit())
@@ -305,10 +282,8 @@ impl fmt::Display for Quantity {
             Format::DecimalExponent if exponent == 0 => write!(f, "{n}"),
             Format::DecimalExponent => write!(f, "{n}e{exponent}"),
             Format::DecimalSi | Format::BinarySi => {
-                let unit = DECIMAL
-                    .iter()
-                    .find(|(_, e)| *e == exponent)
-                    .map_or("", |(name, _)| name);
+                let unit =
+                    DECIMAL.iter().find(|(_, e)| *e == exponent).map_or("", |(name, _)| name);
                 write!(f, "{n}{unit}")
             }
         }
@@ -375,10 +350,7 @@ impl Neg for Quantity {
     type Output = Self;
 
     fn neg(self) -> Self {
-        Self {
-            nanos: -self.nanos,
-            ..self
-        }
+        Self { nanos: -self.nanos, ..self }
     }
 }
 
@@ -466,9 +438,6 @@ mod tests {
         assert_eq!(q("1000m"), q("1"));
         assert_eq!((q("0") + q("1Gi") + q("1Mi")).to_string(), "1025Mi");
         assert_eq!((q("1") - q("250m")).to_string(), "750m");
-        assert_eq!(
-            Quantity::from_value(&1.5.into()).map(|q| q.milli_value()),
-            Some(1500)
-        );
+        assert_eq!(Quantity::from_value(&1.5.into()).map(|q| q.milli_value()), Some(1500));
     }
 }

@@ -216,10 +216,8 @@ impl Status {
 
     /// 409: the write does not fit the object's state.
     pub fn conflict(resource: &GroupResource, name: &str, detail: impl fmt::Display) -> Self {
-        let message = format!(
-            "Operation cannot be fulfilled on {resource} {}: {detail}",
-            quote(name)
-        );
+        let message =
+            format!("Operation cannot be fulfilled on {resource} {}: {detail}", quote(name));
         Self::failure(409, reason::CONFLICT, message).about(resource, name)
     }
 
@@ -256,11 +254,7 @@ impl Status {
 
     /// 401; the API server answers `Unauthorized` to whoever cannot be authenticated.
     pub fn unauthorized(message: &str) -> Self {
-        let message = if message.is_empty() {
-            "not authorized"
-        } else {
-            message
-        };
+        let message = if message.is_empty() { "not authorized" } else { message };
         Self::failure(401, reason::UNAUTHORIZED, message)
     }
 
@@ -293,10 +287,8 @@ impl Status {
 
     /// 406: `only the following media types are accepted: a, b`.
     pub fn not_acceptable(accepted: &[&str]) -> Self {
-        let message = format!(
-            "only the following media types are accepted: {}",
-            accepted.join(", ")
-        );
+        let message =
+            format!("only the following media types are accepted: {}", accepted.join(", "));
         Self::failure(406, reason::NOT_ACCEPTABLE, message)
     }
 
@@ -340,19 +332,9 @@ impl Status {
     /// 500.
     pub fn internal(error: impl fmt::Display) -> Self {
         let error = error.to_string();
-        let cause = Cause {
-            message: error.clone(),
-            ..Cause::default()
-        };
-        Self::failure(
-            500,
-            reason::INTERNAL_ERROR,
-            format!("Internal error occurred: {error}"),
-        )
-        .with_details(Details {
-            causes: vec![cause],
-            ..Details::default()
-        })
+        let cause = Cause { message: error.clone(), ..Cause::default() };
+        Self::failure(500, reason::INTERNAL_ERROR, format!("Internal error occurred: {error}"))
+            .with_details(Details { causes: vec![cause], ..Details::default() })
     }
 
     /// 503.
@@ -401,10 +383,7 @@ impl Status {
 
     /// The seconds for a `Retry-After` header, if any.
     pub fn retry_after_seconds(&self) -> Option<u32> {
-        self.details
-            .as_ref()
-            .map(|d| d.retry_after_seconds)
-            .filter(|s| *s > 0)
+        self.details.as_ref().map(|d| d.retry_after_seconds).filter(|s| *s > 0)
     }
 
     /// The object as it goes over the wire.
@@ -436,11 +415,7 @@ mod tests {
         let check = |status: Status, code: u16, message: &str| {
             assert_eq!((status.code, status.message.as_str()), (code, message));
         };
-        check(
-            Status::not_found(&pods(), "x"),
-            404,
-            r#"pods "x" not found"#,
-        );
+        check(Status::not_found(&pods(), "x"), 404, r#"pods "x" not found"#);
         check(
             Status::already_exists(&deployments, "x"),
             409,
@@ -451,21 +426,9 @@ mod tests {
             409,
             r#"Operation cannot be fulfilled on deployments.apps "x": the object has been modified; please apply your changes to the latest version and try again"#,
         );
-        check(
-            Status::forbidden(&pods(), "x", "no"),
-            403,
-            r#"pods "x" is forbidden: no"#,
-        );
-        check(
-            Status::forbidden(&pods(), "", "no"),
-            403,
-            "pods is forbidden: no",
-        );
-        check(
-            Status::internal("boom"),
-            500,
-            "Internal error occurred: boom",
-        );
+        check(Status::forbidden(&pods(), "x", "no"), 403, r#"pods "x" is forbidden: no"#);
+        check(Status::forbidden(&pods(), "", "no"), 403, "pods is forbidden: no");
+        check(Status::internal("boom"), 500, "Internal error occurred: boom");
         check(
             Status::too_large_resource_version(9, 3, 1),
             504,

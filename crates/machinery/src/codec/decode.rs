@@ -17,14 +17,12 @@ pub(super) fn json(
 ) -> Result<Decoded, DecodeError> {
     let mut report = Report::new(validation, Source::Json);
     let mut source = serde_json::Deserializer::from_str(text);
-    let value = Node::root(ty, &mut report)
-        .deserialize(&mut source)
-        .and_then(|value| {
-            source.end()?;
-            Ok(value)
-        });
+    let value = Node::root(ty, &mut report).deserialize(&mut source).and_then(|value| {
+        source.end()?;
+        Ok(value)
+    });
     match value {
-        Ok(value) => report.finish(value),
+        Ok(value) => report.finish(value, ty),
         Err(error) => Err(DecodeError::Syntax(syntax::explain(text, &error))),
     }
 }
@@ -41,7 +39,7 @@ pub(super) fn yaml(
         None => Ok(Value::Null),
     };
     match value {
-        Ok(value) => report.finish(value),
+        Ok(value) => report.finish(value, ty),
         Err(error) => Err(DecodeError::Yaml(error.to_string())),
     }
 }
@@ -53,7 +51,7 @@ pub(super) fn tree(
 ) -> Result<Decoded, DecodeError> {
     let mut report = Report::new(validation, Source::Tree);
     match Node::root(ty, &mut report).deserialize(value) {
-        Ok(value) => report.finish(value),
+        Ok(value) => report.finish(value, ty),
         Err(error) => Err(DecodeError::Syntax(error.to_string())),
     }
 }
@@ -133,17 +131,8 @@ struct Node<'p, 's> {
 
 impl<'p, 's> Node<'p, 's> {
     fn root(ty: TypeRef<'s>, report: &'p mut Report) -> Self {
-        let path = Path {
-            parent: None,
-            step: Step::Root,
-        };
-        Self {
-            ty,
-            path,
-            field: None,
-            is_element: false,
-            report,
-        }
+        let path = Path { parent: None, step: Step::Root };
+        Self { ty, path, field: None, is_element: false, report }
     }
 
     fn go_name(&self) -> String {
@@ -163,24 +152,12 @@ impl<'p, 's> Node<'p, 's> {
     #[cold]
     fn mismatch(self, found: &str) -> Value {
         let wanted = self.go_name();
-        let Self {
-            path,
-            field,
-            report,
-            ..
-        } = self;
+        let Self { path, field, report, .. } = self;
         report.fail(|| {
             let field = field.map(|(owner, _)| {
-                (
-                    owner.short_name().unwrap_or_default().to_owned(),
-                    path.fields_only(),
-                )
+                (owner.short_name().unwrap_or_default().to_owned(), path.fields_only())
             });
-            DecodeError::Type(TypeMismatch {
-                found: found.to_owned(),
-                field,
-                wanted,
-            })
+            DecodeError::Type(TypeMismatch { found: found.to_owned(), field, wanted })
         });
         Value::Null
     }
@@ -260,9 +237,7 @@ impl<'p, 's> Node<'p, 's> {
     /// YAML and trees have lost the difference between `1` and `1.0`.
     fn integer(&self, number: &Number) -> Option<i64> {
         number.as_i64().or_else(|| {
-            let float = number
-                .as_f64()
-                .filter(|_| self.report.source != Source::Json)?;
+            let float = number.as_f64().filter(|_| self.report.source != Source::Json)?;
             let whole = float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0;
             whole.then_some(float as i64)
         })
@@ -349,10 +324,7 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
             Kind::SchemaOrArray(schema) => {
                 self.report.muted += 1;
                 let report = self.report;
-                let node = Node {
-                    report: &mut *report,
-                    ..self
-                };
+                let node = Node { report: &mut *report, ..self };
                 let list = node.list(items, schema);
                 report.muted -= 1;
                 list
@@ -398,11 +370,7 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
             | Kind::SchemaOrStrings(schema) => {
                 self.report.muted += 1;
                 let report = self.report;
-                let node = Node {
-                    ty: schema,
-                    report: &mut *report,
-                    ..self
-                };
+                let node = Node { ty: schema, report: &mut *report, ..self };
                 let object = node.object(entries);
                 report.muted -= 1;
                 object
@@ -431,10 +399,7 @@ impl<'s> Node<'_, 's> {
         loop {
             let node = Node {
                 ty: item,
-                path: Path {
-                    parent: Some(&self.path),
-                    step: Step::Index(list.len()),
-                },
+                path: Path { parent: Some(&self.path), step: Step::Index(list.len()) },
                 field: self.field,
                 is_element: true,
                 report: &mut *self.report,
@@ -456,10 +421,7 @@ impl<'s> Node<'_, 's> {
         while let Some(Key(key)) = entries.next_key::<Key>()? {
             let node = Node {
                 ty: item,
-                path: Path {
-                    parent: Some(&self.path),
-                    step: Step::Key(&key),
-                },
+                path: Path { parent: Some(&self.path), step: Step::Key(&key) },
                 field: self.field,
                 is_element: true,
                 report: &mut *self.report,
@@ -500,10 +462,7 @@ impl<'s> Node<'_, 's> {
             let field = ty.field_at(position);
             let node = Node {
                 ty: field.type_ref(),
-                path: Path {
-                    parent: Some(&self.path),
-                    step: Step::Field(field.name()),
-                },
+                path: Path { parent: Some(&self.path), step: Step::Field(field.name()) },
                 field: Some((ty, field)),
                 is_element: false,
                 report: &mut *self.report,

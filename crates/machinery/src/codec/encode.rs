@@ -122,9 +122,7 @@ fn write_map(out: &mut Vec<u8>, entries: &Map<String, Value>, item: TypeRef<'_>)
     } else {
         let mut sorted: Vec<_> = entries.iter().collect();
         sorted.sort_by_key(|(key, _)| *key);
-        sorted
-            .into_iter()
-            .for_each(|(key, value)| write(key, value));
+        sorted.into_iter().for_each(|(key, value)| write(key, value));
     }
     out.push(b'}');
 }

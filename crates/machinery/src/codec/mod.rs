@@ -148,8 +148,6 @@ pub fn normalize(value: &mut Value, ty: TypeRef<'_>) -> Result<(), DecodeError> 
 pub fn peek_type_meta(bytes: &[u8]) -> Result<(String, String), DecodeError> {
     let text = String::from_utf8_lossy(bytes);
     decode::peek(&text).map_err(|error| {
-        DecodeError::Syntax(format!(
-            "couldn't get version/kind; json parse error: {error}"
-        ))
+        DecodeError::Syntax(format!("couldn't get version/kind; json parse error: {error}"))
     })
 }

@@ -3,7 +3,9 @@
 use serde_json::Value;
 use smallvec::SmallVec;
 
+use super::zero::zero;
 use super::{DecodeError, Decoded, FieldValidation};
+use crate::schema::TypeRef;
 
 /// As many as upstream reports.
 const MAX_STRICT_ERRORS: usize = 100;
@@ -28,16 +30,11 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(validation: FieldValidation, source: Source) -> Self {
-        Self {
-            validation,
-            source,
-            error: None,
-            strict: Vec::new(),
-            muted: 0,
-        }
+        Self { validation, source, error: None, strict: Vec::new(), muted: 0 }
     }
 
-    pub(super) fn finish(self, value: Value) -> Result<Decoded, DecodeError> {
+    /// An object that is null as a whole is an empty one.
+    pub(super) fn finish(self, value: Value, ty: TypeRef<'_>) -> Result<Decoded, DecodeError> {
         if let Some(error) = self.error {
             return Err(error);
         }
@@ -45,10 +42,10 @@ impl Report {
             FieldValidation::Strict if !self.strict.is_empty() => {
                 Err(DecodeError::Strict(self.strict))
             }
-            _ => Ok(Decoded {
-                value,
-                warnings: self.strict,
-            }),
+            _ => {
+                let value = if value.is_null() { zero(ty) } else { value };
+                Ok(Decoded { value, warnings: self.strict })
+            }
         }
     }
 
@@ -64,10 +61,7 @@ impl Report {
         {
             return;
         }
-        let path = Path {
-            parent: Some(path),
-            step: Step::Key(name),
-        };
+        let path = Path { parent: Some(path), step: Step::Key(name) };
         let text = format!("{what} field {:?}", path.with_indexes());
         if !self.strict.contains(&text) {
             self.strict.push(text);

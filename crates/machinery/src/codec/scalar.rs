@@ -52,22 +52,14 @@ pub(super) fn duration(text: &str) -> Result<String, String> {
 
 pub(super) fn time(text: &str) -> Result<String, String> {
     // Nearly every time is already canonical.
-    let layout = Layout {
-        text,
-        name: "2006-01-02T15:04:05Z07:00",
-        micros: false,
-    };
+    let layout = Layout { text, name: "2006-01-02T15:04:05Z07:00", micros: false };
     layout.check()?;
     let instant = time::parse(text).ok_or_else(|| layout.out_of_range("day"))?;
     Ok(time::format(instant))
 }
 
 pub(super) fn micro_time(text: &str) -> Result<String, String> {
-    let layout = Layout {
-        text,
-        name: "2006-01-02T15:04:05.000000Z07:00",
-        micros: true,
-    };
+    let layout = Layout { text, name: "2006-01-02T15:04:05.000000Z07:00", micros: true };
     layout.check()?;
     let instant = time::parse(text).ok_or_else(|| layout.out_of_range("day"))?;
     Ok(time::format_micro(instant))
@@ -99,9 +91,9 @@ impl Layout<'_> {
     }
 
     fn fraction(&self, rest: &mut &str) -> Result<(), String> {
-        let digits = rest.strip_prefix(['.', ',']).map_or(0, |r| {
-            r.len() - r.trim_start_matches(|c: char| c.is_ascii_digit()).len()
-        });
+        let digits = rest
+            .strip_prefix(['.', ','])
+            .map_or(0, |r| r.len() - r.trim_start_matches(|c: char| c.is_ascii_digit()).len());
         if self.micros && digits != 6 {
             return Err(self.cannot_parse(rest, ".000000"));
         }
@@ -124,10 +116,7 @@ impl Layout<'_> {
         if extra.is_empty() {
             return Ok(());
         }
-        Err(format!(
-            "parsing time {:?}: extra text: {extra:?}",
-            self.text
-        ))
+        Err(format!("parsing time {:?}: extra text: {extra:?}", self.text))
     }
 
     fn number(

@@ -4,12 +4,8 @@ use super::*;
 use crate::schema::builtin;
 
 fn kind(group_version: &str, kind: &str) -> TypeRef<'static> {
-    let (group, version) = group_version
-        .rsplit_once('/')
-        .unwrap_or(("", group_version));
-    builtin()
-        .kind(group, version, kind)
-        .unwrap_or_else(|| panic!("no {group_version} {kind}"))
+    let (group, version) = group_version.rsplit_once('/').unwrap_or(("", group_version));
+    builtin().kind(group, version, kind).unwrap_or_else(|| panic!("no {group_version} {kind}"))
 }
 
 /// Decodes an object of its own kind.
@@ -91,10 +87,7 @@ fn unknown_and_duplicate_fields() {
 #[test]
 fn strict_errors_are_capped() {
     let fields: Vec<String> = (0..300).map(|n| format!("\"f{n}\":1")).collect();
-    let text = format!(
-        "{{\"kind\":\"Pod\",\"apiVersion\":\"v1\",{}}}",
-        fields.join(",")
-    );
+    let text = format!("{{\"kind\":\"Pod\",\"apiVersion\":\"v1\",{}}}", fields.join(","));
     let Err(DecodeError::Strict(errors)) = decode(&text, FieldValidation::Strict) else {
         panic!("unknown fields are refused");
     };
@@ -178,10 +171,7 @@ fn malformed_scalars() {
         &meta(r#""2024-01-01T00:00:00Zx""#),
         "parsing time \"2024-01-01T00:00:00Zx\": extra text: \"x\"",
     );
-    check_error(
-        &meta("5"),
-        "json: cannot unmarshal number into Go value of type string",
-    );
+    check_error(&meta("5"), "json: cannot unmarshal number into Go value of type string");
 }
 
 #[track_caller]
@@ -194,48 +184,18 @@ fn check_syntax(text: &str, expected: &str) {
 fn malformed_json() {
     check_syntax("", "unexpected end of JSON input");
     check_syntax("{", "unexpected end of JSON input");
-    check_syntax(
-        "hello",
-        "invalid character 'h' looking for beginning of value",
-    );
-    check_syntax(
-        "{a:1}",
-        "invalid character 'a' looking for beginning of object key string",
-    );
+    check_syntax("hello", "invalid character 'h' looking for beginning of value");
+    check_syntax("{a:1}", "invalid character 'a' looking for beginning of object key string");
     check_syntax(r#"{"a" 1}"#, "invalid character '1' after object key");
-    check_syntax(
-        r#"{"a":1 2}"#,
-        "invalid character '2' after object key:value pair",
-    );
-    check_syntax(
-        r#"{"a":[1 2]}"#,
-        "invalid character '2' after array element",
-    );
-    check_syntax(
-        r#"{"a":1,}"#,
-        "invalid character '}' looking for beginning of object key string",
-    );
+    check_syntax(r#"{"a":1 2}"#, "invalid character '2' after object key:value pair");
+    check_syntax(r#"{"a":[1 2]}"#, "invalid character '2' after array element");
+    check_syntax(r#"{"a":1,}"#, "invalid character '}' looking for beginning of object key string");
     check_syntax("{} x", "invalid character 'x' after top-level value");
-    check_syntax(
-        r#"{"a":tru}"#,
-        "invalid character '}' in literal true (expecting 'e')",
-    );
-    check_syntax(
-        "{\"a\":\"b\nc\"}",
-        r"invalid character '\n' in string literal",
-    );
-    check_syntax(
-        r#"{"a":"\x"}"#,
-        "invalid character 'x' in string escape code",
-    );
-    check_syntax(
-        r#"{"a":01}"#,
-        "invalid character '1' after object key:value pair",
-    );
-    check_syntax(
-        r#"{"a":1.}"#,
-        "invalid character '}' after decimal point in numeric literal",
-    );
+    check_syntax(r#"{"a":tru}"#, "invalid character '}' in literal true (expecting 'e')");
+    check_syntax("{\"a\":\"b\nc\"}", r"invalid character '\n' in string literal");
+    check_syntax(r#"{"a":"\x"}"#, "invalid character 'x' in string escape code");
+    check_syntax(r#"{"a":01}"#, "invalid character '1' after object key:value pair");
+    check_syntax(r#"{"a":1.}"#, "invalid character '}' after decimal point in numeric literal");
     let deep = "[".repeat(500) + &"]".repeat(500);
     check_syntax(
         &format!(r#"{{"metadata":{{"managedFields":[{{"fieldsV1":{deep}}}]}}}}"#),
@@ -246,26 +206,19 @@ fn malformed_json() {
 #[track_caller]
 fn check_peek(text: &str, expected: Result<(&str, &str), &str>) {
     let peeked = peek_type_meta(text.as_bytes()).map_err(|e| e.to_string());
-    let expected = expected
-        .map(|(a, k)| (a.to_owned(), k.to_owned()))
-        .map_err(str::to_owned);
+    let expected = expected.map(|(a, k)| (a.to_owned(), k.to_owned())).map_err(str::to_owned);
     assert_eq!(peeked, expected);
 }
 
 #[test]
 fn peeking() {
-    check_peek(
-        r#"{"spec":{"kind":1},"kind":"Pod","apiVersion":"v1"}"#,
-        Ok(("v1", "Pod")),
-    );
+    check_peek(r#"{"spec":{"kind":1},"kind":"Pod","apiVersion":"v1"}"#, Ok(("v1", "Pod")));
     check_peek(r#"{"kind":"A","kind":"B"}"#, Ok(("", "B")));
     check_peek("{}", Ok(("", "")));
     check_peek(
         r#"{"kind":1}"#,
-        Err(
-            "couldn't get version/kind; json parse error: json: cannot unmarshal number into Go \
-             struct field .kind of type string",
-        ),
+        Err("couldn't get version/kind; json parse error: json: cannot unmarshal number into Go \
+             struct field .kind of type string"),
     );
     check_peek(
         "{",
@@ -282,34 +235,18 @@ fn yaml_takes_the_same_path() {
         error.unwrap_err().to_string(),
         "json: cannot unmarshal number into Go struct field EnvVar.spec.containers.env.name of type string"
     );
-    let yaml = yaml
-        .replace("name: 1", "name: '1'")
-        .replace("foo: 1", "foo: 1\n  foo: 2");
+    let yaml = yaml.replace("name: 1", "name: '1'").replace("foo: 1", "foo: 1\n  foo: 2");
     let error = decode_yaml(yaml.as_bytes(), kind("v1", "Pod"), FieldValidation::Strict);
-    assert_eq!(
-        error.unwrap_err().to_string(),
-        "strict decoding error: unknown field \"spec.foo\""
-    );
+    assert_eq!(error.unwrap_err().to_string(), "strict decoding error: unknown field \"spec.foo\"");
     let yaml = yaml.replace("- name: a", "- name: a\n    name: b");
     let decoded = decode_yaml(yaml.as_bytes(), kind("v1", "Pod"), FieldValidation::Warn).unwrap();
     assert_eq!(
         decoded.warnings,
-        [
-            "unknown field \"spec.foo\"",
-            "duplicate field \"spec.containers[0].name\""
-        ]
+        ["unknown field \"spec.foo\"", "duplicate field \"spec.containers[0].name\""]
     );
-    assert_eq!(
-        decoded.value["spec"]["containers"][0]["command"],
-        json!(["sh", "-c"])
-    );
+    assert_eq!(decoded.value["spec"]["containers"][0]["command"], json!(["sh", "-c"]));
     let error = decode_yaml(b"a: [b", kind("v1", "Pod"), FieldValidation::Strict).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("error converting YAML to JSON: yaml: "),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("error converting YAML to JSON: yaml: "), "{error}");
 }
 
 #[test]
@@ -317,14 +254,14 @@ fn trees_are_normalized() {
     let ty = kind("v1", "ConfigMap");
     let mut tree = json!({"data": {"b": "1", "a": null}, "kind": "ConfigMap", "junk": 1});
     normalize(&mut tree, ty).unwrap();
-    assert_eq!(
-        tree.to_string(),
-        r#"{"kind":"ConfigMap","metadata":{},"data":{"a":"","b":"1"}}"#
-    );
+    assert_eq!(tree.to_string(), r#"{"kind":"ConfigMap","metadata":{},"data":{"a":"","b":"1"}}"#);
     let mut tree = json!({"metadata": {"generation": 2.0}});
     normalize(&mut tree, ty).unwrap();
     assert_eq!(tree, json!({"metadata": {"generation": 2}}));
     assert!(normalize(&mut json!({"data": [1]}), ty).is_err());
+    let mut tree = Value::Null;
+    normalize(&mut tree, ty).unwrap();
+    assert_eq!(tree, json!({"metadata": {}}));
 }
 
 #[test]
@@ -380,12 +317,7 @@ fn golden_objects() {
     }
     let target = tempfile::tempdir().unwrap();
     let status = std::process::Command::new("tar")
-        .args([
-            "-xJf",
-            archive.to_str().unwrap(),
-            "-C",
-            target.path().to_str().unwrap(),
-        ])
+        .args(["-xJf", archive.to_str().unwrap(), "-C", target.path().to_str().unwrap()])
         .status()
         .unwrap();
     assert!(status.success(), "tar cannot unpack {}", archive.display());
@@ -402,21 +334,13 @@ fn golden_objects() {
         let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let mut parts = stem.rsplitn(3, '.');
         let (name, version) = (parts.next().unwrap(), parts.next().unwrap());
-        let group = parts
-            .next()
-            .filter(|group| *group != "core")
-            .unwrap_or_default();
-        let ty = builtin()
-            .kind(group, version, name)
-            .unwrap_or_else(|| panic!("no type: {stem}"));
+        let group = parts.next().filter(|group| *group != "core").unwrap_or_default();
+        let ty = builtin().kind(group, version, name).unwrap_or_else(|| panic!("no type: {stem}"));
         let decoded = decode_json(text.as_bytes(), ty, FieldValidation::Strict)
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let encoded = String::from_utf8(pretty(&encode_json(&decoded.value, ty))).unwrap();
         if encoded != text.trim_end() {
-            let line = encoded
-                .lines()
-                .zip(text.lines())
-                .find(|(ours, theirs)| ours != theirs);
+            let line = encoded.lines().zip(text.lines()).find(|(ours, theirs)| ours != theirs);
             differing.push(format!("{}: {line:?}", path.file_name().unwrap().display()));
         }
         let yaml = std::fs::read(path.with_extension("yaml")).unwrap();
@@ -425,11 +349,6 @@ fn golden_objects() {
         assert_eq!(from_yaml.value, decoded.value, "{} as YAML", path.display());
         checked += 1;
     }
-    assert!(
-        differing.is_empty(),
-        "{} differ:\n{}",
-        differing.len(),
-        differing.join("\n")
-    );
+    assert!(differing.is_empty(), "{} differ:\n{}", differing.len(), differing.join("\n"));
     assert!(checked > 180, "only {checked} objects found");
 }

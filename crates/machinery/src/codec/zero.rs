@@ -43,10 +43,7 @@ pub(super) fn is_omitted(field: Field<'_>, value: &Value) -> bool {
         Value::Bool(on) => !on && matches!(field.type_ref().kind(), Kind::Bool),
         Value::Number(number) => {
             number.as_f64() == Some(0.0)
-                && matches!(
-                    field.type_ref().kind(),
-                    Kind::Int32 | Kind::Int64 | Kind::Double
-                )
+                && matches!(field.type_ref().kind(), Kind::Int32 | Kind::Int64 | Kind::Double)
         }
         Value::Array(items) => items.is_empty() && matches!(field.type_ref().kind(), Kind::List(_)),
         Value::Object(entries) => {

@@ -42,18 +42,10 @@ impl<'s> Definitions<'s> {
     ) -> Self {
         let mut kinds: BTreeMap<&str, Vec<[&str; 3]>> = BTreeMap::new();
         for (group, version, kind, ty) in schema.kinds() {
-            kinds
-                .entry(ty.name().unwrap_or_default())
-                .or_default()
-                .push([group, version, kind]);
+            kinds.entry(ty.name().unwrap_or_default()).or_default().push([group, version, kind]);
         }
         let versions = resources.iter().map(|r| (r.group, r.version)).collect();
-        Self {
-            dialect,
-            found: BTreeMap::new(),
-            kinds,
-            versions,
-        }
+        Self { dialect, found: BTreeMap::new(), kinds, versions }
     }
 
     /// Writes a reference to a type and makes sure that it gets defined.
@@ -83,8 +75,7 @@ impl<'s> Definitions<'s> {
         if self.found.insert(name, definition).is_none()
             && let Definition::Type(ty) = definition
         {
-            ty.fields()
-                .for_each(|field| self.discover(field.type_ref()));
+            ty.fields().for_each(|field| self.discover(field.type_ref()));
         }
         name
     }
@@ -175,11 +166,7 @@ impl<'s> Definitions<'s> {
             // Options and watch events exist in every group and version.
             let everywhere = *kind == "DeleteOptions" || *kind == "WatchEvent";
             if everywhere && group.is_empty() && *version == "v1" {
-                all.extend(
-                    self.versions
-                        .iter()
-                        .map(|(group, version)| [*group, *version, *kind]),
-                );
+                all.extend(self.versions.iter().map(|(group, version)| [*group, *version, *kind]));
             }
         }
         out.member("x-kubernetes-group-version-kind", |out| {
@@ -267,9 +254,7 @@ impl<'s> Definitions<'s> {
             }
             Kind::Map(item) => {
                 out.text("type", "object");
-                out.member("additionalProperties", |out| {
-                    self.write_element(out, item, values)
-                });
+                out.member("additionalProperties", |out| self.write_element(out, item, values));
             }
             _ => {
                 let name = match ty.kind() {

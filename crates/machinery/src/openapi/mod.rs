@@ -83,9 +83,7 @@ pub fn v2(release: &str, resources: &[ResourceInfo<'_>]) -> Vec<u8> {
         out.text("swagger", "2.0");
         info(out, release);
         let mut definitions = Definitions::new(Dialect::V2, schema_of(resources), resources);
-        out.member("paths", |out| {
-            write_paths(out, Dialect::V2, resources, &mut definitions)
-        });
+        out.member("paths", |out| write_paths(out, Dialect::V2, resources, &mut definitions));
         out.member("definitions", |out| definitions.write(out));
         out.member("securityDefinitions", |out| {
             out.object(|out| out.member("BearerToken", bearer_token));
@@ -104,19 +102,14 @@ pub fn v3_group(
     version: &str,
     resources: &[ResourceInfo<'_>],
 ) -> Vec<u8> {
-    let own: Vec<ResourceInfo<'_>> = resources
-        .iter()
-        .filter(|r| r.group == group && r.version == version)
-        .cloned()
-        .collect();
+    let own: Vec<ResourceInfo<'_>> =
+        resources.iter().filter(|r| r.group == group && r.version == version).cloned().collect();
     let mut out = Json::new();
     out.object(|out| {
         out.text("openapi", "3.0.0");
         info(out, release);
         let mut definitions = Definitions::new(Dialect::V3, schema_of(&own), &own);
-        out.member("paths", |out| {
-            write_paths(out, Dialect::V3, &own, &mut definitions)
-        });
+        out.member("paths", |out| write_paths(out, Dialect::V3, &own, &mut definitions));
         out.member("components", |out| {
             out.object(|out| {
                 out.member("schemas", |out| definitions.write(out));

@@ -8,15 +8,10 @@ use super::{Dialect, ResourceInfo, SubresourceInfo};
 use crate::schema::{Kind, TypeRef};
 
 /// Media types of objects.
-const OBJECTS: [&str; 3] = [
-    "application/json",
-    "application/yaml",
-    "application/vnd.kubernetes.protobuf",
-];
-const WATCHES: [&str; 2] = [
-    "application/json;stream=watch",
-    "application/vnd.kubernetes.protobuf;stream=watch",
-];
+const OBJECTS: [&str; 3] =
+    ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+const WATCHES: [&str; 2] =
+    ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
 const PATCHES: [&str; 4] = [
     "application/json-patch+json",
     "application/merge-patch+json",
@@ -85,13 +80,7 @@ fn collect<'o, 's>(
     let object = format!("{collection}/{{name}}");
     let mut add = |path: &str, action, subresource, everywhere| {
         let with_path = path.ends_with("/{path}");
-        let operation = Operation {
-            action,
-            resource,
-            subresource,
-            everywhere,
-            with_path,
-        };
+        let operation = Operation { action, resource, subresource, everywhere, with_path };
         paths.entry(path.to_owned()).or_default().push(operation);
     };
     for verb in &resource.verbs {
@@ -105,12 +94,7 @@ fn collect<'o, 's>(
             "list" => {
                 add(&collection, Action::List, None, false);
                 if resource.namespaced {
-                    add(
-                        &format!("{root}/{}", resource.name),
-                        Action::List,
-                        None,
-                        true,
-                    );
+                    add(&format!("{root}/{}", resource.name), Action::List, None, true);
                 }
             }
             _ => {}
@@ -128,19 +112,10 @@ fn collect<'o, 's>(
                 "create" => (Action::Post, "post"),
                 _ => continue,
             };
-            let action = if streams {
-                Action::Connect(method)
-            } else {
-                action
-            };
+            let action = if streams { Action::Connect(method) } else { action };
             add(&path, action, Some(subresource), false);
             if streams && subresource.name == "proxy" {
-                add(
-                    &format!("{path}/{{path}}"),
-                    action,
-                    Some(subresource),
-                    false,
-                );
+                add(&format!("{path}/{{path}}"), action, Some(subresource), false);
             }
         }
     }
@@ -194,11 +169,7 @@ impl<'s> Operation<'_, 's> {
     fn kind(&self) -> (&'s str, &'s str, &'s str) {
         match self.subresource {
             Some(sub) => (sub.group, sub.version, sub.kind),
-            None => (
-                self.resource.group,
-                self.resource.version,
-                self.resource.kind,
-            ),
+            None => (self.resource.group, self.resource.version, self.resource.kind),
         }
     }
 
@@ -259,27 +230,13 @@ impl<'s> Operation<'_, 's> {
             Action::Connect(_) => "connectDelete",
         };
         let resource = self.resource;
-        let scope = if resource.namespaced && !self.everywhere {
-            "Namespaced"
-        } else {
-            ""
-        };
+        let scope = if resource.namespaced && !self.everywhere { "Namespaced" } else { "" };
         let group = group_words(resource.group);
         let version = capitalized(resource.version);
-        let sub = self
-            .subresource
-            .map(|sub| capitalized(sub.name))
-            .unwrap_or_default();
+        let sub = self.subresource.map(|sub| capitalized(sub.name)).unwrap_or_default();
         let path = if self.with_path { "WithPath" } else { "" };
-        let end = if self.everywhere {
-            "ForAllNamespaces"
-        } else {
-            ""
-        };
-        format!(
-            "{verb}{group}{version}{scope}{}{sub}{path}{end}",
-            resource.kind
-        )
+        let end = if self.everywhere { "ForAllNamespaces" } else { "" };
+        format!("{verb}{group}{version}{scope}{}{sub}{path}{end}", resource.kind)
     }
 
     fn write_media_types(&self, out: &mut Json) {
@@ -349,11 +306,8 @@ impl<'s> Operation<'_, 's> {
     }
 
     fn query(&self) -> Vec<(&'static str, &'static str)> {
-        const WRITE: [(&str, &str); 3] = [
-            ("dryRun", "string"),
-            ("fieldManager", "string"),
-            ("fieldValidation", "string"),
-        ];
+        const WRITE: [(&str, &str); 3] =
+            [("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string")];
         const LIST: [(&str, &str); 10] = [
             ("allowWatchBookmarks", "boolean"),
             ("continue", "string"),
@@ -369,10 +323,7 @@ impl<'s> Operation<'_, 's> {
         const DELETE: [(&str, &str); 5] = [
             ("dryRun", "string"),
             ("gracePeriodSeconds", "integer"),
-            (
-                "ignoreStoreReadErrorWithClusterBreakingPotential",
-                "boolean",
-            ),
+            ("ignoreStoreReadErrorWithClusterBreakingPotential", "boolean"),
             ("orphanDependents", "boolean"),
             ("propagationPolicy", "string"),
         ];
@@ -388,9 +339,7 @@ impl<'s> Operation<'_, 's> {
             Action::Delete => DELETE.to_vec(),
             Action::DeleteCollection => {
                 let watching = ["allowWatchBookmarks", "watch"];
-                let list = LIST
-                    .into_iter()
-                    .filter(|(name, _)| !watching.contains(name));
+                let list = LIST.into_iter().filter(|(name, _)| !watching.contains(name));
                 let mut all: Vec<_> = list.chain(DELETE).collect();
                 all.sort_unstable();
                 all
@@ -565,22 +514,13 @@ fn parameter(out: &mut Json, dialect: Dialect, name: &str, place: &str, kind: &s
 fn group_words(group: &str) -> String {
     match group {
         "" => "Core".to_owned(),
-        _ => group
-            .trim_end_matches(".k8s.io")
-            .split('.')
-            .map(capitalized)
-            .collect(),
+        _ => group.trim_end_matches(".k8s.io").split('.').map(capitalized).collect(),
     }
 }
 
 fn capitalized(word: &str) -> String {
     let mut letters = word.chars();
-    letters
-        .next()
-        .map(|c| c.to_ascii_uppercase())
-        .into_iter()
-        .chain(letters)
-        .collect()
+    letters.next().map(|c| c.to_ascii_uppercase()).into_iter().chain(letters).collect()
 }
 
 fn article(kind: &str) -> String {

@@ -83,9 +83,7 @@ pub fn v2_protobuf(json: &[u8]) -> Result<Vec<u8>, ConversionError> {
             for (name, scopes) in requirement {
                 out.message(1, |out| {
                     out.string(1, name);
-                    out.message(2, |out| {
-                        scopes.iter().for_each(|scope| out.string(1, scope))
-                    });
+                    out.message(2, |out| scopes.iter().for_each(|scope| out.string(1, scope)));
                 });
             }
         });
@@ -111,13 +109,7 @@ pub fn v2_protobuf(json: &[u8]) -> Result<Vec<u8>, ConversionError> {
 type Part = fn(&mut Message, &Value);
 
 fn path_item(out: &mut Message, item: &Value) {
-    for (method, tag) in [
-        ("get", 2),
-        ("put", 3),
-        ("post", 4),
-        ("delete", 5),
-        ("patch", 8),
-    ] {
+    for (method, tag) in [("get", 2), ("put", 3), ("post", 4), ("delete", 5), ("patch", 8)] {
         if let Some(operation_value) = item.get(method) {
             out.message(tag, |out| operation(out, operation_value));
         }
@@ -216,11 +208,7 @@ fn schema(out: &mut Message, value: &Value) {
 }
 
 fn elements<'v>(value: &'v Value, name: &str) -> impl Iterator<Item = &'v Value> {
-    value
-        .get(name)
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
+    value.get(name).and_then(Value::as_array).into_iter().flatten()
 }
 
 /// A protobuf message in the making.

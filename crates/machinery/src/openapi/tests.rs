@@ -3,16 +3,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::schema::builtin;
 
-const ALL: [&str; 8] = [
-    "create",
-    "delete",
-    "deletecollection",
-    "get",
-    "list",
-    "patch",
-    "update",
-    "watch",
-];
+const ALL: [&str; 8] =
+    ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 fn sub(
     name: &'static str,
@@ -20,14 +12,7 @@ fn sub(
     verbs: &[&'static str],
 ) -> SubresourceInfo<'static> {
     let ty = builtin().kind(group, version, kind).unwrap();
-    SubresourceInfo {
-        name,
-        group,
-        version,
-        kind,
-        verbs: verbs.to_vec(),
-        ty,
-    }
+    SubresourceInfo { name, group, version, kind, verbs: verbs.to_vec(), ty }
 }
 
 fn resource(
@@ -39,16 +24,7 @@ fn resource(
 ) -> ResourceInfo<'static> {
     let ty = builtin().kind(group, "v1", kind).unwrap();
     let verbs = ALL.to_vec();
-    ResourceInfo {
-        group,
-        version: "v1",
-        name,
-        kind,
-        namespaced,
-        verbs,
-        ty,
-        subresources,
-    }
+    ResourceInfo { group, version: "v1", name, kind, namespaced, verbs, ty, subresources }
 }
 
 fn sample() -> Vec<ResourceInfo<'static>> {
@@ -76,13 +52,7 @@ fn sample() -> Vec<ResourceInfo<'static>> {
             true,
             vec![sub("scale", ["autoscaling", "v1", "Scale"], &status)],
         ),
-        resource(
-            "rbac.authorization.k8s.io",
-            "clusterroles",
-            "ClusterRole",
-            false,
-            vec![],
-        ),
+        resource("rbac.authorization.k8s.io", "clusterroles", "ClusterRole", false, vec![]),
     ]
 }
 
@@ -92,9 +62,7 @@ fn v3(group: &str) -> Value {
 
 #[track_caller]
 fn check(document: &Value, pointer: &str, expected: Value) {
-    let found = document
-        .pointer(pointer)
-        .unwrap_or_else(|| panic!("nothing at {pointer}"));
+    let found = document.pointer(pointer).unwrap_or_else(|| panic!("nothing at {pointer}"));
     assert_eq!(found, &expected, "{pointer}");
 }
 
@@ -155,11 +123,7 @@ fn v3_definitions() {
                 "#/components/schemas/io.k8s.apimachinery.pkg.util.intstr.IntOrString"},
         }),
     );
-    check(
-        &document,
-        &format!("{core}.ServicePort/required"),
-        json!(["port"]),
-    );
+    check(&document, &format!("{core}.ServicePort/required"), json!(["port"]));
     check(
         &document,
         &format!("{core}.ResourceRequirements/properties/limits"),
@@ -174,11 +138,7 @@ fn v3_definitions() {
         "/components/schemas/io.k8s.apimachinery.pkg.util.intstr.IntOrString",
         json!({"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]}),
     );
-    check(
-        &document,
-        &format!("{core}.SecretKeySelector/x-kubernetes-map-type"),
-        json!("atomic"),
-    );
+    check(&document, &format!("{core}.SecretKeySelector/x-kubernetes-map-type"), json!("atomic"));
 }
 
 #[test]
@@ -186,12 +146,7 @@ fn every_reference_is_defined() {
     fn references(value: &Value, found: &mut Vec<String>) {
         match value {
             Value::Object(members) => {
-                found.extend(
-                    members
-                        .get("$ref")
-                        .and_then(Value::as_str)
-                        .map(str::to_owned),
-                );
+                found.extend(members.get("$ref").and_then(Value::as_str).map(str::to_owned));
                 members.values().for_each(|value| references(value, found));
             }
             Value::Array(items) => items.iter().for_each(|value| references(value, found)),
@@ -205,10 +160,7 @@ fn every_reference_is_defined() {
         assert!(found.len() > 20);
         for reference in found {
             let pointer = reference.trim_start_matches('#');
-            assert!(
-                document.pointer(pointer).is_some(),
-                "{reference} is not defined"
-            );
+            assert!(document.pointer(pointer).is_some(), "{reference} is not defined");
         }
     }
 }
@@ -235,24 +187,14 @@ fn v3_operations() {
             "schema": {"type": "string", "uniqueItems": true},
         }),
     );
-    let content = document
-        .pointer(&format!("{object}/patch/requestBody/content"))
-        .unwrap();
-    assert!(
-        content
-            .get("application/strategic-merge-patch+json")
-            .is_some()
-    );
+    let content = document.pointer(&format!("{object}/patch/requestBody/content")).unwrap();
+    assert!(content.get("application/strategic-merge-patch+json").is_some());
     check(
         &document,
         &format!("{object}~1scale/get/x-kubernetes-group-version-kind/kind"),
         json!("Scale"),
     );
-    check(
-        &document,
-        &format!("{object}/parameters/0/name"),
-        json!("name"),
-    );
+    check(&document, &format!("{object}/parameters/0/name"), json!("name"));
     check(
         &document,
         "/paths/~1apis~1apps~1v1~1deployments/get/operationId",
@@ -264,11 +206,7 @@ fn v3_operations() {
         &format!("{list}/get/responses/200/content/application~1json/schema/$ref"),
         json!("#/components/schemas/io.k8s.api.apps.v1.DeploymentList"),
     );
-    check(
-        &document,
-        &format!("{list}/delete/x-kubernetes-action"),
-        json!("deletecollection"),
-    );
+    check(&document, &format!("{list}/delete/x-kubernetes-action"), json!("deletecollection"));
     check(&document, &format!("{list}/post/tags"), json!(["apps_v1"]));
 
     let core = v3("");
@@ -278,20 +216,9 @@ fn v3_operations() {
         &format!("{pod}~1exec/post/operationId"),
         json!("connectPostCoreV1NamespacedPodExec"),
     );
-    check(
-        &core,
-        &format!("{pod}~1exec/post/parameters/0/name"),
-        json!("stdin"),
-    );
-    check(
-        &core,
-        &format!("{pod}~1log/get/parameters/1/name"),
-        json!("follow"),
-    );
-    assert!(
-        core.pointer(&format!("{pod}~1proxy~1{{path}}/get"))
-            .is_some()
-    );
+    check(&core, &format!("{pod}~1exec/post/parameters/0/name"), json!("stdin"));
+    check(&core, &format!("{pod}~1log/get/parameters/1/name"), json!("follow"));
+    assert!(core.pointer(&format!("{pod}~1proxy~1{{path}}/get")).is_some());
     check(
         &core,
         "/paths/~1api~1v1~1namespaces~1{name}/get/operationId",
@@ -333,10 +260,7 @@ fn v2_document() {
 
 #[test]
 fn index_of_v3() {
-    let hashes = [
-        (v3_path("", "v1"), hash(b"a")),
-        (v3_path("apps", "v1"), "B".into()),
-    ];
+    let hashes = [(v3_path("", "v1"), hash(b"a")), (v3_path("apps", "v1"), "B".into())];
     let index: Value = serde_json::from_slice(&v3_index(&hashes.into())).unwrap();
     check(
         &index,
@@ -384,10 +308,7 @@ fn fields(mut bytes: &[u8]) -> Vec<(u32, Vec<u8>)> {
 
 #[track_caller]
 fn only(bytes: &[u8], tag: u32) -> Vec<u8> {
-    let mut all: Vec<_> = fields(bytes)
-        .into_iter()
-        .filter(|(t, _)| *t == tag)
-        .collect();
+    let mut all: Vec<_> = fields(bytes).into_iter().filter(|(t, _)| *t == tag).collect();
     assert_eq!(all.len(), 1, "field {tag}");
     all.remove(0).1
 }
@@ -410,18 +331,12 @@ fn v2_as_protobuf() {
     let pod = named(&definitions, 1, "io.k8s.api.core.v1.Pod");
     assert_eq!(only(&only(&pod, 22), 1), b"object");
     let kinds = named(&pod, 31, "x-kubernetes-group-version-kind");
-    assert_eq!(
-        only(&kinds, 2),
-        b"[{\"group\":\"\",\"kind\":\"Pod\",\"version\":\"v1\"}]\n"
-    );
+    assert_eq!(only(&kinds, 2), b"[{\"group\":\"\",\"kind\":\"Pod\",\"version\":\"v1\"}]\n");
     let spec = named(&only(&pod, 25), 1, "spec");
     assert_eq!(only(&spec, 1), b"#/definitions/io.k8s.api.core.v1.PodSpec");
 
-    let path = named(
-        &only(&bytes, 8),
-        2,
-        "/apis/apps/v1/namespaces/{namespace}/deployments/{name}",
-    );
+    let path =
+        named(&only(&bytes, 8), 2, "/apis/apps/v1/namespaces/{namespace}/deployments/{name}");
     let patch = only(&path, 8);
     assert_eq!(only(&patch, 5), b"patchAppsV1NamespacedDeployment");
     assert!(v2_protobuf(b"{}").is_err());

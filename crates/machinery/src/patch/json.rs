@@ -14,10 +14,7 @@ pub const MAX_OPERATIONS: usize = 10_000;
 pub fn apply(object: &mut Value, patch: &Value) -> Result<(), Error> {
     let got = patch.as_array().map(Vec::len).unwrap_or_default();
     if got > MAX_OPERATIONS {
-        return Err(Error::TooManyOperations {
-            max: MAX_OPERATIONS,
-            got,
-        });
+        return Err(Error::TooManyOperations { max: MAX_OPERATIONS, got });
     }
     let operations: json_patch::Patch = serde_json::from_value(patch.clone())
         .map_err(|e| Error::Malformed(format!("error decoding patch: {e}")))?;
@@ -53,19 +50,10 @@ mod tests {
         let mut object = json!({"a": 1});
         let before = object.clone();
         let remove = json!([{"op": "remove", "path": "/a"}, {"op": "remove", "path": "/b"}]);
-        assert!(matches!(
-            apply(&mut object, &remove),
-            Err(Error::Unprocessable(_))
-        ));
+        assert!(matches!(apply(&mut object, &remove), Err(Error::Unprocessable(_))));
         assert_eq!(object, before);
-        assert!(matches!(
-            apply(&mut object, &json!({"op": "x"})),
-            Err(Error::Malformed(_))
-        ));
-        let many = Value::Array(vec![
-            json!({"op": "test", "path": "/a", "value": 1});
-            10_001
-        ]);
+        assert!(matches!(apply(&mut object, &json!({"op": "x"})), Err(Error::Malformed(_))));
+        let many = Value::Array(vec![json!({"op": "test", "path": "/a", "value": 1}); 10_001]);
         assert_eq!(
             apply(&mut object, &many).unwrap_err().to_string(),
             "The allowed maximum operations in a JSON patch is 10000, got 10001"

@@ -36,26 +36,14 @@ mod tests {
             assert_eq!(object, expected);
         };
         check(json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"}));
-        check(
-            json!({"a": "b"}),
-            json!({"b": "c"}),
-            json!({"a": "b", "b": "c"}),
-        );
+        check(json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"}));
         check(json!({"a": "b"}), json!({"a": null}), json!({}));
         check(
             json!({"a": ["b"]}),
             json!({"a": ["c", {"d": null}]}),
             json!({"a": ["c", {"d": null}]}),
         );
-        check(
-            json!({}),
-            json!({"a": {"b": {"c": null}}}),
-            json!({"a": {"b": {}}}),
-        );
-        check(
-            json!({"a": [1]}),
-            json!({"a": {"b": 1}}),
-            json!({"a": {"b": 1}}),
-        );
+        check(json!({}), json!({"a": {"b": {"c": null}}}), json!({"a": {"b": {}}}));
+        check(json!({"a": [1]}), json!({"a": {"b": 1}}), json!({"a": {"b": 1}}));
     }
 }

@@ -20,9 +20,7 @@ const DELETE_PREFIX: &str = "$deleteFromPrimitiveList/";
 /// When a directive is malformed or an item of a list lacks its merge key.
 pub fn apply(object: &mut Value, patch: &Value, ty: TypeRef<'_>) -> Result<(), Error> {
     let Value::Object(patch) = patch else {
-        return Err(malformed(
-            "unable to find object fields in the patch".to_owned(),
-        ));
+        return Err(malformed("unable to find object fields in the patch".to_owned()));
     };
     if !object.is_object() {
         *object = Value::Object(Map::new());
@@ -45,9 +43,7 @@ struct Facts<'s> {
 impl<'s> Facts<'s> {
     fn of(parent: Option<TypeRef<'s>>, name: &str) -> Self {
         let field = parent.and_then(|ty| ty.field(name));
-        let ty = field
-            .map(|f| f.type_ref())
-            .or_else(|| parent.and_then(TypeRef::element));
+        let ty = field.map(|f| f.type_ref()).or_else(|| parent.and_then(TypeRef::element));
         Self { ty, field }
     }
 
@@ -121,13 +117,8 @@ fn merge_map(
 }
 
 fn bad_directive(directive: &Value, patch: &Map<String, Value>) -> Error {
-    let text = directive
-        .as_str()
-        .map_or_else(|| directive.to_string(), str::to_owned);
-    malformed(format!(
-        "unknown patch type '{text}' in map: {}",
-        Value::Object(patch.clone())
-    ))
+    let text = directive.as_str().map_or_else(|| directive.to_string(), str::to_owned);
+    malformed(format!("unknown patch type '{text}' in map: {}", Value::Object(patch.clone())))
 }
 
 fn retain(
@@ -139,10 +130,7 @@ fn retain(
         return Err(malformed("invalid patch format of retainKeys".to_owned()));
     };
     let kept = |name: &str| keys.iter().any(|k| k.as_str() == Some(name));
-    if patch
-        .keys()
-        .any(|name| !name.starts_with('$') && !patch[name].is_null() && !kept(name))
-    {
+    if patch.keys().any(|name| !name.starts_with('$') && !patch[name].is_null() && !kept(name)) {
         return Err(malformed("invalid patch format of retainKeys".to_owned()));
     }
     object.retain(|name, _| kept(name));
@@ -175,11 +163,7 @@ fn merge_member(
             }
         }
         Value::Array(items) if facts.merges() => {
-            let before = object
-                .get(name)
-                .and_then(Value::as_array)
-                .cloned()
-                .unwrap_or_default();
+            let before = object.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
             let target = object.entry(name).or_insert(Value::Null);
             if !target.is_array() {
                 *target = Value::Array(Vec::new());
@@ -214,31 +198,17 @@ fn merge_list(target: &mut Vec<Value>, patch: &[Value], facts: Facts<'_>) -> Res
         return Ok(false);
     }
     let Some(key) = facts.merge_key() else {
-        let name = facts
-            .element()
-            .and_then(TypeRef::short_name)
-            .unwrap_or("list");
-        return Err(malformed(format!(
-            "cannot merge lists without merge key for {name}"
-        )));
+        let name = facts.element().and_then(TypeRef::short_name).unwrap_or("list");
+        return Err(malformed(format!("cannot merge lists without merge key for {name}")));
     };
     let directive = |item: &Value| item.get(DIRECTIVE).cloned();
-    if patch
-        .iter()
-        .any(|item| directive(item).is_some_and(|d| d == "replace"))
-    {
-        *target = patch
-            .iter()
-            .filter(|i| directive(i).is_none())
-            .cloned()
-            .collect();
+    if patch.iter().any(|item| directive(item).is_some_and(|d| d == "replace")) {
+        *target = patch.iter().filter(|i| directive(i).is_none()).cloned().collect();
         return Ok(true);
     }
     for item in patch {
         let Some(fields) = item.as_object() else {
-            return Err(malformed(
-                "invalid list type in patch: expected a map".to_owned(),
-            ));
+            return Err(malformed("invalid list type in patch: expected a map".to_owned()));
         };
         let wanted = key_of(item, key)?;
         match fields.get(DIRECTIVE) {
@@ -266,11 +236,8 @@ fn merge_list(target: &mut Vec<Value>, patch: &[Value], facts: Facts<'_>) -> Res
 }
 
 fn key_of<'v>(item: &'v Value, key: &str) -> Result<&'v Value, Error> {
-    item.get(key).ok_or_else(|| {
-        malformed(format!(
-            "map: {item} does not contain declared merge key: {key}"
-        ))
-    })
+    item.get(key)
+        .ok_or_else(|| malformed(format!("map: {item} does not contain declared merge key: {key}")))
 }
 
 fn delete_scalars(
@@ -279,9 +246,7 @@ fn delete_scalars(
     deleted: &Value,
 ) -> Result<(), Error> {
     let Some(deleted) = deleted.as_array() else {
-        return Err(malformed(format!(
-            "expecting {DELETE_PREFIX}{list} to be a list"
-        )));
+        return Err(malformed(format!("expecting {DELETE_PREFIX}{list} to be a list")));
     };
     if let Some(Value::Array(items)) = object.get_mut(list) {
         items.retain(|item| !deleted.contains(item));
@@ -320,9 +285,7 @@ fn reorder(
     facts: Facts<'_>,
 ) -> Result<(), Error> {
     let Some(order) = order.as_array() else {
-        return Err(malformed(format!(
-            "expecting {ORDER_PREFIX}{name} to be a list"
-        )));
+        return Err(malformed(format!("expecting {ORDER_PREFIX}{name} to be a list")));
     };
     let Some(Value::Array(items)) = object.get_mut(name) else {
         return Ok(());
@@ -335,9 +298,8 @@ fn reorder(
     let order: Vec<Value> = order.iter().map(identity).collect();
     let before: Vec<Value> = before.unwrap_or(items).iter().map(identity).collect();
     let place = |list: &[Value], item: &Value| list.iter().position(|i| *i == identity(item));
-    let (mut named, mut others): (Vec<Value>, Vec<Value>) = std::mem::take(items)
-        .into_iter()
-        .partition(|item| place(&order, item).is_some());
+    let (mut named, mut others): (Vec<Value>, Vec<Value>) =
+        std::mem::take(items).into_iter().partition(|item| place(&order, item).is_some());
     named.sort_by_key(|item| place(&order, item));
     others.sort_by_key(|item| place(&before, item).unwrap_or(usize::MAX));
     let mut named = named.into_iter().peekable();
@@ -351,11 +313,7 @@ fn reorder(
                 matches!((place(&before, other), place(&before, named)), (Some(o), Some(n)) if o < n)
             }
         };
-        items.extend(if take_other {
-            others.next()
-        } else {
-            named.next()
-        });
+        items.extend(if take_other { others.next() } else { named.next() });
     }
     Ok(())
 }
@@ -443,12 +401,7 @@ mod tests {
             json!({"spec": {"containers": []}}),
             json!({"spec": {"$setElementOrder/containers": [{"name": "b"}], "containers": [{"name": "n"}]}}),
         );
-        assert!(
-            error
-                .unwrap_err()
-                .to_string()
-                .starts_with("The order in patch list:")
-        );
+        assert!(error.unwrap_err().to_string().starts_with("The order in patch list:"));
     }
 
     #[test]
@@ -456,10 +409,7 @@ mod tests {
         let strategy = json!({"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}});
         let patch = json!({"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}});
         let expected = json!({"spec": {"strategy": {"type": "Recreate"}}});
-        assert_eq!(
-            patched("apps", "Deployment", strategy, patch).unwrap(),
-            expected
-        );
+        assert_eq!(patched("apps", "Deployment", strategy, patch).unwrap(), expected);
         check(
             json!({"metadata": {"labels": {"a": "b"}}}),
             json!({"metadata": {"labels": {"$patch": "replace", "c": "d"}}}),
@@ -483,13 +433,7 @@ mod tests {
             json!({"spec": {"containers": [{"image": "x"}]}}),
             "does not contain declared merge key: name",
         );
-        fails(
-            json!({"spec": {"$patch": "burn"}}),
-            "unknown patch type 'burn' in map",
-        );
-        fails(
-            json!({"spec": {"$retainKeys": 1}}),
-            "invalid patch format of retainKeys",
-        );
+        fails(json!({"spec": {"$patch": "burn"}}), "unknown patch type 'burn' in map");
+        fails(json!({"spec": {"$retainKeys": 1}}), "invalid patch format of retainKeys");
     }
 }

@@ -17,9 +17,7 @@ impl<'s> Field<'s> {
 
     /// Name in protobuf.
     pub fn protobuf_name(self) -> &'s str {
-        self.schema
-            .some_text(self.data().protobuf_name)
-            .unwrap_or_else(|| self.name())
+        self.schema.some_text(self.data().protobuf_name).unwrap_or_else(|| self.name())
     }
 
     /// Number in protobuf; none if protobuf lacks the field.
@@ -113,9 +111,7 @@ impl<'s> Field<'s> {
 
     pub(super) fn default_text(self) -> Option<&'s str> {
         let data = self.data();
-        data.flags
-            .has_default
-            .then(|| self.schema.text(data.default))
+        data.flags.has_default.then(|| self.schema.text(data.default))
     }
 
     /// Whether only listed values are allowed (of a list or map: for its elements).

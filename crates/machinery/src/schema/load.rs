@@ -53,12 +53,7 @@ impl Schema {
             pending: Vec::new(),
         };
         let mut number = 0;
-        let at = |number: usize| {
-            move |problem| LoadError {
-                line: number,
-                problem,
-            }
-        };
+        let at = |number: usize| move |problem| LoadError { line: number, problem };
         for line in text.lines() {
             number += 1;
             loader.line(line).map_err(at(number))?;
@@ -93,10 +88,7 @@ impl Schema {
             order.sort_by_key(|&at| self.text(self.fields[members[at as usize] as usize].name));
             self.members.extend(&members);
             self.by_name.extend(order);
-            self.types[id].members = Span {
-                start: start as u32,
-                len: members.len() as u32,
-            };
+            self.types[id].members = Span { start: start as u32, len: members.len() as u32 };
         }
     }
 
@@ -178,22 +170,12 @@ impl<'t> Loader<'t, '_> {
             }
             "kind" => {
                 let (group_version, kind, ty) = (cell()?, cell()?, cell()?);
-                let (group, version) = group_version
-                    .rsplit_once('/')
-                    .unwrap_or(("", group_version));
-                let group = if group.is_empty() {
-                    Text::default()
-                } else {
-                    self.slice(group)
-                };
+                let (group, version) =
+                    group_version.rsplit_once('/').unwrap_or(("", group_version));
+                let group = if group.is_empty() { Text::default() } else { self.slice(group) };
                 let ty = *self.names.get(ty).ok_or("kind of an unknown type")?;
                 let (version, kind) = (self.slice(version), self.slice(kind));
-                self.out.kinds.push(KindData {
-                    group,
-                    version,
-                    kind,
-                    ty,
-                });
+                self.out.kinds.push(KindData { group, version, kind, ty });
                 Ok(())
             }
             "enum" => {
@@ -220,10 +202,7 @@ impl<'t> Loader<'t, '_> {
         let known = self.named.get(name).copied();
         let at = known.unwrap_or_else(|| {
             let name = self.slice(name);
-            self.out.named.push(NamedData {
-                name,
-                ..NamedData::default()
-            });
+            self.out.named.push(NamedData { name, ..NamedData::default() });
             self.out.named.len() - 1
         });
         self.named.insert(name, at);
@@ -247,10 +226,7 @@ impl<'t> Loader<'t, '_> {
         self.last_type = name;
         let mut ty = TypeData {
             name: self.slice(name),
-            fields: Span {
-                start: self.out.fields.len() as u32,
-                len: 0,
-            },
+            fields: Span { start: self.out.fields.len() as u32, len: 0 },
             members: Span::default(),
             alias: None,
             special: Special::None,
@@ -294,27 +270,19 @@ impl<'t> Loader<'t, '_> {
         form: &'t str,
         flags: impl Iterator<Item = &'t str>,
     ) -> Step {
-        let owner = self
-            .out
-            .types
-            .last_mut()
-            .ok_or("a field stands before any type")?;
+        let owner = self.out.types.last_mut().ok_or("a field stands before any type")?;
         owner.fields.len += 1;
         let tag = match tag {
             "" => 0,
             digits => digits.parse().map_err(|_| "field number is no number")?,
         };
         let (shape, base) = shape(form);
-        self.pending
-            .push((Slot::Field(self.out.fields.len()), shape, base));
+        self.pending.push((Slot::Field(self.out.fields.len()), shape, base));
         let mut field = FieldData {
             name: self.slice(name),
             protobuf_name: Text::default(),
             tag,
-            form: Form {
-                shape,
-                base: Base::Any,
-            },
+            form: Form { shape, base: Base::Any },
             flags: FieldFlags::default(),
             list_type: None,
             struct_type: None,
@@ -395,19 +363,13 @@ impl<'t> Loader<'t, '_> {
             let text = self.slice(item);
             self.out.lists.push(text);
         }
-        Span {
-            start: start as u32,
-            len: (self.out.lists.len() - start) as u32,
-        }
+        Span { start: start as u32, len: (self.out.lists.len() - start) as u32 }
     }
 
     /// Where a part of the text lies in it.
     fn slice(&self, part: &'t str) -> Text {
         let start = part.as_ptr() as usize - self.text.as_ptr() as usize;
-        Text {
-            start: start as u32,
-            len: part.len() as u32,
-        }
+        Text { start: start as u32, len: part.len() as u32 }
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod defaults;
 mod field;
+mod lifecycle;
 mod load;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use std::fmt;
 use std::sync::LazyLock;
 
 pub use defaults::apply_defaults;
+pub use lifecycle::Lifecycle;
 pub use load::LoadError;
 
 /// The types, kinds and enumerations of one set of APIs.
@@ -138,19 +140,6 @@ pub enum StructType {
     Atomic,
     /// Each entry has its own owner.
     Granular,
-}
-
-/// Releases in which a kind came and goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lifecycle<'s> {
-    /// Release that brought it, `1.9`.
-    pub introduced: Option<&'s str>,
-    /// Release from which its use is warned about.
-    pub deprecated: Option<&'s str>,
-    /// Release that no longer serves it.
-    pub removed: Option<&'s str>,
-    /// Group, version and kind to use instead.
-    pub replacement: Option<(&'s str, &'s str, &'s str)>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -306,10 +295,7 @@ impl Schema {
                 "PatchOptions",
                 "DeleteOptions",
             ];
-            EVERYWHERE
-                .contains(&kind)
-                .then(|| self.registered("", "v1", kind))
-                .flatten()
+            EVERYWHERE.contains(&kind).then(|| self.registered("", "v1", kind)).flatten()
         })
     }
 
@@ -327,21 +313,13 @@ impl Schema {
     /// All registered kinds as group, version, kind and type, in that order.
     pub fn kinds(&self) -> impl Iterator<Item = (&str, &str, &str, TypeRef<'_>)> {
         self.kinds.iter().map(|k| {
-            (
-                self.text(k.group),
-                self.text(k.version),
-                self.text(k.kind),
-                self.type_ref(k.ty),
-            )
+            (self.text(k.group), self.text(k.version), self.text(k.kind), self.type_ref(k.ty))
         })
     }
 
     /// A type by its full name, `io.k8s.api.core.v1.Pod`.
     pub fn named_type(&self, name: &str) -> Option<TypeRef<'_>> {
-        let at = self
-            .types
-            .binary_search_by(|t| self.text(t.name).cmp(name))
-            .ok()?;
+        let at = self.types.binary_search_by(|t| self.text(t.name).cmp(name)).ok()?;
         Some(self.type_ref(at as u32))
     }
 
@@ -353,38 +331,23 @@ impl Schema {
     /// Allowed values of a named scalar type such as `io.k8s.api.core.v1.Protocol`; none if
     /// its set of values is open.
     pub fn enum_values(&self, name: &str) -> impl Iterator<Item = &str> {
-        let span = self
-            .named_scalar(name)
-            .map(|n| n.values)
-            .unwrap_or_default();
+        let span = self.named_scalar(name).map(|n| n.values).unwrap_or_default();
         self.list(span)
     }
 
     /// Validation markers of a named scalar type.
     pub fn named_markers(&self, name: &str) -> impl Iterator<Item = &str> {
-        let span = self
-            .named_scalar(name)
-            .map(|n| n.markers)
-            .unwrap_or_default();
+        let span = self.named_scalar(name).map(|n| n.markers).unwrap_or_default();
         self.list(span)
     }
 
     fn named_scalar(&self, name: &str) -> Option<&NamedData> {
-        let at = self
-            .named
-            .binary_search_by(|n| self.text(n.name).cmp(name))
-            .ok()?;
+        let at = self.named.binary_search_by(|n| self.text(n.name).cmp(name)).ok()?;
         Some(&self.named[at])
     }
 
     fn type_ref(&self, id: u32) -> TypeRef<'_> {
-        TypeRef::new(
-            self,
-            Form {
-                shape: Shape::One,
-                base: Base::Type(id),
-            },
-        )
+        TypeRef::new(self, Form { shape: Shape::One, base: Base::Type(id) })
     }
 
     fn text(&self, text: Text) -> &str {
@@ -402,11 +365,6 @@ impl Schema {
 
 impl fmt::Debug for Schema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Schema({} types, {} kinds)",
-            self.types.len(),
-            self.kinds.len()
-        )
+        write!(f, "Schema({} types, {} kinds)", self.types.len(), self.kinds.len())
     }
 }

@@ -3,26 +3,16 @@ use serde_json::{Value, json};
 use super::*;
 
 fn kind(group_version: &str, kind: &str) -> TypeRef<'static> {
-    let (group, version) = group_version
-        .rsplit_once('/')
-        .unwrap_or(("", group_version));
-    builtin()
-        .kind(group, version, kind)
-        .unwrap_or_else(|| panic!("no {group_version} {kind}"))
+    let (group, version) = group_version.rsplit_once('/').unwrap_or(("", group_version));
+    builtin().kind(group, version, kind).unwrap_or_else(|| panic!("no {group_version} {kind}"))
 }
 
 #[test]
 fn kinds_are_found() {
     assert_eq!(kind("v1", "Pod").name(), Some("io.k8s.api.core.v1.Pod"));
-    assert_eq!(
-        kind("apps/v1", "Deployment").short_name(),
-        Some("Deployment")
-    );
+    assert_eq!(kind("apps/v1", "Deployment").short_name(), Some("Deployment"));
     let options = kind("apps/v1", "DeleteOptions");
-    assert_eq!(
-        options.name(),
-        Some("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions")
-    );
+    assert_eq!(options.name(), Some("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"));
     assert!(builtin().kind("apps", "v1", "Pod").is_none());
     assert_eq!(builtin().kinds().count(), 351);
 }
@@ -36,11 +26,7 @@ fn every_name_is_found() {
         assert_eq!(builtin().named_type(name), Some(ty), "{name}");
         for (position, field) in ty.fields().enumerate() {
             for guess in [0, position, position + 1] {
-                assert_eq!(
-                    ty.position(field.name(), guess),
-                    Some(position),
-                    "{name} {field:?}"
-                );
+                assert_eq!(ty.position(field.name(), guess), Some(position), "{name} {field:?}");
             }
             assert!(!field.name().is_empty() && field.name() != "-", "{name}");
             field.default_value();
@@ -64,36 +50,14 @@ fn facts_of_fields() {
     let ports = spec.field("ports").unwrap();
     assert_eq!(ports.list_type(), Some(ListType::Map));
     assert_eq!(ports.list_keys().collect::<Vec<_>>(), ["port", "protocol"]);
-    assert_eq!(
-        (ports.patch_strategy(), ports.merge_key()),
-        (Some("merge"), Some("port"))
-    );
+    assert_eq!((ports.patch_strategy(), ports.merge_key()), (Some("merge"), Some("port")));
     assert_eq!(ports.tag(), Some(1));
-    let protocol = ports
-        .type_ref()
-        .element()
-        .unwrap()
-        .field("protocol")
-        .unwrap();
+    let protocol = ports.type_ref().element().unwrap().field("protocol").unwrap();
     assert_eq!(protocol.default_value(), Some(json!("TCP")));
-    assert_eq!(
-        protocol.enum_values().collect::<Vec<_>>(),
-        ["SCTP", "TCP", "UDP"]
-    );
-    assert_eq!(
-        spec.field("selector").unwrap().struct_type(),
-        Some(StructType::Atomic)
-    );
-    assert_eq!(
-        builtin().enum_values("io.k8s.api.core.v1.IPFamily").next(),
-        Some("")
-    );
-    let volumes = kind("v1", "Pod")
-        .field("spec")
-        .unwrap()
-        .type_ref()
-        .field("volumes")
-        .unwrap();
+    assert_eq!(protocol.enum_values().collect::<Vec<_>>(), ["SCTP", "TCP", "UDP"]);
+    assert_eq!(spec.field("selector").unwrap().struct_type(), Some(StructType::Atomic));
+    assert_eq!(builtin().enum_values("io.k8s.api.core.v1.IPFamily").next(), Some(""));
+    let volumes = kind("v1", "Pod").field("spec").unwrap().type_ref().field("volumes").unwrap();
     assert_eq!(volumes.patch_strategy(), Some("merge,retainKeys"));
 }
 
@@ -113,10 +77,34 @@ fn lifecycles() {
     let life = kind("policy/v1beta1", "PodDisruptionBudget").lifecycle();
     assert_eq!(life.deprecated, Some("1.21"));
     assert_eq!(life.removed, Some("1.25"));
-    assert_eq!(
-        life.replacement,
-        Some(("policy", "v1", "PodDisruptionBudget"))
+    assert_eq!(life.replacement, Some(("policy", "v1", "PodDisruptionBudget")));
+}
+
+#[track_caller]
+fn check_warning(api_version: &str, name: &str, expected: Option<&str>) {
+    let warning = kind(api_version, name).lifecycle().warning(api_version, name, "1.36");
+    assert_eq!(warning.as_deref(), expected);
+}
+
+#[test]
+fn deprecation_warnings() {
+    check_warning("v1", "Pod", None);
+    check_warning("v1", "ComponentStatus", Some("v1 ComponentStatus is deprecated in v1.19+"));
+    check_warning(
+        "v1",
+        "Endpoints",
+        Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
     );
+    check_warning(
+        "policy/v1beta1",
+        "PodDisruptionBudget",
+        Some(
+            "policy/v1beta1 PodDisruptionBudget is deprecated in v1.21+, unavailable in v1.25+; \
+             use policy/v1 PodDisruptionBudget",
+        ),
+    );
+    // Deprecated only from 1.38 on.
+    check_warning("certificates.k8s.io/v1beta1", "PodCertificateRequest", None);
 }
 
 #[track_caller]
@@ -145,12 +133,7 @@ fn declared_defaults() {
             "cachingMode": "ReadWrite", "readOnly": false, "kind": "Shared",
         }}}),
     );
-    check_defaults(
-        "v1",
-        "ReplicationController",
-        json!({}),
-        json!({"spec": {"replicas": 1}}),
-    );
+    check_defaults("v1", "ReplicationController", json!({}), json!({"spec": {"replicas": 1}}));
     check_defaults("v1", "Pod", json!({"spec": {}}), json!({"spec": {}}));
 }
 
@@ -162,19 +145,10 @@ fn check_bad(text: &'static str, expected: &str) {
 
 #[test]
 fn malformed_tables() {
-    check_bad(
-        "\tname\t1\tstring",
-        "line 1: a field stands before any type",
-    );
+    check_bad("\tname\t1\tstring", "line 1: a field stands before any type");
     check_bad("type\ta.B\ntype\ta.B", "line 2: a type is given twice");
-    check_bad(
-        "type\ta.B\n\tname\tx\tstring",
-        "line 2: field number is no number",
-    );
+    check_bad("type\ta.B\n\tname\tx\tstring", "line 2: field number is no number");
     check_bad("type\ta.B\n\tname\t1\ta.C", "line 2: unknown type name");
-    check_bad(
-        "type\ta.B\n\tname\t1\tstring\twhat",
-        "line 2: unknown flag of a field",
-    );
+    check_bad("type\ta.B\n\tname\t1\tstring\twhat", "line 2: unknown flag of a field");
     check_bad("nonsense", "line 1: unknown kind of line");
 }

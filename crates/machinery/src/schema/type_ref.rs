@@ -12,11 +12,7 @@ impl<'s> TypeRef<'s> {
     pub(super) fn new(schema: &'s Schema, form: Form) -> Self {
         let mut form = form;
         let mut wrapped = false;
-        while let Form {
-            shape: Shape::One | Shape::Pointer,
-            base: Base::Type(id),
-        } = form
-        {
+        while let Form { shape: Shape::One | Shape::Pointer, base: Base::Type(id) } = form {
             let ty = &schema.types[id as usize];
             match (ty.alias, ty.special) {
                 (Some(alias), _) => {
@@ -27,11 +23,7 @@ impl<'s> TypeRef<'s> {
                 _ => break,
             }
         }
-        Self {
-            schema,
-            form,
-            wrapped,
-        }
+        Self { schema, form, wrapped }
     }
 
     /// The table it belongs to.
@@ -85,13 +77,7 @@ impl<'s> TypeRef<'s> {
     }
 
     fn item(self) -> TypeRef<'s> {
-        TypeRef::new(
-            self.schema,
-            Form {
-                shape: Shape::One,
-                base: self.form.base,
-            },
-        )
+        TypeRef::new(self.schema, Form { shape: Shape::One, base: self.form.base })
     }
 
     /// Whether it is a struct, whose fields have names.
@@ -114,9 +100,7 @@ impl<'s> TypeRef<'s> {
     /// inlined structs are among them. Empty for anything but a struct.
     pub fn fields(self) -> impl ExactSizeIterator<Item = Field<'s>> + Clone {
         let schema = self.schema;
-        schema.members[self.members().range()]
-            .iter()
-            .map(move |&id| Field { schema, id })
+        schema.members[self.members().range()].iter().map(move |&id| Field { schema, id })
     }
 
     /// The fields as declared: inlined structs are fields of their own. This is the view
@@ -124,10 +108,7 @@ impl<'s> TypeRef<'s> {
     pub fn declared_fields(self) -> impl ExactSizeIterator<Item = Field<'s>> + Clone {
         let range = self.data().map(|t| t.fields.range()).unwrap_or_default();
         let schema = self.schema;
-        range.map(move |id| Field {
-            schema,
-            id: id as u32,
-        })
+        range.map(move |id| Field { schema, id: id as u32 })
     }
 
     /// A JSON member by name.
@@ -146,9 +127,7 @@ impl<'s> TypeRef<'s> {
             return Some(guess);
         }
         let order = &schema.by_name[span.range()];
-        let found = order
-            .binary_search_by(|&at| name_at(at as usize).cmp(name))
-            .ok()?;
+        let found = order.binary_search_by(|&at| name_at(at as usize).cmp(name)).ok()?;
         Some(order[found] as usize)
     }
 
@@ -160,27 +139,17 @@ impl<'s> TypeRef<'s> {
             .iter()
             .take(6)
             .position(|&id| self.schema.text(self.schema.fields[id as usize].name) == name);
-        near.map(|at| from + at)
-            .or_else(|| self.position(name, from))
+        near.map(|at| from + at).or_else(|| self.position(name, from))
     }
 
     pub(crate) fn field_at(self, position: usize) -> Field<'s> {
         let id = self.schema.members[self.members().range()][position];
-        Field {
-            schema: self.schema,
-            id,
-        }
+        Field { schema: self.schema, id }
     }
 
     fn members(self) -> Span {
         match (self.form, self.data()) {
-            (
-                Form {
-                    shape: Shape::One | Shape::Pointer,
-                    ..
-                },
-                Some(ty),
-            ) => ty.members,
+            (Form { shape: Shape::One | Shape::Pointer, .. }, Some(ty)) => ty.members,
             _ => Span::default(),
         }
     }

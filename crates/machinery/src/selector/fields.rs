@@ -31,9 +31,7 @@ pub struct ParseFieldSelectorError(String);
 impl FieldSelector {
     /// Selects every object.
     pub const fn everything() -> Self {
-        Self {
-            requirements: Vec::new(),
-        }
+        Self { requirements: Vec::new() }
     }
 
     /// Selects one object by name.
@@ -43,9 +41,7 @@ impl FieldSelector {
             value: name.to_owned(),
             negated: false,
         };
-        Self {
-            requirements: vec![requirement],
-        }
+        Self { requirements: vec![requirement] }
     }
 
     /// Parses comma-joined terms; `\\`, `\,` and `\=` stand for the character itself in values.
@@ -63,11 +59,7 @@ impl FieldSelector {
                 return Err(ParseFieldSelectorError(text));
             };
             let value = unescape(value)?;
-            requirements.push(FieldRequirement {
-                field: name.to_owned(),
-                value,
-                negated,
-            });
+            requirements.push(FieldRequirement { field: name.to_owned(), value, negated });
         }
         requirements.sort_by(|a, b| a.field.cmp(&b.field));
         Ok(Self { requirements })
@@ -85,10 +77,7 @@ impl FieldSelector {
 
     /// The one value that `field` must have, if the selector says so.
     pub fn exact(&self, field: &str) -> Option<&str> {
-        self.requirements
-            .iter()
-            .find(|r| r.field == field && !r.negated)
-            .map(|r| r.value.as_str())
+        self.requirements.iter().find(|r| r.field == field && !r.negated).map(|r| r.value.as_str())
     }
 
     /// Whether an object is selected whose fields `value_of` tells; absent fields are empty.
@@ -104,11 +93,7 @@ impl fmt::Display for FieldSelector {
         for (i, r) in self.requirements.iter().enumerate() {
             let comma = if i > 0 { "," } else { "" };
             let operator = if r.negated { "!=" } else { "=" };
-            let value = r
-                .value
-                .replace('\\', "\\\\")
-                .replace(',', "\\,")
-                .replace('=', "\\=");
+            let value = r.value.replace('\\', "\\\\").replace(',', "\\,").replace('=', "\\=");
             write!(f, "{comma}{}{operator}{value}", r.field)?;
         }
         Ok(())

@@ -108,9 +108,7 @@ impl<L: Labels + ?Sized> Labels for &L {
 impl LabelSelector {
     /// Selects every object.
     pub const fn everything() -> Self {
-        Self {
-            requirements: Some(Vec::new()),
-        }
+        Self { requirements: Some(Vec::new()) }
     }
 
     /// Selects no object; what a missing selector object means.
@@ -122,9 +120,7 @@ impl LabelSelector {
     pub fn new(requirements: impl IntoIterator<Item = Requirement>) -> Self {
         let mut requirements: Vec<_> = requirements.into_iter().collect();
         requirements.sort_by(|a, b| a.key.cmp(&b.key));
-        Self {
-            requirements: Some(requirements),
-        }
+        Self { requirements: Some(requirements) }
     }
 
     /// Parses `a=b,c in (d,e),!f`.
@@ -154,11 +150,7 @@ impl LabelSelector {
     ) -> Result<Self, ParseError> {
         let mut requirements = Vec::new();
         for (key, value) in match_labels {
-            requirements.push(Requirement::new(
-                key,
-                Operator::Equals,
-                vec![value.to_owned()],
-            )?);
+            requirements.push(Requirement::new(key, Operator::Equals, vec![value.to_owned()])?);
         }
         for expression in expressions {
             let operator = match expression.operator {
@@ -167,10 +159,8 @@ impl LabelSelector {
                 "Exists" => Operator::Exists,
                 "DoesNotExist" => Operator::DoesNotExist,
                 other => {
-                    let text = format!(
-                        "{} is not a valid label selector operator",
-                        field::quote(other)
-                    );
+                    let text =
+                        format!("{} is not a valid label selector operator", field::quote(other));
                     return Err(ParseError::new(text));
                 }
             };
@@ -192,10 +182,8 @@ impl LabelSelector {
             return Ok(Self::nothing());
         };
         let labels = selector.get("matchLabels").and_then(Value::as_object);
-        let labels = labels
-            .into_iter()
-            .flatten()
-            .map(|(k, v)| (k.as_str(), v.as_str().unwrap_or_default()));
+        let labels =
+            labels.into_iter().flatten().map(|(k, v)| (k.as_str(), v.as_str().unwrap_or_default()));
         let items = selector.get("matchExpressions").and_then(Value::as_array);
         let values: Vec<(&str, &str, Vec<String>)> = items
             .into_iter()
@@ -204,41 +192,28 @@ impl LabelSelector {
                 let text = |name| item.get(name).and_then(Value::as_str).unwrap_or_default();
                 let values = item.get("values").and_then(Value::as_array);
                 let values = values.into_iter().flatten().filter_map(Value::as_str);
-                (
-                    text("key"),
-                    text("operator"),
-                    values.map(str::to_owned).collect(),
-                )
+                (text("key"), text("operator"), values.map(str::to_owned).collect())
             })
             .collect();
-        let expressions = values.iter().map(|(key, operator, values)| Expression {
-            key,
-            operator,
-            values,
-        });
+        let expressions =
+            values.iter().map(|(key, operator, values)| Expression { key, operator, values });
         Self::from_parts(labels, expressions)
     }
 
     /// From a map of labels as ReplicationControllers and Services have it: null or empty selects
     /// nothing.
     pub fn from_map(selector: Option<&Value>) -> Self {
-        match selector
-            .and_then(Value::as_object)
-            .filter(|map| !map.is_empty())
-        {
+        match selector.and_then(Value::as_object).filter(|map| !map.is_empty()) {
             None => Self::nothing(),
             Some(map) => Self::from_set(
-                map.iter()
-                    .map(|(k, v)| (k.as_str(), v.as_str().unwrap_or_default())),
+                map.iter().map(|(k, v)| (k.as_str(), v.as_str().unwrap_or_default())),
             ),
         }
     }
 
     /// Whether labels satisfy every requirement.
     pub fn matches<L: Labels + ?Sized>(&self, labels: &L) -> bool {
-        self.requirements
-            .as_ref()
-            .is_some_and(|all| all.iter().all(|r| r.matches(labels)))
+        self.requirements.as_ref().is_some_and(|all| all.iter().all(|r| r.matches(labels)))
     }
 
     /// Whether every object is selected.
@@ -287,11 +262,7 @@ impl Requirement {
         let path = field::Path::new("values");
         let messages = names::qualified_name(key);
         if !messages.is_empty() {
-            errors.push(field::Error::invalid(
-                &field::Path::new("key"),
-                key,
-                messages.join("; "),
-            ));
+            errors.push(field::Error::invalid(&field::Path::new("key"), key, messages.join("; ")));
         }
         let list = || Value::from(values.clone());
         let mut wrong = |detail: &str| errors.push(field::Error::invalid(&path, list(), detail));
@@ -335,11 +306,7 @@ impl Requirement {
             return Err(ParseError::new(errors.aggregate()));
         }
         values.sort();
-        Ok(Self {
-            key: key.to_owned(),
-            operator,
-            values,
-        })
+        Ok(Self { key: key.to_owned(), operator, values })
     }
 
     /// The label's key.

@@ -37,10 +37,7 @@ struct Parser<'a> {
 }
 
 pub(super) fn parse(text: &str) -> Result<LabelSelector, ParseError> {
-    let mut parser = Parser {
-        tokens: scan(text),
-        at: 0,
-    };
+    let mut parser = Parser { tokens: scan(text), at: 0 };
     let mut requirements = Vec::new();
     loop {
         match parser.peek().0 {
@@ -65,10 +62,7 @@ pub(super) fn parse(text: &str) -> Result<LabelSelector, ParseError> {
             Token::End => break,
             _ => {
                 let literal = parser.peek().1;
-                return Err(found(
-                    literal,
-                    ", expected: !, identifier, or 'end of string'",
-                ));
+                return Err(found(literal, ", expected: !, identifier, or 'end of string'"));
             }
         }
     }
@@ -81,10 +75,7 @@ fn found(literal: &str, rest: &str) -> ParseError {
 
 impl<'a> Parser<'a> {
     fn peek(&self) -> (Token, &'a str) {
-        self.tokens
-            .get(self.at)
-            .copied()
-            .unwrap_or((Token::End, ""))
+        self.tokens.get(self.at).copied().unwrap_or((Token::End, ""))
     }
 
     fn next(&mut self) -> (Token, &'a str) {

@@ -25,23 +25,11 @@ fn label_errors() {
         let error = LabelSelector::parse(text).expect_err(text);
         assert_eq!(error.to_string(), expected, "{text}");
     };
-    check(
-        ",a",
-        "found ',', expected: !, identifier, or 'end of string'",
-    );
+    check(",a", "found ',', expected: !, identifier, or 'end of string'");
     check("a,", "found '', expected: identifier after ','");
-    check(
-        "a b",
-        "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt",
-    );
-    check(
-        "a in b",
-        "unable to parse requirement: found 'b' expected: '('",
-    );
-    check(
-        "!",
-        "unable to parse requirement: found '', expected: identifier",
-    );
+    check("a b", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt");
+    check("a in b", "unable to parse requirement: found 'b' expected: '('");
+    check("!", "unable to parse requirement: found '', expected: identifier");
     check("a=b=c", "found '=', expected: ',' or 'end of string'");
     check(
         "a>x",
@@ -67,11 +55,7 @@ fn label_errors() {
 fn label_matching() {
     let labels = [("a", "1"), ("b", "x")];
     let check = |text: &str, expected: bool| {
-        assert_eq!(
-            LabelSelector::parse(text).unwrap().matches(&labels[..]),
-            expected,
-            "{text}"
-        );
+        assert_eq!(LabelSelector::parse(text).unwrap().matches(&labels[..]), expected, "{text}");
     };
     check("", true);
     check("a=1", true);
@@ -94,16 +78,10 @@ fn object_form() {
     let parsed = LabelSelector::from_value(Some(&selector)).unwrap();
     assert_eq!(parsed.to_string(), "a=b,c notin (d,e),f");
     assert!(LabelSelector::from_value(None).unwrap().is_nothing());
-    assert!(
-        LabelSelector::from_value(Some(&json!({})))
-            .unwrap()
-            .is_everything()
-    );
+    assert!(LabelSelector::from_value(Some(&json!({}))).unwrap().is_everything());
     let bad = json!({"matchExpressions": [{"key": "c", "operator": "Like"}]});
     assert_eq!(
-        LabelSelector::from_value(Some(&bad))
-            .unwrap_err()
-            .to_string(),
+        LabelSelector::from_value(Some(&bad)).unwrap_err().to_string(),
         r#""Like" is not a valid label selector operator"#
     );
     assert!(LabelSelector::from_map(Some(&json!({}))).is_nothing());
@@ -114,16 +92,9 @@ fn object_form() {
 fn field_selectors() {
     let parsed = FieldSelector::parse(r"metadata.name=a\,b,status.phase!=Running").unwrap();
     assert_eq!(parsed.exact("metadata.name"), Some("a,b"));
-    assert_eq!(
-        parsed.to_string(),
-        r"metadata.name=a\,b,status.phase!=Running"
-    );
+    assert_eq!(parsed.to_string(), r"metadata.name=a\,b,status.phase!=Running");
     assert!(parsed.matches(|f| (f == "metadata.name").then_some("a,b")));
-    assert!(!parsed.matches(|f| Some(if f == "metadata.name" {
-        "a,b"
-    } else {
-        "Running"
-    })));
+    assert!(!parsed.matches(|f| Some(if f == "metadata.name" { "a,b" } else { "Running" })));
     assert!(FieldSelector::parse("").unwrap().is_everything());
     assert_eq!(
         FieldSelector::parse("a=b,foo").unwrap_err().to_string(),
