@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 
 use client::{Api, Client, Informer};
-use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
-use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use tokio_util::sync::CancellationToken;
 
@@ -43,11 +41,7 @@ pub(crate) struct Informers {
     pub(crate) replica_sets: Informer<ReplicaSet>,
     pub(crate) replication_controllers: Informer<ReplicationController>,
     pub(crate) daemon_sets: Informer<DaemonSet>,
-    pub(crate) stateful_sets: Informer<StatefulSet>,
     pub(crate) revisions: Informer<ControllerRevision>,
-    pub(crate) jobs: Informer<Job>,
-    pub(crate) cron_jobs: Informer<CronJob>,
-    pub(crate) budgets: Informer<PodDisruptionBudget>,
     pub(crate) cluster_roles: Informer<ClusterRole>,
 }
 
@@ -103,13 +97,7 @@ impl Informers {
             replica_sets: owned!(),
             replication_controllers: plain!(),
             daemon_sets: plain!(),
-            stateful_sets: plain!(),
             revisions: owned!(),
-            jobs: Informer::<Job>::builder(Api::all(client.clone()))
-                .index(OWNER, by_owner)
-                .start(shutdown),
-            cron_jobs: plain!(),
-            budgets: plain!(),
             cluster_roles: plain!(),
         }
     }
@@ -130,11 +118,7 @@ impl Informers {
             ("replicasets", self.replica_sets.has_synced()),
             ("replicationcontrollers", self.replication_controllers.has_synced()),
             ("daemonsets", self.daemon_sets.has_synced()),
-            ("statefulsets", self.stateful_sets.has_synced()),
             ("controllerrevisions", self.revisions.has_synced()),
-            ("jobs", self.jobs.has_synced()),
-            ("cronjobs", self.cron_jobs.has_synced()),
-            ("poddisruptionbudgets", self.budgets.has_synced()),
             ("clusterroles", self.cluster_roles.has_synced()),
         ]
         .into();

@@ -18,7 +18,7 @@ use crate::credentials::Credentials;
 use crate::informers::Informers;
 use crate::nodeipam::plan::{Cidr, InvalidCidr};
 use crate::{
-    Config, clusterrole, deployment, endpoints, endpointslice, namespace,
+    Config, clusterrole, daemonset, deployment, endpoints, endpointslice, garbage, namespace,
     nodeipam, nodelifecycle, podgc, replicaset, rootca, serviceaccount,
 };
 
@@ -201,6 +201,8 @@ async fn start_all(c: &mut Controllers, settings: Settings) {
         "replication-controller",
         replicaset::run::<ReplicationController>,
     );
+    c.start("daemonset-controller", "daemon-set-controller", daemonset::run);
+    c.start("garbage-collector-controller", "generic-garbage-collector", garbage::run);
     c.start("namespace-controller", "namespace-controller", namespace::run);
     c.start("serviceaccount-controller", "service-account-controller", serviceaccount::run);
     c.start("endpoints-controller", "endpoint-controller", endpoints::run);

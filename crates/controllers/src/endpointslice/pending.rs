@@ -20,10 +20,13 @@ enum Written {
     Gone,
 }
 
+/// Writes by slice.
+type Writes = HashMap<String, (Written, Instant)>;
+
 /// Writes by Service and slice.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    writes: Mutex<HashMap<Key, HashMap<String, (Written, Instant)>>>,
+    writes: Mutex<HashMap<Key, Writes>>,
 }
 
 fn version(slice: &EndpointSlice) -> u64 {

@@ -17,7 +17,7 @@ pub(super) enum Owner {
 }
 
 /// What to do.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Decision {
     Keep,
     /// Drop the references to owners that are gone or going.

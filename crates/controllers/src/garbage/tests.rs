@@ -23,7 +23,7 @@ fn meta(uid: &str, owners: &[&str], finalizers: &[&str], deleting: bool) -> Obje
         uid: Some(uid.into()),
         owner_references: Some(owners.iter().map(|uid| reference(uid, true)).collect()),
         finalizers: Some(finalizers.iter().map(|f| (*f).to_owned()).collect()),
-        deletion_timestamp: deleting.then(|| Time(Timestamp::UNIX_EPOCH)),
+        deletion_timestamp: deleting.then_some(Time(Timestamp::UNIX_EPOCH)),
         ..ObjectMeta::default()
     }
 }

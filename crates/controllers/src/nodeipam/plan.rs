@@ -43,10 +43,6 @@ impl Cidr {
     pub(crate) fn node_prefix(self) -> u8 {
         if self.v6 { 64 } else { 24 }
     }
-
-    pub(crate) fn is_v6(self) -> bool {
-        self.v6
-    }
 }
 
 impl FromStr for Cidr {
