@@ -61,8 +61,16 @@ struct Column {
     priority: i32,
 }
 
+/// The table, relative to the workspace.
+const TARGET: &str = "crates/resources/data/resources.json";
+
 /// Reads the facts in `from` and writes the table below `root`.
 pub(crate) fn generate(root: &Path, from: &Path) -> Result<()> {
+    let text = convert(from)?;
+    crate::write_generated(&root.join(TARGET), &text)
+}
+
+fn convert(from: &Path) -> Result<String> {
     let source = newest(from, "-discovery.json")?;
     let discovery: Discovery = serde_json::from_slice(&std::fs::read(&source)?)
         .with_context(|| format!("reading {}", source.display()))?;
@@ -75,20 +83,14 @@ pub(crate) fn generate(root: &Path, from: &Path) -> Result<()> {
         let versions: Vec<&str> = group.versions.iter().map(|v| v.version.as_str()).collect();
         write!(out, "{}", if i == 0 { "\n" } else { ",\n" })?;
         let (name, versions) = (json!(group.group), json!(versions));
-        write!(
-            out,
-            "{{\"group\":{name},\"versions\":{versions},\"resources\":["
-        )?;
+        write!(out, "{{\"group\":{name},\"versions\":{versions},\"resources\":[")?;
         let mut first = true;
         for version in &group.versions {
             for resource in &version.resources {
                 let mut line = Map::new();
                 line.insert("version".into(), json!(version.version));
                 line.extend(resource.clone());
-                let kind = resource
-                    .get("kind")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default();
+                let kind = resource.get("kind").and_then(Value::as_str).unwrap_or_default();
                 let key = match group.group.as_str() {
                     "" => kind.to_owned(),
                     g => format!("{g}/{kind}"),
@@ -96,24 +98,14 @@ pub(crate) fn generate(root: &Path, from: &Path) -> Result<()> {
                 if let Some(printer) = printers.kinds.get(&key) {
                     line.insert("columns".into(), serde_json::to_value(&printer.columns)?);
                 }
-                write!(
-                    out,
-                    "{}{}",
-                    if first { "\n" } else { ",\n" },
-                    Value::Object(line)
-                )?;
+                write!(out, "{}{}", if first { "\n" } else { ",\n" }, Value::Object(line))?;
                 first = false;
             }
         }
         out.push_str("]}");
     }
     out.push_str("]}\n");
-
-    let target = root.join("crates/resources/data/resources.json");
-    std::fs::create_dir_all(target.parent().context("the target has a parent folder")?)?;
-    std::fs::write(&target, &out)?;
-    println!("{}: {} bytes", target.display(), out.len());
-    Ok(())
+    Ok(out)
 }
 
 /// The file in `folder` whose name ends in `suffix`; the last one by name if there are several.
@@ -124,7 +116,13 @@ pub(crate) fn newest(folder: &Path, suffix: &str) -> Result<PathBuf> {
         .filter(|path| path.to_string_lossy().ends_with(suffix))
         .collect();
     found.sort();
-    found
-        .pop()
-        .with_context(|| format!("no *{suffix} in {}", folder.display()))
+    found.pop().with_context(|| format!("no *{suffix} in {}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn committed_table_is_current() {
+        crate::check_generated(super::TARGET, super::convert);
+    }
 }

@@ -22,17 +22,11 @@ fn web(version: u32) -> String {
 pub(crate) fn write(busybox: &Path, out: &Path) -> Result<()> {
     let base = tools(busybox)?;
     let server = |version| {
-        ImageBuilder::command(
-            base("ironclad.local/web", version),
-            ["sh", "-c", &web(version)],
-        )
+        ImageBuilder::command(base("ironclad.local/web", version), ["sh", "-c", &web(version)])
     };
     std::fs::create_dir_all(out).with_context(|| format!("making {}", out.display()))?;
     for (file, image) in [
-        (
-            "busybox.tar",
-            base("ironclad.local/busybox", 1).command(["sh"]),
-        ),
+        ("busybox.tar", base("ironclad.local/busybox", 1).command(["sh"])),
         ("web-1.tar", server(1)),
         ("web-2.tar", server(2)),
     ] {
@@ -41,12 +35,7 @@ pub(crate) fn write(busybox: &Path, out: &Path) -> Result<()> {
             File::create(&path).with_context(|| format!("creating {}", path.display()))?,
         );
         let written = image.write(&mut archive)?;
-        println!(
-            "{}: {} {}",
-            path.display(),
-            written.reference,
-            written.digest
-        );
+        println!("{}: {} {}", path.display(), written.reference, written.digest);
     }
     Ok(())
 }
@@ -57,11 +46,7 @@ fn tools(binary: &Path) -> Result<impl Fn(&str, u32) -> ImageBuilder> {
         .arg("--list")
         .output()
         .with_context(|| format!("{}: install busybox-static", binary.display()))?;
-    ensure!(
-        listing.status.success(),
-        "{} --list failed",
-        binary.display()
-    );
+    ensure!(listing.status.success(), "{} --list failed", binary.display());
     let applets = String::from_utf8(listing.stdout)?;
     let binary = binary.to_owned();
     Ok(move |name: &str, version: u32| {
@@ -80,8 +65,6 @@ fn tools(binary: &Path) -> Result<impl Fn(&str, u32) -> ImageBuilder> {
         applets
             .lines()
             .filter(|applet| *applet != "busybox")
-            .fold(image, |image, applet| {
-                image.symlink(&format!("/bin/{applet}"), "busybox")
-            })
+            .fold(image, |image, applet| image.symlink(&format!("/bin/{applet}"), "busybox"))
     })
 }

@@ -3,9 +3,9 @@
 //! Run as `cargo xtask <command>`. Commands that generate files are run by hand when
 //! their source changes and their output is committed; `tidy` runs in CI.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
 mod discovery;
@@ -63,9 +63,29 @@ fn main() -> Result<()> {
 /// The folder of the workspace: two levels above this crate.
 fn workspace_root() -> PathBuf {
     let crate_dir = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    crate_dir
-        .ancestors()
-        .nth(2)
-        .map(PathBuf::from)
-        .unwrap_or(crate_dir)
+    crate_dir.ancestors().nth(2).map(PathBuf::from).unwrap_or(crate_dir)
+}
+
+/// Writes a file that is generated and committed.
+fn write_generated(target: &Path, text: &str) -> Result<()> {
+    let folder = target.parent().context("a generated file is in a folder")?;
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(target, text))
+        .with_context(|| format!("writing {}", target.display()))?;
+    println!("{}: {} bytes", target.display(), text.len());
+    Ok(())
+}
+
+/// Compares a committed file with what its source gives, where the source is at hand.
+#[cfg(test)]
+fn check_generated(target: &str, convert: impl FnOnce(&Path) -> Result<String>) {
+    let root = workspace_root();
+    let facts = root.join("../shared/data");
+    if !facts.exists() {
+        eprintln!("NOT RUN: no API facts at {}", facts.display());
+        return;
+    }
+    let committed = std::fs::read_to_string(root.join(target)).unwrap();
+    let fresh = convert(&facts).unwrap();
+    assert!(committed == fresh, "{target} is out of date: run its xtask command again");
 }

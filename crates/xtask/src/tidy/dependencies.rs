@@ -51,10 +51,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ("component", &[]),
     ("resources", &["machinery"]),
     ("client", &["machinery"]),
-    (
-        "apiserver",
-        &["component", "machinery", "resources", "store", "streams"],
-    ),
+    ("apiserver", &["component", "machinery", "resources", "store", "streams"]),
     ("controllers", &["client", "component", "machinery"]),
     ("scheduler", &["client", "component", "machinery"]),
     ("kubelet", &["client", "component", "machinery", "streams"]),
@@ -79,15 +76,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ),
     (
         "testkit",
-        &[
-            "apiserver",
-            "client",
-            "cluster",
-            "component",
-            "machinery",
-            "resources",
-            "store",
-        ],
+        &["apiserver", "client", "cluster", "component", "machinery", "resources", "store"],
     ),
     ("fuzz", &["machinery", "streams"]),
     ("xtask", &["image"]),
@@ -130,11 +119,7 @@ const LICENCES: [&str; 13] = [
 pub(super) fn check(metadata: &Metadata, architecture: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     let arrows: BTreeMap<&str, &[&str]> = ARROWS.into_iter().collect();
-    let members: BTreeSet<&str> = metadata
-        .workspace_members
-        .iter()
-        .map(String::as_str)
-        .collect();
+    let members: BTreeSet<&str> = metadata.workspace_members.iter().map(String::as_str).collect();
     let used: Option<BTreeSet<&str>> = metadata
         .resolve
         .as_ref()
@@ -146,10 +131,7 @@ pub(super) fn check(metadata: &Metadata, architecture: &str) -> Vec<Finding> {
             findings.extend(check_member(package, &arrows));
             let outside = package.dependencies.iter().filter(|d| d.path.is_none());
             direct.extend(outside.map(|d| d.name.as_str()));
-        } else if used
-            .as_ref()
-            .is_none_or(|used| used.contains(package.id.as_str()))
-        {
+        } else if used.as_ref().is_none_or(|used| used.contains(package.id.as_str())) {
             findings.extend(check_outside(package));
         }
     }
@@ -204,9 +186,6 @@ fn check_outside(package: &Package) -> Vec<Finding> {
 /// Whether one of the alternatives of a licence expression is made of allowed parts only.
 fn is_allowed(expression: &str) -> bool {
     let flat = expression.replace(['(', ')'], "").replace('/', " OR ");
-    flat.split(" OR ").any(|alternative| {
-        alternative
-            .split(" AND ")
-            .all(|part| LICENCES.contains(&part.trim()))
-    })
+    flat.split(" OR ")
+        .any(|alternative| alternative.split(" AND ").all(|part| LICENCES.contains(&part.trim())))
 }

@@ -26,11 +26,7 @@ struct Finding {
 
 impl Finding {
     fn new(place: impl Into<String>, line: usize, problem: impl Into<String>) -> Self {
-        Self {
-            place: place.into(),
-            line,
-            problem: problem.into(),
-        }
+        Self { place: place.into(), line, problem: problem.into() }
     }
 }
 
@@ -51,21 +47,12 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     for path in &files {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        let place = path
-            .strip_prefix(root)
-            .unwrap_or(path)
-            .display()
-            .to_string();
+        let place = path.strip_prefix(root).unwrap_or(path).display().to_string();
         findings.extend(sources::check(&place, &text));
     }
 
     let output = Command::new(env!("CARGO"))
-        .args([
-            "metadata",
-            "--format-version=1",
-            "--offline",
-            "--filter-platform",
-        ])
+        .args(["metadata", "--format-version=1", "--offline", "--filter-platform"])
         .arg(format!("{}-unknown-linux-gnu", std::env::consts::ARCH))
         .current_dir(root)
         .output()
@@ -86,11 +73,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     if !findings.is_empty() {
         bail!("{} findings in {} files", findings.len(), files.len());
     }
-    println!(
-        "tidy: {} files and {} packages",
-        files.len(),
-        metadata.packages.len()
-    );
+    println!("tidy: {} files and {} packages", files.len(), metadata.packages.len());
     Ok(())
 }
 

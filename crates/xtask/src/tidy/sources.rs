@@ -3,16 +3,8 @@
 use super::Finding;
 
 /// Names that say nothing about what is inside.
-const FORBIDDEN_NAMES: [&str; 8] = [
-    "utils.rs",
-    "util.rs",
-    "helpers.rs",
-    "helper.rs",
-    "common.rs",
-    "misc.rs",
-    "v2.rs",
-    "stuff.rs",
-];
+const FORBIDDEN_NAMES: [&str; 8] =
+    ["utils.rs", "util.rs", "helpers.rs", "helper.rs", "common.rs", "misc.rs", "v2.rs", "stuff.rs"];
 
 /// Words in code, split so that this file does not hold them.
 const FORBIDDEN_CODE: [(&str, &str); 4] = [
@@ -23,12 +15,8 @@ const FORBIDDEN_CODE: [(&str, &str); 4] = [
 ];
 
 /// Words in comments, split likewise.
-const FORBIDDEN_NOTES: [&str; 4] = [
-    concat!("TO", "DO"),
-    concat!("FIX", "ME"),
-    concat!("XX", "X"),
-    concat!("HA", "CK"),
-];
+const FORBIDDEN_NOTES: [&str; 4] =
+    [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("HA", "CK")];
 
 const MAX_LINES: usize = 800;
 const MAX_INLINE_TESTS: usize = 100;
@@ -40,18 +28,11 @@ pub(super) fn check(place: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     let name = place.rsplit('/').next().unwrap_or(place);
     if FORBIDDEN_NAMES.contains(&name) {
-        findings.push(Finding::new(
-            place,
-            0,
-            "name the file after what it decides",
-        ));
+        findings.push(Finding::new(place, 0, "name the file after what it decides"));
     }
 
     let is_test = name == "tests.rs" || place.contains("/tests/");
-    let doc: Vec<&str> = text
-        .lines()
-        .take_while(|line| line.starts_with("//!"))
-        .collect();
+    let doc: Vec<&str> = text.lines().take_while(|line| line.starts_with("//!")).collect();
     let lines = text.lines().count();
     if lines > MAX_LINES && !is_test && !doc.iter().any(|line| line.contains(LENGTH_REASON)) {
         let problem = format!(
@@ -60,11 +41,7 @@ pub(super) fn check(place: &str, text: &str) -> Vec<Finding> {
         findings.push(Finding::new(place, 0, problem));
     }
     if doc.is_empty() && !is_test {
-        findings.push(Finding::new(
-            place,
-            1,
-            "begin with a module doc that says what it is for",
-        ));
+        findings.push(Finding::new(place, 1, "begin with a module doc that says what it is for"));
     }
     if let Some(start) = inline_tests(text) {
         let length = lines - start;
@@ -98,10 +75,7 @@ pub(super) fn check(place: &str, text: &str) -> Vec<Finding> {
 fn inline_tests(text: &str) -> Option<usize> {
     let mut lines = text.lines().enumerate().peekable();
     while let Some((at, line)) = lines.next() {
-        let next = lines
-            .peek()
-            .map(|(_, next)| next.trim())
-            .unwrap_or_default();
+        let next = lines.peek().map(|(_, next)| next.trim()).unwrap_or_default();
         if line.trim() == "#[cfg(test)]" && next.starts_with("mod ") && next.ends_with('{') {
             return Some(at + 1);
         }

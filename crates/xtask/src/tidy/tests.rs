@@ -4,10 +4,7 @@ use super::*;
 
 #[track_caller]
 fn check_source(place: &str, text: &str, expected: &[&str]) {
-    let found: Vec<String> = sources::check(place, text)
-        .iter()
-        .map(Finding::to_string)
-        .collect();
+    let found: Vec<String> = sources::check(place, text).iter().map(Finding::to_string).collect();
     assert_eq!(found, expected);
 }
 
@@ -25,11 +22,7 @@ fn sources() {
         "fn f() {}\n",
         &["a.rs:1: begin with a module doc that says what it is for"],
     );
-    let code = concat!(
-        "//! A file.\nfn f() { todo",
-        "!() }\n// TO",
-        "DO: more\n// TODOs\n"
-    );
+    let code = concat!("//! A file.\nfn f() { todo", "!() }\n// TO", "DO: more\n// TODOs\n");
     check_source(
         "a.rs",
         code,
@@ -40,41 +33,24 @@ fn sources() {
     );
     let long = "\n".repeat(900);
     check_source("crates/a/src/tests.rs", &long, &[]);
-    check_source(
-        "a.rs",
-        &format!("//! This file is long because.\n{long}"),
-        &[],
-    );
+    check_source("a.rs", &format!("//! This file is long because.\n{long}"), &[]);
     check_source(
         "a.rs",
         &format!("//! A file.\n{long}"),
-        &[
-            "a.rs: 901 lines: split it by decision, or say in the module doc \
-           \"This file is long because ...\"",
-        ],
+        &["a.rs: 901 lines: split it by decision, or say in the module doc \
+           \"This file is long because ...\""],
     );
     check_source(
         "a.rs",
-        &format!(
-            "//! A file.\n#[cfg(test)]\nmod tests {{\n{}}}\n",
-            "\n".repeat(120)
-        ),
+        &format!("//! A file.\n#[cfg(test)]\nmod tests {{\n{}}}\n", "\n".repeat(120)),
         &["a.rs:2: 122 lines of tests: move them to tests.rs"],
     );
 }
 
 #[track_caller]
 fn check_packages(packages: serde_json::Value, expected: &[&str]) {
-    let members: Vec<_> = packages
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|p| p["id"].clone())
-        .collect();
-    let members: Vec<_> = members
-        .into_iter()
-        .filter(|id| id.as_str() < Some("m"))
-        .collect();
+    let members: Vec<_> = packages.as_array().unwrap().iter().map(|p| p["id"].clone()).collect();
+    let members: Vec<_> = members.into_iter().filter(|id| id.as_str() < Some("m")).collect();
     let metadata = json!({"packages": packages, "workspace_members": members});
     let metadata = serde_json::from_value(metadata).unwrap();
     let found: Vec<String> = dependencies::check(&metadata, "uses `serde` and `anyhow`")
@@ -119,10 +95,6 @@ fn outside_packages() {
             {"id": "p", "name": "openssl", "license": "MIT"},
             {"id": "q", "name": "unknown"},
         ]),
-        &[
-            "copyleft: licence GPL-3.0",
-            "openssl: is not wanted here",
-            "unknown: no licence",
-        ],
+        &["copyleft: licence GPL-3.0", "openssl: is not wanted here", "unknown: no licence"],
     );
 }
