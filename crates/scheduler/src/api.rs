@@ -71,11 +71,7 @@ impl Server {
         };
         let patched = self
             .pods(pod)
-            .patch_status(
-                pod.name(),
-                &PatchParams::default(),
-                &Patch::Strategic(patch),
-            )
+            .patch_status(pod.name(), &PatchParams::default(), &Patch::Strategic(patch))
             .await;
         match patched {
             Ok(_) => {}
@@ -98,21 +94,13 @@ impl Server {
         let api = self.pods(victim);
         let gone = |error: &client::Error| matches!(error, client::Error::Api(status) if status.code == 404);
         let patch = Patch::Strategic(condition);
-        match api
-            .patch_status(victim.name(), &PatchParams::default(), &patch)
-            .await
-        {
+        match api.patch_status(victim.name(), &PatchParams::default(), &patch).await {
             Err(error) if gone(&error) => return Ok(()),
             other => other.map(|_| ())?,
         }
-        let preconditions = Preconditions {
-            uid: Some(victim.uid().to_owned()),
-            resource_version: None,
-        };
-        let params = DeleteParams {
-            preconditions: Some(preconditions),
-            ..Default::default()
-        };
+        let preconditions =
+            Preconditions { uid: Some(victim.uid().to_owned()), resource_version: None };
+        let params = DeleteParams { preconditions: Some(preconditions), ..Default::default() };
         match api.delete(victim.name(), &params).await {
             Err(error) if gone(&error) => Ok(()),
             other => other.map(|_| ()),
@@ -158,11 +146,7 @@ fn explanation(
     if let Some(node) = nominated
         && pod.nominated_node.as_deref().unwrap_or_default() != node
     {
-        let value = if node.is_empty() {
-            Value::Null
-        } else {
-            json!(node)
-        };
+        let value = if node.is_empty() { Value::Null } else { json!(node) };
         status.insert("nominatedNodeName".to_owned(), value);
     }
     (!status.is_empty()).then(|| json!({ "status": status }))
@@ -197,10 +181,7 @@ mod tests {
         });
         assert_eq!(explanation(&pod, "Unschedulable", "full", None, now), None);
         let patch = explanation(&pod, "Unschedulable", "fuller", Some("w1"), now).unwrap();
-        assert_eq!(
-            patch["status"]["conditions"][0]["lastTransitionTime"],
-            since
-        );
+        assert_eq!(patch["status"]["conditions"][0]["lastTransitionTime"], since);
         assert_eq!(patch["status"]["nominatedNodeName"], "w1");
     }
 }

@@ -78,10 +78,7 @@ pub struct Cluster {
 impl NodeInfo {
     /// A node with nothing on it.
     pub fn new(node: Arc<Node>) -> Self {
-        NodeInfo {
-            node,
-            ..Default::default()
-        }
+        NodeInfo { node, ..Default::default() }
     }
 
     /// Puts a Pod on it.
@@ -149,10 +146,7 @@ impl Cluster {
 
     /// Pods that are to get room on a node by preemption.
     pub fn nominated_on(&self, node: &str) -> &[Arc<Pod>] {
-        self.nominated
-            .get(node)
-            .map(Vec::as_slice)
-            .unwrap_or_default()
+        self.nominated.get(node).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// The Pod called so, if it is on a node.
@@ -171,12 +165,8 @@ impl Cluster {
                 requirements.extend(selector.requirements().iter().cloned());
             }
         }
-        let owner = pod
-            .metadata
-            .owner_references
-            .iter()
-            .flatten()
-            .find(|o| o.controller == Some(true));
+        let owner =
+            pod.metadata.owner_references.iter().flatten().find(|o| o.controller == Some(true));
         let kind = owner.and_then(|o| match (o.api_version.as_str(), o.kind.as_str()) {
             ("apps/v1", "ReplicaSet") => Some(OwnerKind::ReplicaSet),
             ("apps/v1", "StatefulSet") => Some(OwnerKind::StatefulSet),
@@ -184,10 +174,8 @@ impl Cluster {
             _ => None,
         });
         if let (Some(owner), Some(kind)) = (owner, kind)
-            && let Some(selector) = self
-                .owners
-                .get(&(kind, namespace))
-                .and_then(|o| o.get(&owner.name))
+            && let Some(selector) =
+                self.owners.get(&(kind, namespace)).and_then(|o| o.get(&owner.name))
         {
             requirements.extend(selector.requirements().iter().cloned());
         }
@@ -320,10 +308,7 @@ impl Cluster {
         match self.index.get(&node) {
             Some(&at) => self.nodes[at].add(Arc::clone(&pod)),
             None => {
-                self.homeless
-                    .entry(node.clone())
-                    .or_default()
-                    .insert(uid.clone());
+                self.homeless.entry(node.clone()).or_default().insert(uid.clone());
             }
         }
         self.pods.insert(uid, Placed { pod, node, assumed });

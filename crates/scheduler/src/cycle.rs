@@ -69,10 +69,7 @@ fn find(
     {
         return Ok(vec![at]);
     }
-    let mut error = FitError {
-        total: nodes.len(),
-        ..Default::default()
-    };
+    let mut error = FitError { total: nodes.len(), ..Default::default() };
     let mut feasible = Vec::new();
     let mut look =
         |at: usize, feasible: &mut Vec<usize>| match filters.check(pod, &nodes[at], cluster) {
@@ -102,10 +99,7 @@ fn find(
         return Ok(feasible);
     }
     if let Some((_, names)) = &filters.only {
-        error.absent = Some(format!(
-            "node(s) didn't satisfy plugin(s) [{}]",
-            names.join(" ")
-        ));
+        error.absent = Some(format!("node(s) didn't satisfy plugin(s) [{}]", names.join(" ")));
         error.plugins = error.plugins.union(filters.only_by);
     }
     Err(error)
@@ -125,29 +119,15 @@ fn choose(
             continue;
         };
         scores.clear();
-        scores.extend(
-            feasible
-                .iter()
-                .map(|at| scorer.score(&cluster.nodes()[*at])),
-        );
+        scores.extend(feasible.iter().map(|at| scorer.score(&cluster.nodes()[*at])));
         scorer.normalize(&mut scores);
         for (total, score) in totals.iter_mut().zip(&scores) {
-            debug_assert!(
-                (0..=MAX_SCORE).contains(score),
-                "{}: {score}",
-                plugin.name()
-            );
+            debug_assert!((0..=MAX_SCORE).contains(score), "{}: {score}", plugin.name());
             *total += score * plugin.weight();
         }
     }
     let best = totals.iter().copied().max().unwrap_or(0);
-    let equals = || {
-        feasible
-            .iter()
-            .zip(&totals)
-            .filter(|(_, t)| **t == best)
-            .map(|(at, _)| *at)
-    };
+    let equals = || feasible.iter().zip(&totals).filter(|(_, t)| **t == best).map(|(at, _)| *at);
     let chosen = draw(equals().count());
     equals().nth(chosen).unwrap_or(feasible[0])
 }
@@ -166,14 +146,10 @@ impl<'a> Filters<'a> {
                 PreFilter::Check(filter) => list.push((place, filter)),
                 PreFilter::Only(names, filter) => {
                     list.push((place, filter));
-                    let mut nodes: Vec<usize> = names
-                        .iter()
-                        .filter_map(|n| cluster.node(n))
-                        .map(|(at, _)| at)
-                        .collect();
-                    let (old, mut by) = only
-                        .take()
-                        .map_or((None, Vec::new()), |(n, b)| (Some(n), b));
+                    let mut nodes: Vec<usize> =
+                        names.iter().filter_map(|n| cluster.node(n)).map(|(at, _)| at).collect();
+                    let (old, mut by) =
+                        only.take().map_or((None, Vec::new()), |(n, b)| (Some(n), b));
                     if let Some(old) = old {
                         nodes.retain(|at| old.contains(at));
                     }
@@ -183,18 +159,12 @@ impl<'a> Filters<'a> {
                 }
             }
         }
-        Filters {
-            list,
-            only,
-            only_by,
-        }
+        Filters { list, only, only_by }
     }
 
     /// Whether the node comes into question at all.
     pub fn admits(&self, at: usize) -> bool {
-        self.only
-            .as_ref()
-            .is_none_or(|(nodes, _)| nodes.contains(&at))
+        self.only.as_ref().is_none_or(|(nodes, _)| nodes.contains(&at))
     }
 
     /// Whether the Pod fits on `node`, also beside the Pods of at least its priority that are to get
@@ -206,11 +176,8 @@ impl<'a> Filters<'a> {
         cluster: &Cluster,
     ) -> Result<(), (usize, Rejection)> {
         let nominated = cluster.nominated_on(node.name());
-        let ahead = || {
-            nominated
-                .iter()
-                .filter(|p| p.priority >= pod.priority && p.uid() != pod.uid())
-        };
+        let ahead =
+            || nominated.iter().filter(|p| p.priority >= pod.priority && p.uid() != pod.uid());
         if ahead().next().is_some() {
             let mut crowded = node.clone();
             let mut what_if = self.duplicate();
@@ -234,26 +201,18 @@ impl<'a> Filters<'a> {
 
     /// Tells the filters that `pod` is now on `node`.
     pub fn added(&mut self, pod: &Pod, node: &NodeInfo) {
-        self.list
-            .iter_mut()
-            .for_each(|(_, filter)| filter.added(pod, node));
+        self.list.iter_mut().for_each(|(_, filter)| filter.added(pod, node));
     }
 
     /// Tells the filters that `pod` is no longer on `node`.
     pub fn removed(&mut self, pod: &Pod, node: &NodeInfo) {
-        self.list
-            .iter_mut()
-            .for_each(|(_, filter)| filter.removed(pod, node));
+        self.list.iter_mut().for_each(|(_, filter)| filter.removed(pod, node));
     }
 
     /// A copy for a what-if.
     pub fn duplicate(&self) -> Filters<'_> {
         Filters {
-            list: self
-                .list
-                .iter()
-                .map(|(place, filter)| (*place, filter.duplicate()))
-                .collect(),
+            list: self.list.iter().map(|(place, filter)| (*place, filter.duplicate())).collect(),
             only: self.only.clone(),
             only_by: self.only_by,
         }
@@ -262,9 +221,5 @@ impl<'a> Filters<'a> {
 
 /// The rejections by node, for preemption.
 pub(crate) fn by_node(error: &FitError) -> HashMap<usize, &Rejection> {
-    error
-        .rejected
-        .iter()
-        .map(|(at, rejection)| (*at, rejection))
-        .collect()
+    error.rejected.iter().map(|(at, rejection)| (*at, rejection)).collect()
 }

@@ -79,10 +79,7 @@ impl Change<'_> {
             Change::NodeAdded(_) => Events::NODE_ADD,
             Change::NodeUpdated { old, new } => {
                 when(old.allocatable != new.allocatable, Events::NODE_ALLOCATABLE)
-                    .or(when(
-                        old.metadata.labels != new.metadata.labels,
-                        Events::NODE_LABELS,
-                    ))
+                    .or(when(old.metadata.labels != new.metadata.labels, Events::NODE_LABELS))
                     .or(when(
                         old.taints != new.taints || old.unschedulable != new.unschedulable,
                         Events::NODE_TAINTS,
@@ -92,11 +89,8 @@ impl Change<'_> {
             Change::PodUpdated { old, new } => {
                 let less = new.requests.milli_cpu < old.requests.milli_cpu
                     || new.requests.memory < old.requests.memory;
-                when(
-                    old.metadata.labels != new.metadata.labels,
-                    Events::POD_LABELS,
-                )
-                .or(when(less, Events::POD_SHRUNK))
+                when(old.metadata.labels != new.metadata.labels, Events::POD_LABELS)
+                    .or(when(less, Events::POD_SHRUNK))
             }
             Change::PodGone(_) => Events::POD_GONE,
         }

@@ -120,18 +120,12 @@ pub struct FitError {
 impl Rejection {
     /// Removing Pods could help.
     pub fn resolvable(reason: impl Into<Cow<'static, str>>) -> Self {
-        Rejection {
-            resolvable: true,
-            reasons: vec![reason.into()],
-        }
+        Rejection { resolvable: true, reasons: vec![reason.into()] }
     }
 
     /// Removing Pods cannot help.
     pub fn unresolvable(reason: impl Into<Cow<'static, str>>) -> Self {
-        Rejection {
-            resolvable: false,
-            reasons: vec![reason.into()],
-        }
+        Rejection { resolvable: false, reasons: vec![reason.into()] }
     }
 }
 
@@ -228,10 +222,7 @@ mod tests {
             "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu. \
              preemption: 0/3 nodes are available: 3 No preemption victims found for incoming pod."
         );
-        assert_eq!(
-            FitError::default().to_string(),
-            "no nodes available to schedule pods"
-        );
+        assert_eq!(FitError::default().to_string(), "no nodes available to schedule pods");
     }
 
     #[test]

@@ -95,11 +95,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let ready = Arc::clone(&synced);
     checks.add("sched-handler-sync", Scope::Readiness, move || {
         let synced = ready.load(Ordering::Relaxed);
-        if synced {
-            Ok(())
-        } else {
-            Err("handlers are not synced yet".to_owned())
-        }
+        if synced { Ok(()) } else { Err("handlers are not synced yet".to_owned()) }
     });
     let ops = component::ops::OpsServer::https(config.ops_address, checks).await?;
     tokio::spawn(ops.run(shutdown.clone()));

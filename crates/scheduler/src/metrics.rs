@@ -39,10 +39,8 @@ impl Metrics {
             "Scheduling attempt latency in seconds (scheduling algorithm + binding)",
         )
         .buckets(prometheus::exponential_buckets(0.001, 2.0, 15).expect("constant buckets"));
-        let pending = Opts::new(
-            "scheduler_pending_pods",
-            "Number of pending pods, by the queue type.",
-        );
+        let pending =
+            Opts::new("scheduler_pending_pods", "Number of pending pods, by the queue type.");
         Metrics {
             attempts: register(IntCounterVec::new(attempts, &["profile", "result"]).expect(valid)),
             duration: register(HistogramVec::new(duration, &["profile", "result"]).expect(valid)),
@@ -58,9 +56,7 @@ impl Metrics {
             Outcome::Error => "error",
         };
         self.attempts.with_label_values(&[profile, result]).inc();
-        self.duration
-            .with_label_values(&[profile, result])
-            .observe(seconds);
+        self.duration.with_label_values(&[profile, result]).observe(seconds);
     }
 
     /// Shows the length of the queue.

@@ -38,19 +38,13 @@ pub fn preempt(
         return Err("not eligible due to preemptionPolicy=Never.".to_owned());
     }
     if let Some((_, node)) = pod.nominated_node.as_deref().and_then(|n| cluster.node(n))
-        && node
-            .pods
-            .iter()
-            .any(|p| p.terminating() && p.priority < pod.priority)
+        && node.pods.iter().any(|p| p.terminating() && p.priority < pod.priority)
     {
         return Err("not eligible due to a terminating pod on the nominated node.".to_owned());
     }
     let rejections = by_node(error);
-    let mut promising: Vec<usize> = rejections
-        .iter()
-        .filter(|(_, r)| r.resolvable)
-        .map(|(at, _)| *at)
-        .collect();
+    let mut promising: Vec<usize> =
+        rejections.iter().filter(|(_, r)| r.resolvable).map(|(at, _)| *at).collect();
     promising.sort_unstable();
     let wanted = (promising.len() * MIN_CANDIDATES_PERCENTAGE / 100).max(MIN_CANDIDATES);
 
@@ -61,10 +55,7 @@ pub fn preempt(
         let node = &cluster.nodes()[at];
         match victims(&filters, pod, node, cluster) {
             Ok(victims) => {
-                candidates.push(Preemption {
-                    node: node.name().to_owned(),
-                    victims,
-                });
+                candidates.push(Preemption { node: node.name().to_owned(), victims });
                 if candidates.len() >= wanted {
                     break;
                 }
@@ -90,16 +81,10 @@ fn victims(
     node: &NodeInfo,
     cluster: &Cluster,
 ) -> Result<Vec<Arc<Pod>>, Rejection> {
-    let mut lower: Vec<Arc<Pod>> = node
-        .pods
-        .iter()
-        .filter(|p| p.priority < pod.priority)
-        .cloned()
-        .collect();
+    let mut lower: Vec<Arc<Pod>> =
+        node.pods.iter().filter(|p| p.priority < pod.priority).cloned().collect();
     if lower.is_empty() {
-        return Err(Rejection::unresolvable(
-            "No preemption victims found for incoming pod",
-        ));
+        return Err(Rejection::unresolvable("No preemption victims found for incoming pod"));
     }
     let mut emptied = node.clone();
     let mut what_if = filters.duplicate();
@@ -107,9 +92,7 @@ fn victims(
         emptied.remove(victim.uid());
         what_if.removed(victim, &emptied);
     }
-    what_if
-        .check(pod, &emptied, cluster)
-        .map_err(|(_, rejection)| rejection)?;
+    what_if.check(pod, &emptied, cluster).map_err(|(_, rejection)| rejection)?;
     // Most important first: those that fit back in are spared.
     lower.sort_by_key(|p| (Reverse(p.priority), p.started.unwrap_or(Timestamp::MAX)));
     let mut needed = Vec::new();
@@ -129,19 +112,11 @@ fn victims(
 fn cost(candidate: &Preemption) -> (i32, i64, usize, Reverse<Timestamp>) {
     let victims = &candidate.victims;
     let highest = victims.first().map_or(i32::MIN, |p| p.priority);
-    let sum = victims
-        .iter()
-        .map(|p| i64::from(p.priority) + i64::from(i32::MAX) + 1)
-        .sum();
+    let sum = victims.iter().map(|p| i64::from(p.priority) + i64::from(i32::MAX) + 1).sum();
     let oldest = victims
         .iter()
         .filter(|p| p.priority == highest)
         .map(|p| p.started.unwrap_or(Timestamp::MAX))
         .min();
-    (
-        highest,
-        sum,
-        victims.len(),
-        Reverse(oldest.unwrap_or(Timestamp::MAX)),
-    )
+    (highest, sum, victims.len(), Reverse(oldest.unwrap_or(Timestamp::MAX)))
 }

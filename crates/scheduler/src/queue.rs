@@ -10,7 +10,7 @@
 //! Pure: time comes in as an argument. Heap entries of Pods that moved on are skipped when met.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,6 +87,8 @@ pub struct Queue {
     entries: HashMap<String, Entry>,
     active: BinaryHeap<Ready>,
     backoff: BTreeMap<(Instant, u64), String>,
+    /// The unschedulable ones: every change looks at them, and only at them.
+    waiting: HashSet<String>,
     tickets: u64,
 }
 
@@ -107,19 +109,8 @@ impl Queue {
                 at: now,
                 rejected_by: PluginSet::default(),
             };
-            let place = if pod.gated {
-                Place::Gated
-            } else {
-                Place::Active
-            };
-            self.entries.insert(
-                uid.clone(),
-                Entry {
-                    queued,
-                    place: Place::Gated,
-                    ticket: 0,
-                },
-            );
+            let place = if pod.gated { Place::Gated } else { Place::Active };
+            self.entries.insert(uid.clone(), Entry { queued, place: Place::Gated, ticket: 0 });
             self.move_to(&uid, place, now);
             return;
         };
@@ -133,12 +124,8 @@ impl Queue {
 
     /// Forgets a Pod: it is bound or gone.
     pub fn remove(&mut self, uid: &str) {
-        if let Some(Entry {
-            place: Place::Backoff(until),
-            ticket,
-            ..
-        }) = self.entries.remove(uid)
-        {
+        self.waiting.remove(uid);
+        if let Some(Entry { place: Place::Backoff(until), ticket, .. }) = self.entries.remove(uid) {
             self.backoff.remove(&(until, ticket));
         }
     }
@@ -194,9 +181,7 @@ impl Queue {
             return;
         }
         let helped: Vec<String> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.place == Place::Unschedulable)
+            .unschedulable_entries()
             .filter(|(_, entry)| {
                 let by = entry.queued.rejected_by;
                 by.is_empty()
@@ -216,27 +201,12 @@ impl Queue {
     /// Wakes the Pods that have been unschedulable for too long.
     pub fn flush_old(&mut self, now: Instant) {
         let old: Vec<String> = self
-            .entries
-            .iter()
-            .filter(|(_, e)| {
-                e.place == Place::Unschedulable
-                    && now.duration_since(e.queued.at) > MAX_UNSCHEDULABLE
-            })
+            .unschedulable_entries()
+            .filter(|(_, e)| now.duration_since(e.queued.at) > MAX_UNSCHEDULABLE)
             .map(|(uid, _)| uid.clone())
             .collect();
         for uid in old {
             self.retry(&uid, now);
-        }
-    }
-
-    /// Makes every waiting Pod a candidate again.
-    pub fn wake(&mut self, uid: &str, now: Instant) {
-        if self
-            .entries
-            .get(uid)
-            .is_some_and(|e| e.place == Place::Unschedulable)
-        {
-            self.retry(uid, now);
         }
     }
 
@@ -265,6 +235,10 @@ impl Queue {
         depth
     }
 
+    fn unschedulable_entries(&self) -> impl Iterator<Item = (&String, &Entry)> {
+        self.waiting.iter().filter_map(|uid| Some((uid, self.entries.get(uid)?)))
+    }
+
     fn end_backoffs(&mut self, now: Instant) {
         while let Some((&(until, ticket), _)) = self.backoff.first_key_value()
             && until <= now
@@ -281,11 +255,7 @@ impl Queue {
             return;
         };
         let until = entry.queued.at + entry.queued.backoff();
-        let place = if until <= now {
-            Place::Active
-        } else {
-            Place::Backoff(until)
-        };
+        let place = if until <= now { Place::Active } else { Place::Backoff(until) };
         self.move_to(uid, place, now);
     }
 
@@ -296,6 +266,11 @@ impl Queue {
         if let Place::Backoff(until) = entry.place {
             self.backoff.remove(&(until, entry.ticket));
         }
+        if place == Place::Unschedulable {
+            self.waiting.insert(uid.to_owned());
+        } else {
+            self.waiting.remove(uid);
+        }
         self.tickets += 1;
         entry.ticket = self.tickets;
         entry.place = place;
@@ -303,8 +278,7 @@ impl Queue {
             Place::Active => {
                 entry.queued.at = now;
                 let order = Reverse((now, entry.ticket));
-                self.active
-                    .push((entry.queued.pod.priority, order, uid.to_owned()));
+                self.active.push((entry.queued.pod.priority, order, uid.to_owned()));
             }
             Place::Backoff(until) => {
                 self.backoff.insert((until, entry.ticket), uid.to_owned());
@@ -329,11 +303,7 @@ impl Entry {
 
 impl Queued {
     fn backoff(&self) -> Duration {
-        let tries = if self.errors > 0 {
-            self.errors
-        } else {
-            self.unschedulable
-        };
+        let tries = if self.errors > 0 { self.errors } else { self.unschedulable };
         match tries {
             0 => Duration::ZERO,
             n => (INITIAL_BACKOFF * 2_u32.pow((n - 1).min(8))).min(MAX_BACKOFF),

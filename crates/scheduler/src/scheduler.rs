@@ -133,20 +133,12 @@ impl Scheduler {
                 let name = namespace.metadata.name.as_deref().unwrap_or_default();
                 self.cluster.set_namespace(name, (!gone).then_some(labels));
             }
-            Input::Owner {
-                kind,
-                namespace,
-                name,
-                selector,
-            } => {
+            Input::Owner { kind, namespace, name, selector } => {
                 self.cluster.set_owner(kind, &namespace, &name, selector);
             }
-            Input::Bound {
-                pod,
-                node,
-                started,
-                bound,
-            } => self.bound(&pod, &node, started, bound, now),
+            Input::Bound { pod, node, started, bound } => {
+                self.bound(&pod, &node, started, bound, now)
+            }
         }
     }
 
@@ -205,8 +197,7 @@ impl Scheduler {
         let placed = self.cluster.placed(pod.uid()).is_some();
         self.cluster.remove_pod(pod.uid());
         if placed {
-            self.queue
-                .changed(&Change::PodGone(pod), &self.plugins, now);
+            self.queue.changed(&Change::PodGone(pod), &self.plugins, now);
         }
     }
 
@@ -214,20 +205,13 @@ impl Scheduler {
         let pod = &queued.pod;
         let started = Instant::now();
         let mut draw = |n: usize| rand::random_range(0..n);
-        let found = cycle::schedule(
-            &self.plugins,
-            pod,
-            &self.cluster,
-            &mut self.start,
-            &mut draw,
-        );
+        let found = cycle::schedule(&self.plugins, pod, &self.cluster, &mut self.start, &mut draw);
         match found {
             Ok(at) => {
                 let node = self.cluster.nodes()[at].name().to_owned();
                 self.cluster.assume(Arc::clone(pod), &node);
                 self.cluster.unnominate(pod.uid());
-                self.queue
-                    .changed(&Change::PodPlaced(pod), &self.plugins, started);
+                self.queue.changed(&Change::PodPlaced(pod), &self.plugins, started);
                 self.bind(Arc::clone(pod), node, started);
             }
             Err(error) => self.unschedulable(pod, error, started),
@@ -241,14 +225,7 @@ impl Scheduler {
             let _permit = writers.acquire_owned().await;
             let bound = server.bind(&pod, &node).await;
             // The loop has ended when nobody listens; then nothing is left to be told.
-            results
-                .send(Input::Bound {
-                    pod,
-                    node,
-                    started,
-                    bound,
-                })
-                .ok();
+            results.send(Input::Bound { pod, node, started, bound }).ok();
         });
     }
 
@@ -257,15 +234,10 @@ impl Scheduler {
         match bound {
             Bound::Done => {
                 self.queue.remove(pod.uid());
-                self.metrics
-                    .attempt(&self.name, Outcome::Scheduled, seconds);
-                let message = format!(
-                    "Successfully assigned {}/{} to {node}",
-                    pod.namespace(),
-                    pod.name()
-                );
-                self.recorder
-                    .event(pod.as_ref(), EventType::Normal, "Scheduled", message);
+                self.metrics.attempt(&self.name, Outcome::Scheduled, seconds);
+                let message =
+                    format!("Successfully assigned {}/{} to {node}", pod.namespace(), pod.name());
+                self.recorder.event(pod.as_ref(), EventType::Normal, "Scheduled", message);
             }
             Bound::Obsolete => {
                 self.cluster.forget(pod.uid());
@@ -273,8 +245,7 @@ impl Scheduler {
             }
             Bound::Failed(message) => {
                 self.cluster.forget(pod.uid());
-                self.queue
-                    .changed(&Change::PodGone(pod), &self.plugins, now);
+                self.queue.changed(&Change::PodGone(pod), &self.plugins, now);
                 self.metrics.attempt(&self.name, Outcome::Error, seconds);
                 tracing::warn!(pod = pod.name(), node, message, "binding failed");
                 self.queue.failed(pod.uid(), now);
@@ -307,8 +278,7 @@ impl Scheduler {
         }
         self.queue.unschedulable(pod.uid(), error.plugins, started);
         let seconds = started.elapsed().as_secs_f64();
-        self.metrics
-            .attempt(&self.name, Outcome::Unschedulable, seconds);
+        self.metrics.attempt(&self.name, Outcome::Unschedulable, seconds);
         self.explain(pod, "Unschedulable", error.to_string(), nominated);
     }
 
@@ -320,22 +290,12 @@ impl Scheduler {
         message: String,
         nominated: Option<String>,
     ) {
-        self.recorder.event(
-            pod.as_ref(),
-            EventType::Warning,
-            "FailedScheduling",
-            message.clone(),
-        );
-        let (server, writers, pod) = (
-            self.server.clone(),
-            Arc::clone(&self.writers),
-            Arc::clone(pod),
-        );
+        self.recorder.event(pod.as_ref(), EventType::Warning, "FailedScheduling", message.clone());
+        let (server, writers, pod) =
+            (self.server.clone(), Arc::clone(&self.writers), Arc::clone(pod));
         tokio::spawn(async move {
             let _permit = writers.acquire_owned().await;
-            server
-                .explain(&pod, reason, &message, nominated.as_deref())
-                .await;
+            server.explain(&pod, reason, &message, nominated.as_deref()).await;
         });
     }
 

@@ -105,10 +105,7 @@ impl NodeTerm {
                 })
                 .collect()
         };
-        NodeTerm {
-            labels: compile(term.match_expressions),
-            fields: compile(term.match_fields),
-        }
+        NodeTerm { labels: compile(term.match_expressions), fields: compile(term.match_fields) }
     }
 
     /// Whether the node satisfies all requirements; a term without any matches nothing.
@@ -117,19 +114,13 @@ impl NodeTerm {
             return false;
         }
         self.labels.iter().all(|r| r.matches(node.label(&r.key)))
-            && self
-                .fields
-                .iter()
-                .all(|r| r.key == "metadata.name" && r.matches(Some(node.name())))
+            && self.fields.iter().all(|r| r.key == "metadata.name" && r.matches(Some(node.name())))
     }
 
     /// The node names that the term is limited to, if it names them.
     pub fn names(&self) -> Option<&[String]> {
         let by_name = |r: &&NodeRequirement| r.key == "metadata.name" && r.operator == "In";
-        self.fields
-            .iter()
-            .find(by_name)
-            .map(|r| r.values.as_slice())
+        self.fields.iter().find(by_name).map(|r| r.values.as_slice())
     }
 }
 
@@ -140,10 +131,7 @@ impl NodeRequirement {
         let listed = || value.is_some_and(|v| self.values.iter().any(|w| w == v));
         let compare = |want: fn(&i64, &i64) -> bool| {
             let number = |text: Option<&str>| text.and_then(|t| t.parse::<i64>().ok());
-            match (
-                number(value),
-                number(self.values.first().map(String::as_str)),
-            ) {
+            match (number(value), number(self.values.first().map(String::as_str))) {
                 (Some(have), Some(limit)) => want(&have, &limit),
                 _ => false,
             }
@@ -167,12 +155,8 @@ impl NodeAffinity {
         let required = affinity.required_during_scheduling_ignored_during_execution;
         let preferred = affinity.preferred_during_scheduling_ignored_during_execution;
         NodeAffinity {
-            required: required.map(|s| {
-                s.node_selector_terms
-                    .into_iter()
-                    .map(NodeTerm::compile)
-                    .collect()
-            }),
+            required: required
+                .map(|s| s.node_selector_terms.into_iter().map(NodeTerm::compile).collect()),
             preferred: preferred
                 .unwrap_or_default()
                 .into_iter()
@@ -199,21 +183,14 @@ impl PodAffinity {
             let required = a.required_during_scheduling_ignored_during_execution;
             let preferred = a.preferred_during_scheduling_ignored_during_execution;
             compiled.required = required.unwrap_or_default().into_iter().map(term).collect();
-            compiled.preferred = preferred
-                .unwrap_or_default()
-                .into_iter()
-                .map(weighted)
-                .collect();
+            compiled.preferred = preferred.unwrap_or_default().into_iter().map(weighted).collect();
         }
         if let Some(a) = affinity.pod_anti_affinity.take() {
             let required = a.required_during_scheduling_ignored_during_execution;
             let preferred = a.preferred_during_scheduling_ignored_during_execution;
             compiled.required_anti = required.unwrap_or_default().into_iter().map(term).collect();
-            compiled.preferred_anti = preferred
-                .unwrap_or_default()
-                .into_iter()
-                .map(weighted)
-                .collect();
+            compiled.preferred_anti =
+                preferred.unwrap_or_default().into_iter().map(weighted).collect();
         }
         let empty = compiled.required.is_empty()
             && compiled.preferred.is_empty()
@@ -279,19 +256,11 @@ pub(super) fn selector(selector: Option<&meta::LabelSelector>) -> LabelSelector 
         return LabelSelector::nothing();
     };
     let none = Vec::new();
-    let expressions = selector
-        .match_expressions
-        .iter()
-        .flatten()
-        .map(|e| Expression {
-            key: &e.key,
-            operator: &e.operator,
-            values: e.values.as_ref().unwrap_or(&none),
-        });
-    let labels = selector
-        .match_labels
-        .iter()
-        .flatten()
-        .map(|(k, v)| (k.as_str(), v.as_str()));
+    let expressions = selector.match_expressions.iter().flatten().map(|e| Expression {
+        key: &e.key,
+        operator: &e.operator,
+        values: e.values.as_ref().unwrap_or(&none),
+    });
+    let labels = selector.match_labels.iter().flatten().map(|(k, v)| (k.as_str(), v.as_str()));
     LabelSelector::from_parts(labels, expressions).unwrap_or_else(|_| LabelSelector::nothing())
 }

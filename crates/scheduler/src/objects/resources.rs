@@ -49,10 +49,7 @@ impl Resources {
 
     /// The amount of an extended resource.
     pub fn scalar(&self, name: &str) -> i64 {
-        self.scalar
-            .iter()
-            .find(|(n, _)| n == name)
-            .map_or(0, |(_, amount)| *amount)
+        self.scalar.iter().find(|(n, _)| n == name).map_or(0, |(_, amount)| *amount)
     }
 
     /// Adds `other`.

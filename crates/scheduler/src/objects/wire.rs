@@ -126,26 +126,16 @@ enum Selector {
 
 impl From<Pod> for super::Pod {
     fn from(pod: Pod) -> Self {
-        let Pod {
-            metadata,
-            mut spec,
-            status,
-        } = pod;
+        let Pod { metadata, mut spec, status } = pod;
         let namespace = metadata.namespace.clone().unwrap_or_default();
         let (requests, nonzero_cpu, nonzero_memory) = requests(&spec);
-        let best_effort = spec
-            .containers
-            .iter()
-            .chain(&spec.init_containers)
-            .all(|c| {
-                let none =
-                    |list: &Option<BTreeMap<_, _>>| list.as_ref().is_none_or(BTreeMap::is_empty);
-                none(&c.resources.requests) && none(&c.resources.limits)
-            })
-            && spec
-                .resources
-                .as_ref()
-                .is_none_or(|r| r.requests.is_none() && r.limits.is_none());
+        let best_effort = spec.containers.iter().chain(&spec.init_containers).all(|c| {
+            let none = |list: &Option<BTreeMap<_, _>>| list.as_ref().is_none_or(BTreeMap::is_empty);
+            none(&c.resources.requests) && none(&c.resources.limits)
+        }) && spec
+            .resources
+            .as_ref()
+            .is_none_or(|r| r.requests.is_none() && r.limits.is_none());
         let sidecars = spec.init_containers.iter().filter(|c| c.is_sidecar());
         let host_ports = spec
             .containers
@@ -173,24 +163,14 @@ impl From<Pod> for super::Pod {
             .into_iter()
             .map(|c| Spread::compile(c, metadata.labels.as_ref()))
             .collect();
-        let pod_affinity = spec
-            .affinity
-            .as_mut()
-            .and_then(|a| PodAffinity::compile(a, &namespace));
-        let node_affinity = spec
-            .affinity
-            .and_then(|a| a.node_affinity)
-            .map(|a| Box::new(NodeAffinity::compile(a)));
-        let scheduled = status
-            .conditions
-            .into_iter()
-            .find(|c| c.type_ == "PodScheduled");
+        let pod_affinity = spec.affinity.as_mut().and_then(|a| PodAffinity::compile(a, &namespace));
+        let node_affinity =
+            spec.affinity.and_then(|a| a.node_affinity).map(|a| Box::new(NodeAffinity::compile(a)));
+        let scheduled = status.conditions.into_iter().find(|c| c.type_ == "PodScheduled");
         super::Pod {
             metadata: slim(metadata),
             node_name: spec.node_name.filter(|n| !n.is_empty()),
-            scheduler_name: spec
-                .scheduler_name
-                .unwrap_or_else(|| "default-scheduler".to_owned()),
+            scheduler_name: spec.scheduler_name.unwrap_or_else(|| "default-scheduler".to_owned()),
             priority: spec.priority.unwrap_or(0),
             preempts: spec.preemption_policy.as_deref() != Some("Never"),
             requests,
@@ -244,11 +224,7 @@ impl<K> From<Selecting> for super::Selecting<K> {
             }
             Some(Selector::Object(object)) => affinity::selector(Some(&object)),
         };
-        super::Selecting {
-            metadata: slim(object.metadata),
-            selector,
-            kind: PhantomData,
-        }
+        super::Selecting { metadata: slim(object.metadata), selector, kind: PhantomData }
     }
 }
 
@@ -269,19 +245,10 @@ fn slim(mut metadata: meta::ObjectMeta) -> meta::ObjectMeta {
 /// those of the containers. The second and third value are CPU and memory with the assumed minimum.
 fn requests(spec: &PodSpec) -> (Resources, i64, i64) {
     let with_minimum = |container: &Container| {
-        let mut own = container
-            .resources
-            .requests
-            .as_ref()
-            .map(Resources::from_list)
-            .unwrap_or_default();
-        let named = |name| {
-            container
-                .resources
-                .requests
-                .as_ref()
-                .is_some_and(|r| r.contains_key(name))
-        };
+        let mut own =
+            container.resources.requests.as_ref().map(Resources::from_list).unwrap_or_default();
+        let named =
+            |name| container.resources.requests.as_ref().is_some_and(|r| r.contains_key(name));
         let plain = own.clone();
         if !named("cpu") {
             own.milli_cpu = DEFAULT_MILLI_CPU;

@@ -32,14 +32,8 @@ impl Score for Balance<'_> {
         let share = |used: i64, capacity: i64| {
             (capacity > 0).then(|| (used as f64 / capacity as f64).min(1.0))
         };
-        let cpu = share(
-            node.requested.milli_cpu + self.pod.requests.milli_cpu,
-            have.milli_cpu,
-        );
-        let memory = share(
-            node.requested.memory + self.pod.requests.memory,
-            have.memory,
-        );
+        let cpu = share(node.requested.milli_cpu + self.pod.requests.milli_cpu, have.milli_cpu);
+        let memory = share(node.requested.memory + self.pod.requests.memory, have.memory);
         // The standard deviation of two numbers is half their distance.
         let deviation = match (cpu, memory) {
             (Some(cpu), Some(memory)) => ((cpu - memory) / 2.0).abs(),

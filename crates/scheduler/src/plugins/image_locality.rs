@@ -35,13 +35,8 @@ impl Plugin for ImageLocality {
             .filter_map(|image| Some((image.as_str(), cluster.image(image)?)))
             .collect();
         let (nodes, containers) = (cluster.nodes().len() as i64, pod.images.len() as i64);
-        (!present.is_empty()).then(|| {
-            Box::new(Images {
-                present,
-                nodes,
-                containers,
-            }) as Box<dyn Score>
-        })
+        (!present.is_empty())
+            .then(|| Box::new(Images { present, nodes, containers }) as Box<dyn Score>)
     }
 }
 

@@ -21,17 +21,13 @@ fn selects(term: &AffinityTerm, pod: &Pod, cluster: &Cluster) -> bool {
     let namespace = pod.namespace();
     let in_namespace = term.namespaces.iter().any(|n| n == namespace)
         || (!term.namespace_selector.is_nothing()
-            && term
-                .namespace_selector
-                .matches(&cluster.namespace_labels(namespace)));
+            && term.namespace_selector.matches(&cluster.namespace_labels(namespace)));
     in_namespace && term.selector.matches(&pod.labels())
 }
 
 fn count(domains: &mut Domains, node: &NodeInfo, key: &str, by: i64) {
     if let Some(value) = node.node.label(key) {
-        *domains
-            .entry((key.to_owned(), value.to_owned()))
-            .or_default() += by;
+        *domains.entry((key.to_owned(), value.to_owned())).or_default() += by;
     }
 }
 
@@ -39,10 +35,7 @@ fn counted(domains: &Domains, node: &NodeInfo, key: &str) -> i64 {
     let Some(value) = node.node.label(key) else {
         return 0;
     };
-    domains
-        .get(&(key.to_owned(), value.to_owned()))
-        .copied()
-        .unwrap_or(0)
+    domains.get(&(key.to_owned(), value.to_owned())).copied().unwrap_or(0)
 }
 
 impl Plugin for InterPodAffinity {
@@ -60,9 +53,8 @@ impl Plugin for InterPodAffinity {
 
     fn pre_filter<'a>(&self, pod: &'a Pod, cluster: &'a Cluster) -> PreFilter<'a> {
         let own = pod.pod_affinity.as_deref();
-        let (affinity, anti) = own.map_or((&[][..], &[][..]), |a| {
-            (&a.required[..], &a.required_anti[..])
-        });
+        let (affinity, anti) =
+            own.map_or((&[][..], &[][..]), |a| (&a.required[..], &a.required_anti[..]));
         if affinity.is_empty() && anti.is_empty() && !cluster.has_affine_pods() {
             return PreFilter::Skip;
         }
@@ -76,11 +68,8 @@ impl Plugin for InterPodAffinity {
             unwanted: Domains::new(),
         };
         for node in cluster.nodes() {
-            let others = if affinity.is_empty() && anti.is_empty() {
-                &node.affine
-            } else {
-                &node.pods
-            };
+            let others =
+                if affinity.is_empty() && anti.is_empty() { &node.affine } else { &node.pods };
             for other in others {
                 check.shift(other, node, 1);
             }
@@ -140,18 +129,11 @@ impl Check<'_> {
             }
         }
         let all = !self.affinity.is_empty()
-            && self
-                .affinity
-                .iter()
-                .all(|term| selects(term, other, cluster));
+            && self.affinity.iter().all(|term| selects(term, other, cluster));
         for term in self.affinity.iter().filter(|_| all) {
             count(&mut self.near, node, &term.topology_key, by);
         }
-        for term in self
-            .anti
-            .iter()
-            .filter(|term| selects(term, other, cluster))
-        {
+        for term in self.anti.iter().filter(|term| selects(term, other, cluster)) {
             count(&mut self.far, node, &term.topology_key, by);
         }
     }
@@ -167,28 +149,17 @@ impl Check<'_> {
         // The first of a group whose members want to be near each other may go anywhere.
         found
             || (self.near.values().all(|n| *n <= 0)
-                && self
-                    .affinity
-                    .iter()
-                    .all(|term| selects(term, self.pod, self.cluster)))
+                && self.affinity.iter().all(|term| selects(term, self.pod, self.cluster)))
     }
 }
 
 impl Filter for Check<'_> {
     fn check(&self, node: &NodeInfo) -> Verdict {
         if !self.near_enough(node) {
-            return Err(Rejection::unresolvable(
-                "node(s) didn't match pod affinity rules",
-            ));
+            return Err(Rejection::unresolvable("node(s) didn't match pod affinity rules"));
         }
-        if self
-            .anti
-            .iter()
-            .any(|term| counted(&self.far, node, &term.topology_key) > 0)
-        {
-            return Err(Rejection::resolvable(
-                "node(s) didn't match pod anti-affinity rules",
-            ));
+        if self.anti.iter().any(|term| counted(&self.far, node, &term.topology_key) > 0) {
+            return Err(Rejection::resolvable("node(s) didn't match pod anti-affinity rules"));
         }
         let unwanted = self
             .unwanted
@@ -243,24 +214,14 @@ impl Score for Liking {
     fn score(&self, node: &NodeInfo) -> i64 {
         let here =
             |((key, value), _): &(&(String, String), &i64)| node.node.label(key) == Some(value);
-        self.weights
-            .iter()
-            .filter(here)
-            .map(|(_, weight)| weight)
-            .sum()
+        self.weights.iter().filter(here).map(|(_, weight)| weight).sum()
     }
 
     fn normalize(&self, scores: &mut [i64]) {
-        let (low, high) = (
-            scores.iter().copied().min().unwrap_or(0),
-            scores.iter().copied().max().unwrap_or(0),
-        );
+        let (low, high) =
+            (scores.iter().copied().min().unwrap_or(0), scores.iter().copied().max().unwrap_or(0));
         for score in scores {
-            *score = if high == low {
-                0
-            } else {
-                MAX_SCORE * (*score - low) / (high - low)
-            };
+            *score = if high == low { 0 } else { MAX_SCORE * (*score - low) / (high - low) };
         }
     }
 }

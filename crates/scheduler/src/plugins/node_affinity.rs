@@ -14,10 +14,7 @@ struct Affinity<'a> {
 
 /// Whether the Pod's nodeSelector and required node affinity admit the node.
 pub(super) fn admits(pod: &Pod, node: &Node) -> bool {
-    let selected = pod
-        .node_selector
-        .iter()
-        .all(|(k, v)| node.label(k) == Some(v));
+    let selected = pod.node_selector.iter().all(|(k, v)| node.label(k) == Some(v));
     let required = pod.node_affinity.as_ref().and_then(|a| a.required.as_ref());
     selected && required.is_none_or(|terms| terms.iter().any(|t| t.matches(node)))
 }
@@ -42,9 +39,8 @@ impl Plugin for NodeAffinity {
         }
         let check = Box::new(Affinity { pod });
         // Pods of DaemonSets name their node in each term: no other needs a look.
-        let names: Option<Vec<&[String]>> = required
-            .filter(|t| !t.is_empty())
-            .and_then(|t| t.iter().map(|t| t.names()).collect());
+        let names: Option<Vec<&[String]>> =
+            required.filter(|t| !t.is_empty()).and_then(|t| t.iter().map(|t| t.names()).collect());
         match names {
             Some(names) => {
                 let mut names: Vec<&str> =
@@ -63,10 +59,7 @@ impl Plugin for NodeAffinity {
         _cluster: &'a Cluster,
         _feasible: &[usize],
     ) -> Option<Box<dyn Score + 'a>> {
-        let preferred = pod
-            .node_affinity
-            .as_ref()
-            .is_some_and(|a| !a.preferred.is_empty());
+        let preferred = pod.node_affinity.as_ref().is_some_and(|a| !a.preferred.is_empty());
         preferred.then(|| Box::new(Affinity { pod }) as Box<dyn Score>)
     }
 
@@ -80,9 +73,7 @@ impl Filter for Affinity<'_> {
         if admits(self.pod, &node.node) {
             return Ok(());
         }
-        Err(Rejection::unresolvable(
-            "node(s) didn't match Pod's node affinity/selector",
-        ))
+        Err(Rejection::unresolvable("node(s) didn't match Pod's node affinity/selector"))
     }
 
     fn duplicate<'s>(&'s self) -> Box<dyn Filter + 's> {
@@ -93,10 +84,7 @@ impl Filter for Affinity<'_> {
 impl Score for Affinity<'_> {
     fn score(&self, node: &NodeInfo) -> i64 {
         let preferred = self.pod.node_affinity.iter().flat_map(|a| &a.preferred);
-        preferred
-            .filter(|p| p.item.matches(&node.node))
-            .map(|p| p.weight)
-            .sum()
+        preferred.filter(|p| p.item.matches(&node.node)).map(|p| p.weight).sum()
     }
 
     fn normalize(&self, scores: &mut [i64]) {

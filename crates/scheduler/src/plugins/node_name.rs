@@ -32,9 +32,7 @@ impl Plugin for NodeName {
 impl Filter for Check<'_> {
     fn check(&self, node: &NodeInfo) -> Verdict {
         if node.name() != self.name {
-            return Err(Rejection::unresolvable(
-                "node(s) didn't match the requested node name",
-            ));
+            return Err(Rejection::unresolvable("node(s) didn't match the requested node name"));
         }
         Ok(())
     }

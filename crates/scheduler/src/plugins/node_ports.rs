@@ -33,28 +33,20 @@ impl Plugin for NodePorts {
         let Change::PodGone(gone) = change else {
             return true;
         };
-        gone.host_ports
-            .iter()
-            .any(|a| pod.host_ports.iter().any(|b| conflict(a, b)))
+        gone.host_ports.iter().any(|a| pod.host_ports.iter().any(|b| conflict(a, b)))
     }
 
     fn pre_filter<'a>(&self, pod: &'a Pod, _cluster: &'a Cluster) -> PreFilter<'a> {
         if pod.host_ports.is_empty() {
             return PreFilter::Skip;
         }
-        PreFilter::Check(Box::new(Check {
-            wanted: &pod.host_ports,
-        }))
+        PreFilter::Check(Box::new(Check { wanted: &pod.host_ports }))
     }
 }
 
 impl Filter for Check<'_> {
     fn check(&self, node: &NodeInfo) -> Verdict {
-        if self
-            .wanted
-            .iter()
-            .any(|want| node.ports.iter().any(|taken| conflict(want, taken)))
-        {
+        if self.wanted.iter().any(|want| node.ports.iter().any(|taken| conflict(want, taken))) {
             let reason = "node(s) didn't have free ports for the requested pod ports";
             return Err(Rejection::resolvable(reason));
         }

@@ -34,9 +34,7 @@ impl Plugin for NodeUnschedulable {
             effect: "NoSchedule".to_owned(),
             ..Default::default()
         };
-        PreFilter::Check(Box::new(Check {
-            tolerated: tolerates(&pod.tolerations, &taint),
-        }))
+        PreFilter::Check(Box::new(Check { tolerated: tolerates(&pod.tolerations, &taint) }))
     }
 }
 

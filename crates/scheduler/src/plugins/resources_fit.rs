@@ -20,10 +20,7 @@ impl Plugin for Fit {
     }
 
     fn unblocked_by(&self) -> Events {
-        Events::NODE_ADD
-            .or(Events::NODE_ALLOCATABLE)
-            .or(Events::POD_GONE)
-            .or(Events::POD_SHRUNK)
+        Events::NODE_ADD.or(Events::NODE_ALLOCATABLE).or(Events::POD_GONE).or(Events::POD_SHRUNK)
     }
 
     fn hint(&self, pod: &Pod, change: &Change<'_>) -> bool {
@@ -56,15 +53,8 @@ impl Filter for Check<'_> {
         if !full
             && !short(want.milli_cpu, have.milli_cpu, used.milli_cpu)
             && !short(want.memory, have.memory, used.memory)
-            && !short(
-                want.ephemeral_storage,
-                have.ephemeral_storage,
-                used.ephemeral_storage,
-            )
-            && want
-                .scalar
-                .iter()
-                .all(|(n, w)| !short(*w, have.scalar(n), used.scalar(n)))
+            && !short(want.ephemeral_storage, have.ephemeral_storage, used.ephemeral_storage)
+            && want.scalar.iter().all(|(n, w)| !short(*w, have.scalar(n), used.scalar(n)))
         {
             return Ok(());
         }
@@ -86,19 +76,12 @@ impl Filter for Check<'_> {
         };
         look("cpu", want.milli_cpu, have.milli_cpu, used.milli_cpu);
         look("memory", want.memory, have.memory, used.memory);
-        let storage = (
-            want.ephemeral_storage,
-            have.ephemeral_storage,
-            used.ephemeral_storage,
-        );
+        let storage = (want.ephemeral_storage, have.ephemeral_storage, used.ephemeral_storage);
         look("ephemeral-storage", storage.0, storage.1, storage.2);
         for (name, amount) in &want.scalar {
             look(name, *amount, have.scalar(name), used.scalar(name));
         }
-        Err(Rejection {
-            resolvable,
-            reasons,
-        })
+        Err(Rejection { resolvable, reasons })
     }
 
     fn duplicate<'s>(&'s self) -> Box<dyn Filter + 's> {

@@ -23,9 +23,7 @@ impl Plugin for TaintToleration {
     }
 
     fn hint(&self, pod: &Pod, change: &Change<'_>) -> bool {
-        change
-            .node()
-            .is_none_or(|node| Tolerance { pod }.tolerates_all(node))
+        change.node().is_none_or(|node| Tolerance { pod }.tolerates_all(node))
     }
 
     fn pre_filter<'a>(&self, pod: &'a Pod, _cluster: &'a Cluster) -> PreFilter<'a> {
@@ -38,18 +36,9 @@ impl Plugin for TaintToleration {
         cluster: &'a Cluster,
         feasible: &[usize],
     ) -> Option<Box<dyn Score + 'a>> {
-        let soft = |at: &usize| {
-            cluster.nodes()[*at]
-                .node
-                .taints
-                .iter()
-                .any(|t| !keeps_away(t))
-        };
+        let soft = |at: &usize| cluster.nodes()[*at].node.taints.iter().any(|t| !keeps_away(t));
         // Without soft taints every node gets the same.
-        feasible
-            .iter()
-            .any(soft)
-            .then(|| Box::new(Tolerance { pod }) as Box<dyn Score>)
+        feasible.iter().any(soft).then(|| Box::new(Tolerance { pod }) as Box<dyn Score>)
     }
 
     fn weight(&self) -> i64 {
@@ -59,10 +48,7 @@ impl Plugin for TaintToleration {
 
 impl Tolerance<'_> {
     fn tolerates_all(&self, node: &Node) -> bool {
-        node.taints
-            .iter()
-            .filter(|t| keeps_away(t))
-            .all(|t| tolerates(&self.pod.tolerations, t))
+        node.taints.iter().filter(|t| keeps_away(t)).all(|t| tolerates(&self.pod.tolerations, t))
     }
 }
 
@@ -82,11 +68,7 @@ impl Filter for Tolerance<'_> {
 impl Score for Tolerance<'_> {
     fn score(&self, node: &NodeInfo) -> i64 {
         let tolerations = &self.pod.tolerations;
-        let soft = node
-            .node
-            .taints
-            .iter()
-            .filter(|t| t.effect == "PreferNoSchedule");
+        let soft = node.node.taints.iter().filter(|t| t.effect == "PreferNoSchedule");
         soft.filter(|t| !tolerates(tolerations, t)).count() as i64
     }
 

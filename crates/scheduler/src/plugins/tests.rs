@@ -92,10 +92,8 @@ fn resources_are_counted_and_shortage_is_named() {
     check(
         &cluster,
         &greedy,
-        Err(
-            "0/2 nodes are available: 2 Insufficient cpu, 2 Insufficient example.com/gpu, \
-             2 Insufficient memory.",
-        ),
+        Err("0/2 nodes are available: 2 Insufficient cpu, 2 Insufficient example.com/gpu, \
+             2 Insufficient memory."),
     );
     cluster.remove_pod("x");
     check(&cluster, &requesting("p", "2", json!({})), Ok("a"));
@@ -119,34 +117,20 @@ fn sidecars_add_up_and_init_containers_count_by_their_peak() {
     assert_eq!(with("1").requests.milli_cpu, 3500);
     assert_eq!(with("2800m").requests.milli_cpu, 3800);
     check(&cluster, &with("3"), Ok("a"));
-    check(
-        &cluster,
-        &with("3100m"),
-        Err("0/1 nodes are available: 1 Insufficient cpu."),
-    );
+    check(&cluster, &with("3100m"), Err("0/1 nodes are available: 1 Insufficient cpu."));
 }
 
 #[test]
 fn a_full_node_says_so() {
-    let mut cluster = cluster(&[node(
-        "a",
-        json!({ "status": { "allocatable": { "pods": "1" } } }),
-    )]);
+    let mut cluster =
+        cluster(&[node("a", json!({ "status": { "allocatable": { "pods": "1" } } }))]);
     on(&mut cluster, "a", &pod("x", json!({})));
-    check(
-        &cluster,
-        &pod("p", json!({})),
-        Err("0/1 nodes are available: 1 Too many pods."),
-    );
+    check(&cluster, &pod("p", json!({})), Err("0/1 nodes are available: 1 Too many pods."));
 }
 
 #[test]
 fn no_nodes_at_all() {
-    check(
-        &Cluster::default(),
-        &pod("p", json!({})),
-        Err("no nodes available to schedule pods"),
-    );
+    check(&Cluster::default(), &pod("p", json!({})), Err("no nodes available to schedule pods"));
 }
 
 #[test]
@@ -159,31 +143,17 @@ fn taints_cordons_and_tolerations() {
     ]);
     check(&cluster, &pod("p", json!({})), Ok("soft"));
     let tolerant = |toleration: Value| pod("p", json!({ "spec": { "tolerations": [toleration] } }));
-    check(
-        &cluster,
-        &tolerant(json!({ "operator": "Exists" })),
-        Ok("tainted"),
-    );
-    check(
-        &cluster,
-        &tolerant(json!({ "key": "k", "value": "v" })),
-        Ok("tainted"),
-    );
-    check(
-        &cluster,
-        &tolerant(json!({ "key": "k", "value": "w" })),
-        Ok("soft"),
-    );
+    check(&cluster, &tolerant(json!({ "operator": "Exists" })), Ok("tainted"));
+    check(&cluster, &tolerant(json!({ "key": "k", "value": "v" })), Ok("tainted"));
+    check(&cluster, &tolerant(json!({ "key": "k", "value": "w" })), Ok("soft"));
 
     let mut cluster = cluster;
     cluster.remove_node("soft");
     check(
         &cluster,
         &pod("p", json!({})),
-        Err(
-            "0/2 nodes are available: 1 node(s) had untolerated taint(s), \
-             1 node(s) were unschedulable.",
-        ),
+        Err("0/2 nodes are available: 1 node(s) had untolerated taint(s), \
+             1 node(s) were unschedulable."),
     );
 }
 
@@ -193,11 +163,7 @@ fn node_selectors_and_affinity() {
         |z: &str, n: i64| json!({ "metadata": { "labels": { "zone": z, "n": n.to_string() } } });
     let cluster = cluster(&[node("a", zone("east", 1)), node("b", zone("west", 5))]);
     let selecting = |spec: Value| pod("p", json!({ "spec": spec }));
-    check(
-        &cluster,
-        &selecting(json!({ "nodeSelector": { "zone": "west" } })),
-        Ok("b"),
-    );
+    check(&cluster, &selecting(json!({ "nodeSelector": { "zone": "west" } })), Ok("b"));
     check(
         &cluster,
         &selecting(json!({ "nodeSelector": { "zone": "north" } })),
@@ -217,11 +183,7 @@ fn node_selectors_and_affinity() {
         let expression = json!({ "key": "zone", "operator": operator, "values": values });
         check(&cluster, &required(expression), Ok(want));
     }
-    check(
-        &cluster,
-        &required(json!({ "key": "n", "operator": "Gt", "values": ["3"] })),
-        Ok("b"),
-    );
+    check(&cluster, &required(json!({ "key": "n", "operator": "Gt", "values": ["3"] })), Ok("b"));
     let preferred = selecting(json!({ "affinity": { "nodeAffinity": {
         "preferredDuringSchedulingIgnoredDuringExecution": [{ "weight": 50, "preference": {
             "matchExpressions": [{ "key": "zone", "operator": "In", "values": ["west"] }] } }] } } }));
@@ -247,10 +209,8 @@ fn a_daemon_pod_is_for_one_node() {
     check(
         &cluster,
         &daemon("b"),
-        Err(
-            "0/2 nodes are available: 1 Too many pods, 1 node(s) didn't satisfy plugin(s) \
-             [NodeAffinity].",
-        ),
+        Err("0/2 nodes are available: 1 Too many pods, 1 node(s) didn't satisfy plugin(s) \
+             [NodeAffinity]."),
     );
 }
 
@@ -270,10 +230,8 @@ fn host_ports_collide_on_overlapping_addresses() {
         check(
             &cluster,
             &port("p", ip),
-            Err(
-                "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod \
-                 ports.",
-            ),
+            Err("0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod \
+                 ports."),
         );
     }
 }
@@ -369,33 +327,23 @@ fn pods_keep_near_or_far() {
     check(
         &cluster,
         &affine("p", "podAntiAffinity", "db"),
-        Err(
-            "0/2 nodes are available: 1 node(s) didn't match pod anti-affinity rules, 1 node(s) \
-             didn't satisfy existing pods anti-affinity rules.",
-        ),
+        Err("0/2 nodes are available: 1 node(s) didn't match pod anti-affinity rules, 1 node(s) \
+             didn't satisfy existing pods anti-affinity rules."),
     );
 }
 
 fn preempted(cluster: &Cluster, pod: &Pod) -> Result<(String, Vec<String>), String> {
     let plugins = default_profile();
     let error = schedule(&plugins, pod, cluster, &mut 0, &mut |_| 0).unwrap_err();
-    preempt(&plugins, pod, cluster, &error).map(|p| {
-        (
-            p.node,
-            p.victims.iter().map(|v| v.name().to_owned()).collect(),
-        )
-    })
+    preempt(&plugins, pod, cluster, &error)
+        .map(|p| (p.node, p.victims.iter().map(|v| v.name().to_owned()).collect()))
 }
 
 #[test]
 fn preemption_takes_the_least_important() {
     let priority = |p: i64| json!({ "spec": { "priority": p } });
     let tainted = json!({ "spec": { "taints": [{ "key": "k", "effect": "NoSchedule" }] } });
-    let mut cluster = cluster(&[
-        node("a", json!({})),
-        node("b", json!({})),
-        node("t", tainted),
-    ]);
+    let mut cluster = cluster(&[node("a", json!({})), node("b", json!({})), node("t", tainted)]);
     on(&mut cluster, "a", &requesting("a1", "2", priority(5)));
     on(&mut cluster, "a", &requesting("a2", "2", priority(1)));
     on(&mut cluster, "b", &requesting("b1", "3", priority(3)));
@@ -408,10 +356,8 @@ fn preemption_takes_the_least_important() {
     check(&requesting("p", "3", priority(10)), Ok(("b", &["b1"])));
     check(
         &requesting("p", "2", priority(0)),
-        Err(
-            "0/3 nodes are available: 1 Preemption is not helpful for scheduling, \
-             2 No preemption victims found for incoming pod.",
-        ),
+        Err("0/3 nodes are available: 1 Preemption is not helpful for scheduling, \
+             2 No preemption victims found for incoming pod."),
     );
     check(
         &requesting("p", "5", priority(10)),
@@ -430,11 +376,7 @@ fn room_made_for_a_pod_is_kept_for_it() {
         Err("0/1 nodes are available: 1 Insufficient cpu."),
     );
     check(&cluster, &urgent, Ok("a"));
-    check(
-        &cluster,
-        &requesting("q", "2", json!({ "spec": { "priority": 11 } })),
-        Ok("a"),
-    );
+    check(&cluster, &requesting("q", "2", json!({ "spec": { "priority": 11 } })), Ok("a"));
 }
 
 #[test]
@@ -443,18 +385,10 @@ fn pods_of_unknown_nodes_count_once_the_node_comes() {
     on(&mut cluster, "a", &requesting("x", "3", json!({})));
     cluster.set_node(node("a", json!({})));
     let big = requesting("p", "2", json!({}));
-    check(
-        &cluster,
-        &big,
-        Err("0/1 nodes are available: 1 Insufficient cpu."),
-    );
+    check(&cluster, &big, Err("0/1 nodes are available: 1 Insufficient cpu."));
     cluster.remove_node("a");
     cluster.set_node(node("a", json!({})));
-    check(
-        &cluster,
-        &big,
-        Err("0/1 nodes are available: 1 Insufficient cpu."),
-    );
+    check(&cluster, &big, Err("0/1 nodes are available: 1 Insufficient cpu."));
     cluster.remove_pod("x");
     check(&cluster, &big, Ok("a"));
 }
@@ -475,14 +409,7 @@ fn assumptions_can_be_taken_back_until_confirmed() {
 
 #[test]
 fn as_many_nodes_are_looked_at_as_upstream_does() {
-    for (nodes, want) in [
-        (3, 3),
-        (99, 99),
-        (100, 100),
-        (200, 100),
-        (1000, 420),
-        (6000, 300),
-    ] {
+    for (nodes, want) in [(3, 3), (99, 99), (100, 100), (200, 100), (1000, 420), (6000, 300)] {
         assert_eq!(enough(nodes), want, "{nodes}");
     }
 }

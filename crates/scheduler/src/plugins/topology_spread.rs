@@ -47,11 +47,7 @@ impl Plugin for PodTopologySpread {
         let soft: Vec<Cow<'a, Spread>> = if pod.spread.is_empty() {
             defaults(pod, cluster).into_iter().map(Cow::Owned).collect()
         } else {
-            pod.spread
-                .iter()
-                .filter(|c| !c.hard)
-                .map(Cow::Borrowed)
-                .collect()
+            pod.spread.iter().filter(|c| !c.hard).map(Cow::Borrowed).collect()
         };
         if soft.is_empty() {
             return None;
@@ -95,10 +91,7 @@ fn counts(constraint: &Spread, pod: &Pod, node: &NodeInfo) -> bool {
 }
 
 fn matching(constraint: &Spread, pod: &Pod, node: &NodeInfo) -> i64 {
-    node.pods
-        .iter()
-        .filter(|other| matches_one(constraint, pod, other))
-        .count() as i64
+    node.pods.iter().filter(|other| matches_one(constraint, pod, other)).count() as i64
 }
 
 fn matches_one(constraint: &Spread, pod: &Pod, other: &Pod) -> bool {
@@ -122,10 +115,7 @@ impl<'a> Hard<'a> {
         let mut domains = vec![HashMap::new(); constraints.len()];
         for node in cluster.nodes() {
             // Nodes without all the labels are no candidates and their Pods do not count.
-            if !constraints
-                .iter()
-                .all(|c| node.node.label(&c.topology_key).is_some())
-            {
+            if !constraints.iter().all(|c| node.node.label(&c.topology_key).is_some()) {
                 continue;
             }
             for (constraint, domains) in constraints.iter().zip(&mut domains) {
@@ -136,16 +126,9 @@ impl<'a> Hard<'a> {
                 }
             }
         }
-        let own = constraints
-            .iter()
-            .map(|c| i64::from(c.selector.matches(&pod.labels())))
-            .collect();
-        Hard {
-            pod,
-            constraints,
-            domains,
-            own,
-        }
+        let own =
+            constraints.iter().map(|c| i64::from(c.selector.matches(&pod.labels()))).collect();
+        Hard { pod, constraints, domains, own }
     }
 
     fn shift(&mut self, other: &Pod, node: &NodeInfo, by: i64) {
@@ -218,9 +201,7 @@ impl<'a> Soft<'a> {
     ) -> Self {
         let strict = !pod.spread.is_empty();
         let labelled = |node: &NodeInfo| {
-            constraints
-                .iter()
-                .all(|c| node.node.label(&c.topology_key).is_some())
+            constraints.iter().all(|c| node.node.label(&c.topology_key).is_some())
         };
         let mut unlabelled = HashSet::new();
         let mut domains: Vec<HashMap<&str, i64>> = vec![HashMap::new(); constraints.len()];
@@ -243,13 +224,7 @@ impl<'a> Soft<'a> {
         let weights = constraints
             .iter()
             .zip(&domains)
-            .map(|(c, d)| {
-                if c.topology_key == HOSTNAME {
-                    hosts
-                } else {
-                    d.len() as f64
-                }
-            })
+            .map(|(c, d)| if c.topology_key == HOSTNAME { hosts } else { d.len() as f64 })
             .map(|size| (size + 2.0).ln())
             .collect();
         if domains.iter().any(|d| !d.is_empty()) {
@@ -267,14 +242,7 @@ impl<'a> Soft<'a> {
                 }
             }
         }
-        Soft {
-            pod,
-            constraints,
-            domains,
-            weights,
-            strict,
-            unlabelled,
-        }
+        Soft { pod, constraints, domains, weights, strict, unlabelled }
     }
 }
 
@@ -287,11 +255,8 @@ impl Score for Soft<'_> {
             return NO_POINTS;
         }
         let mut score = 0.0;
-        for ((constraint, domains), weight) in self
-            .constraints
-            .iter()
-            .zip(&self.domains)
-            .zip(&self.weights)
+        for ((constraint, domains), weight) in
+            self.constraints.iter().zip(&self.domains).zip(&self.weights)
         {
             let Some(domain) = node.node.label(&constraint.topology_key) else {
                 continue;

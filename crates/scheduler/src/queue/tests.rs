@@ -17,10 +17,7 @@ impl Plugin for Wakes {
 }
 
 fn pod(name: &str, priority: i32) -> Arc<Pod> {
-    let mut pod = Pod {
-        priority,
-        ..Default::default()
-    };
+    let mut pod = Pod { priority, ..Default::default() };
     pod.metadata.name = Some(name.to_owned());
     pod.metadata.uid = Some(name.to_owned());
     Arc::new(pod)
@@ -65,11 +62,7 @@ fn unschedulable_pods_wait_for_a_change_that_helps() {
         assert_eq!(popped(&mut queue, now), None);
         let later = now + Duration::from_secs(20);
         queue.changed(&Change::NodeAdded(&node), &plugins, later);
-        assert_eq!(
-            popped(&mut queue, later).is_some(),
-            woken,
-            "{rejected_by:?}"
-        );
+        assert_eq!(popped(&mut queue, later).is_some(), woken, "{rejected_by:?}");
     }
 }
 
