@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Taint;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Failure to read a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +55,7 @@ pub struct Config {
 
 /// `kubelet.config.k8s.io/v1beta1`, as far as this kubelet heeds it. See
 /// <https://kubernetes.io/docs/reference/config-api/kubelet-config.v1beta1/>.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs, reason = "the fields are documented at the address above")]
 pub struct KubeletConfiguration {
@@ -103,7 +103,7 @@ pub struct KubeletConfiguration {
 }
 
 /// Who may speak to the kubelet's server.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs, reason = "the fields are documented with KubeletConfiguration")]
 pub struct Authentication {
@@ -113,7 +113,7 @@ pub struct Authentication {
 }
 
 /// Client certificates.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct X509 {
     /// Authority whose certificates are trusted.
@@ -122,7 +122,7 @@ pub struct X509 {
 }
 
 /// Bearer tokens, checked by the API server.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Webhook {
     /// Whether they are accepted.
@@ -130,7 +130,7 @@ pub struct Webhook {
 }
 
 /// Requests without credentials.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Anonymous {
     /// Whether they are let through as `system:anonymous`.
@@ -138,7 +138,7 @@ pub struct Anonymous {
 }
 
 /// What callers may do.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Authorization {
     /// `Webhook` asks the API server, `AlwaysAllow` does not.

@@ -20,6 +20,7 @@ use crate::cri::{Runtime, RuntimeError, proto};
 use crate::events::{EventType, Events};
 use crate::images::collect::{self, Thresholds};
 use crate::images::{Images, import::Importer};
+use crate::logs::{self, RotationLimits};
 use crate::node::facts::{self, Reserved};
 use crate::node::registration::Registration;
 use crate::node::runtime_state::{self, RuntimeState};
@@ -34,6 +35,7 @@ use crate::probe;
 use crate::runtime::dns::{self, DnsContext};
 use crate::runtime::security::SecurityDefaults;
 use crate::seam::{PodAccess, PodUid, Sources, pod_uid};
+use crate::server::{self, ServerError, ServerOptions, ServingCertificate};
 use crate::static_pods::mirror::{self, Mirrors};
 use crate::static_pods::source::Source;
 use crate::static_pods::watch_dir::WatchDir;
@@ -65,7 +67,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    // SERVER
+    /// The server cannot serve.
+    #[error(transparent)]
+    Server(#[from] ServerError),
 }
 
 /// Informers of what the API says about this node.
@@ -127,7 +131,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     tokio::spawn(relist::follow_events(manager.clone(), shutdown.clone()));
     tokio::spawn(collect_images(runtime.clone(), thresholds(&config.kubelet), config.root_dir.clone(), shutdown.clone()));
     context.events.node(EventType::Normal, "Starting", "Starting kubelet.");
-    let server = parts.start_server(&access, api.as_ref());
+    let server = tokio::spawn(parts.start_server(&access, &context));
+    tokio::spawn(logs::rotate(access.clone(), parts.rotation(), shutdown.clone()));
 
     // Images come first: static Pods are made of them.
     if let Some(folder) = &config.images_dir {
@@ -139,7 +144,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     tokio::spawn(relist::relist(manager.clone(), relisted_sender, sources_ready, shutdown.clone()));
 
     tokio::select! {
-        served = server => served?,
+        served = server => served.unwrap_or(Ok(()))?,
         () = shutdown.cancelled() => {}
     }
     Ok(())
@@ -365,21 +370,56 @@ impl Parts<'_> {
         });
     }
 
+    fn server_options(&self, context: &Context) -> ServerOptions {
+        let kubelet = &self.config.kubelet;
+        let certificate = match (&kubelet.tls_cert_file, &kubelet.tls_private_key_file) {
+            (Some(certificate), Some(key)) => ServingCertificate::Files {
+                certificate: certificate.clone(),
+                key: key.clone(),
+            },
+            _ => {
+                let mut names = vec![self.identity.node_name.clone()];
+                names.extend(self.identity.addresses.clone());
+                ServingCertificate::SelfSigned(names)
+            }
+        };
+        ServerOptions {
+            bind: kubelet.address.parse().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
+            port: kubelet.port,
+            healthz_port: kubelet.healthz_port,
+            certificate,
+            client_ca: kubelet.authentication.x509.client_ca_file.clone(),
+            anonymous: kubelet.authentication.anonymous.enabled,
+            node_name: self.identity.node_name.clone(),
+            configz: serde_json::to_value(kubelet).unwrap_or_default(),
+            cgroups: context.cgroups.clone(),
+            log_dir: self.config.pod_log_dir.parent().unwrap_or(Path::new("/var/log")).to_owned(),
+        }
+    }
+
     fn start_server(
         &self,
         access: &Arc<Access>,
-        api: Option<&kube::Client>,
+        context: &Context,
     ) -> impl Future<Output = Result<(), Error>> + use<> {
-        let options = self.config.kubelet.enable_server.then(|| {
-            // SERVER
-        });
+        let options = self.config.kubelet.enable_server.then(|| self.server_options(context));
         let access: Arc<dyn PodAccess> = access.clone();
-        let (api, shutdown) = (api.cloned(), self.shutdown.clone());
+        let (api, shutdown) = (context.api.clone(), self.shutdown.clone());
         async move {
-            // SERVER
-            drop((options, access, api));
+            if let Some(options) = options {
+                server::serve(options, access, api, shutdown.clone()).await?;
+            }
             shutdown.cancelled().await;
             Ok(())
+        }
+    }
+
+    fn rotation(&self) -> RotationLimits {
+        let kubelet = &self.config.kubelet;
+        let max_bytes = bytes(&kubelet.container_log_max_size).unwrap_or(10 << 20);
+        RotationLimits {
+            max_bytes: u64::try_from(max_bytes).unwrap_or(10 << 20),
+            max_files: usize::try_from(kubelet.container_log_max_files).unwrap_or(5),
         }
     }
 }

@@ -199,18 +199,6 @@ impl Manager {
         Some(handle.view())
     }
 
-    /// The Pod that has a container or sandbox of this ID, as far as workers have seen it.
-    pub fn owner_of(&self, id: &str) -> Option<PodUid> {
-        let handles: Vec<_> =
-            self.with(|state| state.handles.iter().map(|(u, h)| (u.clone(), h.clone())).collect());
-        handles.into_iter().find_map(|(uid, handle)| {
-            let record = handle.view().record;
-            let known = record.containers.iter().any(|c| c.id == id)
-                || record.sandboxes.iter().any(|s| s.id == id);
-            known.then_some(uid)
-        })
-    }
-
     /// Starts workers that end Pods which the runtime has but no source knows. Only sensible once
     /// every source has told all its Pods.
     pub fn adopt_orphans(self: &Arc<Self>, outlines: &BTreeMap<PodUid, PodOutline>) {

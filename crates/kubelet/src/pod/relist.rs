@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::manager::Manager;
 use crate::cri::{Runtime, TaskEvent, proto};
+use crate::runtime::labels;
 use crate::runtime::records::{self, PodOutline};
 use crate::seam::PodUid;
 
@@ -97,33 +98,30 @@ pub async fn follow_events(manager: Arc<Manager>, shutdown: CancellationToken) {
 }
 
 fn heed(manager: &Arc<Manager>, event: TaskEvent) {
-    // Containers that no worker has seen are left to the relist.
-    let Some(uid) = manager.owner_of(&event.container_id) else { return };
-    if !event.ended {
-        manager.wake(&uid);
-        return;
-    }
     let manager = manager.clone();
     tokio::spawn(async move {
-        let ended = booked(&manager.context().runtime, &event.container_id);
-        if tokio::time::timeout(EXIT_LIMIT, ended).await.is_ok() {
+        let settled = settled(&manager.context().runtime, &event);
+        if let Ok(Some(uid)) = tokio::time::timeout(EXIT_LIMIT, settled).await {
             manager.wake(&uid);
         }
     });
 }
 
-/// Waits until the runtime itself says that a container or sandbox has ended.
-async fn booked(runtime: &Runtime, id: &str) {
+/// The Pod that an event is about, once the runtime's own books say what the event said.
+async fn settled(runtime: &Runtime, event: &TaskEvent) -> Option<PodUid> {
+    let id = &event.container_id;
     loop {
-        let running = match runtime.container_status(id).await {
-            Ok(status) => status.state() == proto::ContainerState::ContainerRunning,
-            Err(_) => match runtime.sandbox_status(id).await {
-                Ok(status) => status.state() == proto::PodSandboxState::SandboxReady,
-                Err(_) => false,
-            },
+        let (running, mut labels) = match runtime.container_status(id).await {
+            Ok(status) => {
+                (status.state() == proto::ContainerState::ContainerRunning, status.labels)
+            }
+            Err(_) => {
+                let status = runtime.sandbox_status(id).await.ok()?;
+                (status.state() == proto::PodSandboxState::SandboxReady, status.labels)
+            }
         };
-        if !running {
-            return;
+        if !(running && event.ended) {
+            return labels.remove(labels::POD_UID).map(PodUid);
         }
         tokio::time::sleep(EXIT_LOOK).await;
     }

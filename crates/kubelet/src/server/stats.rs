@@ -231,14 +231,13 @@ fn memory_json(time: Timestamp, usage: &Usage, capacity: Option<u64>) -> Value {
 fn file_system(time: Timestamp, path: &str) -> Value {
     let mut out = json!({ "time": rfc3339(time) });
     if let Ok(stat) = nix::sys::statvfs::statvfs(path) {
-        let unit = u64::try_from(stat.fragment_size()).unwrap_or(0);
-        let all = stat.blocks() as u64;
-        out["availableBytes"] = (stat.blocks_available() as u64 * unit).into();
-        out["capacityBytes"] = (all * unit).into();
-        out["usedBytes"] = (all.saturating_sub(stat.blocks_free() as u64) * unit).into();
-        out["inodesFree"] = (stat.files_free() as u64).into();
-        out["inodes"] = (stat.files() as u64).into();
-        out["inodesUsed"] = (stat.files() as u64).saturating_sub(stat.files_free() as u64).into();
+        let unit = stat.fragment_size();
+        out["availableBytes"] = (stat.blocks_available() * unit).into();
+        out["capacityBytes"] = (stat.blocks() * unit).into();
+        out["usedBytes"] = (stat.blocks().saturating_sub(stat.blocks_free()) * unit).into();
+        out["inodesFree"] = stat.files_free().into();
+        out["inodes"] = stat.files().into();
+        out["inodesUsed"] = stat.files().saturating_sub(stat.files_free()).into();
     }
     out
 }

@@ -47,13 +47,12 @@ impl WatchDir {
 /// Starts a thread that waits for the kernel's notices of `folder`; the channel closes when the
 /// folder goes away.
 fn open(folder: &Path) -> Option<mpsc::Receiver<()>> {
-    let flags = AddWatchFlags::IN_CREATE
-        | AddWatchFlags::IN_CLOSE_WRITE
+    // Not IN_CREATE: a file that is being written would be read half.
+    let flags = AddWatchFlags::IN_CLOSE_WRITE
         | AddWatchFlags::IN_MOVED_TO
         | AddWatchFlags::IN_MOVED_FROM
         | AddWatchFlags::IN_DELETE
-        | AddWatchFlags::IN_DELETE_SELF
-        | AddWatchFlags::IN_ATTRIB;
+        | AddWatchFlags::IN_DELETE_SELF;
     let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
     inotify.add_watch(folder, flags).ok()?;
     let (sender, receiver) = mpsc::channel(1);
