@@ -13,6 +13,7 @@ mod decode;
 mod encode;
 mod keys;
 mod report;
+pub mod protobuf;
 mod scalar;
 mod syntax;
 #[cfg(test)]
