@@ -1,0 +1,114 @@
+//! `up`, `down`, `status` and `kubeconfig`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use cluster::plan::Request;
+use cluster::progress::Progress;
+use cluster::state::{self, StateError};
+use tokio_util::sync::CancellationToken;
+
+/// Which cluster.
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// Name of the cluster
+    #[arg(long, default_value = "ironclad")]
+    name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    cluster: Named,
+    /// How many nodes: the first is the control plane, the others are workers
+    #[arg(long, default_value_t = 3)]
+    nodes: usize,
+    /// A folder of image archives (docker or OCI) that every node gets
+    #[arg(long, value_name = "FOLDER")]
+    images: Option<PathBuf>,
+    /// Leave what is there of a cluster that does not come up
+    #[arg(long)]
+    retain: bool,
+    /// Seconds after which a cluster that is not there is given up
+    #[arg(long, default_value_t = 180, value_name = "SECONDS")]
+    wait: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Only the cluster of this name
+    #[arg(long)]
+    name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Kubeconfig {
+    #[command(flatten)]
+    cluster: Named,
+    /// Print the path of the file rather than what is in it
+    #[arg(long)]
+    path: bool,
+}
+
+fn clusters() -> &'static Path {
+    Path::new(state::CLUSTERS)
+}
+
+pub(crate) async fn up(flags: Up, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let options = cluster::up::Options {
+        clusters: clusters().to_owned(),
+        request: Request { name: flags.cluster.name, nodes: flags.nodes },
+        images: flags.images,
+        retain: flags.retain,
+        patience: Duration::from_secs(flags.wait),
+    };
+    let mut progress = Progress::start();
+    cluster::up::up(&options, &mut progress, &shutdown).await?;
+    let name = &options.request.name;
+    eprintln!("\nCluster {name:?} is up after {}. To use it:\n", progress.total());
+    eprintln!("  export KUBECONFIG={}", state::kubeconfig(clusters(), name).display());
+    Ok(())
+}
+
+pub(crate) async fn down(flags: Named) -> anyhow::Result<()> {
+    let mut progress = Progress::start();
+    progress.doing("Removing the cluster");
+    cluster::down::down(clusters(), &flags.name).await.inspect_err(|_| progress.interrupt())?;
+    progress.done(&format!("Removed cluster {:?}", flags.name));
+    Ok(())
+}
+
+pub(crate) async fn status(flags: Status) -> anyhow::Result<()> {
+    let rows = cluster::status::table(clusters(), flags.name.as_deref()).await;
+    if rows.is_empty() {
+        if let Some(name) = flags.name {
+            return Err(StateError::Missing(name).into());
+        }
+        eprintln!("No clusters found.");
+        return Ok(());
+    }
+    let head = cluster::status::HEAD.map(str::to_owned);
+    let all: Vec<_> = std::iter::once(head).chain(rows).collect();
+    let width = |column: usize| all.iter().map(|row| row[column].len()).max().unwrap_or_default();
+    let widths: Vec<_> = (0..cluster::status::HEAD.len()).map(width).collect();
+    for row in &all {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        println!("{}", cells.collect::<Vec<_>>().join("   ").trim_end());
+    }
+    Ok(())
+}
+
+pub(crate) fn kubeconfig(flags: &Kubeconfig) -> anyhow::Result<()> {
+    let name = &flags.cluster.name;
+    let path = state::kubeconfig(clusters(), name);
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        return Err(StateError::Missing(name.clone()).into());
+    };
+    if flags.path {
+        println!("{}", path.display());
+    } else {
+        print!("{text}");
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! `ironclad kube-apiserver`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use apiserver::Config;
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+/// Flags under upstream's names; those that upstream has and this list has not are not supported.
+#[derive(Debug, Args)]
+pub(crate) struct Flags {
+    /// Address to listen on
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
+    bind_address: IpAddr,
+    /// Port to listen on
+    #[arg(long, default_value_t = 6443)]
+    secure_port: u16,
+    /// Address of the Service `kubernetes`'s endpoint
+    #[arg(long)]
+    advertise_address: IpAddr,
+    /// Folder of the embedded store
+    #[arg(long, default_value = "/var/lib/ironclad/store")]
+    data_dir: PathBuf,
+    /// Authorities of client certificates
+    #[arg(long)]
+    client_ca_file: PathBuf,
+    /// Serving certificate
+    #[arg(long)]
+    tls_cert_file: PathBuf,
+    /// Its key
+    #[arg(long)]
+    tls_private_key_file: PathBuf,
+    /// Keys that service-account tokens are checked with
+    #[arg(long, required = true)]
+    service_account_key_file: Vec<PathBuf>,
+    /// Key that service-account tokens are signed with
+    #[arg(long)]
+    service_account_signing_key_file: PathBuf,
+    /// Issuer of service-account tokens
+    #[arg(long)]
+    service_account_issuer: String,
+    /// Audiences of this server; the issuer unless given
+    #[arg(long, value_delimiter = ',')]
+    api_audiences: Vec<String>,
+    /// Range of cluster IPs
+    #[arg(long, default_value = "10.96.0.0/12")]
+    service_cluster_ip_range: String,
+    /// First and last node port
+    #[arg(long, default_value = "30000-32767", value_parser = port_range)]
+    service_node_port_range: (u16, u16),
+    /// Certificate for requests to kubelets
+    #[arg(long, requires = "kubelet_client_key")]
+    kubelet_client_certificate: Option<PathBuf>,
+    /// Its key
+    #[arg(long, requires = "kubelet_client_certificate")]
+    kubelet_client_key: Option<PathBuf>,
+    /// Authorities of kubelets' serving certificates
+    #[arg(long)]
+    kubelet_certificate_authority: Option<PathBuf>,
+    /// Authorities of the aggregation layer's client certificates
+    #[arg(long)]
+    requestheader_client_ca_file: Option<PathBuf>,
+    /// Seconds for which events are kept
+    #[arg(long, default_value_t = 3600, value_name = "SECONDS")]
+    event_ttl: u64,
+    /// Seconds that an ordinary request may take
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    request_timeout: u64,
+}
+
+fn port_range(text: &str) -> Result<(u16, u16), String> {
+    let parsed = text
+        .split_once('-')
+        .and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+    parsed
+        .filter(|(first, last)| 0 < *first && first <= last)
+        .ok_or_else(|| format!("{text:?} is not a range of ports such as 30000-32767"))
+}
+
+pub(crate) async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let config = Config {
+        bind: SocketAddr::new(flags.bind_address, flags.secure_port),
+        advertise: flags.advertise_address,
+        data_dir: flags.data_dir,
+        client_ca: flags.client_ca_file,
+        certificate: flags.tls_cert_file,
+        key: flags.tls_private_key_file,
+        service_account_keys: flags.service_account_key_file,
+        service_account_signing_key: flags.service_account_signing_key_file,
+        service_account_issuer: flags.service_account_issuer,
+        audiences: flags.api_audiences,
+        service_cluster_ip_range: flags.service_cluster_ip_range,
+        service_node_port_range: flags.service_node_port_range,
+        kubelet_client_certificate: flags.kubelet_client_certificate,
+        kubelet_client_key: flags.kubelet_client_key,
+        kubelet_certificate_authority: flags.kubelet_certificate_authority,
+        front_proxy_ca: flags.requestheader_client_ca_file,
+        event_ttl: Duration::from_secs(flags.event_ttl),
+        request_timeout: Duration::from_secs(flags.request_timeout),
+        ..Config::default()
+    };
+    Ok(apiserver::run(config, shutdown).await?)
+}

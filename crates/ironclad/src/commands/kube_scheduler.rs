@@ -1,0 +1,30 @@
+//! `ironclad kube-scheduler`.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args};
+use client::ConnectOptions;
+use scheduler::Config;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Debug, Args)]
+pub(crate) struct Flags {
+    /// How the API server is reached; the Pod's service account unless given
+    #[arg(long)]
+    kubeconfig: Option<PathBuf>,
+    /// Whether only the holder of the lease acts
+    #[arg(long, default_value_t = true, action = ArgAction::Set)]
+    leader_elect: bool,
+}
+
+pub(crate) async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let connect = ConnectOptions {
+        kubeconfig: flags.kubeconfig,
+        user_agent: "kube-scheduler".to_owned(),
+    };
+    let mut config = Config::new(connect, &client::leader::identity());
+    if !flags.leader_elect {
+        config.leader = None;
+    }
+    Ok(scheduler::run(config, shutdown).await?)
+}

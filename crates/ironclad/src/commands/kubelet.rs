@@ -1,0 +1,55 @@
+//! `ironclad kubelet`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use kubelet::config::{Config, KubeletConfiguration};
+use tokio_util::sync::CancellationToken;
+
+#[derive(Debug, Args)]
+pub(crate) struct Flags {
+    /// The KubeletConfiguration
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// How the API server is reached; only static Pods run without one
+    #[arg(long)]
+    kubeconfig: Option<PathBuf>,
+    /// Name of this node; the host name unless given
+    #[arg(long)]
+    hostname_override: Option<String>,
+    /// Addresses of this node; that of the default route unless given
+    #[arg(long)]
+    node_ip: Option<String>,
+    /// Folder of the kubelet's files
+    #[arg(long, default_value = "/var/lib/kubelet")]
+    root_dir: PathBuf,
+    /// A folder of image archives that are imported at the start
+    #[arg(long)]
+    images_dir: Option<PathBuf>,
+    /// Labels that the node registers with, as name=value
+    #[arg(long, value_delimiter = ',', value_parser = label)]
+    node_labels: Vec<(String, String)>,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (name, value) =
+        text.split_once('=').ok_or_else(|| format!("{text:?} is not of the form name=value"))?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+pub(crate) async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let shared = match &flags.config {
+        Some(path) => KubeletConfiguration::load(path)?,
+        None => KubeletConfiguration::default(),
+    };
+    let config = Config {
+        node_name: flags.hostname_override,
+        kubeconfig: flags.kubeconfig,
+        node_ip: flags.node_ip,
+        root_dir: flags.root_dir,
+        images_dir: flags.images_dir,
+        node_labels: flags.node_labels.into_iter().collect(),
+        ..Config::new(shared)
+    };
+    Ok(kubelet::run(config, shutdown).await?)
+}

@@ -1,0 +1,129 @@
+//! The subcommands and how each is started.
+
+mod bench;
+mod clusters;
+mod dns;
+mod kube_apiserver;
+mod kube_controller_manager;
+mod kube_proxy;
+mod kube_scheduler;
+mod kubelet;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
+
+/// Kubernetes v1.36 in one program.
+#[derive(Debug, Parser)]
+#[command(name = "ironclad", version = cluster::KUBERNETES_VERSION, about, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// How much is logged: 0 for what matters, 4 for every decision, 6 for every request
+    #[arg(long = "v", short = 'v', global = true, default_value_t = 0, value_name = "LEVEL")]
+    verbosity: u8,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a cluster of several nodes on this machine
+    Up(clusters::Up),
+    /// Remove a cluster and all that it put on this machine
+    Down(clusters::Named),
+    /// Show the clusters of this machine and their nodes
+    Status(clusters::Status),
+    /// Print the kubeconfig of a cluster
+    Kubeconfig(clusters::Kubeconfig),
+    /// Measure an API server
+    Bench(bench::Bench),
+    /// Serve the Kubernetes API from the embedded store
+    KubeApiserver(kube_apiserver::Flags),
+    /// Run the controllers
+    KubeControllerManager(kube_controller_manager::Flags),
+    /// Assign Pods to nodes
+    KubeScheduler(kube_scheduler::Flags),
+    /// Run the Pods of this node
+    Kubelet(kubelet::Flags),
+    /// Make Services reachable from this node
+    KubeProxy(kube_proxy::Flags),
+    /// Answer the DNS names of Services and Pods
+    Dns(dns::Flags),
+    /// Be the first process of a node in namespaces (started by `up`)
+    #[command(hide = true)]
+    NodeInit {
+        /// The file that describes the node
+        #[arg(long)]
+        spec: PathBuf,
+    },
+}
+
+/// Runs what the command line asks for.
+pub(crate) fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let verbosity = arguments.verbosity;
+    let result = match arguments.command {
+        // Many cores for the one process that serves all others; the others wait most of the time
+        // and a thread each keeps them small.
+        Command::KubeApiserver(flags) => {
+            component::logging::init(verbosity);
+            parallel(|shutdown| kube_apiserver::run(flags, shutdown))
+        }
+        Command::KubeControllerManager(flags) => {
+            component::logging::init(verbosity);
+            single(|shutdown| kube_controller_manager::run(flags, shutdown))
+        }
+        Command::KubeScheduler(flags) => {
+            component::logging::init(verbosity);
+            single(|shutdown| kube_scheduler::run(flags, shutdown))
+        }
+        Command::Kubelet(flags) => {
+            component::logging::init(verbosity);
+            single(|shutdown| kubelet::run(flags, shutdown))
+        }
+        Command::KubeProxy(flags) => {
+            component::logging::init(verbosity);
+            single(|shutdown| kube_proxy::run(flags, shutdown))
+        }
+        Command::Dns(flags) => {
+            component::logging::init(verbosity);
+            single(|shutdown| dns::run(flags, shutdown))
+        }
+        Command::NodeInit { spec } => {
+            component::logging::init(verbosity);
+            cluster::node::init::run(&spec).map_err(Into::into)
+        }
+        Command::Up(flags) => single(|shutdown| clusters::up(flags, shutdown)),
+        Command::Down(flags) => single(|_| clusters::down(flags)),
+        Command::Status(flags) => single(|_| clusters::status(flags)),
+        Command::Kubeconfig(flags) => clusters::kubeconfig(&flags),
+        Command::Bench(flags) => parallel(|shutdown| bench::run(flags, shutdown)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parallel<F, W>(work: F) -> anyhow::Result<()>
+where
+    F: FnOnce(CancellationToken) -> W,
+    W: Future<Output = anyhow::Result<()>>,
+{
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().build()?.block_on(async { work(component::signal::shutdown_token()?).await })
+}
+
+fn single<F, W>(work: F) -> anyhow::Result<()>
+where
+    F: FnOnce(CancellationToken) -> W,
+    W: Future<Output = anyhow::Result<()>>,
+{
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build()?.block_on(async { work(component::signal::shutdown_token()?).await })
+}
