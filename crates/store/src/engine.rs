@@ -8,7 +8,9 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
-use crate::types::{Error, KeyValue, LeaseId, RangeRequest, RangeResult, Txn, TxnResult, WatchBatch};
+use crate::types::{
+    Error, KeyValue, LeaseId, RangeRequest, RangeResult, Txn, TxnResult, WatchBatch,
+};
 
 /// Changes from a revision on, see [`Store::watch`].
 pub type WatchStream = BoxStream<'static, Result<WatchBatch, Error>>;

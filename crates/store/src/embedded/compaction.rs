@@ -58,7 +58,8 @@ pub(super) fn step(
             let at = row.position;
             let before = if at.live {
                 let new = encode_latest(at, &row.live);
-                let before = latest.insert(row.key.as_ref(), new.as_slice()).map_err(engine_error)?;
+                let before =
+                    latest.insert(row.key.as_ref(), new.as_slice()).map_err(engine_error)?;
                 before.map(|old| decode_latest(old.value())).transpose()?
             } else {
                 log.remove((at.revision, at.sub)).map_err(engine_error)?;

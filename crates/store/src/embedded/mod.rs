@@ -10,6 +10,7 @@
 //! holds the index therefore finds every position that it saw.
 
 mod compaction;
+mod file;
 mod index;
 mod record;
 mod tables;
@@ -27,6 +28,7 @@ use futures::future::BoxFuture;
 use redb::{Database, ReadableDatabase, StorageBackend};
 use tokio::sync::oneshot;
 
+use self::file::StoreFile;
 use self::index::Index;
 use self::tables::engine_error;
 use self::watch::Feed;
@@ -69,9 +71,11 @@ pub fn open(path: &Path, options: Options) -> Result<Store, Error> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(|error| Error::Engine(error.to_string()))?;
     }
+    let file = StoreFile::open(path)
+        .map_err(|error| Error::Engine(format!("{}: {error}", path.display())))?;
     let database = Database::builder()
         .set_cache_size(options.cache_bytes)
-        .create(path)
+        .create_with_backend(file)
         .map_err(engine_error)?;
     start(database, Some(path.to_owned()), options)
 }
@@ -96,7 +100,14 @@ fn start(database: Database, path: Option<PathBuf>, options: Options) -> Result<
         .name("store-writer".into())
         .spawn(move || writer.run())
         .map_err(|error| Error::Engine(error.to_string()))?;
-    Ok(Store::new(Embedded { commands: Some(commands), thread: Some(thread), database, index, feed, path }))
+    Ok(Store::new(Embedded {
+        commands: Some(commands),
+        thread: Some(thread),
+        database,
+        index,
+        feed,
+        path,
+    }))
 }
 
 struct Embedded {

@@ -34,10 +34,7 @@ const CURRENT_FORMAT: u64 = 1;
 pub(super) fn engine_error(error: impl Into<redb::Error>) -> Error {
     let error = error.into();
     if let redb::Error::Io(io) = &error
-        && matches!(
-            io.kind(),
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
-        )
+        && matches!(io.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
     {
         return Error::NoSpace;
     }
@@ -134,10 +131,8 @@ fn read_from(
     position: Position,
 ) -> Result<KeyValue, Error> {
     let missing = || Error::Engine(format!("revision {} is not in the log", position.revision));
-    let bytes = log
-        .get((position.revision, position.sub))
-        .map_err(engine_error)?
-        .ok_or_else(missing)?;
+    let bytes =
+        log.get((position.revision, position.sub)).map_err(engine_error)?.ok_or_else(missing)?;
     let view = View::parse(bytes.value())?;
     let (live, value) = view.put.ok_or_else(missing)?;
     Ok(KeyValue {
@@ -168,8 +163,7 @@ pub(super) fn range(
         (positions, count, revision, database.begin_read().map_err(engine_error)?)
     };
     let log = snapshot.open_table(LOG).map_err(engine_error)?;
-    let kvs =
-        positions.iter().map(|at| read_from(&log, *at)).collect::<Result<Vec<_>, Error>>()?;
+    let kvs = positions.iter().map(|at| read_from(&log, *at)).collect::<Result<Vec<_>, Error>>()?;
     Ok(RangeResult { more: count > kvs.len(), kvs, count, revision })
 }
 

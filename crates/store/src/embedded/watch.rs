@@ -123,8 +123,8 @@ fn logged_batch(
     let log = snapshot.open_table(LOG).map_err(engine_error)?;
     let mut batch = WatchBatch { revision: upto, events: Vec::new() };
     let mut last = 0;
-    let mut read = 0;
-    for row in log.range((next, 0)..=(upto, u32::MAX)).map_err(engine_error)? {
+    let rows = log.range((next, 0)..=(upto, u32::MAX)).map_err(engine_error)?;
+    for (read, row) in rows.enumerate() {
         let (at, bytes) = row.map_err(engine_error)?;
         let (revision, _) = at.value();
         if read >= BATCH && revision != last {
@@ -132,7 +132,6 @@ fn logged_batch(
             break;
         }
         last = revision;
-        read += 1;
         let view = View::parse(bytes.value())?;
         if view.key.starts_with(prefix) {
             batch.events.push(view.to_record().into_event(revision));
@@ -173,27 +172,24 @@ pub(super) fn stream(
 
 impl Cursor {
     async fn advance(&mut self) -> Option<Result<WatchBatch, Error>> {
-        loop {
-            let upto = {
-                let next = self.next;
-                let news = self.committed.wait_for(|now| now.is_none_or(|now| now >= next)).await;
-                (*news.ok()?)?
-            };
-            let batch = match self.feed.recent_batch(self.next, upto, &self.prefix) {
-                Some(batch) => batch,
-                None => {
-                    let (database, prefix) = (self.database.clone(), self.prefix.clone());
-                    let next = self.next;
-                    let read = move || logged_batch(&database, next, upto, &prefix);
-                    match tokio::task::spawn_blocking(read).await {
-                        Ok(Ok(batch)) => batch,
-                        Ok(Err(error)) => return Some(Err(error)),
-                        Err(_) => return Some(Err(Error::Closed)),
-                    }
+        let next = self.next;
+        let upto = {
+            let news = self.committed.wait_for(|now| now.is_none_or(|now| now >= next)).await;
+            (*news.ok()?)?
+        };
+        let batch = match self.feed.recent_batch(next, upto, &self.prefix) {
+            Some(batch) => batch,
+            None => {
+                let (database, prefix) = (self.database.clone(), self.prefix.clone());
+                let read = move || logged_batch(&database, next, upto, &prefix);
+                match tokio::task::spawn_blocking(read).await {
+                    Ok(Ok(batch)) => batch,
+                    Ok(Err(error)) => return Some(Err(error)),
+                    Err(_) => return Some(Err(Error::Closed)),
                 }
-            };
-            self.next = batch.revision + 1;
-            return Some(Ok(batch));
-        }
+            }
+        };
+        self.next = batch.revision + 1;
+        Some(Ok(batch))
     }
 }

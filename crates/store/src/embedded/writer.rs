@@ -78,9 +78,9 @@ impl Writer {
     /// Waits for commands and takes all that are there. False once no more can come.
     fn fill(&mut self, batch: &mut Vec<Command>) -> bool {
         if self.compaction.is_none() {
-            let wait = read(&self.index).next_expiry().map(|expiry| {
-                expiry.duration_since((self.options.clock)()).unwrap_or_default()
-            });
+            let wait = read(&self.index)
+                .next_expiry()
+                .map(|expiry| expiry.duration_since((self.options.clock)()).unwrap_or_default());
             let first = match wait {
                 None => self.queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(wait) => self.queue.recv_timeout(wait),
@@ -241,8 +241,11 @@ impl Answer {
                 reply.send(Ok(result)).ok();
             }
             Answer::Refused { revision, current, reply } => {
-                let result = read_current(database, &current)
-                    .map(|current| TxnResult { succeeded: false, revision, current });
+                let result = read_current(database, &current).map(|current| TxnResult {
+                    succeeded: false,
+                    revision,
+                    current,
+                });
                 reply.send(result).ok();
             }
             Answer::Invalid { error, reply } => {
@@ -372,8 +375,7 @@ impl<'a> Plan<'a> {
 
     fn lease_exists(&self, lease: LeaseId) -> bool {
         !self.decided.ended.contains(&lease)
-            && (self.decided.granted.contains_key(&lease)
-                || self.index.leases.contains_key(&lease))
+            && (self.decided.granted.contains_key(&lease) || self.index.leases.contains_key(&lease))
     }
 
     /// Adds operations at the next revision, which is used up only if one has an effect.
@@ -423,8 +425,7 @@ impl<'a> Plan<'a> {
 
     fn end_lease(&mut self, lease: LeaseId) {
         let stored = self.index.leases.get(&lease).into_iter().flat_map(|facts| &facts.keys);
-        let mut keys: HashSet<Bytes> =
-            stored.map(|key| Bytes::copy_from_slice(key)).collect();
+        let mut keys: HashSet<Bytes> = stored.map(|key| Bytes::copy_from_slice(key)).collect();
         keys.extend(self.bound.remove(&lease).unwrap_or_default());
         let mut keys: Vec<Bytes> = keys
             .into_iter()

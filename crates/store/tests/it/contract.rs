@@ -330,10 +330,7 @@ pub(crate) async fn compaction_keeps_the_state(mut f: impl Fixture) {
         drop((store, watch));
         f.reopen();
     }
-    assert!(matches!(
-        f.store().compact(after + 1).await,
-        Err(Error::FutureRevision { .. })
-    ));
+    assert!(matches!(f.store().compact(after + 1).await, Err(Error::FutureRevision { .. })));
     f.store().compact(1).await.unwrap();
 }
 
