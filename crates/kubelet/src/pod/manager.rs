@@ -61,14 +61,11 @@ impl Manager {
     }
 
     fn update(&self, uid: &PodUid, handle: &Handle, pod: Arc<Pod>) {
-        let changed = handle.desired.send_if_modified(|desired| {
+        handle.desired.send_if_modified(|desired| {
             let changed = differs(&desired.pod, &pod);
             desired.pod = pod.clone();
             changed
         });
-        if changed {
-            self.context.objects.register(&pod);
-        }
         self.context.reporter.recheck(uid);
     }
 

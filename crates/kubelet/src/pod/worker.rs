@@ -27,6 +27,8 @@ use crate::volumes::{PodVolumes, VolumeError};
 const RESYNC: Duration = Duration::from_secs(60);
 /// Waits after failed turns: the first, doubling, up to the last.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// Between two events about the same back-off.
+const BACKOFF_NOTICE: Duration = Duration::from_secs(10);
 /// More rounds of planning within one turn mean that the plan does not converge.
 const MAX_ROUNDS: usize = 32;
 
@@ -68,6 +70,8 @@ pub struct Worker {
     backoff: Backoff,
     /// Why starts failed, until they succeed.
     failures: BTreeMap<String, Waiting>,
+    /// Containers that wait for their back-off, and when an event last said so.
+    crash_loops: BTreeMap<String, Timestamp>,
     /// Failed turns in a row.
     failed_turns: u32,
     /// Last words by container ID, read once.
@@ -141,6 +145,7 @@ impl Worker {
             previous: None,
             backoff: Backoff::default(),
             failures: BTreeMap::new(),
+            crash_loops: BTreeMap::new(),
             failed_turns: 0,
             last_words: HashMap::new(),
             registered: false,
@@ -230,7 +235,7 @@ impl Worker {
                 backoff: &self.backoff,
                 now,
             });
-            self.note_crash_loops(pod, &plan);
+            self.note_crash_loops(pod, &plan, now);
             self.report(pod, &record, &verdicts, &plan.waiting, false);
             if plan.finished {
                 self.finished = true;
@@ -414,8 +419,14 @@ impl Worker {
         self.finished = true;
     }
 
-    fn note_crash_loops(&self, pod: &Pod, plan: &Plan) {
+    /// One event when a wait begins, and again while it lasts, but not for every look.
+    fn note_crash_loops(&mut self, pod: &Pod, plan: &Plan, now: Timestamp) {
+        self.crash_loops.retain(|name, _| plan.waiting.contains_key(name));
         for name in plan.waiting.keys() {
+            match self.crash_loops.get(name) {
+                Some(told) if now < later(*told, BACKOFF_NOTICE) => continue,
+                _ => self.crash_loops.insert(name.clone(), now),
+            };
             let message =
                 format!("Back-off restarting failed container {name} in pod {}", spec::text(pod));
             self.context.events.container(pod, name, EventType::Warning, "BackOff", message);
@@ -423,8 +434,8 @@ impl Worker {
     }
 
     fn register(&mut self, pod: &Arc<Pod>) {
+        self.context.objects.register(pod);
         if !self.registered {
-            self.context.objects.register(pod);
             self.context.probes.add_pod(pod);
             self.registered = true;
         }
