@@ -46,8 +46,8 @@ impl Channel {
     }
 }
 
-/// SPDY remote command protocol that this crate speaks.
-pub const SPDY_PROTOCOL: &str = "v4.remotecommand.k8s.io";
+/// Remote command protocol over SPDY that this crate speaks, for `X-Stream-Protocol-Version`.
+pub const SPDY_PROTOCOL: &str = "v4.channel.k8s.io";
 
 /// Which streams the client asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
