@@ -230,6 +230,7 @@ impl Scheduler {
     }
 
     fn bound(&mut self, pod: &Arc<Pod>, node: &str, started: Instant, bound: Bound, now: Instant) {
+        tracing::debug!(namespace = pod.namespace(), pod = pod.name(), node, ?bound, "binding");
         let seconds = started.elapsed().as_secs_f64();
         match bound {
             Bound::Done => {
@@ -276,6 +277,7 @@ impl Scheduler {
                 }
             }
         }
+        tracing::debug!(namespace = pod.namespace(), pod = pod.name(), %error, "no node");
         self.queue.unschedulable(pod.uid(), error.plugins, started);
         let seconds = started.elapsed().as_secs_f64();
         self.metrics.attempt(&self.name, Outcome::Unschedulable, seconds);
