@@ -17,6 +17,7 @@ mod expectations;
 mod informer;
 pub mod leader;
 mod queue;
+mod retry;
 mod transport;
 mod workers;
 

@@ -19,10 +19,12 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Builder, Client as HyperClient, Error as HyperError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use kube::client::{Body, ConfigExt, retry::RetryPolicy};
+use kube::client::{Body, ConfigExt};
 use tower::retry::RetryLayer;
 use tower::util::option_layer;
 use tower::{BoxError, Layer, Service, ServiceExt};
+
+use crate::retry::AsAsked;
 
 type Connection = HyperClient<HttpsConnector<HttpConnector>, Body>;
 
@@ -41,7 +43,7 @@ pub(crate) fn client(
     let transport = Transport::new(config, bearer)?;
     let service = config.extra_headers_layer()?.layer(transport.map_err(BoxError::from));
     let service = option_layer(config.auth_layer()?).layer(service);
-    let service = RetryLayer::new(RetryPolicy::server_retry()).layer(service);
+    let service = RetryLayer::new(AsAsked::default()).layer(service);
     let service = config.base_uri_layer().layer(service);
     Ok(kube::Client::new(service, config.default_namespace.clone()))
 }

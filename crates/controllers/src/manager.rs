@@ -1,8 +1,7 @@
 //! Starts what a controller manager consists of and keeps it running.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use client::{Client, ConnectOptions, EventRecorder, LeaderConfig, LeaderElector};
 use component::health::{Checks, Scope};
@@ -70,18 +69,17 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let options =
         ConnectOptions { kubeconfig: config.kubeconfig.clone(), user_agent: NAME.to_owned() };
     let client = client::connect(&options).await?;
-    let leads = Arc::new(AtomicBool::new(!config.leader_elect));
-    serve_ops(&config, &leads, &shutdown).await?;
+    let informers = Arc::new(OnceLock::new());
+    serve_ops(&config, Arc::clone(&informers), &shutdown).await?;
     if !config.leader_elect {
-        return lead(client, options, settings, shutdown).await;
+        return lead(client, options, settings, &informers, shutdown).await;
     }
     let elector = LeaderElector::new(LeaderConfig::new(NAME, &identity()));
     let mut outcome = Ok(());
     let result = &mut outcome;
     elector
         .run(client.clone(), shutdown, |token| async move {
-            leads.store(true, Ordering::Relaxed);
-            *result = lead(client, options, settings, token).await;
+            *result = lead(client, options, settings, &informers, token).await;
         })
         .await?;
     outcome
@@ -114,14 +112,17 @@ fn identity() -> String {
 
 async fn serve_ops(
     config: &Config,
-    leads: &Arc<AtomicBool>,
+    informers: Arc<OnceLock<Arc<Informers>>>,
     shutdown: &CancellationToken,
 ) -> Result<(), Error> {
     let Some(address) = config.ops_address else { return Ok(()) };
     let checks = Checks::default();
-    // As upstream, a follower is healthy; only losing the lease is not, and ends the process.
-    let _leads = Arc::clone(leads);
+    // As upstream, one that waits for the lease is healthy; losing it ends the process.
     checks.add("leaderElection", Scope::Everywhere, || Ok(()));
+    checks.add("informer-sync", Scope::Readiness, move || {
+        let missing = informers.get().map(|i| i.missing()).unwrap_or_default();
+        if missing.is_empty() { Ok(()) } else { Err(format!("not synced: {}", missing.join(", "))) }
+    });
     let server = OpsServer::https(address, checks).await?;
     tokio::spawn(server.run(shutdown.clone()));
     Ok(())
@@ -132,9 +133,10 @@ async fn lead(
     client: Client,
     options: ConnectOptions,
     settings: Settings,
+    known: &OnceLock<Arc<Informers>>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let informers = Arc::new(Informers::start(&client, &shutdown));
+    let informers = Arc::clone(known.get_or_init(|| Arc::new(Informers::start(&client, &shutdown))));
     let recorder = EventRecorder::new(client.clone(), NAME, None);
     let credentials = Credentials::new(client, options, &settings.config, &shutdown);
     let mut controllers = Controllers {
@@ -145,7 +147,7 @@ async fn lead(
         shutdown: shutdown.clone(),
         tasks: JoinSet::new(),
     };
-    start_all(&mut controllers, settings).await;
+    start_all(&mut controllers, settings);
     let mut tasks = controllers.tasks;
     let ended = tokio::select! {
         () = shutdown.cancelled() => None,
@@ -192,7 +194,7 @@ impl Controllers {
     }
 }
 
-async fn start_all(c: &mut Controllers, settings: Settings) {
+fn start_all(c: &mut Controllers, settings: Settings) {
     let Settings { config, cluster, service, bundle } = settings;
     c.start("deployment-controller", "deployment-controller", deployment::run);
     c.start("replicaset-controller", "replicaset-controller", replicaset::run::<ReplicaSet>);

@@ -27,7 +27,11 @@ fn web(replicas: i32) -> Value {
 
 async fn patch(world: &World, change: Value) {
     let api: Api<Deployment> = world.api(NS);
-    api.patch("web", &PatchParams::default(), &Patch::Strategic(&change)).await.unwrap();
+    let patched = api.patch("web", &PatchParams::default(), &Patch::Strategic(&change)).await.unwrap();
+    let read = api.get("web").await.unwrap();
+    let version = |d: &Deployment| d.metadata.resource_version.clone().unwrap().parse::<u64>().unwrap();
+    assert!(version(&read) >= version(&patched), "{} {} {:?} {:?}", version(&read), version(&patched), read.metadata.generation, patched.metadata.generation);
+    eprintln!("{:?} {:?}", read, patched);
 }
 
 fn image(image: &str) -> Value {
