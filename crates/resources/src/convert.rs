@@ -54,15 +54,8 @@ pub(crate) fn storage(
         ("autoscaling", "v1", "HorizontalPodAutoscaler") => StoredAs {
             prefix,
             kind: stored("autoscaling", "v2"),
-            conversion: Some(Conversion {
-                to_storage: hpa::v1_to_v2,
-                from_storage: hpa::v2_to_v1,
-            }),
+            conversion: Some(Conversion { to_storage: hpa::v1_to_v2, from_storage: hpa::v2_to_v1 }),
         },
-        _ => StoredAs {
-            prefix,
-            kind: stored(group, version),
-            conversion: None,
-        },
+        _ => StoredAs { prefix, kind: stored(group, version), conversion: None },
     }
 }

@@ -4,7 +4,7 @@
 
 use machinery::Value;
 use machinery::field::{Error, ErrorList, Path};
-use machinery::{duration, names};
+use machinery::names;
 
 static NULL: Value = Value::Null;
 
@@ -18,10 +18,7 @@ pub(crate) struct At<'a> {
 impl<'a> At<'a> {
     /// The object itself.
     pub(crate) fn root(value: &'a Value) -> Self {
-        Self {
-            value,
-            path: Path::root(),
-        }
+        Self { value, path: Path::root() }
     }
 
     pub(crate) fn new(value: &'a Value, path: Path) -> Self {
@@ -30,10 +27,7 @@ impl<'a> At<'a> {
 
     /// The field `name` below this one.
     pub(crate) fn get(&self, name: &'static str) -> At<'a> {
-        At {
-            value: self.value.get(name).unwrap_or(&NULL),
-            path: self.path.child(name),
-        }
+        At { value: self.value.get(name).unwrap_or(&NULL), path: self.path.child(name) }
     }
 
     /// Whether the field is set at all.
@@ -84,10 +78,7 @@ impl<'a> At<'a> {
     /// The items of a list, each with its index.
     pub(crate) fn list(&self) -> impl Iterator<Item = At<'a>> + use<'a> {
         let path = self.path.clone();
-        self.items().iter().enumerate().map(move |(i, value)| At {
-            value,
-            path: path.index(i),
-        })
+        self.items().iter().enumerate().map(move |(i, value)| At { value, path: path.index(i) })
     }
 
     /// The entries of a map, each with its key.
@@ -97,15 +88,7 @@ impl<'a> At<'a> {
             .as_object()
             .into_iter()
             .flatten()
-            .map(move |(key, value)| {
-                (
-                    key.as_str(),
-                    At {
-                        value,
-                        path: path.key(key.as_str()),
-                    },
-                )
-            })
+            .map(move |(key, value)| (key.as_str(), At { value, path: path.key(key.as_str()) }))
     }
 
     // Reports about this field.
@@ -180,11 +163,7 @@ impl<'a> At<'a> {
 
     /// The value is not one of a set.
     pub(crate) fn unsupported(&self, errors: &mut ErrorList, supported: &[&str]) {
-        let value = if self.value.is_null() {
-            Value::from("")
-        } else {
-            self.value.clone()
-        };
+        let value = if self.value.is_null() { Value::from("") } else { self.value.clone() };
         errors.push(Error::not_supported(&self.path, value, supported));
     }
 
@@ -213,11 +192,6 @@ impl<'a> At<'a> {
                 self.invalid(errors, message);
             }
         }
-    }
-
-    /// The duration must parse when it is there.
-    pub(crate) fn duration_nanos(&self) -> Option<i64> {
-        duration::parse_nanos(self.value.as_str()?).ok()
     }
 
     /// The field must be what it was.
@@ -259,9 +233,7 @@ pub(crate) fn set_default(object: &mut Value, field: &str, default: impl Into<Va
 
 /// Defaulting: a field that is absent or has its zero value gets a value.
 pub(crate) fn set_default_zero(object: &mut Value, field: &str, default: impl Into<Value>) {
-    let empty = object
-        .get(field)
-        .is_none_or(|value| At::root(value).is_empty());
+    let empty = object.get(field).is_none_or(|value| At::root(value).is_empty());
     if let (true, Some(fields)) = (empty, object.as_object_mut()) {
         fields.insert(field.to_owned(), default.into());
     }
@@ -269,11 +241,7 @@ pub(crate) fn set_default_zero(object: &mut Value, field: &str, default: impl In
 
 /// The items of a list field, for changing them.
 pub(crate) fn items_mut<'a>(object: &'a mut Value, field: &str) -> &'a mut [Value] {
-    object
-        .get_mut(field)
-        .and_then(Value::as_array_mut)
-        .map(Vec::as_mut_slice)
-        .unwrap_or_default()
+    object.get_mut(field).and_then(Value::as_array_mut).map(Vec::as_mut_slice).unwrap_or_default()
 }
 
 /// Removes a field.

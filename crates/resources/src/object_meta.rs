@@ -21,12 +21,7 @@ pub(crate) fn validate(
     check_name: NameRule<'_>,
     errors: &mut ErrorList,
 ) {
-    validate_at(
-        &At::root(object).get("metadata"),
-        namespaced,
-        check_name,
-        errors,
-    );
+    validate_at(&At::root(object).get("metadata"), namespaced, check_name, errors);
 }
 
 fn validate_at(
@@ -65,15 +60,11 @@ pub(crate) fn validate_update(new: &Value, old: &Value, errors: &mut ErrorList) 
     let metadata = At::root(new).get("metadata");
     let before = At::root(old).get("metadata");
     if meta::deletion_timestamp(old).is_some() {
-        let mut added: Vec<&str> = meta::finalizers(new)
-            .filter(|f| !meta::finalizers(old).any(|o| o == *f))
-            .collect();
+        let mut added: Vec<&str> =
+            meta::finalizers(new).filter(|f| !meta::finalizers(old).any(|o| o == *f)).collect();
         added.sort_unstable();
         if !added.is_empty() {
-            let list = added
-                .iter()
-                .map(|f| machinery::field::quote(f))
-                .collect::<Vec<_>>();
+            let list = added.iter().map(|f| machinery::field::quote(f)).collect::<Vec<_>>();
             let detail = format!(
                 "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
                 list.join(", ")
@@ -83,11 +74,7 @@ pub(crate) fn validate_update(new: &Value, old: &Value, errors: &mut ErrorList) 
     }
     let version = metadata.get("resourceVersion");
     if version.is_empty() {
-        errors.push(Error::invalid(
-            &version.path,
-            "",
-            "must be specified for an update",
-        ));
+        errors.push(Error::invalid(&version.path, "", "must be specified for an update"));
     }
     let generation = metadata.get("generation");
     if generation.int_or_zero() < before.get("generation").int_or_zero() {
@@ -103,11 +90,7 @@ pub(crate) fn validate_update(new: &Value, old: &Value, errors: &mut ErrorList) 
             errors.push(Error::immutable(&new.path, new.str()));
         }
     }
-    for field in [
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-    ] {
+    for field in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         metadata.get(field).unchanged(&before.get(field), errors);
     }
     common(&metadata, errors);
@@ -157,21 +140,12 @@ fn owner_references(references: &At<'_>, errors: &mut ErrorList) {
     let path = &references.path;
     let mut controller: Option<String> = None;
     for reference in references.items() {
-        let text = |field: &str| {
-            reference
-                .get(field)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
+        let text = |field: &str| reference.get(field).and_then(Value::as_str).unwrap_or_default();
         let (api_version, kind, name) = (text("apiVersion"), text("kind"), text("name"));
         let version = GroupVersion::parse(api_version).unwrap_or_default();
         if version.version.is_empty() {
             let path = path.child("apiVersion");
-            errors.push(Error::invalid(
-                &path,
-                api_version,
-                "version must not be empty",
-            ));
+            errors.push(Error::invalid(&path, api_version, "version must not be empty"));
         }
         for field in ["kind", "name", "uid"] {
             if text(field).is_empty() {
@@ -228,8 +202,6 @@ pub(crate) fn content_differs(a: &Value, b: &Value) -> bool {
     };
     let null = Value::Null;
     let counts = |k: &str| !matches!(k, "metadata" | "status" | "apiVersion" | "kind");
-    a.iter()
-        .any(|(k, v)| counts(k) && !same(v, b.get(k).unwrap_or(&null)))
-        || b.iter()
-            .any(|(k, v)| counts(k) && !a.contains_key(k) && !same(v, &null))
+    a.iter().any(|(k, v)| counts(k) && !same(v, b.get(k).unwrap_or(&null)))
+        || b.iter().any(|(k, v)| counts(k) && !a.contains_key(k) && !same(v, &null))
 }

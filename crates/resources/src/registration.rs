@@ -138,16 +138,12 @@ pub fn served_by_default() -> impl Iterator<Item = &'static Registration> + Clon
 
 /// A built-in resource.
 pub fn find(group: &str, version: &str, resource: &str) -> Option<&'static Registration> {
-    all()
-        .iter()
-        .find(|r| r.resource == resource && r.group == group && r.version == version)
+    all().iter().find(|r| r.resource == resource && r.group == group && r.version == version)
 }
 
 /// A built-in resource by the kind of its objects.
 pub fn find_kind(group: &str, version: &str, kind: &str) -> Option<&'static Registration> {
-    all()
-        .iter()
-        .find(|r| r.kind == kind && r.group == group && r.version == version)
+    all().iter().find(|r| r.kind == kind && r.group == group && r.version == version)
 }
 
 fn load() -> Vec<Registration> {
@@ -184,10 +180,7 @@ fn register(group: &'static str, entry: TableResource<'static>) -> Registration 
         ),
         verbs: borrowed(sub.verbs),
     });
-    let stable = entry
-        .version
-        .strip_prefix('v')
-        .is_some_and(|v| v.parse::<u32>().is_ok());
+    let stable = entry.version.strip_prefix('v').is_some_and(|v| v.parse::<u32>().is_ok());
     Registration {
         group: group.into(),
         version: entry.version.into(),
@@ -346,8 +339,7 @@ impl Registration {
         old: &Value,
     ) {
         carry_metadata(new, old);
-        self.strategy
-            .prepare_for_subresource(ctx, subresource, new, old);
+        self.strategy.prepare_for_subresource(ctx, subresource, new, old);
         self.count_generation(new, old);
     }
 
@@ -361,10 +353,7 @@ impl Registration {
     ) -> ErrorList {
         let mut errors = ErrorList::new();
         object_meta::validate_update(new, old, &mut errors);
-        errors.extend(
-            self.strategy
-                .validate_subresource(ctx, subresource, new, old),
-        );
+        errors.extend(self.strategy.validate_subresource(ctx, subresource, new, old));
         errors
     }
 
@@ -373,10 +362,9 @@ impl Registration {
         let null = Value::Null;
         let changed = match self.strategy.generation() {
             Generation::None | Generation::Fixed => false,
-            Generation::Spec => !same(
-                new.get("spec").unwrap_or(&null),
-                old.get("spec").unwrap_or(&null),
-            ),
+            Generation::Spec => {
+                !same(new.get("spec").unwrap_or(&null), old.get("spec").unwrap_or(&null))
+            }
             Generation::Content => object_meta::content_differs(new, old),
         };
         meta::set_generation(new, meta::generation(old) + i64::from(changed));
@@ -401,21 +389,14 @@ fn carry_metadata(new: &mut Value, old: &Value) {
     metadata.shift_remove("selfLink");
     let null = Value::Null;
     let before = old.get("metadata").unwrap_or(&null);
-    for field in [
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-    ] {
+    for field in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         let absent = metadata.get(field).is_none_or(Value::is_null);
         if let (true, Some(value)) = (absent, before.get(field)) {
             metadata.insert(field.to_owned(), value.clone());
         }
     }
     for field in ["uid", "name", "namespace"] {
-        let absent = metadata
-            .get(field)
-            .and_then(Value::as_str)
-            .is_none_or(str::is_empty);
+        let absent = metadata.get(field).and_then(Value::as_str).is_none_or(str::is_empty);
         if let (true, Some(value)) = (absent, before.get(field)) {
             metadata.insert(field.to_owned(), value.clone());
         }

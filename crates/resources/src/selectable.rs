@@ -80,20 +80,13 @@ pub(crate) fn of_kind(group: &str, version: &str, kind: &str) -> SelectableField
         ),
         ("", "Node") => (&[("spec.unschedulable", Bool)], Refusal::Plain),
         ("", "ReplicationController") => (&[("status.replicas", Number)], Refusal::Plain),
-        ("apps", "ReplicaSet") => (
-            &[("status.replicas", Number)],
-            Refusal::For("appsv1.ReplicaSet"),
-        ),
-        ("batch", "Job") => (
-            &[("status.successful", Number)],
-            Refusal::For("batchv1.Job"),
-        ),
+        ("apps", "ReplicaSet") => {
+            (&[("status.replicas", Number)], Refusal::For("appsv1.ReplicaSet"))
+        }
+        ("batch", "Job") => (&[("status.successful", Number)], Refusal::For("batchv1.Job")),
         ("", "Namespace") => (&[("status.phase", Path)], Refusal::Plain),
         ("", "Secret") => (&[("type", Path)], Refusal::Plain),
-        ("", "Service") => (
-            &[("spec.clusterIP", Path), ("spec.type", Path)],
-            Refusal::Plain,
-        ),
+        ("", "Service") => (&[("spec.clusterIP", Path), ("spec.type", Path)], Refusal::Plain),
         ("" | "events.k8s.io", "Event") => (
             &[
                 ("involvedObject.kind", Path),
@@ -114,42 +107,25 @@ pub(crate) fn of_kind(group: &str, version: &str, kind: &str) -> SelectableField
             (&[("spec.signerName", Path)], Refusal::Plain)
         }
         ("certificates.k8s.io", "PodCertificateRequest") => (
-            &[
-                ("spec.signerName", Path),
-                ("spec.podName", Path),
-                ("spec.nodeName", Path),
-            ],
+            &[("spec.signerName", Path), ("spec.podName", Path), ("spec.nodeName", Path)],
             Refusal::Plain,
         ),
-        ("resource.k8s.io", "ResourceSlice") => (
-            &[("spec.nodeName", Path), ("spec.driver", Path)],
-            Refusal::Plain,
-        ),
+        ("resource.k8s.io", "ResourceSlice") => {
+            (&[("spec.nodeName", Path), ("spec.driver", Path)], Refusal::Plain)
+        }
         _ => (&[], Refusal::MetadataOnly),
     };
     let newer_event = (group, version) == ("events.k8s.io", "v1");
     let names = [("metadata.name", Path), ("metadata.namespace", Path)];
-    let fields = names
-        .into_iter()
-        .chain(fields.iter().copied())
-        .map(|(canonical, read)| {
-            let name = match canonical.strip_prefix("involvedObject.") {
-                Some(rest) if newer_event => format!("regarding.{rest}").into(),
-                _ if newer_event && canonical == "reportingComponent" => {
-                    "reportingController".into()
-                }
-                _ => canonical.into(),
-            };
-            SelectableField {
-                name,
-                canonical: canonical.into(),
-                read,
-            }
-        });
-    SelectableFields {
-        fields: fields.collect(),
-        refusal,
-    }
+    let fields = names.into_iter().chain(fields.iter().copied()).map(|(canonical, read)| {
+        let name = match canonical.strip_prefix("involvedObject.") {
+            Some(rest) if newer_event => format!("regarding.{rest}").into(),
+            _ if newer_event && canonical == "reportingComponent" => "reportingController".into(),
+            _ => canonical.into(),
+        };
+        SelectableField { name, canonical: canonical.into(), read }
+    });
+    SelectableFields { fields: fields.collect(), refusal }
 }
 
 // === impl SelectableFields ===
@@ -193,10 +169,7 @@ impl SelectableFields {
     /// counts as empty.
     pub fn matches(&self, selector: &FieldSelector, stored: &Value) -> bool {
         selector.requirements().iter().all(|r| {
-            let value = self
-                .find(&r.field)
-                .map(|f| f.value(stored))
-                .unwrap_or_default();
+            let value = self.find(&r.field).map(|f| f.value(stored)).unwrap_or_default();
             (value == r.value.as_str()) != r.negated
         })
     }
@@ -212,14 +185,13 @@ impl SelectableField {
             Read::Path => text(found).unwrap_or_default(),
             Read::Bool => text(found).unwrap_or("false".into()),
             Read::Number => text(found).unwrap_or("0".into()),
-            Read::EventSource => [
-                walk(stored, "source.component"),
-                walk(stored, "reportingComponent"),
-            ]
-            .into_iter()
-            .filter_map(text)
-            .find(|t| !t.is_empty())
-            .unwrap_or_default(),
+            Read::EventSource => {
+                [walk(stored, "source.component"), walk(stored, "reportingComponent")]
+                    .into_iter()
+                    .filter_map(text)
+                    .find(|t| !t.is_empty())
+                    .unwrap_or_default()
+            }
             Read::PodIps => {
                 let ips = found.and_then(Value::as_array).into_iter().flatten();
                 let ips: Vec<&str> = ips.filter_map(|ip| ip.get("ip")?.as_str()).collect();
@@ -230,9 +202,7 @@ impl SelectableField {
 }
 
 fn walk<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
-    path.split('.')
-        .filter(|step| !step.is_empty())
-        .try_fold(object, |value, step| value.get(step))
+    path.split('.').filter(|step| !step.is_empty()).try_fold(object, |value, step| value.get(step))
 }
 
 fn text(value: Option<&Value>) -> Option<Cow<'_, str>> {

@@ -55,11 +55,7 @@ pub trait Strategy: Send + Sync {
 
     /// Messages about a name, or about the prefix given as `generateName`.
     fn check_name(&self, name: &str, prefix: bool) -> Vec<String> {
-        if prefix {
-            names::path_segment_prefix(name)
-        } else {
-            names::path_segment(name)
-        }
+        if prefix { names::path_segment_prefix(name) } else { names::path_segment(name) }
     }
 
     /// How `metadata.generation` moves.

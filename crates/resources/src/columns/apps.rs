@@ -16,11 +16,7 @@ pub(super) fn deployment(d: &Value, now: Timestamp) -> Vec<Value> {
     let [names, images] = containers(d, TEMPLATE);
     vec![
         name(d),
-        json!(format!(
-            "{}/{}",
-            int(d, "/status/readyReplicas"),
-            int(d, "/spec/replicas")
-        )),
+        json!(format!("{}/{}", int(d, "/status/readyReplicas"), int(d, "/spec/replicas"))),
         json!(int(d, "/status/updatedReplicas")),
         json!(int(d, "/status/availableReplicas")),
         age(d, now),
@@ -37,10 +33,7 @@ pub(super) fn replica_set(rs: &Value, now: Timestamp) -> Vec<Value> {
         || rs.pointer("/spec/selector/matchLabels").is_none()
             && rs.pointer("/spec/selector/matchExpressions").is_none()
     {
-        labels(
-            rs.pointer("/spec/selector").and_then(Value::as_object),
-            "<none>",
-        )
+        labels(rs.pointer("/spec/selector").and_then(Value::as_object), "<none>")
     } else {
         label_selector(rs.pointer("/spec/selector"), "<none>")
     };
@@ -58,9 +51,7 @@ pub(super) fn replica_set(rs: &Value, now: Timestamp) -> Vec<Value> {
 
 pub(super) fn daemon_set(ds: &Value, now: Timestamp) -> Vec<Value> {
     let [names, images] = containers(ds, TEMPLATE);
-    let node_selector = ds
-        .pointer("/spec/template/spec/nodeSelector")
-        .and_then(Value::as_object);
+    let node_selector = ds.pointer("/spec/template/spec/nodeSelector").and_then(Value::as_object);
     vec![
         name(ds),
         json!(int(ds, "/status/desiredNumberScheduled")),
@@ -80,11 +71,7 @@ pub(super) fn stateful_set(sts: &Value, now: Timestamp) -> Vec<Value> {
     let [names, images] = containers(sts, TEMPLATE);
     vec![
         name(sts),
-        json!(format!(
-            "{}/{}",
-            int(sts, "/status/readyReplicas"),
-            int(sts, "/spec/replicas")
-        )),
+        json!(format!("{}/{}", int(sts, "/status/readyReplicas"), int(sts, "/spec/replicas"))),
         age(sts, now),
         names,
         images,
@@ -102,12 +89,7 @@ pub(super) fn controller_revision(revision: &Value, now: Timestamp) -> Vec<Value
             }
         }
     };
-    vec![
-        name(revision),
-        json!(controller),
-        json!(int(revision, "/revision")),
-        age(revision, now),
-    ]
+    vec![name(revision), json!(controller), json!(int(revision, "/revision")), age(revision, now)]
 }
 
 pub(super) fn job(job: &Value, now: Timestamp) -> Vec<Value> {
@@ -159,11 +141,7 @@ pub(super) fn cron_job(cj: &Value, now: Timestamp) -> Vec<Value> {
         "" => "<none>".to_owned(),
         _ => since(cj, "/status/lastScheduleTime", now),
     };
-    let suspend = if flag(cj, "/spec/suspend") {
-        "True"
-    } else {
-        "False"
-    };
+    let suspend = if flag(cj, "/spec/suspend") { "True" } else { "False" };
     vec![
         name(cj),
         json!(text(cj, "/spec/schedule")),
@@ -174,24 +152,14 @@ pub(super) fn cron_job(cj: &Value, now: Timestamp) -> Vec<Value> {
         age(cj, now),
         names,
         images,
-        json!(label_selector(
-            cj.pointer("/spec/jobTemplate/spec/selector"),
-            "<none>"
-        )),
+        json!(label_selector(cj.pointer("/spec/jobTemplate/spec/selector"), "<none>")),
     ]
 }
 
 pub(super) fn pod_template(template: &Value, _now: Timestamp) -> Vec<Value> {
     let [names, images] = containers(template, "/template/spec");
-    let pod_labels = template
-        .pointer("/template/metadata/labels")
-        .and_then(Value::as_object);
-    vec![
-        name(template),
-        names,
-        images,
-        json!(labels(pod_labels, "<none>")),
-    ]
+    let pod_labels = template.pointer("/template/metadata/labels").and_then(Value::as_object);
+    vec![name(template), names, images, json!(labels(pod_labels, "<none>"))]
 }
 
 pub(super) fn pdb(pdb: &Value, now: Timestamp) -> Vec<Value> {
@@ -227,10 +195,7 @@ pub(super) fn hpa(hpa: &Value, now: Timestamp) -> Vec<Value> {
 fn targets(hpa: &Value) -> String {
     let metrics = items(hpa, "/spec/metrics");
     if metrics.is_empty() {
-        return match hpa
-            .pointer("/spec/targetCPUUtilizationPercentage")
-            .and_then(Value::as_i64)
-        {
+        return match hpa.pointer("/spec/targetCPUUtilizationPercentage").and_then(Value::as_i64) {
             Some(target) => {
                 let current = hpa.pointer("/status/currentCPUUtilizationPercentage");
                 let current = scalar(current).map_or("<unknown>".to_owned(), |n| format!("{n}%"));
@@ -240,17 +205,10 @@ fn targets(hpa: &Value) -> String {
         };
     }
     let current = items(hpa, "/status/currentMetrics");
-    let texts: Vec<String> = metrics
-        .iter()
-        .enumerate()
-        .map(|(i, m)| target(m, current.get(i)))
-        .collect();
+    let texts: Vec<String> =
+        metrics.iter().enumerate().map(|(i, m)| target(m, current.get(i))).collect();
     let shown = texts.iter().take(2).cloned().collect::<Vec<_>>().join(", ");
-    if texts.len() > 2 {
-        format!("{shown} + {} more...", texts.len() - 2)
-    } else {
-        shown
-    }
+    if texts.len() > 2 { format!("{shown} + {} more...", texts.len() - 2) } else { shown }
 }
 
 fn target(metric: &Value, current: Option<&Value>) -> String {
@@ -270,10 +228,7 @@ fn target(metric: &Value, current: Option<&Value>) -> String {
     if named {
         let prefix = text(metric, &format!("/{member}/name"));
         if let Some(average) = want("averageValue") {
-            return format!(
-                "{prefix}: {}/{average}",
-                have("averageValue").unwrap_or_else(unknown)
-            );
+            return format!("{prefix}: {}/{average}", have("averageValue").unwrap_or_else(unknown));
         }
         let now = have("averageUtilization").map_or_else(unknown, |n| format!("{n}%"));
         let goal = want("averageUtilization").map_or("<auto>".to_owned(), |n| format!("{n}%"));
@@ -286,10 +241,7 @@ fn target(metric: &Value, current: Option<&Value>) -> String {
             average.unwrap_or_else(unknown)
         ),
         (_, Some(average)) => {
-            format!(
-                "{}/{average} (avg)",
-                have("averageValue").unwrap_or_else(unknown)
-            )
+            format!("{}/{average} (avg)", have("averageValue").unwrap_or_else(unknown))
         }
         (_, None) => format!(
             "{}/{}",

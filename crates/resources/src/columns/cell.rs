@@ -8,42 +8,27 @@ use serde_json::{Map, json};
 
 /// A text field by its path; empty when absent.
 pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object
-        .pointer(pointer)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// A text field, or what to say when it is empty.
 pub(super) fn text_or<'a>(object: &'a Value, pointer: &str, missing: &'a str) -> &'a str {
-    Some(text(object, pointer))
-        .filter(|t| !t.is_empty())
-        .unwrap_or(missing)
+    Some(text(object, pointer)).filter(|t| !t.is_empty()).unwrap_or(missing)
 }
 
 /// A number; 0 when absent.
 pub(super) fn int(object: &Value, pointer: &str) -> i64 {
-    object
-        .pointer(pointer)
-        .and_then(Value::as_i64)
-        .unwrap_or_default()
+    object.pointer(pointer).and_then(Value::as_i64).unwrap_or_default()
 }
 
 /// A flag; false when absent.
 pub(super) fn flag(object: &Value, pointer: &str) -> bool {
-    object
-        .pointer(pointer)
-        .and_then(Value::as_bool)
-        .unwrap_or_default()
+    object.pointer(pointer).and_then(Value::as_bool).unwrap_or_default()
 }
 
 /// The items of a list; none when absent.
 pub(super) fn items<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
-    object
-        .pointer(pointer)
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default()
+    object.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 /// The number of entries of a map or list.
@@ -80,11 +65,7 @@ pub(super) fn since(object: &Value, pointer: &str, now: Timestamp) -> String {
 
 /// `a,b`, or `missing` for an empty list.
 pub(super) fn joined_or(list: &[&str], missing: &str) -> String {
-    if list.is_empty() {
-        missing.to_owned()
-    } else {
-        list.join(",")
-    }
+    if list.is_empty() { missing.to_owned() } else { list.join(",") }
 }
 
 /// The first three and how many more there are.
@@ -117,11 +98,7 @@ pub(super) fn labels(labels: Option<&Map<String, Value>>, missing: &str) -> Stri
         .map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default()))
         .collect();
     pairs.sort();
-    if pairs.is_empty() {
-        missing.to_owned()
-    } else {
-        pairs.join(",")
-    }
+    if pairs.is_empty() { missing.to_owned() } else { pairs.join(",") }
 }
 
 /// Names and images of a Pod template's containers.
@@ -159,10 +136,7 @@ pub(super) fn access_modes(modes: &[&str]) -> String {
         ("ReadWriteMany", "RWX"),
         ("ReadWriteOncePod", "RWOP"),
     ];
-    let short: Vec<&str> = SHORT
-        .iter()
-        .filter(|(long, _)| modes.contains(long))
-        .map(|(_, short)| *short)
-        .collect();
+    let short: Vec<&str> =
+        SHORT.iter().filter(|(long, _)| modes.contains(long)).map(|(_, short)| *short).collect();
     short.join(",")
 }

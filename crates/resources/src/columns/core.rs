@@ -19,29 +19,18 @@ pub(super) fn of_kind(kind: &str) -> Option<fn(&Value, Timestamp) -> Vec<Value>>
 }
 
 fn component_status(cs: &Value, _now: Timestamp) -> Vec<Value> {
-    let healthy = items(cs, "/conditions")
-        .iter()
-        .find(|c| text(c, "/type") == "Healthy");
+    let healthy = items(cs, "/conditions").iter().find(|c| text(c, "/type") == "Healthy");
     let status = match healthy.map(|c| text(c, "/status")) {
         Some("True") => "Healthy",
         Some("False") => "Unhealthy",
         _ => "Unknown",
     };
     let part = |pointer| healthy.map_or("", |c| text(c, pointer));
-    vec![
-        name(cs),
-        json!(status),
-        json!(part("/message")),
-        json!(part("/error")),
-    ]
+    vec![name(cs), json!(status), json!(part("/message")), json!(part("/error"))]
 }
 
 fn config_map(map: &Value, now: Timestamp) -> Vec<Value> {
-    vec![
-        name(map),
-        json!(count(map, "/data") + count(map, "/binaryData")),
-        age(map, now),
-    ]
+    vec![name(map), json!(count(map, "/data") + count(map, "/binaryData")), age(map, now)]
 }
 
 fn secret(secret: &Value, now: Timestamp) -> Vec<Value> {
@@ -54,19 +43,11 @@ fn secret(secret: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 fn service_account(account: &Value, now: Timestamp) -> Vec<Value> {
-    vec![
-        name(account),
-        json!(count(account, "/secrets")),
-        age(account, now),
-    ]
+    vec![name(account), json!(count(account, "/secrets")), age(account, now)]
 }
 
 fn namespace(namespace: &Value, now: Timestamp) -> Vec<Value> {
-    vec![
-        name(namespace),
-        json!(text(namespace, "/status/phase")),
-        age(namespace, now),
-    ]
+    vec![name(namespace), json!(text(namespace, "/status/phase")), age(namespace, now)]
 }
 
 fn resource_quota(quota: &Value, now: Timestamp) -> Vec<Value> {
@@ -78,27 +59,12 @@ fn resource_quota(quota: &Value, now: Timestamp) -> Vec<Value> {
     hard.sort_by_key(|(resource, _)| *resource);
     let (mut requests, mut limits) = (Vec::new(), Vec::new());
     for (resource, limit) in hard {
-        let used = quota
-            .pointer("/status/used")
-            .and_then(|used| used.get(resource));
+        let used = quota.pointer("/status/used").and_then(|used| used.get(resource));
         let used = scalar(used).unwrap_or_else(|| "0".to_owned());
-        let cell = format!(
-            "{resource}: {used}/{}",
-            scalar(Some(limit)).unwrap_or_default()
-        );
-        if resource.starts_with("limits.") {
-            &mut limits
-        } else {
-            &mut requests
-        }
-        .push(cell);
+        let cell = format!("{resource}: {used}/{}", scalar(Some(limit)).unwrap_or_default());
+        if resource.starts_with("limits.") { &mut limits } else { &mut requests }.push(cell);
     }
-    vec![
-        name(quota),
-        json!(requests.join(", ")),
-        json!(limits.join(", ")),
-        age(quota, now),
-    ]
+    vec![name(quota), json!(requests.join(", ")), json!(limits.join(", ")), age(quota, now)]
 }
 
 /// Events in the stored form, the core one; the newer one has the same columns.
@@ -107,11 +73,7 @@ pub(super) fn event(event: &Value, now: Timestamp) -> Vec<Value> {
         "" => text(event, older),
         found => found,
     };
-    let involved = if event.get("regarding").is_some() {
-        "/regarding"
-    } else {
-        "/involvedObject"
-    };
+    let involved = if event.get("regarding").is_some() { "/regarding" } else { "/involvedObject" };
     let at = |field: &str| format!("{involved}/{field}");
     let micro = |pointer: &str| Some(text(event, pointer)).filter(|t| !t.is_empty());
     let first = micro("/firstTimestamp")
@@ -134,19 +96,12 @@ pub(super) fn event(event: &Value, now: Timestamp) -> Vec<Value> {
         "" => text(event, "/reportingInstance"),
         host => host,
     };
-    let source = if host.is_empty() {
-        component.to_owned()
-    } else {
-        format!("{component}, {host}")
-    };
-    let count = [
-        int(event, "/series/count"),
-        int(event, "/count"),
-        int(event, "/deprecatedCount"),
-    ]
-    .into_iter()
-    .find(|n| *n != 0)
-    .unwrap_or(1);
+    let source =
+        if host.is_empty() { component.to_owned() } else { format!("{component}, {host}") };
+    let count = [int(event, "/series/count"), int(event, "/count"), int(event, "/deprecatedCount")]
+        .into_iter()
+        .find(|n| *n != 0)
+        .unwrap_or(1);
     vec![
         json!(time::age_of(last, now)),
         json!(text(event, "/type")),

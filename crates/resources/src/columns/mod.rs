@@ -93,10 +93,7 @@ impl Columns {
                 None => return Self::default(),
             },
         };
-        Self {
-            definitions,
-            cells: Arc::new(cells),
-        }
+        Self { definitions, cells: Arc::new(cells) }
     }
 }
 
@@ -112,10 +109,7 @@ impl Default for Columns {
                 priority: 0,
             };
         Self {
-            definitions: vec![
-                column("Name", "string", "name"),
-                column("Created At", "date", ""),
-            ],
+            definitions: vec![column("Name", "string", "name"), column("Created At", "date", "")],
             cells: Arc::new(|object, _| {
                 let created = meta::creation_timestamp(object).unwrap_or("<unknown>");
                 vec![json!(meta::name(object)), json!(created)]

@@ -53,10 +53,7 @@ pub(super) fn name_age(object: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 fn param_kind(policy: &Value) -> String {
-    match (
-        text(policy, "/spec/paramKind/apiVersion"),
-        text(policy, "/spec/paramKind/kind"),
-    ) {
+    match (text(policy, "/spec/paramKind/apiVersion"), text(policy, "/spec/paramKind/kind")) {
         ("", "") => "<unset>".to_owned(),
         (version, kind) => format!("{version}/{kind}"),
     }
@@ -64,22 +61,12 @@ fn param_kind(policy: &Value) -> String {
 
 fn mutating_policy(policy: &Value, now: Timestamp) -> Vec<Value> {
     let mutations = count(policy, "/spec/mutations");
-    vec![
-        name(policy),
-        json!(mutations),
-        json!(param_kind(policy)),
-        age(policy, now),
-    ]
+    vec![name(policy), json!(mutations), json!(param_kind(policy)), age(policy, now)]
 }
 
 fn validating_policy(policy: &Value, now: Timestamp) -> Vec<Value> {
     let validations = count(policy, "/spec/validations");
-    vec![
-        name(policy),
-        json!(validations),
-        json!(param_kind(policy)),
-        age(policy, now),
-    ]
+    vec![name(policy), json!(validations), json!(param_kind(policy)), age(policy, now)]
 }
 
 fn policy_binding(binding: &Value, now: Timestamp) -> Vec<Value> {
@@ -99,11 +86,7 @@ fn policy_binding(binding: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 fn webhooks(configuration: &Value, now: Timestamp) -> Vec<Value> {
-    vec![
-        name(configuration),
-        json!(count(configuration, "/webhooks")),
-        age(configuration, now),
-    ]
+    vec![name(configuration), json!(count(configuration, "/webhooks")), age(configuration, now)]
 }
 
 fn api_service(service: &Value, now: Timestamp) -> Vec<Value> {
@@ -116,22 +99,12 @@ fn api_service(service: &Value, now: Timestamp) -> Vec<Value> {
         Some(_) if is_true(service, "Available") => "True".to_owned(),
         Some(c) => format!("{} ({})", text(c, "/status"), text(c, "/reason")),
     };
-    vec![
-        name(service),
-        json!(backend),
-        json!(available),
-        age(service, now),
-    ]
+    vec![name(service), json!(backend), json!(available), age(service, now)]
 }
 
 fn scale(scale: &Value, now: Timestamp) -> Vec<Value> {
     let (desired, available) = (int(scale, "/spec/replicas"), int(scale, "/status/replicas"));
-    vec![
-        name(scale),
-        json!(desired),
-        json!(available),
-        age(scale, now),
-    ]
+    vec![name(scale), json!(desired), json!(available), age(scale, now)]
 }
 
 fn signing_request(csr: &Value, now: Timestamp) -> Vec<Value> {
@@ -150,10 +123,7 @@ fn signing_request(csr: &Value, now: Timestamp) -> Vec<Value> {
     if !text(csr, "/status/certificate").is_empty() {
         status.push_str(",Issued");
     }
-    let duration = match csr
-        .pointer("/spec/expirationSeconds")
-        .and_then(Value::as_u64)
-    {
+    let duration = match csr.pointer("/spec/expirationSeconds").and_then(Value::as_u64) {
         Some(seconds) => time::human(std::time::Duration::from_secs(seconds)),
         None => "<none>".to_owned(),
     };
@@ -168,18 +138,11 @@ fn signing_request(csr: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 fn trust_bundle(bundle: &Value, _now: Timestamp) -> Vec<Value> {
-    vec![
-        name(bundle),
-        json!(text_or(bundle, "/spec/signerName", "<none>")),
-    ]
+    vec![name(bundle), json!(text_or(bundle, "/spec/signerName", "<none>"))]
 }
 
 fn lease(lease: &Value, now: Timestamp) -> Vec<Value> {
-    vec![
-        name(lease),
-        json!(text(lease, "/spec/holderIdentity")),
-        age(lease, now),
-    ]
+    vec![name(lease), json!(text(lease, "/spec/holderIdentity")), age(lease, now)]
 }
 
 fn lease_candidate(candidate: &Value, now: Timestamp) -> Vec<Value> {
@@ -224,13 +187,7 @@ fn priority_level(level: &Value, now: Timestamp) -> Vec<Value> {
 fn storage_version(version: &Value, now: Timestamp) -> Vec<Value> {
     let versions: Vec<String> = items(version, "/status/storageVersions")
         .iter()
-        .map(|v| {
-            format!(
-                "{}={}",
-                text(v, "/apiServerID"),
-                text(v, "/encodingVersion")
-            )
-        })
+        .map(|v| format!("{}={}", text(v, "/apiServerID"), text(v, "/encodingVersion")))
         .collect();
     vec![
         name(version),
@@ -264,12 +221,7 @@ fn ingress_class(class: &Value, now: Timestamp) -> Vec<Value> {
         (kind, "") => format!("{kind}/{}", part("name")),
         (kind, group) => format!("{kind}.{group}/{}", part("name")),
     };
-    vec![
-        name(class),
-        json!(text(class, "/spec/controller")),
-        json!(parameters),
-        age(class, now),
-    ]
+    vec![name(class), json!(text(class, "/spec/controller")), json!(parameters), age(class, now)]
 }
 
 fn network_policy(policy: &Value, now: Timestamp) -> Vec<Value> {
@@ -278,11 +230,7 @@ fn network_policy(policy: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 fn service_cidr(cidr: &Value, now: Timestamp) -> Vec<Value> {
-    vec![
-        name(cidr),
-        json!(texts(cidr, "/spec/cidrs", "").join(",")),
-        age(cidr, now),
-    ]
+    vec![name(cidr), json!(texts(cidr, "/spec/cidrs", "").join(",")), age(cidr, now)]
 }
 
 fn runtime_class(class: &Value, now: Timestamp) -> Vec<Value> {
@@ -290,11 +238,7 @@ fn runtime_class(class: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 fn role_binding(binding: &Value, now: Timestamp) -> Vec<Value> {
-    let role = format!(
-        "{}/{}",
-        text(binding, "/roleRef/kind"),
-        text(binding, "/roleRef/name")
-    );
+    let role = format!("{}/{}", text(binding, "/roleRef/kind"), text(binding, "/roleRef/name"));
     let subjects = |kind: &str| {
         let named: Vec<String> = items(binding, "/subjects")
             .iter()
@@ -322,10 +266,7 @@ fn resource_claim(claim: &Value, now: Timestamp) -> Vec<Value> {
     if deleted {
         states.push("deleted");
     }
-    if claim
-        .pointer("/status/allocation")
-        .is_none_or(Value::is_null)
-    {
+    if claim.pointer("/status/allocation").is_none_or(Value::is_null) {
         if !deleted {
             states.push("pending");
         }

@@ -44,10 +44,7 @@ fn readiness_gates(pod: &Value) -> String {
     if gates.is_empty() {
         return "<none>".to_owned();
     }
-    let open = gates
-        .iter()
-        .filter(|gate| is_true(pod, text(gate, "/conditionType")))
-        .count();
+    let open = gates.iter().filter(|gate| is_true(pod, text(gate, "/conditionType"))).count();
     format!("{open}/{}", gates.len())
 }
 
@@ -58,10 +55,7 @@ fn summarize(pod: &Value) -> Summary {
             .iter()
             .any(|c| text(c, "/name") == name && text(c, "/restartPolicy") == "Always")
     };
-    let sidecars = init_containers
-        .iter()
-        .filter(|c| text(c, "/restartPolicy") == "Always")
-        .count();
+    let sidecars = init_containers.iter().filter(|c| text(c, "/restartPolicy") == "Always").count();
     let mut summary = Summary {
         reason: start_reason(pod).to_owned(),
         ready: 0,
@@ -160,9 +154,7 @@ fn run_reason(pod: &Value, summary: &mut Summary) {
                 reason => reason.to_owned(),
             };
         } else if status.get("ready").and_then(Value::as_bool) == Some(true)
-            && status
-                .pointer("/state/running")
-                .is_some_and(|r| !r.is_null())
+            && status.pointer("/state/running").is_some_and(|r| !r.is_null())
         {
             has_running = true;
             summary.ready += 1;

@@ -68,19 +68,11 @@ fn ports(service: &Value) -> String {
             }
         })
         .collect();
-    if ports.is_empty() {
-        "<none>".to_owned()
-    } else {
-        ports.join(",")
-    }
+    if ports.is_empty() { "<none>".to_owned() } else { ports.join(",") }
 }
 
 pub(super) fn endpoints(endpoints: &Value, now: Timestamp) -> Vec<Value> {
-    vec![
-        name(endpoints),
-        json!(endpoint_list(endpoints)),
-        age(endpoints, now),
-    ]
+    vec![name(endpoints), json!(endpoint_list(endpoints)), age(endpoints, now)]
 }
 
 /// At most three addresses of ready endpoints.
@@ -101,34 +93,24 @@ fn endpoint_list(endpoints: &Value) -> String {
             }
             for port in ports {
                 total += 1;
-                let host = if ip.contains(':') {
-                    format!("[{ip}]")
-                } else {
-                    ip.to_owned()
-                };
+                let host = if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
                 shown.push(format!("{host}:{}", int(port, "/port")));
             }
         }
     }
     shown.truncate(3);
     let list = shown.join(",");
-    if total > 3 {
-        format!("{list} + {} more...", total - 3)
-    } else {
-        list
-    }
+    if total > 3 { format!("{list} + {} more...", total - 3) } else { list }
 }
 
 pub(super) fn endpoint_slice(slice: &Value, now: Timestamp) -> Vec<Value> {
     let ports: Vec<String> = items(slice, "/ports")
         .iter()
-        .map(
-            |port| match (scalar(port.get("port")), text(port, "/name")) {
-                (Some(number), _) => number,
-                (None, "") => "*".to_owned(),
-                (None, name) => name.to_owned(),
-            },
-        )
+        .map(|port| match (scalar(port.get("port")), text(port, "/name")) {
+            (Some(number), _) => number,
+            (None, "") => "*".to_owned(),
+            (None, name) => name.to_owned(),
+        })
         .collect();
     let addresses: Vec<&str> = items(slice, "/endpoints")
         .iter()
@@ -144,15 +126,9 @@ pub(super) fn endpoint_slice(slice: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 pub(super) fn ingress(ingress: &Value, now: Timestamp) -> Vec<Value> {
-    let hosts: Vec<&str> = texts(ingress, "/spec/rules", "host")
-        .into_iter()
-        .filter(|host| !host.is_empty())
-        .collect();
-    let ports = if count(ingress, "/spec/tls") > 0 {
-        "80, 443"
-    } else {
-        "80"
-    };
+    let hosts: Vec<&str> =
+        texts(ingress, "/spec/rules", "host").into_iter().filter(|host| !host.is_empty()).collect();
+    let ports = if count(ingress, "/spec/tls") > 0 { "80, 443" } else { "80" };
     vec![
         name(ingress),
         json!(text_or(ingress, "/spec/ingressClassName", "<none>")),

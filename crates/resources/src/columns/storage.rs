@@ -38,10 +38,7 @@ fn class(object: &Value) -> &str {
 }
 
 pub(super) fn persistent_volume(pv: &Value, now: Timestamp) -> Vec<Value> {
-    let claim = match (
-        text(pv, "/spec/claimRef/namespace"),
-        text(pv, "/spec/claimRef/name"),
-    ) {
+    let claim = match (text(pv, "/spec/claimRef/namespace"), text(pv, "/spec/claimRef/name")) {
         ("", "") => String::new(),
         (namespace, name) => format!("{namespace}/{name}"),
     };
@@ -81,14 +78,8 @@ pub(super) fn persistent_volume_claim(pvc: &Value, now: Timestamp) -> Vec<Value>
 }
 
 fn default_marked(object: &Value, annotations: &[&str]) -> Json {
-    let default = annotations
-        .iter()
-        .any(|a| meta::annotation(object, a) == Some("true"));
-    if default {
-        json!(format!("{} (default)", meta::name(object)))
-    } else {
-        name(object)
-    }
+    let default = annotations.iter().any(|a| meta::annotation(object, a) == Some("true"));
+    if default { json!(format!("{} (default)", meta::name(object))) } else { name(object) }
 }
 
 fn storage_class(sc: &Value, now: Timestamp) -> Vec<Value> {
@@ -111,34 +102,21 @@ fn volume_attributes_class(class: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 fn csi_driver(driver: &Value, now: Timestamp) -> Vec<Value> {
-    let attach = driver
-        .pointer("/spec/attachRequired")
-        .and_then(Value::as_bool)
-        .unwrap_or(true);
+    let attach = driver.pointer("/spec/attachRequired").and_then(Value::as_bool).unwrap_or(true);
     vec![
         name(driver),
         json!(attach),
         json!(flag(driver, "/spec/podInfoOnMount")),
         json!(flag(driver, "/spec/storageCapacity")),
-        json!(joined_or(
-            &texts(driver, "/spec/tokenRequests", "audience"),
-            "<unset>"
-        )),
+        json!(joined_or(&texts(driver, "/spec/tokenRequests", "audience"), "<unset>")),
         json!(flag(driver, "/spec/requiresRepublish")),
-        json!(joined_or(
-            &texts(driver, "/spec/volumeLifecycleModes", ""),
-            "<none>"
-        )),
+        json!(joined_or(&texts(driver, "/spec/volumeLifecycleModes", ""), "<none>")),
         age(driver, now),
     ]
 }
 
 fn csi_node(node: &Value, now: Timestamp) -> Vec<Value> {
-    vec![
-        name(node),
-        json!(count(node, "/spec/drivers")),
-        age(node, now),
-    ]
+    vec![name(node), json!(count(node, "/spec/drivers")), age(node, now)]
 }
 
 fn csi_storage_capacity(capacity: &Value, _now: Timestamp) -> Vec<Value> {

@@ -8,18 +8,8 @@ fn row(group: &str, version: &str, kind: &str, yaml: &str) -> Vec<String> {
     let object: Value = serde_yaml::from_str(yaml).unwrap();
     let registration = crate::find_kind(group, version, kind).unwrap();
     let cells = registration.cells(&object, time::parse(NOW).unwrap());
-    assert_eq!(
-        cells.len(),
-        registration.columns.definitions.len(),
-        "{kind}"
-    );
-    cells
-        .iter()
-        .map(|cell| {
-            cell.as_str()
-                .map_or_else(|| cell.to_string(), str::to_owned)
-        })
-        .collect()
+    assert_eq!(cells.len(), registration.columns.definitions.len(), "{kind}");
+    cells.iter().map(|cell| cell.as_str().map_or_else(|| cell.to_string(), str::to_owned)).collect()
 }
 
 fn check_pod(yaml: &str, ready: &str, status: &str, restarts: &str) {
@@ -33,22 +23,13 @@ fn every_row_has_a_cell_per_column() {
     for registration in crate::all() {
         let object = json!({"metadata": {"name": "x", "creationTimestamp": NOW}});
         let cells = registration.cells(&object, now);
-        assert_eq!(
-            cells.len(),
-            registration.columns.definitions.len(),
-            "{registration:?}"
-        );
+        assert_eq!(cells.len(), registration.columns.definitions.len(), "{registration:?}");
     }
 }
 
 #[test]
 fn pod_status() {
-    check_pod(
-        "{status: {phase: Pending}, spec: {containers: [{name: a}]}}",
-        "0/1",
-        "Pending",
-        "0",
-    );
+    check_pod("{status: {phase: Pending}, spec: {containers: [{name: a}]}}", "0/1", "Pending", "0");
     check_pod(
         "{status: {phase: Running, reason: Evicted}, spec: {containers: [{name: a}]}}",
         "0/1",
@@ -101,12 +82,7 @@ status:
 fn pod_initializing() {
     let spec = "spec: {containers: [{name: a}], initContainers: [{name: i}, {name: s, restartPolicy: Always}]}";
     let check = |status: &str, ready: &str, text: &str, restarts: &str| {
-        check_pod(
-            &format!("{spec}\nstatus: {{phase: Pending, {status}}}"),
-            ready,
-            text,
-            restarts,
-        );
+        check_pod(&format!("{spec}\nstatus: {{phase: Pending, {status}}}"), ready, text, restarts);
     };
     check(
         "initContainerStatuses: [{name: i, restartCount: 1, state: {running: {}}}]",
@@ -138,24 +114,9 @@ fn pod_initializing() {
 fn pod_deletion() {
     let pod =
         "metadata: {deletionTimestamp: '2024-01-01T00:00:00Z'}\nspec: {containers: [{name: a}]}\n";
-    check_pod(
-        &format!("{pod}status: {{phase: Running}}"),
-        "0/1",
-        "Terminating",
-        "0",
-    );
-    check_pod(
-        &format!("{pod}status: {{phase: Running, reason: NodeLost}}"),
-        "0/1",
-        "Unknown",
-        "0",
-    );
-    check_pod(
-        &format!("{pod}status: {{phase: Succeeded}}"),
-        "0/1",
-        "Succeeded",
-        "0",
-    );
+    check_pod(&format!("{pod}status: {{phase: Running}}"), "0/1", "Terminating", "0");
+    check_pod(&format!("{pod}status: {{phase: Running, reason: NodeLost}}"), "0/1", "Unknown", "0");
+    check_pod(&format!("{pod}status: {{phase: Succeeded}}"), "0/1", "Succeeded", "0");
 }
 
 #[test]
@@ -170,12 +131,7 @@ spec: {nodeName: w1, containers: [{name: a}], readinessGates: [{conditionType: x
 status: {phase: Running, podIPs: [{ip: 10.0.0.1}], conditions: [{type: x/y, status: 'True'}]}
 ",
     );
-    assert_eq!(
-        cells,
-        [
-            "p", "0/1", "Running", "0", "90s", "10.0.0.1", "w1", "<none>", "1/1"
-        ]
-    );
+    assert_eq!(cells, ["p", "0/1", "Running", "0", "90s", "10.0.0.1", "w1", "<none>", "1/1"]);
 }
 
 #[test]
@@ -214,16 +170,8 @@ status:
 #[test]
 fn services() {
     let check = |spec: &str, expected: [&str; 5]| {
-        let cells = row(
-            "",
-            "v1",
-            "Service",
-            &format!("metadata: {{name: s}}\nspec: {spec}"),
-        );
-        assert_eq!(
-            [&cells[1], &cells[2], &cells[3], &cells[4], &cells[6]],
-            expected
-        );
+        let cells = row("", "v1", "Service", &format!("metadata: {{name: s}}\nspec: {spec}"));
+        assert_eq!([&cells[1], &cells[2], &cells[3], &cells[4], &cells[6]], expected);
     };
     check(
         "{type: ClusterIP, clusterIP: 10.96.0.1, clusterIPs: [10.96.0.1], ports: [{port: 80, protocol: TCP}], selector: {b: c, a: b}}",
@@ -231,13 +179,7 @@ fn services() {
     );
     check(
         "{type: NodePort, clusterIP: None, ports: [{port: 80, nodePort: 30080, protocol: TCP}, {port: 53, protocol: UDP}]}",
-        [
-            "NodePort",
-            "None",
-            "<none>",
-            "80:30080/TCP,53/UDP",
-            "<none>",
-        ],
+        ["NodePort", "None", "<none>", "80:30080/TCP,53/UDP", "<none>"],
     );
     check(
         "{type: LoadBalancer, clusterIP: 1.2.3.4}",
@@ -260,10 +202,7 @@ fn workloads() {
             "{{metadata: {{name: d}}, spec: {{replicas: 3, selector: {{matchLabels: {{app: d}}}}, {template}}}, status: {{readyReplicas: 2, updatedReplicas: 3, availableReplicas: 1}}}}"
         ),
     );
-    assert_eq!(
-        cells,
-        ["d", "2/3", "3", "1", "<unknown>", "a,b", "x:1,y", "app=d"]
-    );
+    assert_eq!(cells, ["d", "2/3", "3", "1", "<unknown>", "a,b", "x:1,y", "app=d"]);
     let cells = row(
         "batch",
         "v1",
@@ -285,10 +224,7 @@ spec:
   metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 80}}}]
 ",
     );
-    assert_eq!(
-        cells[1..4],
-        ["Deployment/d", "cpu: <unknown>/80%", "<unset>"]
-    );
+    assert_eq!(cells[1..4], ["Deployment/d", "cpu: <unknown>/80%", "<unset>"]);
 }
 
 #[test]
@@ -309,18 +245,8 @@ source: {component: kubelet, host: w1}
 involvedObject: {kind: Pod, name: p}
 ",
     );
-    let expected = [
-        "2m",
-        "Normal",
-        "Started",
-        "pod/p",
-        "",
-        "kubelet, w1",
-        "hello",
-        "30m",
-        "3",
-        "e",
-    ];
+    let expected =
+        ["2m", "Normal", "Started", "pod/p", "", "kubelet, w1", "hello", "30m", "3", "e"];
     assert_eq!(cells, expected);
 }
 

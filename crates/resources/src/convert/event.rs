@@ -13,28 +13,20 @@ const RENAMED: [(&str, &str); 6] = [
     ("deprecatedLastTimestamp", "lastTimestamp"),
     ("deprecatedCount", "count"),
 ];
-const RENAMED_BACK: [(&str, &str); 2] = [
-    ("reportingController", "reportingComponent"),
-    ("reportingInstance", "reportingInstance"),
-];
+const RENAMED_BACK: [(&str, &str); 2] =
+    [("reportingController", "reportingComponent"), ("reportingInstance", "reportingInstance")];
 
 pub(super) fn to_core(event: &mut Value) {
     rename(event, "v1", |name| {
         let pairs = RENAMED.iter().chain(&RENAMED_BACK);
-        pairs
-            .clone()
-            .find(|(newer, _)| *newer == name)
-            .map(|(_, older)| *older)
+        pairs.clone().find(|(newer, _)| *newer == name).map(|(_, older)| *older)
     });
 }
 
 pub(super) fn from_core(event: &mut Value) {
     rename(event, "events.k8s.io/v1", |name| {
         let pairs = RENAMED.iter().chain(&RENAMED_BACK);
-        pairs
-            .clone()
-            .find(|(_, older)| *older == name)
-            .map(|(newer, _)| *newer)
+        pairs.clone().find(|(_, older)| *older == name).map(|(newer, _)| *newer)
     });
 }
 
@@ -49,11 +41,7 @@ fn rename(event: &mut Value, api_version: &str, new_name: impl Fn(&str) -> Optio
         renamed.insert(name, value);
     }
     renamed.insert("apiVersion".to_owned(), json!(api_version));
-    let group = if api_version == "v1" {
-        ""
-    } else {
-        "events.k8s.io"
-    };
+    let group = if api_version == "v1" { "" } else { "events.k8s.io" };
     let ty = schema::builtin().kind(group, "v1", "Event");
     for field in ty.into_iter().flat_map(|ty| ty.fields()) {
         if let Some(value) = renamed.shift_remove(field.name()) {

@@ -11,23 +11,16 @@ const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
 
 fn is_plain_cpu(metric: &Value) -> bool {
     metric.pointer("/resource/name").and_then(Value::as_str) == Some("cpu")
-        && metric
-            .pointer("/resource/target/averageUtilization")
-            .is_some_and(Value::is_number)
+        && metric.pointer("/resource/target/averageUtilization").is_some_and(Value::is_number)
 }
 
 fn take(object: &mut Value, pointer: &str, field: &str) -> Option<Value> {
-    object
-        .pointer_mut(pointer)?
-        .as_object_mut()?
-        .shift_remove(field)
+    object.pointer_mut(pointer)?.as_object_mut()?.shift_remove(field)
 }
 
 fn put(object: &mut Value, parent: &str, field: &str, value: Value) {
     if let Some(fields) = object.as_object_mut() {
-        let parent = fields
-            .entry(parent)
-            .or_insert_with(|| Value::Object(Map::new()));
+        let parent = fields.entry(parent).or_insert_with(|| Value::Object(Map::new()));
         if let Some(parent) = parent.as_object_mut() {
             parent.insert(field.to_owned(), value);
         }
@@ -35,9 +28,7 @@ fn put(object: &mut Value, parent: &str, field: &str, value: Value) {
 }
 
 fn take_annotation(object: &mut Value, key: &str) -> Option<Value> {
-    let annotations = meta::metadata_mut(object)
-        .get_mut("annotations")?
-        .as_object_mut()?;
+    let annotations = meta::metadata_mut(object).get_mut("annotations")?.as_object_mut()?;
     let text = annotations.shift_remove(key)?;
     if annotations.is_empty() {
         meta::metadata_mut(object).shift_remove("annotations");
@@ -88,12 +79,7 @@ pub(super) fn v2_to_v1(hpa: &mut Value) {
         if let Some(at) = metrics.iter().position(is_plain_cpu) {
             let cpu = metrics.remove(at);
             let percent = cpu.pointer("/resource/target/averageUtilization").cloned();
-            put(
-                hpa,
-                "spec",
-                "targetCPUUtilizationPercentage",
-                percent.unwrap_or_default(),
-            );
+            put(hpa, "spec", "targetCPUUtilizationPercentage", percent.unwrap_or_default());
         }
         if !metrics.is_empty() {
             annotate(hpa, METRICS, &Value::Array(metrics));

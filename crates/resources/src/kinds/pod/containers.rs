@@ -47,9 +47,7 @@ pub(super) fn regular(
     for container in containers.list() {
         common(&container, volumes, names, errors);
         handlers(&container, grace, errors);
-        container
-            .get("restartPolicy")
-            .may_be_one_of(errors, &["Always", "Never", "OnFailure"]);
+        container.get("restartPolicy").may_be_one_of(errors, &["Always", "Never", "OnFailure"]);
     }
     host_ports(containers, errors);
 }
@@ -70,12 +68,7 @@ pub(super) fn init(
             handlers(&container, grace, errors);
             continue;
         }
-        for field in [
-            "lifecycle",
-            "livenessProbe",
-            "readinessProbe",
-            "startupProbe",
-        ] {
+        for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
             let field = container.get(field);
             if field.is_set() {
                 let detail = "may not be set for init containers without restartPolicy=Always";
@@ -96,14 +89,9 @@ pub(super) fn ephemeral(
 ) {
     for container in containers.list() {
         common(&container, volumes, taken, errors);
-        for field in [
-            "ports",
-            "livenessProbe",
-            "readinessProbe",
-            "startupProbe",
-            "lifecycle",
-            "resources",
-        ] {
+        for field in
+            ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources"]
+        {
             let field = container.get(field);
             if !field.is_empty() {
                 field.forbidden(errors, "cannot be set for an Ephemeral Container");
@@ -147,9 +135,7 @@ fn common(
     environment(&container.get("env"), errors);
     environment_from(&container.get("envFrom"), errors);
     mounts(container, volumes, errors);
-    container
-        .get("imagePullPolicy")
-        .one_of(errors, &["Always", "IfNotPresent", "Never"]);
+    container.get("imagePullPolicy").one_of(errors, &["Always", "IfNotPresent", "Never"]);
     resources::requirements(&container.get("resources"), errors);
     security::container(&container.get("securityContext"), errors);
 }
@@ -230,9 +216,7 @@ fn value_from(source: &At<'_>, has_value: bool, errors: &mut ErrorList) {
         let reference = given(name);
         if reference.is_set() {
             reference.get("name").must(errors);
-            reference
-                .get("key")
-                .must_form(errors, names::config_map_key);
+            reference.get("key").must_form(errors, names::config_map_key);
         }
     }
     let file = given("fileKeyRef");
@@ -381,12 +365,7 @@ fn handlers(container: &At<'_>, grace: Option<i64>, errors: &mut ErrorList) {
     for hook in ["postStart", "preStop"] {
         let hook = lifecycle.get(hook);
         if hook.is_set() {
-            handler(
-                &hook,
-                &["exec", "httpGet", "tcpSocket", "sleep"],
-                grace,
-                errors,
-            );
+            handler(&hook, &["exec", "httpGet", "tcpSocket", "sleep"], grace, errors);
         }
     }
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
@@ -394,12 +373,7 @@ fn handlers(container: &At<'_>, grace: Option<i64>, errors: &mut ErrorList) {
         if !probe.is_set() {
             continue;
         }
-        handler(
-            &probe,
-            &["exec", "httpGet", "tcpSocket", "grpc"],
-            grace,
-            errors,
-        );
+        handler(&probe, &["exec", "httpGet", "tcpSocket", "grpc"], grace, errors);
         for field in [
             "initialDelaySeconds",
             "timeoutSeconds",

@@ -61,14 +61,8 @@ pub(crate) fn spec(spec: &mut Value) {
         round_up(overhead);
     }
     // The older name of the same field, filled for older readers.
-    let account = spec
-        .get("serviceAccountName")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let older = spec
-        .get("serviceAccount")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let account = spec.get("serviceAccountName").and_then(Value::as_str).unwrap_or_default();
+    let older = spec.get("serviceAccount").and_then(Value::as_str).unwrap_or_default();
     match (account.to_owned(), older.to_owned()) {
         (name, _) if !name.is_empty() => spec["serviceAccount"] = json!(name),
         (_, name) if !name.is_empty() => spec["serviceAccountName"] = json!(name),
@@ -102,10 +96,7 @@ fn container(container: &mut Value) {
     }
     set_default_zero(container, "terminationMessagePath", "/dev/termination-log");
     set_default_zero(container, "terminationMessagePolicy", "File");
-    let image = container
-        .get("image")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let image = container.get("image").and_then(Value::as_str).unwrap_or_default();
     let policy = pull_policy(image);
     set_default_zero(container, "imagePullPolicy", policy);
 }
@@ -147,10 +138,7 @@ fn volume(volume: &mut Value) {
     let Some(fields) = volume.as_object_mut() else {
         return;
     };
-    if !fields
-        .iter()
-        .any(|(name, source)| name != "name" && !source.is_null())
-    {
+    if !fields.iter().any(|(name, source)| name != "name" && !source.is_null()) {
         fields.insert("emptyDir".to_owned(), json!({}));
     }
     for (name, source) in fields.iter_mut().filter(|(_, source)| source.is_object()) {
@@ -163,9 +151,8 @@ fn volume(volume: &mut Value) {
             "projected" => {
                 set_default(source, "defaultMode", MODE);
                 for source in items_mut(source, "sources") {
-                    if let Some(token) = source
-                        .get_mut("serviceAccountToken")
-                        .filter(|t| t.is_object())
+                    if let Some(token) =
+                        source.get_mut("serviceAccountToken").filter(|t| t.is_object())
                     {
                         set_default(token, "expirationSeconds", 3600);
                     }
@@ -197,10 +184,7 @@ fn volume(volume: &mut Value) {
                 }
             }
             "image" => {
-                let reference = source
-                    .get("reference")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default();
+                let reference = source.get("reference").and_then(Value::as_str).unwrap_or_default();
                 let policy = pull_policy(reference);
                 set_default_zero(source, "pullPolicy", policy);
             }
@@ -229,10 +213,7 @@ fn round_up(list: &mut Value) {
 }
 
 fn requests_from_limits(container: &mut Value) {
-    let Some(resources) = container
-        .get_mut("resources")
-        .and_then(Value::as_object_mut)
-    else {
+    let Some(resources) = container.get_mut("resources").and_then(Value::as_object_mut) else {
         return;
     };
     let limits = resources.get("limits").and_then(Value::as_object).cloned();
@@ -256,10 +237,7 @@ fn add_missing(resources: &mut Map<String, Value>, amounts: Map<String, Value>) 
 
 /// Requests of the Pod as a whole: what its containers ask for, or else its limits.
 fn pod_level_requests(spec: &mut Value) {
-    let limits = spec
-        .pointer("/resources/limits")
-        .and_then(Value::as_object)
-        .cloned();
+    let limits = spec.pointer("/resources/limits").and_then(Value::as_object).cloned();
     let Some(limits) = limits.filter(|l| !l.is_empty()) else {
         return;
     };

@@ -42,7 +42,7 @@ impl Strategy for Pod {
 
     fn prepare_for_create(&self, ctx: &Ctx<'_>, pod: &mut Value) {
         let mut status = json!({"phase": "Pending", "qosClass": qos_class(pod)});
-        if At::root(pod).get("spec").get("schedulingGates").len() > 0 {
+        if !At::root(pod).get("spec").get("schedulingGates").is_empty() {
             status["conditions"] = json!([{
                 "type": "PodScheduled",
                 "status": "False",
@@ -79,10 +79,7 @@ impl Strategy for Pod {
 
     fn prepare_for_status_update(&self, _ctx: &Ctx<'_>, new: &mut Value, old: &Value) {
         // The class follows from the spec; owners and deletion are not the kubelet's to change.
-        let qos = old
-            .pointer("/status/qosClass")
-            .cloned()
-            .unwrap_or_else(|| json!(qos_class(old)));
+        let qos = old.pointer("/status/qosClass").cloned().unwrap_or_else(|| json!(qos_class(old)));
         if let Some(status) = new.get_mut("status").filter(|s| s.is_object()) {
             status["qosClass"] = qos;
         }
@@ -147,14 +144,10 @@ impl Strategy for Pod {
         requested: Option<i64>,
     ) -> Option<i64> {
         let spec = At::root(pod).get("spec");
-        let mut period = requested
-            .or_else(|| spec.get("terminationGracePeriodSeconds").int())
-            .unwrap_or(0);
+        let mut period =
+            requested.or_else(|| spec.get("terminationGracePeriodSeconds").int()).unwrap_or(0);
         // A Pod that no kubelet has, or that has come to its end, has nothing left to do.
-        let phase = pod
-            .pointer("/status/phase")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let phase = pod.pointer("/status/phase").and_then(Value::as_str).unwrap_or_default();
         if spec.get("nodeName").is_empty() || matches!(phase, "Failed" | "Succeeded") {
             period = 0;
         }
@@ -176,9 +169,7 @@ fn own_rules(pod: &Value, errors: &mut ErrorList) {
     if let Some(mirror) = meta::annotation(pod, MIRROR)
         && spec.get("nodeName").is_empty()
     {
-        let path = machinery::field::Path::new("metadata")
-            .child("annotations")
-            .key(MIRROR);
+        let path = machinery::field::Path::new("metadata").child("annotations").key(MIRROR);
         let detail = "must set spec.nodeName if mirror pod annotation is set";
         errors.push(Error::invalid(&path, mirror, detail));
     }
@@ -208,18 +199,13 @@ pub(crate) fn template_warnings(spec: &At<'_>) -> Vec<String> {
     let pull_secrets = spec.get("imagePullSecrets");
     for (i, secret) in pull_secrets.list().enumerate() {
         let (name, path) = (secret.get("name"), &secret.path);
-        let earlier = pull_secrets
-            .list()
-            .take(i)
-            .position(|s| s.get("name").str() == name.str());
+        let earlier = pull_secrets.list().take(i).position(|s| s.get("name").str() == name.str());
         if name.is_empty() {
             warnings.push(format!("{path}: invalid empty name \"\""));
         } else if let Some(earlier) = earlier {
             let quoted = machinery::field::quote(name.str());
             let first = pull_secrets.path.index(earlier);
-            warnings.push(format!(
-                "{path}: duplicate entry for name {quoted}, first at {first}"
-            ));
+            warnings.push(format!("{path}: duplicate entry for name {quoted}, first at {first}"));
         }
     }
     let aliases = spec.get("hostAliases");
@@ -234,11 +220,7 @@ pub(crate) fn template_warnings(spec: &At<'_>) -> Vec<String> {
             container_warnings(&container, &mut warnings);
         }
     }
-    if spec
-        .get("terminationGracePeriodSeconds")
-        .int()
-        .is_some_and(|n| n < 0)
-    {
+    if spec.get("terminationGracePeriodSeconds").int().is_some_and(|n| n < 0) {
         let path = spec.path.child("terminationGracePeriodSeconds");
         warnings.push(format!(
             "{path}: must be >= 0; negative values are invalid and will be treated as 1"
@@ -251,11 +233,7 @@ fn container_warnings(container: &At<'_>, warnings: &mut Vec<String>) {
     let variables = container.get("env");
     for (i, variable) in variables.list().enumerate() {
         let name = variable.get("name").str();
-        let earlier = variables
-            .list()
-            .take(i)
-            .filter(|v| v.get("name").str() == name)
-            .last();
+        let earlier = variables.list().take(i).filter(|v| v.get("name").str() == name).last();
         // A later value may be built from the earlier one of the same name.
         let refers = variable.get("value").str().contains(&format!("$({name})"));
         if earlier.is_some() && !refers {

@@ -23,10 +23,7 @@ fn amounts(resources: Option<&Value>, list: &str) -> Amounts {
 }
 
 fn list<'a>(spec: &'a Value, field: &str) -> &'a [Value] {
-    spec.get(field)
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default()
+    spec.get(field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 fn add(total: &mut Amounts, more: &Amounts) {
@@ -77,10 +74,8 @@ pub fn qos_class(pod: &Value) -> &'static str {
         found
     };
     if let Some(resources) = spec.get("resources").filter(|r| r.is_object()) {
-        let (requests, limits) = (
-            positive(Some(resources), "requests"),
-            positive(Some(resources), "limits"),
-        );
+        let (requests, limits) =
+            (positive(Some(resources), "requests"), positive(Some(resources), "limits"));
         if !requests.is_empty() || !limits.is_empty() {
             return if requests.len() == 2 && requests == limits {
                 "Guaranteed"
@@ -91,15 +86,10 @@ pub fn qos_class(pod: &Value) -> &'static str {
     }
     let mut any = false;
     let mut guaranteed = true;
-    let containers = list(spec, "containers")
-        .iter()
-        .chain(list(spec, "initContainers"));
+    let containers = list(spec, "containers").iter().chain(list(spec, "initContainers"));
     for container in containers {
         let resources = container.get("resources");
-        let (requests, limits) = (
-            positive(resources, "requests"),
-            positive(resources, "limits"),
-        );
+        let (requests, limits) = (positive(resources, "requests"), positive(resources, "limits"));
         any |= !requests.is_empty() || !limits.is_empty();
         guaranteed &= limits.len() == 2 && requests == limits;
     }
@@ -112,11 +102,7 @@ pub fn qos_class(pod: &Value) -> &'static str {
 
 /// Resources that the system itself knows.
 fn is_native(name: &str) -> bool {
-    !name.contains('/')
-        || name
-            .split('/')
-            .next()
-            .is_some_and(|p| p.ends_with("kubernetes.io"))
+    !name.contains('/') || name.split('/').next().is_some_and(|p| p.ends_with("kubernetes.io"))
 }
 
 fn is_huge(name: &str) -> bool {
@@ -201,10 +187,7 @@ pub(super) fn requirements(resources: &At<'_>, errors: &mut ErrorList) {
         }
     }
     let has = |name: &str| limit_map.contains_key(name) || request_map.contains_key(name);
-    let huge = limit_map
-        .keys()
-        .chain(request_map.keys())
-        .any(|name| is_huge(name));
+    let huge = limit_map.keys().chain(request_map.keys()).any(|name| is_huge(name));
     if huge && !has("cpu") && !has("memory") {
         resources.forbidden(errors, "HugePages require cpu or memory");
     }

@@ -29,21 +29,13 @@ pub(crate) fn tolerations(tolerations: &At<'_>, errors: &mut ErrorList) {
             "" | "Equal" => {
                 let messages = names::label_value(value.str());
                 if !messages.is_empty() {
-                    errors.push(Error::invalid(
-                        &operator.path,
-                        value.str(),
-                        messages.join(";"),
-                    ));
+                    errors.push(Error::invalid(&operator.path, value.str(), messages.join(";")));
                 }
             }
             "Exists" => {
                 if !value.is_empty() {
                     let detail = "value must be empty when `operator` is 'Exists'";
-                    errors.push(Error::invalid(
-                        &operator.path,
-                        toleration.value.clone(),
-                        detail,
-                    ));
+                    errors.push(Error::invalid(&operator.path, toleration.value.clone(), detail));
                 }
             }
             _ => operator.unsupported(errors, &["Equal", "Exists"]),
@@ -81,11 +73,8 @@ pub(crate) fn taints(taints: &At<'_>, errors: &mut ErrorList) {
 pub(crate) fn label_selector(selector: &At<'_>, errors: &mut ErrorList) {
     object_meta::labels(&selector.get("matchLabels"), errors);
     for requirement in selector.get("matchExpressions").list() {
-        let (key, operator, values) = (
-            requirement.get("key"),
-            requirement.get("operator"),
-            requirement.get("values"),
-        );
+        let (key, operator, values) =
+            (requirement.get("key"), requirement.get("operator"), requirement.get("values"));
         match operator.str() {
             "In" | "NotIn" => {
                 if values.is_empty() {
@@ -100,11 +89,9 @@ pub(crate) fn label_selector(selector: &At<'_>, errors: &mut ErrorList) {
                     values.forbidden(errors, detail);
                 }
             }
-            other => errors.push(Error::invalid(
-                &operator.path,
-                other,
-                "not a valid selector operator",
-            )),
+            other => {
+                errors.push(Error::invalid(&operator.path, other, "not a valid selector operator"))
+            }
         }
         for message in names::qualified_name(key.str()) {
             errors.push(Error::invalid(&key.path, key.str(), message));
@@ -149,11 +136,9 @@ fn node_selector_term(term: &At<'_>, errors: &mut ErrorList) {
                     values.required(errors, detail);
                 }
             }
-            other => errors.push(Error::invalid(
-                &operator.path,
-                other,
-                "not a valid selector operator",
-            )),
+            other => {
+                errors.push(Error::invalid(&operator.path, other, "not a valid selector operator"))
+            }
         }
         let key = requirement.get("key");
         for message in names::qualified_name(key.str()) {
@@ -164,11 +149,8 @@ fn node_selector_term(term: &At<'_>, errors: &mut ErrorList) {
         }
     }
     for requirement in term.get("matchFields").list() {
-        let (key, operator, values) = (
-            requirement.get("key"),
-            requirement.get("operator"),
-            requirement.get("values"),
-        );
+        let (key, operator, values) =
+            (requirement.get("key"), requirement.get("operator"), requirement.get("values"));
         match operator.str() {
             "In" | "NotIn" => {
                 if values.len() != 1 {
@@ -176,22 +158,16 @@ fn node_selector_term(term: &At<'_>, errors: &mut ErrorList) {
                     values.required(errors, detail);
                 }
             }
-            other => errors.push(Error::invalid(
-                &operator.path,
-                other,
-                "not a valid selector operator",
-            )),
+            other => {
+                errors.push(Error::invalid(&operator.path, other, "not a valid selector operator"))
+            }
         }
         if key.str() == "metadata.name" {
             for value in values.list() {
                 value.form(errors, names::dns1123_subdomain);
             }
         } else {
-            errors.push(Error::invalid(
-                &key.path,
-                key.str(),
-                "not a valid field selector key",
-            ));
+            errors.push(Error::invalid(&key.path, key.str(), "not a valid field selector key"));
         }
     }
 }
@@ -203,25 +179,16 @@ pub(super) fn affinity(affinity: &At<'_>, errors: &mut ErrorList) {
     if required.is_set() {
         node_selector(&required, errors);
     }
-    for preferred in node
-        .get("preferredDuringSchedulingIgnoredDuringExecution")
-        .list()
-    {
+    for preferred in node.get("preferredDuringSchedulingIgnoredDuringExecution").list() {
         weight(&preferred.get("weight"), errors);
         node_selector_term(&preferred.get("preference"), errors);
     }
     for kind in ["podAffinity", "podAntiAffinity"] {
         let pod = affinity.get(kind);
-        for term in pod
-            .get("requiredDuringSchedulingIgnoredDuringExecution")
-            .list()
-        {
+        for term in pod.get("requiredDuringSchedulingIgnoredDuringExecution").list() {
             pod_affinity_term(&term, errors);
         }
-        for preferred in pod
-            .get("preferredDuringSchedulingIgnoredDuringExecution")
-            .list()
-        {
+        for preferred in pod.get("preferredDuringSchedulingIgnoredDuringExecution").list() {
             weight(&preferred.get("weight"), errors);
             pod_affinity_term(&preferred.get("podAffinityTerm"), errors);
         }
@@ -231,11 +198,7 @@ pub(super) fn affinity(affinity: &At<'_>, errors: &mut ErrorList) {
 fn weight(weight: &At<'_>, errors: &mut ErrorList) {
     let n = weight.int_or_zero();
     if !(1..=100).contains(&n) {
-        errors.push(Error::invalid(
-            &weight.path,
-            n,
-            "must be in the range 1-100",
-        ));
+        errors.push(Error::invalid(&weight.path, n, "must be in the range 1-100"));
     }
 }
 
@@ -286,22 +249,13 @@ pub(super) fn topology_spread(constraints: &At<'_>, errors: &mut ErrorList) {
             }
         }
         for field in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
-            constraint
-                .get(field)
-                .may_be_one_of(errors, &["Honor", "Ignore"]);
+            constraint.get(field).may_be_one_of(errors, &["Honor", "Ignore"]);
         }
         label_selector(&constraint.get("labelSelector"), errors);
         let pair = |c: &At<'_>| {
-            (
-                c.get("topologyKey").str().to_owned(),
-                c.get("whenUnsatisfiable").str().to_owned(),
-            )
+            (c.get("topologyKey").str().to_owned(), c.get("whenUnsatisfiable").str().to_owned())
         };
-        if constraints
-            .list()
-            .take(i)
-            .any(|other| pair(&other) == pair(&constraint))
-        {
+        if constraints.list().take(i).any(|other| pair(&other) == pair(&constraint)) {
             let (key, policy) = pair(&constraint);
             let text = format!("{{{key}, {policy}}}");
             let path = constraint.path.child("{topologyKey, whenUnsatisfiable}");
@@ -319,11 +273,7 @@ pub(super) fn only_added_tolerations(new: &At<'_>, old: &At<'_>, errors: &mut Er
     };
     for before in old.items() {
         let before = without_seconds(before);
-        if !new
-            .items()
-            .iter()
-            .any(|t| same(&without_seconds(t), &before))
-        {
+        if !new.items().iter().any(|t| same(&without_seconds(t), &before)) {
             let detail = "existing toleration can not be modified except its tolerationSeconds";
             new.forbidden(errors, detail);
             return;

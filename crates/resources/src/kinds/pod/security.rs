@@ -30,12 +30,8 @@ pub(super) fn pod(spec: &At<'_>, errors: &mut ErrorList) {
             name.invalid(errors, SYSCTL);
         }
     }
-    context
-        .get("fsGroupChangePolicy")
-        .may_be_one_of(errors, &["Always", "OnRootMismatch"]);
-    context
-        .get("supplementalGroupsPolicy")
-        .may_be_one_of(errors, &["Merge", "Strict"]);
+    context.get("fsGroupChangePolicy").may_be_one_of(errors, &["Always", "OnRootMismatch"]);
+    context.get("supplementalGroupsPolicy").may_be_one_of(errors, &["Merge", "Strict"]);
     seccomp(&context.get("seccompProfile"), errors);
     app_armor(&context.get("appArmorProfile"), errors);
 }
@@ -50,9 +46,7 @@ pub(super) fn container(context: &At<'_>, errors: &mut ErrorList) {
     }
     seccomp(&context.get("seccompProfile"), errors);
     app_armor(&context.get("appArmorProfile"), errors);
-    context
-        .get("procMount")
-        .may_be_one_of(errors, &["Default", "Unmasked"]);
+    context.get("procMount").may_be_one_of(errors, &["Default", "Unmasked"]);
     let escalation = context.get("allowPrivilegeEscalation");
     if escalation.value.as_bool() == Some(false) {
         if context.get("privileged").bool() {
@@ -60,11 +54,7 @@ pub(super) fn container(context: &At<'_>, errors: &mut ErrorList) {
             context.invalid(errors, detail);
         }
         let added = context.get("capabilities").get("add");
-        if added
-            .items()
-            .iter()
-            .any(|c| matches!(c.as_str(), Some("SYS_ADMIN" | "CAP_SYS_ADMIN")))
-        {
+        if added.items().iter().any(|c| matches!(c.as_str(), Some("SYS_ADMIN" | "CAP_SYS_ADMIN"))) {
             let detail = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
             context.invalid(errors, detail);
         }
@@ -117,9 +107,7 @@ fn is_sysctl(name: &str) -> bool {
         let bytes = s.as_bytes();
         alnum(bytes.first())
             && alnum(bytes.last())
-            && bytes
-                .iter()
-                .all(|b| alnum(Some(b)) || matches!(b, b'-' | b'_'))
+            && bytes.iter().all(|b| alnum(Some(b)) || matches!(b, b'-' | b'_'))
     };
     name.len() <= 253 && name.split(['.', '/']).all(segment)
 }

@@ -28,33 +28,21 @@ pub(crate) fn check(spec: &At<'_>, errors: &mut ErrorList) {
     let by_name = volumes::check(&spec.get("volumes"), errors);
     let mut taken = BTreeSet::new();
     containers::regular(&spec.get("containers"), &by_name, &mut taken, grace, errors);
-    containers::init(
-        &spec.get("initContainers"),
-        &by_name,
-        &mut taken,
-        grace,
-        errors,
-    );
+    containers::init(&spec.get("initContainers"), &by_name, &mut taken, grace, errors);
     let targets = taken.clone();
     let ephemeral = spec.get("ephemeralContainers");
     containers::ephemeral(&ephemeral, &by_name, &mut taken, &targets, errors);
     if spec.get("resources").is_set() {
         resources::requirements(&spec.get("resources"), errors);
     }
-    spec.get("restartPolicy")
-        .one_of(errors, &["Always", "OnFailure", "Never"]);
-    spec.get("dnsPolicy").one_of(
-        errors,
-        &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"],
-    );
+    spec.get("restartPolicy").one_of(errors, &["Always", "OnFailure", "Never"]);
+    spec.get("dnsPolicy")
+        .one_of(errors, &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]);
     object_meta::labels(&spec.get("nodeSelector"), errors);
     security::pod(spec, errors);
     host_network(spec, errors);
     for secret in spec.get("imagePullSecrets").list() {
-        let extra = secret
-            .value
-            .as_object()
-            .is_some_and(|s| s.keys().any(|k| k != "name"));
+        let extra = secret.value.as_object().is_some_and(|s| s.keys().any(|k| k != "name"));
         if extra {
             secret.invalid(errors, "only name may be set");
         }
@@ -62,17 +50,13 @@ pub(crate) fn check(spec: &At<'_>, errors: &mut ErrorList) {
     scheduling::affinity(&spec.get("affinity"), errors);
     dns_config(spec, errors);
     for gate in spec.get("readinessGates").list() {
-        gate.get("conditionType")
-            .form(errors, names::qualified_name);
+        gate.get("conditionType").form(errors, names::qualified_name);
     }
     scheduling_gates(&spec.get("schedulingGates"), errors);
     scheduling::topology_spread(&spec.get("topologySpreadConstraints"), errors);
-    spec.get("serviceAccountName")
-        .may_form(errors, names::dns1123_subdomain);
-    spec.get("nodeName")
-        .may_form(errors, names::dns1123_subdomain);
-    spec.get("activeDeadlineSeconds")
-        .within(errors, 1, MAX_SECONDS);
+    spec.get("serviceAccountName").may_form(errors, names::dns1123_subdomain);
+    spec.get("nodeName").may_form(errors, names::dns1123_subdomain);
+    spec.get("activeDeadlineSeconds").within(errors, 1, MAX_SECONDS);
     spec.get("hostname").may_form(errors, names::dns1123_label);
     spec.get("subdomain").may_form(errors, names::dns1123_label);
     scheduling::tolerations(&spec.get("tolerations"), errors);
@@ -81,20 +65,13 @@ pub(crate) fn check(spec: &At<'_>, errors: &mut ErrorList) {
         for host in alias.get("hostnames").items() {
             let host = host.as_str().unwrap_or_default();
             for message in names::dns1123_subdomain(host) {
-                errors.push(Error::invalid(
-                    &alias.path.child("hostnames"),
-                    host,
-                    message,
-                ));
+                errors.push(Error::invalid(&alias.path.child("hostnames"), host, message));
             }
         }
     }
-    spec.get("priorityClassName")
-        .may_form(errors, names::dns1123_subdomain);
-    spec.get("runtimeClassName")
-        .may_form(errors, names::dns1123_subdomain);
-    spec.get("preemptionPolicy")
-        .may_be_one_of(errors, &["Never", "PreemptLowerPriority"]);
+    spec.get("priorityClassName").may_form(errors, names::dns1123_subdomain);
+    spec.get("runtimeClassName").may_form(errors, names::dns1123_subdomain);
+    spec.get("preemptionPolicy").may_be_one_of(errors, &["Never", "PreemptLowerPriority"]);
     let os = spec.get("os");
     if os.is_set() && os.get("name").must(errors) {
         os.get("name").may_be_one_of(errors, &["linux", "windows"]);
@@ -155,12 +132,8 @@ fn dns_config(spec: &At<'_>, errors: &mut ErrorList) {
     if searches.len() > 32 {
         searches.invalid(errors, "must not have more than 32 search paths");
     }
-    let length: usize = searches
-        .items()
-        .iter()
-        .filter_map(|s| s.as_str())
-        .map(|s| s.len() + 1)
-        .sum();
+    let length: usize =
+        searches.items().iter().filter_map(|s| s.as_str()).map(|s| s.len() + 1).sum();
     if length > 2049 {
         let detail =
             "must not have more than 2048 characters (including spaces) in the search list";
@@ -168,11 +141,7 @@ fn dns_config(spec: &At<'_>, errors: &mut ErrorList) {
     }
     for search in searches.list() {
         // A single dot, a trailing dot and underscores are fine in search paths.
-        let plain = search
-            .str()
-            .strip_suffix('.')
-            .unwrap_or(search.str())
-            .replace('_', "a");
+        let plain = search.str().strip_suffix('.').unwrap_or(search.str()).replace('_', "a");
         if search.str() != "." {
             for message in names::dns1123_subdomain(&plain) {
                 search.invalid(errors, message);

@@ -5,10 +5,7 @@ use super::*;
 
 fn ctx() -> Ctx<'static> {
     static NULL: Value = Value::Null;
-    Ctx {
-        now: Timestamp::UNIX_EPOCH,
-        user: &NULL,
-    }
+    Ctx { now: Timestamp::UNIX_EPOCH, user: &NULL }
 }
 
 fn pod(spec: &str) -> Value {
@@ -91,10 +88,8 @@ volumes:
 
 #[test]
 fn defaults_twice_are_defaults_once() {
-    let once = pod(&one(
-        "resources: {limits: {cpu: 1}}",
-        "hostNetwork: true, serviceAccountName: s",
-    ));
+    let once =
+        pod(&one("resources: {limits: {cpu: 1}}", "hostNetwork: true, serviceAccountName: s"));
     let mut twice = once.clone();
     Pod.default(&mut twice);
     assert_eq!(once, twice);
@@ -137,10 +132,7 @@ fn containers_rules() {
         ],
     );
     check(
-        &one(
-            "ports: [{containerPort: 0}, {containerPort: 70000, protocol: X}]",
-            "",
-        ),
+        &one("ports: [{containerPort: 0}, {containerPort: 70000, protocol: X}]", ""),
         &[
             "spec.containers[0].ports[0].containerPort: Required value",
             "spec.containers[0].ports[1].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive",
@@ -148,10 +140,7 @@ fn containers_rules() {
         ],
     );
     check(
-        &one(
-            "ports: [{containerPort: 1, hostPort: 5}, {containerPort: 2, hostPort: 5}]",
-            "",
-        ),
+        &one("ports: [{containerPort: 1, hostPort: 5}, {containerPort: 2, hostPort: 5}]", ""),
         &[r#"spec.containers[0].ports[1].hostPort: Duplicate value: "TCP//5""#],
     );
     check(
@@ -165,10 +154,7 @@ fn containers_rules() {
         ],
     );
     check(
-        &one(
-            "resources: {limits: {cpu: '-1'}, requests: {cpu: '-2'}}",
-            "",
-        ),
+        &one("resources: {limits: {cpu: '-1'}, requests: {cpu: '-2'}}", ""),
         &[
             r#"spec.containers[0].resources.limits[cpu]: Invalid value: "-1": must be greater than or equal to 0"#,
             r#"spec.containers[0].resources.requests[cpu]: Invalid value: "-2": must be greater than or equal to 0"#,
@@ -199,10 +185,7 @@ fn probes_and_hooks() {
         ],
     );
     check(
-        &one(
-            "readinessProbe: {httpGet: {port: http-}, periodSeconds: -1}",
-            "",
-        ),
+        &one("readinessProbe: {httpGet: {port: http-}, periodSeconds: -1}", ""),
         &[
             r#"spec.containers[0].readinessProbe.httpGet.port: Invalid value: "http-": must not begin or end with a hyphen"#,
             "spec.containers[0].readinessProbe.periodSeconds: Invalid value: -1: must be greater than or equal to 0",
@@ -220,10 +203,7 @@ fn probes_and_hooks() {
 #[test]
 fn environment() {
     check(
-        &one(
-            "env: [{value: x}, {name: a=b}, {name: c, valueFrom: {}}]",
-            "",
-        ),
+        &one("env: [{value: x}, {name: a=b}, {name: c, valueFrom: {}}]", ""),
         &[
             "spec.containers[0].env[0].name: Required value",
             r#"spec.containers[0].env[1].name: Invalid value: "a=b": a valid environment variable name must consist only of printable ASCII characters other than '='"#,
@@ -231,10 +211,7 @@ fn environment() {
         ],
     );
     check(
-        &one(
-            "env: [{name: a, valueFrom: {fieldRef: {fieldPath: spec.x}}}]",
-            "",
-        ),
+        &one("env: [{name: a, valueFrom: {fieldRef: {fieldPath: spec.x}}}]", ""),
         &[
             r#"spec.containers[0].env[0].valueFrom.fieldRef.fieldPath: Unsupported value: "spec.x": supported values: "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs""#,
         ],
@@ -284,10 +261,7 @@ fn pod_rules() {
         ],
     );
     check(
-        &one(
-            "",
-            "tolerations: [{key: a, operator: Exists, value: b}, {key: a, effect: X}]",
-        ),
+        &one("", "tolerations: [{key: a, operator: Exists, value: b}, {key: a, effect: X}]"),
         &[
             "spec.tolerations[0].operator: Invalid value: {\"key\":\"a\",\"operator\":\"Exists\",\"value\":\"b\"}: value must be empty when `operator` is 'Exists'",
             r#"spec.tolerations[1].effect: Unsupported value: "X": supported values: "NoSchedule", "PreferNoSchedule", "NoExecute""#,
@@ -303,10 +277,7 @@ fn pod_rules() {
         ],
     );
     check(
-        &one(
-            "ports: [{containerPort: 80, hostPort: 81}]",
-            "hostNetwork: true",
-        ),
+        &one("ports: [{containerPort: 80, hostPort: 81}]", "hostNetwork: true"),
         &[
             "spec.containers[0].ports[0].containerPort: Invalid value: 80: must match `hostPort` when `hostNetwork` is true",
         ],
@@ -316,19 +287,13 @@ fn pod_rules() {
 #[test]
 fn quality_of_service() {
     let check = |resources: &str, expected: &str| {
-        assert_eq!(
-            qos_class(&pod(&one(&format!("resources: {resources}"), ""))),
-            expected
-        );
+        assert_eq!(qos_class(&pod(&one(&format!("resources: {resources}"), ""))), expected);
     };
     check("{}", "BestEffort");
     check("{requests: {cpu: 1}}", "Burstable");
     check("{limits: {cpu: 1}}", "Burstable");
     check("{limits: {cpu: 1, memory: 1Gi}}", "Guaranteed");
-    check(
-        "{limits: {cpu: 1, memory: 1Gi}, requests: {memory: 1Mi}}",
-        "Burstable",
-    );
+    check("{limits: {cpu: 1, memory: 1Gi}, requests: {memory: 1Mi}}", "Burstable");
 }
 
 #[test]
@@ -336,10 +301,7 @@ fn creation() {
     let mut pod = pod(&one("", ""));
     pod["status"] = json!({"phase": "Running"});
     Pod.prepare_for_create(&ctx(), &mut pod);
-    assert_eq!(
-        pod["status"],
-        json!({"phase": "Pending", "qosClass": "BestEffort"})
-    );
+    assert_eq!(pod["status"], json!({"phase": "Pending", "qosClass": "BestEffort"}));
 }
 
 #[track_caller]
@@ -378,11 +340,7 @@ fn updates() {
             "spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds",
         ],
     );
-    check_update(
-        &one("", "schedulingGates: [{name: a}]"),
-        &one("", "nodeSelector: {a: b}"),
-        &[],
-    );
+    check_update(&one("", "schedulingGates: [{name: a}]"), &one("", "nodeSelector: {a: b}"), &[]);
     check_update(
         &one("", "activeDeadlineSeconds: 5"),
         &old,
@@ -397,26 +355,12 @@ fn grace() {
     let check = |spec: &str, phase: &str, requested: Option<i64>, expected: i64| {
         let mut pod = pod(&one("", spec));
         pod["status"] = json!({"phase": phase});
-        assert_eq!(
-            Pod.graceful_deletion(&ctx(), &pod, requested),
-            Some(expected),
-            "{spec}"
-        );
+        assert_eq!(Pod.graceful_deletion(&ctx(), &pod, requested), Some(expected), "{spec}");
     };
     check("", "Pending", None, 0);
     check("nodeName: n", "Running", None, 30);
-    check(
-        "nodeName: n, terminationGracePeriodSeconds: 5",
-        "Running",
-        None,
-        5,
-    );
-    check(
-        "nodeName: n, terminationGracePeriodSeconds: -5",
-        "Running",
-        None,
-        1,
-    );
+    check("nodeName: n, terminationGracePeriodSeconds: 5", "Running", None, 5);
+    check("nodeName: n, terminationGracePeriodSeconds: -5", "Running", None, 1);
     check("nodeName: n", "Running", Some(0), 0);
     check("nodeName: n", "Succeeded", None, 0);
 }

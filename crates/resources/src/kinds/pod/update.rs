@@ -38,10 +38,7 @@ pub(super) fn check(new: &Value, old: &Value, errors: &mut ErrorList) {
 
     let mut munged = spec.value.clone();
     for list in ["containers", "initContainers"] {
-        for (i, container) in crate::cursor::items_mut(&mut munged, list)
-            .iter_mut()
-            .enumerate()
-        {
+        for (i, container) in crate::cursor::items_mut(&mut munged, list).iter_mut().enumerate() {
             if let Some(old_container) = before.get(list).items().get(i) {
                 copy_field(container, old_container, "image");
             }
@@ -132,25 +129,16 @@ pub(super) fn check_resize(new: &Value, old: &Value, errors: &mut ErrorList) {
     let (spec, before) = (At::root(new).get("spec"), At::root(old).get("spec"));
     if super::resources::qos_class(new) != super::resources::qos_class(old) {
         let detail = "Pod QOS Class may not change as a result of resizing";
-        errors.push(Error::invalid(
-            &spec.path,
-            super::resources::qos_class(new),
-            detail,
-        ));
+        errors.push(Error::invalid(&spec.path, super::resources::qos_class(new), detail));
     }
     let mut munged = spec.value.clone();
     for list in ["containers", "initContainers"] {
         if spec.get(list).len() != before.get(list).len() {
-            spec.get(list).forbidden(
-                errors,
-                "containers may not be added or removed on pod resize",
-            );
+            spec.get(list)
+                .forbidden(errors, "containers may not be added or removed on pod resize");
             return;
         }
-        for (i, container) in crate::cursor::items_mut(&mut munged, list)
-            .iter_mut()
-            .enumerate()
-        {
+        for (i, container) in crate::cursor::items_mut(&mut munged, list).iter_mut().enumerate() {
             if let Some(old_container) = before.get(list).items().get(i) {
                 copy_field(container, old_container, "resources");
                 copy_field(container, old_container, "resizePolicy");
@@ -188,10 +176,7 @@ fn annotations(new: &Value, old: &Value, errors: &mut ErrorList) {
 
 /// The deadline may be set, and drawn nearer. Says whether to go on.
 fn deadline(spec: &At<'_>, before: &At<'_>, errors: &mut ErrorList) -> bool {
-    let (new, old) = (
-        spec.get("activeDeadlineSeconds"),
-        before.get("activeDeadlineSeconds"),
-    );
+    let (new, old) = (spec.get("activeDeadlineSeconds"), before.get("activeDeadlineSeconds"));
     match (new.int(), old.int()) {
         (Some(n), _) if !(0..=i64::from(i32::MAX)).contains(&n) => {
             new.within(errors, 0, i64::from(i32::MAX));
@@ -202,10 +187,7 @@ fn deadline(spec: &At<'_>, before: &At<'_>, errors: &mut ErrorList) -> bool {
             false
         }
         (None, Some(_)) => {
-            new.invalid(
-                errors,
-                "must not update from a positive integer to nil value",
-            );
+            new.invalid(errors, "must not update from a positive integer to nil value");
             true
         }
         _ => true,
@@ -228,9 +210,7 @@ fn gates(spec: &At<'_>, before: &At<'_>, errors: &mut ErrorList) {
 fn narrowed(munged: &mut Value, before: &Value) {
     let keeps_all = |field: &str| {
         let old = before.get(field).and_then(Value::as_object);
-        old.into_iter()
-            .flatten()
-            .all(|(k, v)| munged.get(field).and_then(|m| m.get(k)) == Some(v))
+        old.into_iter().flatten().all(|(k, v)| munged.get(field).and_then(|m| m.get(k)) == Some(v))
     };
     if keeps_all("nodeSelector") {
         copy_field(munged, before, "nodeSelector");
@@ -251,17 +231,11 @@ fn differences(out: &mut String, path: &str, new: &Value, old: &Value) {
     match (new, old) {
         (Value::Object(a), Value::Object(b)) => {
             let null = Value::Null;
-            let mut names: Vec<&String> = b
-                .keys()
-                .chain(a.keys().filter(|k| !b.contains_key(*k)))
-                .collect();
+            let mut names: Vec<&String> =
+                b.keys().chain(a.keys().filter(|k| !b.contains_key(*k))).collect();
             names.dedup();
             for name in names {
-                let path = if path.is_empty() {
-                    name.clone()
-                } else {
-                    format!("{path}.{name}")
-                };
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                 let (a, b) = (a.get(name).unwrap_or(&null), b.get(name).unwrap_or(&null));
                 if !same(a, b) {
                     differences(out, &path, a, b);

@@ -117,9 +117,7 @@ fn one(kind: &str, source: &At<'_>, errors: &mut ErrorList) {
         }
         "image" => {
             source.get("reference").must(errors);
-            source
-                .get("pullPolicy")
-                .may_be_one_of(errors, &["Always", "IfNotPresent", "Never"]);
+            source.get("pullPolicy").may_be_one_of(errors, &["Always", "IfNotPresent", "Never"]);
         }
         "ephemeral" => {
             let template = source.get("volumeClaimTemplate");
@@ -232,10 +230,7 @@ fn token(token: &At<'_>, errors: &mut ErrorList) {
             seconds.invalid(errors, "may not specify a duration less than 10 minutes")
         }
         Some(n) if n > 1 << 32 => {
-            seconds.invalid(
-                errors,
-                "may not specify a duration larger than 2^32 seconds",
-            );
+            seconds.invalid(errors, "may not specify a duration larger than 2^32 seconds");
         }
         Some(_) => {}
     }

@@ -1,0 +1,118 @@
+//! Namespaces: a phase, and a finalizer that waits for their content.
+
+use machinery::Value;
+use machinery::field::{Error, ErrorList};
+use machinery::{meta, names};
+use serde_json::json;
+
+use crate::cursor::{At, copy_field};
+use crate::strategy::{Ctx, Strategy, label_name};
+
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+const FINALIZER: &str = "kubernetes";
+
+/// The rules of Namespaces.
+pub(super) struct Namespace;
+
+impl Strategy for Namespace {
+    fn default(&self, namespace: &mut Value) {
+        let name = meta::name(namespace).to_owned();
+        if !name.is_empty() {
+            meta::set_label(namespace, NAME_LABEL, name);
+        }
+        if let Some(status) = namespace.get_mut("status").filter(|s| s.is_object()) {
+            crate::cursor::set_default_zero(status, "phase", "Active");
+        }
+    }
+
+    fn check_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        label_name(name, prefix)
+    }
+
+    fn prepare_for_create(&self, _ctx: &Ctx<'_>, namespace: &mut Value) {
+        namespace["status"] = json!({"phase": "Active"});
+        if !namespace.get("spec").is_some_and(Value::is_object) {
+            namespace["spec"] = json!({});
+        }
+        let spec = &mut namespace["spec"];
+        crate::cursor::set_default(spec, "finalizers", json!([]));
+        if let Some(finalizers) = spec["finalizers"].as_array_mut()
+            && !finalizers.iter().any(|f| f == FINALIZER)
+        {
+            finalizers.push(json!(FINALIZER));
+        }
+        self.canonicalize(namespace);
+    }
+
+    fn validate(&self, _ctx: &Ctx<'_>, namespace: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        finalizers(namespace, &mut errors);
+        errors
+    }
+
+    fn prepare_for_update(&self, _ctx: &Ctx<'_>, new: &mut Value, old: &Value) {
+        copy_field(new, old, "spec");
+        copy_field(new, old, "status");
+    }
+
+    fn validate_update(&self, _ctx: &Ctx<'_>, _new: &Value, _old: &Value) -> ErrorList {
+        ErrorList::new()
+    }
+
+    fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, _old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let phase = At::root(new).get("status").get("phase");
+        let deleted = meta::deletion_timestamp(new).is_some();
+        if !deleted && phase.str() != "Active" {
+            let detail = "may only be 'Active' if `deletionTimestamp` is empty";
+            phase.invalid(&mut errors, detail);
+        }
+        if deleted && phase.str() != "Terminating" {
+            let detail = "may only be 'Terminating' if `deletionTimestamp` is not empty";
+            phase.invalid(&mut errors, detail);
+        }
+        errors
+    }
+
+    fn prepare_for_subresource(
+        &self,
+        _ctx: &Ctx<'_>,
+        _subresource: &str,
+        new: &mut Value,
+        old: &Value,
+    ) {
+        // finalize writes spec.finalizers and nothing else.
+        copy_field(new, old, "status");
+    }
+
+    fn validate_subresource(
+        &self,
+        _ctx: &Ctx<'_>,
+        _subresource: &str,
+        new: &Value,
+        _old: &Value,
+    ) -> ErrorList {
+        let mut errors = ErrorList::new();
+        finalizers(new, &mut errors);
+        errors
+    }
+
+    fn canonicalize(&self, namespace: &mut Value) {
+        // A generated name is known only now.
+        let name = meta::name(namespace).to_owned();
+        if !name.is_empty() {
+            meta::set_label(namespace, NAME_LABEL, name);
+        }
+    }
+}
+
+fn finalizers(namespace: &Value, errors: &mut ErrorList) {
+    for finalizer in At::root(namespace).get("spec").get("finalizers").list() {
+        let name = finalizer.str();
+        finalizer.form(errors, names::qualified_name);
+        if !name.contains('/') && name != FINALIZER {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(Error::invalid(&finalizer.path, name, detail));
+        }
+    }
+}

@@ -1,0 +1,193 @@
+use machinery::time::Timestamp;
+
+use super::*;
+
+fn ctx() -> Ctx<'static> {
+    static NULL: Value = Value::Null;
+    Ctx { now: Timestamp::UNIX_EPOCH, user: &NULL }
+}
+
+fn service(spec: &str) -> Value {
+    let spec: Value = serde_yaml::from_str(spec).unwrap();
+    let mut service = json!({"metadata": {"name": "s", "namespace": "n"}, "spec": spec});
+    Service.default(&mut service);
+    service
+}
+
+fn created(spec: &str) -> Value {
+    let mut service = service(spec);
+    Service.prepare_for_create(&ctx(), &mut service);
+    service
+}
+
+#[track_caller]
+fn check(spec: &str, expected: &[&str]) {
+    let errors = Service.validate(&ctx(), &created(spec));
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(texts, expected, "{spec}");
+}
+
+#[test]
+fn defaults() {
+    let plain = service("{ports: [{port: 80}], selector: {a: b}}");
+    assert_eq!(
+        plain["spec"],
+        json!({
+            "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}],
+            "selector": {"a": "b"},
+            "sessionAffinity": "None",
+            "type": "ClusterIP",
+            "internalTrafficPolicy": "Cluster",
+        })
+    );
+    let balanced = service(
+        "{type: LoadBalancer, sessionAffinity: ClientIP, ports: [{port: 80, targetPort: http}]}",
+    );
+    assert_eq!(balanced["spec"]["allocateLoadBalancerNodePorts"], true);
+    assert_eq!(balanced["spec"]["externalTrafficPolicy"], "Cluster");
+    assert_eq!(balanced["spec"]["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"], 10800);
+}
+
+#[test]
+fn rules() {
+    check("{ports: [{port: 80}]}", &[]);
+    check("{clusterIP: None}", &[]);
+    check("{type: ExternalName, externalName: a.b}", &[]);
+    check("{}", &["spec.ports: Required value"]);
+    check(
+        "{ports: [{port: 0}, {port: 0, name: A}]}",
+        &[
+            "spec.ports[0].name: Required value",
+            "spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive",
+            "spec.ports[0].targetPort: Invalid value: 0: must be between 1 and 65535, inclusive",
+            "spec.ports[1].name: Invalid value: \"A\": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
+            "spec.ports[1].port: Invalid value: 0: must be between 1 and 65535, inclusive",
+            "spec.ports[1].targetPort: Invalid value: 0: must be between 1 and 65535, inclusive",
+            "spec.ports[1]: Duplicate value: {\"Name\":\"\",\"Protocol\":\"TCP\",\"AppProtocol\":null,\"Port\":0,\"TargetPort\":0,\"NodePort\":0}",
+        ],
+    );
+    check(
+        "{type: X, ports: [{port: 80}]}",
+        &[
+            r#"spec.type: Unsupported value: "X": supported values: "ClusterIP", "ExternalName", "LoadBalancer", "NodePort""#,
+        ],
+    );
+    check(
+        "{ports: [{port: 80, nodePort: 30000}]}",
+        &["spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"],
+    );
+    check(
+        "{type: NodePort, clusterIP: None, ports: [{port: 80}]}",
+        &[
+            r#"spec.clusterIPs[0]: Invalid value: "None": may not be set to 'None' for NodePort services"#,
+        ],
+    );
+    check(
+        "{ports: [{port: 80}], externalTrafficPolicy: Local}",
+        &[
+            r#"spec.externalTrafficPolicy: Invalid value: "Local": may only be set for externally-accessible services"#,
+        ],
+    );
+}
+
+#[test]
+fn families() {
+    let check = |spec: &str, cluster: &[Family], policy: &str, families: &[&str]| {
+        let mut service = created(spec);
+        let errors = init_families(&mut service, None, cluster);
+        assert!(errors.is_empty(), "{errors:?}");
+        assert_eq!(service["spec"]["ipFamilyPolicy"], policy, "{spec}");
+        assert_eq!(service["spec"]["ipFamilies"], json!(families), "{spec}");
+    };
+    let single = [Family::V4];
+    let dual = [Family::V4, Family::V6];
+    check("{ports: [{port: 80}]}", &single, "SingleStack", &["IPv4"]);
+    check(
+        "{ports: [{port: 80}], ipFamilyPolicy: PreferDualStack}",
+        &single,
+        "PreferDualStack",
+        &["IPv4"],
+    );
+    check(
+        "{ports: [{port: 80}], ipFamilyPolicy: PreferDualStack}",
+        &dual,
+        "PreferDualStack",
+        &["IPv4", "IPv6"],
+    );
+    check("{clusterIP: None}", &single, "RequireDualStack", &["IPv4", "IPv6"]);
+    check("{clusterIP: None, selector: {a: b}}", &single, "SingleStack", &["IPv4"]);
+    let mut service = created("{ports: [{port: 80}], ipFamilyPolicy: RequireDualStack}");
+    assert_eq!(
+        init_families(&mut service, None, &single).aggregate(),
+        r#"spec.ipFamilyPolicy: Invalid value: "RequireDualStack": this cluster is not configured for dual-stack services"#
+    );
+}
+
+fn settled(spec: &str) -> Value {
+    let mut service = created(spec);
+    assert!(init_families(&mut service, None, &[Family::V4]).is_empty());
+    service
+}
+
+#[test]
+fn needs() {
+    let new = settled("{type: NodePort, ports: [{port: 80}, {port: 81, nodePort: 30001}]}");
+    let needs = allocation_needs(&new, None);
+    assert_eq!(needs.cluster_ips, [IpNeed { index: 0, family: Family::V4, wanted: None }]);
+    assert_eq!(
+        needs.node_ports,
+        [
+            PortNeed { index: 0, protocol: "TCP".into(), wanted: None },
+            PortNeed { index: 1, protocol: "TCP".into(), wanted: Some(30001) },
+        ]
+    );
+    assert_eq!(allocation_needs(&settled("{clusterIP: None}"), None), Needs::default());
+    let balanced =
+        settled("{type: LoadBalancer, externalTrafficPolicy: Local, ports: [{port: 80}]}");
+    assert_eq!(allocation_needs(&balanced, None).health_check_port, Some(None));
+
+    let mut stored = new.clone();
+    set_cluster_ip(&mut stored, 0, "10.96.0.7");
+    set_node_port(&mut stored, 0, 30000);
+    assert_eq!(allocation_needs(&stored, Some(&stored)), Needs::default());
+    assert_eq!(stored["spec"]["clusterIPs"], json!(["10.96.0.7"]));
+}
+
+#[test]
+fn updates() {
+    let mut old = settled("{type: NodePort, ports: [{port: 80}]}");
+    set_cluster_ip(&mut old, 0, "10.96.0.7");
+    set_node_port(&mut old, 0, 30000);
+
+    // A manifest applied again keeps what was handed out.
+    let mut new = service("{type: NodePort, ports: [{port: 80}]}");
+    Service.prepare_for_update(&ctx(), &mut new, &old);
+    assert_eq!(new["spec"]["clusterIP"], "10.96.0.7");
+    assert_eq!(new["spec"]["ports"][0]["nodePort"], 30000);
+
+    // A change of type gives node ports back.
+    let mut new = old.clone();
+    new["spec"]["type"] = json!("ClusterIP");
+    Service.prepare_for_update(&ctx(), &mut new, &old);
+    assert!(new["spec"]["ports"][0].get("nodePort").is_none());
+    assert!(new["spec"].get("externalTrafficPolicy").is_none());
+    assert!(Service.validate_update(&ctx(), &new, &old).is_empty());
+    let needs = allocation_needs(&new, Some(&old));
+    assert_eq!(needs.release_node_ports, [("TCP".to_owned(), 30000)]);
+
+    // An external name gives everything back.
+    let mut new = old.clone();
+    new["spec"]["type"] = json!("ExternalName");
+    new["spec"]["externalName"] = json!("a.b");
+    Service.prepare_for_update(&ctx(), &mut new, &old);
+    assert!(new["spec"].get("clusterIP").is_none());
+    assert_eq!(allocation_needs(&new, Some(&old)).release_cluster_ips, ["10.96.0.7"]);
+
+    let mut new = old.clone();
+    new["spec"]["clusterIP"] = json!("10.96.0.8");
+    Service.prepare_for_update(&ctx(), &mut new, &old);
+    assert_eq!(
+        Service.validate_update(&ctx(), &new, &old).aggregate(),
+        r#"spec.clusterIPs[0]: Invalid value: ["10.96.0.8"]: may not change once set"#
+    );
+}
