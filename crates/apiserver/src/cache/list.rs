@@ -37,6 +37,19 @@ impl Selection {
         &self.prefix
     }
 
+    /// The one value that a field must have, if the selector says so.
+    pub(super) fn exact(&self, field: &str) -> Option<&str> {
+        self.fields.exact(field)
+    }
+
+    /// The key of the only object that can be selected, if the selectors name it. In all
+    /// namespaces a name says nothing.
+    pub(crate) fn single_key(&self, namespaced: bool) -> Option<String> {
+        let name = self.fields.exact("metadata.name")?;
+        let known = !namespaced || !self.prefix.is_empty();
+        known.then(|| format!("{}{name}", self.prefix))
+    }
+
     /// Whether labels and fields select everything.
     pub fn is_everything(&self) -> bool {
         self.labels.is_everything() && self.fields.is_everything()

@@ -13,6 +13,7 @@ mod object;
 mod ordered;
 mod scan;
 mod state;
+mod subscribers;
 mod watch;
 
 pub use dispatch::Dispatcher;

@@ -52,6 +52,9 @@ impl FieldSet {
     }
 }
 
+/// What stands before the digits of the resourceVersion.
+const MEMBER: &[u8] = br#""resourceVersion":""#;
+
 #[derive(Debug)]
 enum FieldValue {
     Fixed(&'static str),
@@ -89,7 +92,7 @@ impl Object {
         if found.member_precedes && !found.member_follows {
             json.push(b',');
         }
-        json.extend_from_slice(br#""resourceVersion":""#);
+        json.extend_from_slice(MEMBER);
         let start = u32::try_from(json.len()).ok()?;
         json.extend_from_slice(digits.as_bytes());
         let version_digits = start..start + u32::try_from(digits.len()).ok()?;
@@ -113,13 +116,15 @@ impl Object {
             .iter()
             .map(|field| {
                 let raw = |index: usize| {
-                    found.values[index].clone().map(|range| moved(range.start)..moved(range.end - 1) + 1)
+                    found.values[index]
+                        .clone()
+                        .map(|range| moved(range.start)..moved(range.end - 1) + 1)
                 };
                 field_value(field, &json, raw(field.first), field.second.and_then(raw))
             })
             .collect();
         Some(Self {
-            json: json.into(),
+            json: shared(json),
             revision,
             key: key.into(),
             namespace_len: u16::try_from(key.find('/').unwrap_or(0)).ok()?,
@@ -220,7 +225,7 @@ impl Object {
             })
             .collect();
         Self {
-            json: json.into(),
+            json: shared(json),
             revision,
             key: self.key.clone(),
             namespace_len: self.namespace_len,
@@ -231,6 +236,22 @@ impl Object {
             fields,
             set: self.set.clone(),
         }
+    }
+
+    /// The JSON as it is stored: without resourceVersion.
+    pub(crate) fn stored(&self) -> Vec<u8> {
+        let digits = self.version_digits.start as usize..self.version_digits.end as usize;
+        let mut start = digits.start - MEMBER.len();
+        let mut end = digits.end + 1;
+        if self.json[end] == b',' {
+            end += 1;
+        } else if self.json[start - 1] == b',' {
+            start -= 1;
+        }
+        let mut stored = Vec::with_capacity(self.json.len());
+        stored.extend_from_slice(&self.json[..start]);
+        stored.extend_from_slice(&self.json[end..]);
+        stored
     }
 
     /// The same object under another version.
@@ -248,6 +269,11 @@ impl Labels for Object {
     fn label(&self, key: &str) -> Option<&str> {
         self.labels.iter().find(|(k, _)| self.text(k) == key).map(|(_, v)| self.text(v))
     }
+}
+
+/// Bytes without spare room: they may stay for long.
+fn shared(json: Vec<u8>) -> Bytes {
+    json.into_boxed_slice().into()
 }
 
 fn field_value(

@@ -117,10 +117,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Calls `each` at the value of every member of an object; it must move behind the value.
-    fn members(
-        &mut self,
-        mut each: impl FnMut(&mut Self, &'a [u8]) -> Option<()>,
-    ) -> Option<()> {
+    fn members(&mut self, mut each: impl FnMut(&mut Self, &'a [u8]) -> Option<()>) -> Option<()> {
         self.eat(b'{')?;
         if self.eat(b'}').is_some() {
             return Some(());

@@ -11,7 +11,8 @@ use super::dispatch::Progress;
 use super::list::Selection;
 use super::object::{FieldSet, Object};
 use super::ordered::Snapshot;
-use super::watch::{Change, Initial, Manner, QUEUE, Subscriber, Watcher};
+use super::subscribers::{Subscriber, Subscribers};
+use super::watch::{Change, Initial, Manner, QUEUE, Watcher};
 
 /// Changes that a late watcher can still get.
 const RING: usize = 4096;
@@ -35,7 +36,7 @@ struct State {
     ring: VecDeque<Arc<Change>>,
     /// All changes after this revision are in `ring`.
     ring_from: u64,
-    subscribers: Vec<Subscriber>,
+    subscribers: Subscribers,
 }
 
 /// Where a watch starts.
@@ -69,7 +70,7 @@ impl Cache {
             revision: 0,
             ring: VecDeque::new(),
             ring_from: 0,
-            subscribers: Vec::new(),
+            subscribers: Subscribers::default(),
         };
         Self {
             prefix,
@@ -198,7 +199,7 @@ impl Cache {
             return;
         }
         let change = Arc::new(Change::new(kv.mod_revision, new, old));
-        state.subscribers.retain(|subscriber| subscriber.offer(&change));
+        state.subscribers.offer(&change);
         state.ring.push_back(change);
         if state.ring.len() > RING
             && let Some(oldest) = state.ring.pop_front()
@@ -233,13 +234,13 @@ impl Cache {
             }
         };
         let (queue, receiver) = mpsc::channel(QUEUE);
-        state.subscribers.push(Subscriber { selection, after, queue });
+        state.subscribers.add(Subscriber { selection, after, queue });
         Watcher::new(initial, receiver, self.progress.clone(), manner)
     }
 
     /// Ends all watches.
     pub(super) fn close(&self) {
-        self.write().subscribers.clear();
+        self.write().subscribers = Subscribers::default();
     }
 }
 

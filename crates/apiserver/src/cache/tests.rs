@@ -211,11 +211,14 @@ async fn watches_start_where_they_are_told() {
 async fn a_forgotten_revision_is_refused() {
     let f = fixture().await;
     let first = f.put("a", "x", "").await;
-    for number in 0..5000 {
+    let writes = (0..5000).map(|number| {
         let key = Bytes::from(format!("/registry/pods/d/{}", number % 10));
         let value: Bytes = pod("p", "x", "").to_string().into();
         let op = Op::Put { key, value, lease: None };
-        f.store.txn(Txn { compare: vec![], ops: vec![op] }).await.unwrap();
+        f.store.txn(Txn { compare: vec![], ops: vec![op] })
+    });
+    for made in futures::future::join_all(writes).await {
+        made.unwrap();
     }
     f.dispatcher.reach(f.store.revision().await.unwrap()).await;
     let mut watcher = f.watch(Start::After(first), Selection::default());
@@ -242,7 +245,11 @@ async fn past_states_are_exact() {
             .iter()
             .map(|object| {
                 let value = object.value();
-                format!("{}={}", object.name(), value["metadata"]["labels"]["app"].as_str().unwrap())
+                format!(
+                    "{}={}",
+                    object.name(),
+                    value["metadata"]["labels"]["app"].as_str().unwrap()
+                )
             })
             .collect::<Vec<_>>()
             .join(" "),
@@ -303,7 +310,8 @@ fn the_ordered_map_agrees_with_a_simple_one() {
     let mut kept: HashMap<u64, (Snapshot, BTreeMap<String, u64>)> = HashMap::new();
     let mut random = 12345u64;
     for step in 1..6000u64 {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let key = format!("n{}/p{}", (random >> 33) % 3, (random >> 40) % 900);
         if (random >> 60) < 11 {
             let object = Object::new(&key, br#"{"metadata":{}}"#, step, &set).unwrap();

@@ -64,11 +64,7 @@ pub(super) struct Change {
 }
 
 impl Change {
-    pub(super) fn new(
-        revision: u64,
-        new: Option<Arc<Object>>,
-        old: Option<Arc<Object>>,
-    ) -> Self {
+    pub(super) fn new(revision: u64, new: Option<Arc<Object>>, old: Option<Arc<Object>>) -> Self {
         Self { revision, new, old, gone: OnceLock::new(), lines: Default::default() }
     }
 
@@ -131,7 +127,7 @@ pub struct WatchItem {
 }
 
 impl WatchItem {
-    fn change(kind: EventType, change: Arc<Change>) -> Self {
+    pub(super) fn change(kind: EventType, change: Arc<Change>) -> Self {
         Self { kind, content: Content::Change(change) }
     }
 
@@ -194,30 +190,6 @@ pub(crate) struct Manner {
     pub(crate) presentation: Option<Presentation>,
 }
 
-/// The cache's end of a watcher.
-#[derive(Debug)]
-pub(super) struct Subscriber {
-    pub(super) selection: Arc<Selection>,
-    /// Changes up to this revision are known to the watcher.
-    pub(super) after: u64,
-    pub(super) queue: mpsc::Sender<WatchItem>,
-}
-
-impl Subscriber {
-    /// False when the watcher is gone or too slow, and has to be forgotten.
-    pub(super) fn offer(&self, change: &Arc<Change>) -> bool {
-        if change.revision <= self.after {
-            return !self.queue.is_closed();
-        }
-        match change.seen_by(&self.selection) {
-            Some(kind) => {
-                self.queue.try_send(WatchItem::change(kind, change.clone())).is_ok()
-            }
-            None => !self.queue.is_closed(),
-        }
-    }
-}
-
 /// A reader's end of a watch.
 pub struct Watcher {
     initial: VecDeque<WatchItem>,
@@ -273,23 +245,18 @@ impl Watcher {
         if !self.manner.bookmarks {
             return self.queue.recv().await;
         }
-        loop {
-            tokio::select! {
-                biased;
-                item = self.queue.recv() => return item,
-                () = &mut self.bookmark => {
-                    self.bookmark.as_mut().reset(Instant::now() + BOOKMARK_INTERVAL);
-                    // Read before the queue is found empty: what was applied by then is out.
-                    let applied = self.progress.applied();
-                    match self.queue.try_recv() {
-                        Ok(item) => return Some(item),
-                        Err(mpsc::error::TryRecvError::Disconnected) => return None,
-                        Err(mpsc::error::TryRecvError::Empty) => {
-                            return Some(self.bookmark(applied, false));
-                        }
-                    }
-                }
-            }
+        tokio::select! {
+            biased;
+            item = self.queue.recv() => return item,
+            () = &mut self.bookmark => {}
+        }
+        self.bookmark.as_mut().reset(Instant::now() + BOOKMARK_INTERVAL);
+        // Read before the queue is found empty: what was applied by then has been taken out.
+        let applied = self.progress.applied();
+        match self.queue.try_recv() {
+            Ok(item) => Some(item),
+            Err(mpsc::error::TryRecvError::Disconnected) => None,
+            Err(mpsc::error::TryRecvError::Empty) => Some(self.bookmark(applied, false)),
         }
     }
 

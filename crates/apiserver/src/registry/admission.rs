@@ -73,10 +73,8 @@ pub trait Admission: Send + Sync {
     ///
     /// # Errors
     /// When the write is refused.
-    fn validate<'a>(
-        &'a self,
-        attributes: &'a Attributes<'_>,
-    ) -> BoxFuture<'a, Result<(), Failure>>;
+    fn validate<'a>(&'a self, attributes: &'a Attributes<'_>)
+    -> BoxFuture<'a, Result<(), Failure>>;
 }
 
 impl Registry {

@@ -66,11 +66,13 @@ impl Registry {
             dry_run: options.dry_run,
         };
         self.admit(&mut attributes).await?;
-        let object = attributes.object.take().ok_or_else(admission_lost)?;
+        let mut admitted = attributes.object.take().ok_or_else(admission_lost)?;
 
-        let generate = meta::name(&object).is_empty() && !meta::generate_name(&object).is_empty();
+        let generate =
+            meta::name(&admitted).is_empty() && !meta::generate_name(&admitted).is_empty();
         for attempt in 1.. {
-            let mut object = object.clone();
+            let mut object =
+                if generate { admitted.clone() } else { std::mem::take(&mut admitted) };
             if generate {
                 let name = generated(meta::generate_name(&object));
                 meta::set_name(&mut object, name);
@@ -138,19 +140,19 @@ impl Registry {
             dry_run: options.dry_run,
         };
         self.admit_final(&attributes).await?;
-        let object = attributes.object.ok_or_else(admission_lost)?;
+        let mut object = attributes.object.ok_or_else(admission_lost)?;
 
         let key = resource::key(&target.namespace, &name);
         if options.dry_run {
             if resource.cache().get(&key).is_some() {
                 return Ok(Stored::Changed);
             }
-            let object = resource.unstored(&key, &object, 0);
+            let object = resource.unstored(&key, &mut object, 0);
             return object
                 .map(Stored::Yes)
                 .ok_or_else(|| Status::internal("the object cannot be read back").into());
         }
-        let stored = self.store_new(resource, &key, &object).await?;
+        let stored = self.store_new(resource, &key, &mut object).await?;
         if matches!(stored, Stored::Yes(_)) {
             allocation.keep();
         }
@@ -200,8 +202,9 @@ fn generated(base: &str) -> String {
         None => base,
     };
     let random = uuid::Uuid::new_v4().into_bytes();
-    let suffix = random.iter().take(SUFFIX).map(|byte| {
-        char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()])
-    });
+    let suffix = random
+        .iter()
+        .take(SUFFIX)
+        .map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()]));
     base.chars().chain(suffix).collect()
 }

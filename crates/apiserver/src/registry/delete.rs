@@ -152,16 +152,15 @@ impl Registry {
                         return Ok(Deleted::Gone(gone));
                     }
                 }
-                Step::Mark(marked) if options.dry_run => {
+                Step::Mark(mut marked) if options.dry_run => {
                     let revision = stored.resource_version();
-                    let marked = resource.unstored(stored.key(), &marked, revision);
+                    let marked = resource.unstored(stored.key(), &mut marked, revision);
                     return Ok(Deleted::Marked(marked.unwrap_or(shown)));
                 }
-                Step::Mark(marked) => {
-                    let bytes = resource.encode(&marked);
+                Step::Mark(mut marked) => {
+                    let bytes = resource.encode(&mut marked);
                     let revision = stored.resource_version();
-                    let result =
-                        self.store_update(resource, stored.key(), bytes, revision).await?;
+                    let result = self.store_update(resource, stored.key(), bytes, revision).await?;
                     if let Stored::Yes(object) = result {
                         return Ok(Deleted::Marked(object));
                     }
@@ -203,7 +202,8 @@ impl Registry {
         let now = self.now();
         let mut marked = old.clone();
         let already = meta::deletion_timestamp(old).is_some();
-        let requested = options.grace_period_seconds.map(|seconds| if seconds < 0 { 1 } else { seconds });
+        let requested =
+            options.grace_period_seconds.map(|seconds| if seconds < 0 { 1 } else { seconds });
         let grace = resource.strategy.graceful_deletion(&context.strategy(now), old, requested);
         let finalizers_changed = set_propagation_finalizers(resource, &mut marked, options);
         let waits = meta::finalizers(&marked).next().is_some()
@@ -222,10 +222,11 @@ impl Registry {
                 meta::set_deletion(&mut marked, time::format(end), grace);
                 return Step::Mark(marked);
             }
-            if finalizers_changed && !(before == 0 && !waits) {
-                return Step::Mark(marked);
-            }
-            return if before == 0 && !waits { Step::Remove } else { Step::Leave };
+            return match (before == 0 && !waits, finalizers_changed) {
+                (true, _) => Step::Remove,
+                (false, true) => Step::Mark(marked),
+                (false, false) => Step::Leave,
+            };
         }
         match grace {
             Some(grace) if grace > 0 => {
@@ -262,13 +263,12 @@ fn check_preconditions(
             let detail = format!(
                 "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
             );
-            Err(Status::conflict(&resource.group_resource(), &target.name, detail))
+            Err(Failure::from(Status::conflict(&resource.group_resource(), &target.name, detail)))
         }
         _ => Ok(()),
     };
     check("UID", &options.uid, meta::uid(old))?;
-    check("ResourceVersion", &options.resource_version, meta::resource_version(old))?;
-    Ok(())
+    check("ResourceVersion", &options.resource_version, meta::resource_version(old))
 }
 
 /// Puts the finalizers on that make the garbage collector do what the options say about

@@ -154,8 +154,11 @@ impl Registry {
         let by_name = resources
             .iter()
             .map(|resource| {
-                let key =
-                    (resource.group.to_string(), resource.version.to_string(), resource.name.clone());
+                let key = (
+                    resource.group.to_string(),
+                    resource.version.to_string(),
+                    resource.name.clone(),
+                );
                 (key, resource.clone())
             })
             .collect();
@@ -231,6 +234,12 @@ impl Registry {
         let Some(resource) = self.preferred(group, plural) else { return Vec::new() };
         let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
         resource.cache().snapshot().0.range("", &prefix).cloned().collect()
+    }
+
+    /// Group, plural name and number of objects of every stored resource.
+    pub fn object_counts(&self) -> Vec<(String, String, usize)> {
+        let stored = self.0.resources.iter().filter(|r| r.storage.conversion.is_none());
+        stored.map(|r| (r.group.to_string(), r.name.clone(), r.cache().len())).collect()
     }
 
     /// Tells the revision of the newest change of a resource's objects.

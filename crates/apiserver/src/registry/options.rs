@@ -124,8 +124,7 @@ impl ListOptions {
         let mut errors = ErrorList::new();
         let version = Path::new("resourceVersion");
         let matching = Path::new("resourceVersionMatch");
-        let mut forbid =
-            |path: &Path, detail: &str| errors.push(Error::forbidden(path, detail));
+        let mut forbid = |path: &Path, detail: &str| errors.push(Error::forbidden(path, detail));
         let given = self.resource_version_match.as_str();
         if watch {
             if self.send_initial_events.is_some() {
@@ -161,23 +160,25 @@ impl ListOptions {
                     );
                 }
                 if !self.continue_token.is_empty() {
-                    forbid(&matching, "resourceVersionMatch is forbidden when continue is provided");
+                    forbid(
+                        &matching,
+                        "resourceVersionMatch is forbidden when continue is provided",
+                    );
                 }
                 if !["Exact", "NotOlderThan"].contains(&given) {
                     let allowed = ["Exact", "NotOlderThan", ""];
                     errors.push(Error::not_supported(&matching, given, &allowed));
                 }
                 if given == "Exact" && self.resource_version == "0" {
-                    let detail = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+                    let detail =
+                        "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
                     errors.push(Error::forbidden(&matching, detail));
                 }
             }
         }
         if !self.resource_version.is_empty() && self.resource_version.parse::<u64>().is_err() {
-            let detail = format!(
-                "strconv.ParseUint: parsing {:?}: invalid syntax",
-                self.resource_version
-            );
+            let detail =
+                format!("strconv.ParseUint: parsing {:?}: invalid syntax", self.resource_version);
             errors.push(Error::invalid(&version, self.resource_version.as_str(), detail));
         }
         if errors.is_empty() { Ok(()) } else { Err(invalid("ListOptions", &errors)) }

@@ -92,6 +92,11 @@ impl Registry {
 
     fn list_now(&self, resource: &Resource, selection: &Selection, options: &ListOptions) -> List {
         let (snapshot, revision) = resource.cache().snapshot();
+        if let Some(key) = selection.single_key(resource.namespaced) {
+            let object = snapshot.get(&key).filter(|object| selection.matches(object));
+            let items = object.into_iter().cloned().collect();
+            return List { items, resource_version: revision, ..List::default() };
+        }
         page(&snapshot, revision, selection, "", options.limit)
     }
 

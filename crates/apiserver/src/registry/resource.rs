@@ -100,18 +100,26 @@ impl Resource {
         }
     }
 
-    /// The bytes that are stored for an object.
-    pub(super) fn encode(&self, object: &Value) -> Vec<u8> {
-        let mut stored = object.clone();
-        meta::set_resource_version(&mut stored, "");
-        if let Some(conversion) = self.storage.conversion {
-            (conversion.to_storage)(&mut stored);
+    /// The bytes that are stored for an object, which loses its resourceVersion.
+    pub(super) fn encode(&self, object: &mut Value) -> Vec<u8> {
+        meta::set_resource_version(object, "");
+        match self.storage.conversion {
+            Some(conversion) => {
+                let mut stored = object.clone();
+                (conversion.to_storage)(&mut stored);
+                codec::encode_json(&stored, self.storage.ty)
+            }
+            None => codec::encode_json(object, self.storage.ty),
         }
-        codec::encode_json(&stored, self.storage.ty)
     }
 
     /// An object that is not in the store, such as the result of a dry run.
-    pub(super) fn unstored(&self, key: &str, object: &Value, revision: u64) -> Option<Arc<Object>> {
+    pub(super) fn unstored(
+        &self,
+        key: &str,
+        object: &mut Value,
+        revision: u64,
+    ) -> Option<Arc<Object>> {
         let stored = self.encode(object);
         let object = Object::new(key, &stored, revision, self.cache.fields())?;
         Some(self.present(Arc::new(object)))

@@ -125,16 +125,8 @@ async fn creations_are_stamped_and_visible_at_once() {
     assert_eq!(meta::uid(&created).len(), 36);
     assert_ne!(meta::resource_version(&created), "");
     assert_eq!(f.get(&f.at("configmaps", "a")).await.unwrap(), created);
-    refused(
-        f.create("configmaps", configmap("a")).await,
-        409,
-        r#"configmaps "a" already exists"#,
-    );
-    refused(
-        f.get(&f.at("configmaps", "b")).await,
-        404,
-        r#"configmaps "b" not found"#,
-    );
+    refused(f.create("configmaps", configmap("a")).await, 409, r#"configmaps "a" already exists"#);
+    refused(f.get(&f.at("configmaps", "b")).await, 404, r#"configmaps "b" not found"#);
     let elsewhere = json!({"metadata": {"name": "x", "namespace": "other"}});
     refused(
         f.create("configmaps", elsewhere).await,
@@ -274,11 +266,8 @@ async fn lists_select_and_continue_at_their_revision() {
     assert_eq!((names(&page), page.remaining), (vec!["a", "b"], Some(3)));
     f.create("configmaps", configmap("bb")).await.unwrap();
     f.delete(&f.at("configmaps", "d"), &DeleteOptions::default()).await.unwrap();
-    let options = ListOptions {
-        limit: 2,
-        continue_token: page.continue_token.clone(),
-        ..Default::default()
-    };
+    let options =
+        ListOptions { limit: 2, continue_token: page.continue_token.clone(), ..Default::default() };
     let second = f.list("configmaps", options.clone()).await.unwrap();
     assert_eq!(names(&second), ["c", "d"], "the state of the first page");
     assert_eq!(second.resource_version, page.resource_version);
@@ -326,12 +315,15 @@ async fn an_old_page_comes_from_the_store_until_it_is_compacted() {
     }
     let page = f.list("configmaps", ListOptions { limit: 1, ..Default::default() }).await.unwrap();
     let target = f.at("configmaps", "b");
-    for number in 0..5000 {
+    let writes = (0..5000).map(|number| {
         let bytes = format!(r#"{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"name":"b","namespace":"default"}},"data":{{"n":"{number}"}}}}"#);
         let key = format!("{}default/b", target.resource.cache().prefix());
         let op = store::Op::Put { key: key.into(), value: bytes.into(), lease: None };
         let txn = store::Txn { compare: vec![], ops: vec![op] };
-        f.registry.store().txn(txn).await.unwrap();
+        f.registry.store().txn(txn)
+    });
+    for made in futures::future::join_all(writes).await {
+        made.unwrap();
     }
     let next = ListOptions { continue_token: page.continue_token, ..Default::default() };
     let rest = f.list("configmaps", next.clone()).await.unwrap();
@@ -524,7 +516,8 @@ async fn evictions_respect_budgets() {
     let mut budget = f.update(&status, budget).await.unwrap();
     let target = f.sub("pods", "p", "eviction");
     let options = WriteOptions::default();
-    let evict = || f.registry.create(&f.context, &target, json!({"metadata": {"name": "p"}}), &options);
+    let evict =
+        || f.registry.create(&f.context, &target, json!({"metadata": {"name": "p"}}), &options);
     let refusal = evict().await.unwrap_err();
     assert_eq!(refusal.code, 429);
     let cause = &refusal.details.as_ref().unwrap().causes[0];
@@ -554,7 +547,10 @@ async fn workloads_are_scaled() {
     let options = WriteOptions::default();
     let outcome = f.registry.update(&f.context, &target, scale.clone(), &options).await.unwrap();
     assert_eq!(value(outcome)["spec"]["replicas"], 5);
-    assert_eq!(f.registry.update(&f.context, &target, scale, &options).await.unwrap_err().code, 409);
+    assert_eq!(
+        f.registry.update(&f.context, &target, scale, &options).await.unwrap_err().code,
+        409
+    );
     f.patch(&target, PatchType::Merge, json!({"spec": {"replicas": 3}})).await.unwrap();
     let deployment = f.get(&f.at("apps/v1/deployments", "w")).await.unwrap();
     assert_eq!(deployment["spec"]["replicas"], 3);
@@ -648,7 +644,11 @@ async fn a_registry_reopens_with_everything() {
     for round in 0..3 {
         let store = store::embedded::open(&path, store::embedded::Options::default()).unwrap();
         let registry = Registry::open(store, Options::default()).await.unwrap();
-        let f = Fixture { _folder: tempfile::tempdir().unwrap(), registry, context: Context::internal() };
+        let f = Fixture {
+            _folder: tempfile::tempdir().unwrap(),
+            registry,
+            context: Context::internal(),
+        };
         assert_eq!(f.list("configmaps", ListOptions::default()).await.unwrap().items.len(), round);
         f.create("configmaps", configmap(&format!("c{round}"))).await.unwrap();
         f.registry.close();

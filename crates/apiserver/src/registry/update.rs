@@ -89,6 +89,8 @@ impl Registry {
         let resource = &target.resource;
         let mut new = named(target, new)?;
         check_versions(resource, target, &new, old, stored.resource_version())?;
+        // Who names no version means the newest one.
+        meta::set_resource_version(&mut new, meta::resource_version(old));
         resource.default(&mut new);
 
         let mut attributes = Attributes {
@@ -133,30 +135,29 @@ impl Registry {
         resource.strategy.canonicalize(&mut new);
         attributes.object = Some(new);
         self.admit_final(&attributes).await?;
-        let new = attributes.object.take().ok_or_else(admission_lost)?;
+        let mut new = attributes.object.take().ok_or_else(admission_lost)?;
 
         let key = stored.key();
         if is_finished(resource, &new, old) {
             if options.dry_run {
-                return unstored(resource, stored, &new);
+                return unstored(resource, stored, &mut new);
             }
             let gone = self.store_delete(resource, stored).await?;
             if matches!(gone, Stored::Yes(_)) {
                 allocation.keep();
                 self.release(resource, &new);
-                return unstored(resource, stored, &new);
+                return unstored(resource, stored, &mut new);
             }
             return Ok(gone);
         }
-        let bytes = resource.encode(&new);
-        if bytes == resource.encode(old) {
+        let bytes = resource.encode(&mut new);
+        if bytes == stored.stored() {
             return Ok(Stored::Yes(resource.present(stored.clone())));
         }
         if options.dry_run {
-            return unstored(resource, stored, &new);
+            return unstored(resource, stored, &mut new);
         }
-        let result =
-            self.store_update(resource, key, bytes, stored.resource_version()).await?;
+        let result = self.store_update(resource, key, bytes, stored.resource_version()).await?;
         if matches!(result, Stored::Yes(_)) {
             allocation.keep();
         }
@@ -164,7 +165,7 @@ impl Registry {
     }
 }
 
-fn unstored(resource: &Resource, stored: &Object, new: &Value) -> Result<Stored, Failure> {
+fn unstored(resource: &Resource, stored: &Object, new: &mut Value) -> Result<Stored, Failure> {
     resource
         .unstored(stored.key(), new, stored.resource_version())
         .map(Stored::Yes)

@@ -20,11 +20,9 @@ pub(super) enum Stored {
 /// A failure of the store as the client sees it.
 pub(super) fn store_failure(error: &store::Error) -> Failure {
     match error {
-        store::Error::NoSpace => Status::failure(
-            500,
-            "",
-            "etcdserver: mvcc: database space exceeded",
-        ),
+        store::Error::NoSpace => {
+            Status::failure(500, "", "etcdserver: mvcc: database space exceeded")
+        }
         store::Error::Closed => Status::service_unavailable("the store is closed"),
         error => Status::internal(error),
     }
@@ -37,7 +35,7 @@ impl Registry {
         &self,
         resource: &Arc<Resource>,
         key: &str,
-        object: &Value,
+        object: &mut Value,
     ) -> Result<Stored, Failure> {
         let bytes = resource.encode(object);
         let lease = self.lease_for(resource).await?;
@@ -55,7 +53,8 @@ impl Registry {
     ) -> Result<Stored, Failure> {
         let lease = self.lease_for(resource).await?;
         let store_key = format!("{}{key}", resource.cache().prefix());
-        self.put(resource, key, &bytes, Txn::update(store_key, bytes.clone(), lease, revision)).await
+        self.put(resource, key, &bytes, Txn::update(store_key, bytes.clone(), lease, revision))
+            .await
     }
 
     /// Removes an object that was last written at `revision`. The object that is returned has the

@@ -14,8 +14,8 @@ use machinery::Value;
 use machinery::field::ErrorList;
 use machinery::status::Status;
 
-pub use self::pool::{ParseRangeError, Ranges};
 use self::pool::Pools;
+pub use self::pool::{ParseRangeError, Ranges};
 use super::{Failure, Registry, Resource};
 
 /// Something that only one Service can have.
@@ -107,8 +107,11 @@ impl Registry {
             return Ok(Allocation::default());
         }
         let owned: HashSet<Unit> = service::units(old).collect();
-        let mut allocation =
-            Allocation { pools: Some(self.0.allocators.0.clone()), taken: vec![], no_longer: vec![] };
+        let mut allocation = Allocation {
+            pools: Some(self.0.allocators.0.clone()),
+            taken: vec![],
+            no_longer: vec![],
+        };
         let mut errors = ErrorList::new();
         {
             let mut pools = self.0.allocators.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -136,7 +136,8 @@ impl Pools {
 
     /// Takes any port; the first ones last, as with addresses (KEP-3668).
     pub(super) fn any_port(&mut self) -> Result<u16, Refusal> {
-        let (first, last) = (u32::from(*self.ranges.ports.start()), u32::from(*self.ranges.ports.end()));
+        let (first, last) =
+            (u32::from(*self.ranges.ports.start()), u32::from(*self.ranges.ports.end()));
         let count = last - first + 1;
         let reserved = if count < 16 { 0 } else { (count / 32).clamp(16, 128) };
         let upper = count - reserved;

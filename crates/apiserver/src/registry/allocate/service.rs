@@ -53,7 +53,8 @@ pub(super) fn units(service: &Value) -> impl Iterator<Item = Unit> {
         let ips = listed.chain(spec.get("clusterIP")).filter_map(Value::as_str);
         units.extend(ips.filter_map(|ip| ip.parse().ok()).map(Unit::Ip));
         let ports = spec.get("ports").and_then(Value::as_array).into_iter().flatten();
-        let node_ports = ports.map(|port| port.get("nodePort")).chain([spec.get("healthCheckNodePort")]);
+        let node_ports =
+            ports.map(|port| port.get("nodePort")).chain([spec.get("healthCheckNodePort")]);
         units.extend(node_ports.filter_map(port).map(Unit::Port));
     }
     units.into_iter()
@@ -202,12 +203,7 @@ fn fill_families(service: &mut Value) {
     }
 }
 
-fn fill_ip(
-    service: &mut Value,
-    owned: &HashSet<Unit>,
-    pools: &mut Pools,
-    errors: &mut ErrorList,
-) {
+fn fill_ip(service: &mut Value, owned: &HashSet<Unit>, pools: &mut Pools, errors: &mut ErrorList) {
     let path = Path::new("spec").child("clusterIPs");
     let wanted = text(service, "clusterIP").to_owned();
     if wanted.is_empty() {
@@ -281,7 +277,10 @@ fn fill_ports(
             Ok(given) => ports[index]["nodePort"] = given.into(),
             Err(refusal) => {
                 let path = path.index(index).child("nodePort");
-                errors.push(Error::internal(&path, format!("failed to allocate a nodePort: {refusal}")));
+                errors.push(Error::internal(
+                    &path,
+                    format!("failed to allocate a nodePort: {refusal}"),
+                ));
             }
         }
     }
@@ -298,7 +297,9 @@ fn fill_health_port(
         Some(number) if owned.contains(&Unit::Port(number)) => {}
         Some(number) => {
             if let Err(refusal) = pools.take_port(number) {
-                let detail = format!("failed to allocate requested HealthCheck NodePort {number}: {refusal}");
+                let detail = format!(
+                    "failed to allocate requested HealthCheck NodePort {number}: {refusal}"
+                );
                 errors.push(Error::internal(&path, detail));
             }
         }

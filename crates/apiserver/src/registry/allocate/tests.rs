@@ -72,7 +72,9 @@ fn node_ports_are_shared_between_protocols_only() {
     let again = json!({"spec": {"type": "NodePort", "ports": [{"port": 1, "nodePort": number}]}});
     assert_eq!(
         allocated(&mut pools, again).unwrap_err(),
-        format!("spec.ports[0].nodePort: Invalid value: {number}: provided port is already allocated")
+        format!(
+            "spec.ports[0].nodePort: Invalid value: {number}: provided port is already allocated"
+        )
     );
     let outside = json!({"spec": {"type": "NodePort", "ports": [{"port": 1, "nodePort": 80}]}});
     assert_eq!(

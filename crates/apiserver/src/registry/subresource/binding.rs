@@ -28,7 +28,9 @@ impl Registry {
                 return Err(Status::bad_request("name is required").into());
             }
         } else if !meta::name(&binding).is_empty() && meta::name(&binding) != name {
-            return Err(Status::bad_request("name in URL does not match name in Binding object").into());
+            return Err(
+                Status::bad_request("name in URL does not match name in Binding object").into()
+            );
         }
         let mut attributes = Attributes {
             registry: self,
@@ -72,11 +74,11 @@ impl Registry {
             let Some(stored) = resource.cache().get(&target.key()) else {
                 return Err(crate::registry::read::not_found(target));
             };
-            let new = change(resource.present(stored.clone()).value())?;
+            let mut new = change(resource.present(stored.clone()).value())?;
             if dry_run {
                 return Ok(());
             }
-            let bytes = resource.encode(&new);
+            let bytes = resource.encode(&mut new);
             let revision = stored.resource_version();
             let result = self.store_update(resource, stored.key(), bytes, revision).await?;
             if matches!(result, crate::registry::write::Stored::Yes(_)) {

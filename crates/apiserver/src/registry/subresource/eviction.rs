@@ -7,9 +7,7 @@ use serde_json::json;
 
 use super::success;
 use crate::registry::admission::{Attributes, Operation};
-use crate::registry::{
-    Context, DeleteOptions, Failure, Outcome, Registry, Target, WriteOptions,
-};
+use crate::registry::{Context, DeleteOptions, Failure, Outcome, Registry, Target, WriteOptions};
 
 /// Budgets that remember more evicted Pods than this are being overrun.
 const MAX_DISRUPTED: usize = 2000;
@@ -112,12 +110,17 @@ fn disrupt(mut budget: Value, pod: &str, now: &str) -> Result<Value, Failure> {
         Err(status.into())
     };
     if number(&budget, "observedGeneration") < meta::generation(&budget) {
-        return refuse(format!("The disruption budget {name} is still being processed by the server."));
+        return refuse(format!(
+            "The disruption budget {name} is still being processed by the server."
+        ));
     }
     let allowed = number(&budget, "disruptionsAllowed");
     let disrupted = budget["status"]["disruptedPods"].as_object().map_or(0, |pods| pods.len());
     if disrupted > MAX_DISRUPTED {
-        return refuse("DisruptedPods map too big - too many evictions not confirmed by PDB controller".to_owned());
+        return refuse(
+            "DisruptedPods map too big - too many evictions not confirmed by PDB controller"
+                .to_owned(),
+        );
     }
     if allowed <= 0 {
         return refuse(format!(

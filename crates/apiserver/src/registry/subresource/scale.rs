@@ -83,9 +83,7 @@ fn scale_of(object: &Value) -> Value {
         selector if meta::kind(object) == "ReplicationController" => {
             LabelSelector::from_map(selector).to_string()
         }
-        selector => {
-            LabelSelector::from_value(selector).map(|s| s.to_string()).unwrap_or_default()
-        }
+        selector => LabelSelector::from_value(selector).map(|s| s.to_string()).unwrap_or_default(),
     };
     if !selector.is_empty() {
         status["selector"] = selector.into();
