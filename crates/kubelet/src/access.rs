@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::Informer;
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Node, Pod, PodStatus, Service};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -80,6 +80,13 @@ impl Access {
     }
 }
 
+/// Whether a container is in a waiting state after an earlier instance.
+fn waits(status: &PodStatus, name: &str) -> bool {
+    let all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    let state = all.into_iter().find(|s| s.name == name).and_then(|s| s.state.as_ref());
+    state.is_some_and(|state| state.waiting.is_some())
+}
+
 impl PodAccess for Access {
     fn pods(&self) -> Vec<Arc<Pod>> {
         self.manager.pods()
@@ -96,7 +103,10 @@ impl PodAccess for Access {
 
     fn container(&self, uid: &PodUid, name: &str, previous: bool) -> Option<ContainerRef> {
         let view = self.manager.view(uid)?;
-        let found = view.record.instances(name).nth(usize::from(previous))?.clone();
+        // While a container waits for its restart, the instance that ended is the previous one.
+        let between = view.status.as_ref().is_some_and(|status| waits(status, name));
+        let index = usize::from(previous && !between);
+        let found = view.record.instances(name).nth(index)?.clone();
         let ended = found.state == State::Exited;
         Some(ContainerRef {
             running: found.state == State::Running,

@@ -43,6 +43,15 @@ pub enum Reference {
     Secret(String),
 }
 
+/// Notice that an object which some registered Pod refers to has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// Namespace of the object.
+    pub namespace: String,
+    /// The object.
+    pub reference: Reference,
+}
+
 /// Reads and follows the objects of registered Pods.
 #[derive(Clone)]
 pub struct Objects {
@@ -52,7 +61,7 @@ pub struct Objects {
 struct Inner {
     client: Option<kube::Client>,
     registry: Mutex<Registry>,
-    changes: broadcast::Sender<PodUid>,
+    changes: broadcast::Sender<Changed>,
 }
 
 #[derive(Default)]
@@ -137,8 +146,8 @@ impl Objects {
         self.read(informer, namespace, name).await
     }
 
-    /// Notices of changes: the UID of each registered Pod that refers to a changed object.
-    pub fn changes(&self) -> broadcast::Receiver<PodUid> {
+    /// Notices of changes to objects that registered Pods refer to.
+    pub fn changes(&self) -> broadcast::Receiver<Changed> {
         self.inner.changes.subscribe()
     }
 
@@ -169,12 +178,11 @@ impl Objects {
         let api = Api::<K>::namespaced(client.clone(), &key.0);
         let informer =
             Informer::builder(api).fields(&format!("metadata.name={}", key.1)).start(&stop);
-        let inner = Arc::downgrade(&self.inner);
-        let reference = (key.0.clone(), reference_to::<K>(&key.1));
+        let changes = self.inner.changes.clone();
+        let changed = Changed { namespace: key.0.clone(), reference: reference_to::<K>(&key.1) };
+        // Called under the informer's lock, and here under the registry's: it must take neither.
         informer.on_event(move |_| {
-            if let Some(inner) = inner.upgrade() {
-                inner.notify(&reference.0, &reference.1);
-            }
+            changes.send(changed.clone()).ok(); // Nobody listens: nothing to refresh.
         });
         let users = BTreeSet::from([uid.clone()]);
         watched.insert(key, Watched { users, informer, _stop: stop.drop_guard() });
@@ -206,19 +214,6 @@ impl Objects {
         let client = self.inner.client.clone().ok_or(ObjectError::Standalone)?;
         let api = Api::<K>::namespaced(client, namespace);
         Ok(api.get_opt(name).await.map_err(Box::new)?.map(Arc::new))
-    }
-}
-
-// === impl Inner ===
-
-impl Inner {
-    fn notify(&self, namespace: &str, reference: &Reference) {
-        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        for (uid, (pod_namespace, references)) in &registry.pods {
-            if pod_namespace == namespace && references.contains(reference) {
-                self.changes.send(uid.clone()).ok(); // Nobody listens: nothing to refresh.
-            }
-        }
     }
 }
 

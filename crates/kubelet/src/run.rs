@@ -357,6 +357,7 @@ impl Parts<'_> {
             node.clone(),
             events.clone(),
         );
+        tell_runtime_pod_range(runtime.clone(), &informers.node);
         let lease_duration = Duration::from_secs(kubelet.node_lease_duration_seconds.max(4));
         let (api, shutdown) = (api.clone(), self.shutdown.clone());
         tokio::spawn(async move {
@@ -422,6 +423,27 @@ impl Parts<'_> {
             max_files: usize::try_from(kubelet.container_log_max_files).unwrap_or(5),
         }
     }
+}
+
+/// Tells the runtime the node's Pod range once it is known; runtimes that make their own network
+/// configuration need it.
+fn tell_runtime_pod_range(runtime: Runtime, node: &Informer<Node>) {
+    let told = std::sync::Mutex::new(String::new());
+    node.on_event(move |event| {
+        let range = event.object().spec.as_ref().and_then(|spec| spec.pod_cidr.clone());
+        let Some(range) = range else { return };
+        let mut told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if *told == range {
+            return;
+        }
+        told.clone_from(&range);
+        let runtime = runtime.clone();
+        tokio::spawn(async move {
+            if let Err(error) = runtime.update_pod_cidr(&range).await {
+                tracing::debug!(%error, "runtime does not take the pod range");
+            }
+        });
+    });
 }
 
 /// Reads static Pods, watches their folder and keeps their mirrors. Returns once the folder has

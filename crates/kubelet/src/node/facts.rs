@@ -17,8 +17,8 @@ pub const KUBELET_VERSION: &str = "v1.36.0";
 pub fn memory() -> (i64, i64) {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let field = |name: &str| -> i64 {
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
-        let kib = line.and_then(|rest| rest.split_whitespace().nth(1).or(rest.split_whitespace().next()));
+        let rest = text.lines().find_map(|line| line.strip_prefix(name));
+        let kib = rest.and_then(|rest| rest.split_whitespace().next());
         kib.and_then(|kib| kib.parse::<i64>().ok()).map_or(0, |kib| kib * 1024)
     };
     (field("MemTotal:"), field("MemAvailable:"))

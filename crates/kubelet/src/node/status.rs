@@ -1,5 +1,6 @@
 //! The status of the Node: conditions, capacity, addresses, images.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,7 +78,8 @@ pub struct StatusReporter {
     node: Arc<dyn Fn() -> Option<Arc<Node>> + Send + Sync>,
     events: Events,
     sent: Option<(Value, Instant)>,
-    ready: Option<bool>,
+    /// Status of each condition as last told in an event.
+    told: BTreeMap<String, String>,
 }
 
 // === impl StatusReporter ===
@@ -94,7 +96,7 @@ impl StatusReporter {
         node: Arc<dyn Fn() -> Option<Arc<Node>> + Send + Sync>,
         events: Events,
     ) -> Self {
-        Self { options, api, runtime, state, health, node, events, sent: None, ready: None }
+        Self { options, api, runtime, state, health, node, events, sent: None, told: BTreeMap::new() }
     }
 
     /// Reports until shutdown: at once when readiness changes, otherwise as configured.
@@ -125,7 +127,6 @@ impl StatusReporter {
         let problem = self.state.borrow_and_update().message(&(self.health)());
         let images = self.images().await.or_else(|| old.images.clone());
         let status = generate(&self.options, &old, &problem, images, now);
-        let ready = problem.is_empty();
         let essence = essence(&status);
         let due = self.sent.as_ref().is_none_or(|(sent, at)| {
             *sent != essence || at.elapsed() >= self.options.report_frequency
@@ -142,13 +143,30 @@ impl StatusReporter {
         let params = PatchParams::default();
         self.api.patch_status(&self.options.node_name, &params, &Patch::Strategic(&patch)).await?;
         self.sent = Some((essence, Instant::now()));
-        if self.ready != Some(ready) {
-            let reason = if ready { "NodeReady" } else { "NodeNotReady" };
+        self.tell(&status);
+        Ok(())
+    }
+
+    /// Events about conditions that changed.
+    fn tell(&mut self, status: &NodeStatus) {
+        for condition in status.conditions.iter().flatten() {
+            let before = self.told.insert(condition.type_.clone(), condition.status.clone());
+            if before.as_ref() == Some(&condition.status) {
+                continue;
+            }
+            let reason = match (condition.type_.as_str(), condition.status.as_str()) {
+                ("Ready", "True") => "NodeReady",
+                ("Ready", _) => "NodeNotReady",
+                ("MemoryPressure", "True") => "NodeHasInsufficientMemory",
+                ("MemoryPressure", _) => "NodeHasSufficientMemory",
+                ("DiskPressure", "True") => "NodeHasDiskPressure",
+                ("DiskPressure", _) => "NodeHasNoDiskPressure",
+                ("PIDPressure", "True") => "NodeHasInsufficientPID",
+                _ => "NodeHasSufficientPID",
+            };
             let text = format!("Node {} status is now: {reason}", self.options.node_name);
             self.events.node(EventType::Normal, reason, text);
-            self.ready = Some(ready);
         }
-        Ok(())
     }
 
     async fn images(&self) -> Option<Vec<ContainerImage>> {
@@ -217,7 +235,7 @@ fn conditions(
     let (_, memory) = facts::memory();
     let disk = facts::disk(&options.root_dir);
     let (max_processes, processes) = facts::processes();
-    let percent = |part: u64, whole: u64| if whole == 0 { 100 } else { part * 100 / whole };
+    let percent = |part: u64, whole: u64| (part * 100).checked_div(whole).unwrap_or(100);
     let disk_full = percent(disk.available, disk.capacity) < limits.disk_percent
         || percent(disk.inodes_free, disk.inodes) < limits.inodes_percent;
     let pick = |bad: bool, yes: (&'static str, &'static str), no: (&'static str, &'static str)| {

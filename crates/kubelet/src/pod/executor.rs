@@ -17,7 +17,7 @@ use crate::env;
 use crate::events::EventType;
 use crate::runtime::container::{self, ContainerInputs};
 use crate::runtime::hosts;
-use crate::runtime::records::PodRecord;
+use crate::runtime::records::{ContainerRecord, PodRecord, State};
 use crate::runtime::sandbox::{self, SandboxContext};
 use crate::runtime::security;
 use crate::seam::{PodIps, pod_uid};
@@ -280,6 +280,55 @@ fn link_log(context: &Context, pod: &Pod, container: &str, id: &str, log: &Path)
     if let Err(error) = made {
         tracing::debug!(%error, "no link for the container log");
     }
+}
+
+/// Removes what a Pod that runs on does not need any more: all but the newest ended instance of
+/// each container besides the current one, with their logs, and sandboxes that were replaced.
+pub(super) async fn remove_leftovers(context: &Context, pod: &Pod, record: &PodRecord) {
+    let mut names: Vec<&str> = record.containers.iter().map(|c| c.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        let old = record.instances(name).skip(1).filter(|c| c.state == State::Exited).skip(1);
+        for container in old {
+            remove_container(context, container).await;
+        }
+    }
+    for sandbox in record.sandboxes.iter().skip(1).filter(|s| !s.ready) {
+        if record.containers.iter().any(|c| c.sandbox_id == sandbox.id) {
+            continue;
+        }
+        if let Err(error) = context.runtime.remove_sandbox(&sandbox.id).await {
+            tracing::warn!(pod = spec::key(pod), %error, "old sandbox stays");
+        }
+    }
+}
+
+async fn remove_container(context: &Context, container: &ContainerRecord) {
+    if let Err(error) = context.runtime.remove_container(&container.id).await {
+        tracing::warn!(container = container.name, %error, "old container stays");
+        return;
+    }
+    let (Some(dir), Some(file)) = (container.log_path.parent(), container.log_path.file_name())
+    else {
+        return;
+    };
+    let prefix = file.to_string_lossy().into_owned();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        // Rotated logs are named after the log.
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with(&prefix)
+            && let Err(error) = std::fs::remove_file(entry.path())
+        {
+            tracing::debug!(%error, "old log stays");
+        }
+    }
+    if let Some(words) = &container.termination_log
+        && let Err(error) = std::fs::remove_file(words)
+    {
+        tracing::debug!(%error, "old termination log stays");
+    }
+    prune_log_links(&context.log_dir);
 }
 
 /// Removes links to logs that are gone.

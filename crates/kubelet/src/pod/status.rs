@@ -50,6 +50,22 @@ pub struct Input<'a> {
     pub now: Timestamp,
 }
 
+/// The status of a Pod that admission turned away: nothing of it ever ran, so there is nothing to
+/// say about its containers.
+pub fn rejected(pod: &Pod, doom: &Doom, qos: &str, now: Timestamp) -> PodStatus {
+    let api = pod.status.clone().unwrap_or_default();
+    PodStatus {
+        phase: Some(Phase::Failed.as_str().into()),
+        reason: Some(doom.reason.clone()),
+        message: Some(doom.message.clone()),
+        start_time: api.start_time.or_else(|| Some(Time(whole_seconds(now)))),
+        qos_class: api.qos_class.or_else(|| Some(qos.to_owned())),
+        observed_generation: pod.metadata.generation,
+        conditions: api.conditions,
+        ..Default::default()
+    }
+}
+
 /// Makes the status.
 pub fn generate(input: &Input<'_>) -> PodStatus {
     let spec = spec::spec(input.pod);

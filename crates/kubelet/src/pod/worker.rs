@@ -246,6 +246,7 @@ impl Worker {
                 if volumes.is_none() && !record.is_empty() {
                     self.refresh_volumes(pod, &record).await;
                 }
+                executor::remove_leftovers(&self.context, pod, &record).await;
                 let resync = later(now, RESYNC);
                 let next = [plan.wake_at, deadline].into_iter().flatten().fold(resync, Timestamp::min);
                 return Ok(Turn::Wait(next));
@@ -608,6 +609,12 @@ impl Worker {
     ) {
         let mut waiting = self.failures.clone();
         waiting.extend(crash_loops.clone());
+        let rejected = self.desired.borrow().rejected.clone();
+        if let Some(doom) = rejected {
+            let status = status::rejected(pod, &doom, qos(pod).name(), Timestamp::now());
+            self.publish(pod, status, stopped);
+            return;
+        }
         let status = status::generate(&status::Input {
             pod,
             record,
@@ -621,6 +628,10 @@ impl Worker {
             stopped,
             now: Timestamp::now(),
         });
+        self.publish(pod, status, stopped);
+    }
+
+    fn publish(&mut self, pod: &Arc<Pod>, status: PodStatus, stopped: bool) {
         self.handle.show(|view| view.status = Some(status.clone()));
         self.previous = Some(status.clone());
         self.context.reporter.report(&self.uid, pod, status, stopped);

@@ -25,7 +25,7 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::cri::proto;
 use crate::downward::DownwardError;
 use crate::env;
-use crate::objects::{ObjectError, Objects};
+use crate::objects::{Changed, ObjectError, Objects, references};
 use crate::seam::{PodIps, PodUid, Sources, pod_uid};
 use crate::token::{TokenError, Tokens};
 
@@ -176,7 +176,7 @@ impl VolumeManager {
         tokio::spawn(async move {
             loop {
                 let changed = match changes.recv().await {
-                    Ok(uid) => Some(uid),
+                    Ok(changed) => Some(changed),
                     Err(RecvError::Lagged(_)) => None,
                     Err(RecvError::Closed) => return,
                 };
@@ -238,17 +238,18 @@ impl VolumeManager {
         self.inner.options.root_dir.join("pods").join(&uid.0)
     }
 
-    /// Writes changed objects into the volumes of one Pod, or of all.
-    async fn refresh(&self, changed: Option<PodUid>) {
-        let states: Vec<_> = self.with(|pods| match &changed {
-            Some(uid) => pods.get(uid).cloned().into_iter().collect(),
-            None => pods.values().cloned().collect(),
-        });
+    /// Writes a changed object into the volumes of the Pods that refer to it; without one, looks
+    /// at all Pods.
+    async fn refresh(&self, changed: Option<Changed>) {
+        let states: Vec<_> = self.with(|pods| pods.values().cloned().collect());
         for state in states {
             let mounted = state.lock().await;
-            if let Some((pod, ips)) = &mounted.pod
-                && let Err(error) = self.set_up(pod, ips).await
-            {
+            let Some((pod, ips)) = &mounted.pod else { continue };
+            let concerned = changed.as_ref().is_none_or(|changed| {
+                pod.metadata.namespace.as_ref() == Some(&changed.namespace)
+                    && references(pod).contains(&changed.reference)
+            });
+            if concerned && let Err(error) = self.set_up(pod, ips).await {
                 let pod = pod.metadata.name.as_deref().unwrap_or_default();
                 tracing::info!(pod, volume = error.volume, %error, "volume not refreshed");
             }

@@ -151,7 +151,7 @@ async fn volumes_come_are_mounted_and_go() {
         assert_eq!(fs::read_to_string(host[4]).unwrap(), "app=\"web\"");
     }
     assert!(manager.mounted(&uid));
-    assert_eq!(manager.mounted_uids(), [uid.clone()]);
+    assert_eq!(manager.mounted_uids(), std::slice::from_ref(&uid));
     manager.unmount(&uid).await.unwrap();
     manager.unmount(&uid).await.unwrap();
     assert!(!manager.mounted(&uid));
