@@ -48,8 +48,8 @@ pub(crate) struct Flags {
     #[arg(long, default_value = "10.96.0.0/12")]
     service_cluster_ip_range: String,
     /// First and last node port
-    #[arg(long, default_value = "30000-32767", value_parser = port_range)]
-    service_node_port_range: (u16, u16),
+    #[arg(long, default_value = "30000-32767")]
+    service_node_port_range: String,
     /// Certificate for requests to kubelets
     #[arg(long, requires = "kubelet_client_key")]
     kubelet_client_certificate: Option<PathBuf>,
@@ -68,15 +68,6 @@ pub(crate) struct Flags {
     /// Seconds that an ordinary request may take
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     request_timeout: u64,
-}
-
-fn port_range(text: &str) -> Result<(u16, u16), String> {
-    let parsed = text
-        .split_once('-')
-        .and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
-    parsed
-        .filter(|(first, last)| 0 < *first && first <= last)
-        .ok_or_else(|| format!("{text:?} is not a range of ports such as 30000-32767"))
 }
 
 pub(crate) async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Result<()> {
