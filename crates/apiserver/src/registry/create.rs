@@ -119,7 +119,7 @@ impl Registry {
         resource.prepare_create(&ctx, &mut object);
         let name = meta::name(&object).to_owned();
 
-        let allocation = self.allocate_for_create(resource, &mut object, options.dry_run)?;
+        let allocation = self.allocate(resource, &mut object, None)?;
         let errors = resource.check_create(&ctx, &object);
         refuse(resource, &name, &errors)?;
         for warning in resource.strategy.warnings(&ctx, &object, None) {

@@ -10,15 +10,26 @@ use store::RangeRequest;
 
 use super::token::Token;
 use super::write::store_failure;
-use super::{Failure, ListOptions, Registry, Resource, Target};
+use super::{Body, Failure, ListOptions, Registry, Resource, Target};
 use crate::cache::{Exact, List, Object, Selection, Snapshot, Watcher};
 
 /// How long a read waits for a revision that is not there yet.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 impl Registry {
-    /// One object; of the subresource `scale` use [`Registry::scale`]. A `resource_version` other
-    /// than empty is the oldest that will do.
+    /// One object, or what a subresource shows of it.
+    ///
+    /// # Errors
+    /// As [`Registry::get`].
+    pub async fn show(&self, target: &Target, resource_version: &str) -> Result<Body, Failure> {
+        let object = self.get(target, resource_version).await?;
+        Ok(match target.subresource.as_str() {
+            "scale" => Body::Value(super::subresource::scale_of(&object.value())),
+            _ => Body::Object(object),
+        })
+    }
+
+    /// One object. A `resource_version` other than empty is the oldest that will do.
     ///
     /// # Errors
     /// Not found, or the version is not there in time.

@@ -540,7 +540,7 @@ async fn workloads_are_scaled() {
             "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
     f.create("apps/v1/deployments", deployment).await.unwrap();
     let target = f.sub("apps/v1/deployments", "w", "scale");
-    let mut scale = f.registry.scale(&target).await.unwrap();
+    let Body::Value(mut scale) = f.registry.show(&target, "").await.unwrap() else { panic!() };
     assert_eq!(scale["spec"]["replicas"], 2);
     assert_eq!(scale["status"]["selector"], "app=x");
     scale["spec"]["replicas"] = 5.into();

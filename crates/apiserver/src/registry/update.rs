@@ -125,7 +125,7 @@ impl Registry {
             }
         };
         refuse(resource, &target.name, &errors)?;
-        let allocation = self.allocate_for_update(resource, &mut new, old, options.dry_run)?;
+        let allocation = self.allocate(resource, &mut new, Some(old))?;
         if target.subresource.is_empty() {
             refuse(resource, &target.name, &resource.check_update(&ctx, &new, old))?;
         }

@@ -73,58 +73,32 @@ impl Drop for Allocation {
 }
 
 impl Registry {
-    /// Gives a new Service its addresses and ports.
-    pub(super) fn allocate_for_create(
-        &self,
-        resource: &Resource,
-        object: &mut Value,
-        _dry_run: bool,
-    ) -> Result<Allocation, Failure> {
-        self.allocate(resource, object, &Value::Null)
-    }
-
-    /// Gives a changed Service what it has come to need, and notes what it needs no more.
-    pub(super) fn allocate_for_update(
+    /// Gives a new or changed Service what it needs, and notes what it needs no more.
+    pub(super) fn allocate(
         &self,
         resource: &Resource,
         new: &mut Value,
-        old: &Value,
-        _dry_run: bool,
-    ) -> Result<Allocation, Failure> {
-        if resource.storage.prefix == "services/specs" {
-            service::carry_over(new, old);
-        }
-        self.allocate(resource, new, old)
-    }
-
-    fn allocate(
-        &self,
-        resource: &Resource,
-        new: &mut Value,
-        old: &Value,
+        old: Option<&Value>,
     ) -> Result<Allocation, Failure> {
         if resource.storage.prefix != "services/specs" {
             return Ok(Allocation::default());
         }
-        let owned: HashSet<Unit> = service::units(old).collect();
-        let mut allocation = Allocation {
-            pools: Some(self.0.allocators.0.clone()),
-            taken: vec![],
-            no_longer: vec![],
-        };
         let mut errors = ErrorList::new();
-        {
-            let mut pools = self.0.allocators.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let before: HashSet<Unit> = pools.used.clone();
-            service::fill_in(new, &owned, &mut pools, &mut errors);
-            allocation.taken = pools.used.difference(&before).copied().collect();
-        }
+        let pools = self.0.allocators.0.clone();
+        let taken = {
+            let mut pools = pools.lock().unwrap_or_else(PoisonError::into_inner);
+            pools.log.clear();
+            service::fill_in(new, old, &mut pools, &mut errors);
+            std::mem::take(&mut pools.log)
+        };
+        let owned = old.map(service::units).into_iter().flatten();
+        let needed: HashSet<Unit> = service::units(new).collect();
+        let no_longer = owned.filter(|unit| !needed.contains(unit)).collect();
+        let allocation = Allocation { pools: Some(pools), taken, no_longer };
         if !errors.is_empty() {
             let name = machinery::meta::name(new);
             return Err(Status::invalid(&resource.group_kind(), name, &errors).into());
         }
-        let needed: HashSet<Unit> = service::units(new).collect();
-        allocation.no_longer = owned.difference(&needed).copied().collect();
         Ok(allocation)
     }
 

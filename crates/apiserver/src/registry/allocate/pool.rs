@@ -94,11 +94,21 @@ impl Ranges {
 pub(super) struct Pools {
     ranges: Ranges,
     pub(super) used: HashSet<Unit>,
+    /// What was taken by the request that is being served.
+    pub(super) log: Vec<Unit>,
 }
 
 impl Pools {
     pub(super) fn new(ranges: Ranges) -> Self {
-        Self { ranges, used: HashSet::new() }
+        Self { ranges, used: HashSet::new(), log: Vec::new() }
+    }
+
+    fn take(&mut self, unit: Unit) -> bool {
+        let free = self.used.insert(unit);
+        if free {
+            self.log.push(unit);
+        }
+        free
     }
 
     /// Takes a given address.
@@ -106,7 +116,7 @@ impl Pools {
         if !self.ranges.contains(ip) {
             return Err(Refusal::IpOutside(ip, self.ranges.cidr()));
         }
-        if self.used.insert(Unit::Ip(ip)) { Ok(()) } else { Err(Refusal::IpTaken) }
+        if self.take(Unit::Ip(ip)) { Ok(()) } else { Err(Refusal::IpTaken) }
     }
 
     /// Takes any address. The first ones are left to those who ask for them by number, as long as
@@ -122,7 +132,7 @@ impl Pools {
             .map(|number| self.ranges.host(number))
             .find(|ip| !self.used.contains(&Unit::Ip(*ip)))
             .ok_or(Refusal::Full)?;
-        self.used.insert(Unit::Ip(found));
+        self.take(Unit::Ip(found));
         Ok(found)
     }
 
@@ -131,7 +141,7 @@ impl Pools {
         if !self.ranges.ports.contains(&port) {
             return Err(Refusal::PortOutside(*self.ranges.ports.start(), *self.ranges.ports.end()));
         }
-        if self.used.insert(Unit::Port(port)) { Ok(()) } else { Err(Refusal::PortTaken) }
+        if self.take(Unit::Port(port)) { Ok(()) } else { Err(Refusal::PortTaken) }
     }
 
     /// Takes any port; the first ones last, as with addresses (KEP-3668).
@@ -148,7 +158,7 @@ impl Pools {
             .filter_map(|number| u16::try_from(first + number).ok())
             .find(|port| !self.used.contains(&Unit::Port(*port)))
             .ok_or(Refusal::Full)?;
-        self.used.insert(Unit::Port(found));
+        self.take(Unit::Port(found));
         Ok(found)
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 
 fn allocated(pools: &mut Pools, mut service: Value) -> Result<Value, String> {
     let mut errors = ErrorList::new();
-    service::fill_in(&mut service, &HashSet::new(), pools, &mut errors);
+    service::fill_in(&mut service, None, pools, &mut errors);
     if errors.is_empty() { Ok(service) } else { Err(errors.aggregate()) }
 }
 
@@ -15,7 +15,8 @@ fn pools() -> Pools {
 #[test]
 fn refuses_what_is_taken_or_outside() {
     let mut pools = pools();
-    let service = |ip: &str| json!({"spec": {"clusterIP": ip}});
+    let service =
+        |ip: &str| json!({"spec": {"type": "ClusterIP", "clusterIP": ip, "clusterIPs": [ip]}});
     assert!(allocated(&mut pools, service("10.0.0.1")).is_ok());
     let mut check = |ip: &str, expected: &str| {
         assert_eq!(allocated(&mut pools, service(ip)).unwrap_err(), expected);
@@ -40,18 +41,20 @@ fn gives_each_address_once() {
         assert_eq!(service["spec"]["ipFamilies"], json!(["IPv4"]));
         assert!(given.insert(service["spec"]["clusterIP"].as_str().unwrap().to_owned()));
     }
-    let error = allocated(&mut pools, json!({"spec": {}})).unwrap_err();
+    let error = allocated(&mut pools, json!({"spec": {"type": "ClusterIP"}})).unwrap_err();
     assert!(error.contains("range is full"), "{error}");
 }
 
 #[test]
 fn headless_and_external_services_need_none() {
     let mut pools = pools();
-    let headless =
-        allocated(&mut pools, json!({"spec": {"clusterIP": "None", "selector": {"a": "b"}}}));
+    let headless = allocated(
+        &mut pools,
+        json!({"spec": {"type": "ClusterIP", "clusterIP": "None", "clusterIPs": ["None"], "selector": {"a": "b"}}}),
+    );
     assert_eq!(
         headless.unwrap()["spec"],
-        json!({"clusterIP": "None", "selector": {"a": "b"}, "clusterIPs": ["None"],
+        json!({"type": "ClusterIP", "clusterIP": "None", "selector": {"a": "b"}, "clusterIPs": ["None"],
             "ipFamilyPolicy": "SingleStack", "ipFamilies": ["IPv4"]})
     );
     let external = json!({"spec": {"type": "ExternalName", "externalName": "x.y"}});
@@ -69,38 +72,17 @@ fn node_ports_are_shared_between_protocols_only() {
     assert!((30000..=30003).contains(&number.as_u64().unwrap()));
     assert_eq!(&dns["spec"]["ports"][1]["nodePort"], number);
 
-    let again = json!({"spec": {"type": "NodePort", "ports": [{"port": 1, "nodePort": number}]}});
+    let again = json!({"spec": {"type": "NodePort", "ports": [{"port": 1, "protocol": "TCP", "nodePort": number}]}});
     assert_eq!(
         allocated(&mut pools, again).unwrap_err(),
         format!(
             "spec.ports[0].nodePort: Invalid value: {number}: provided port is already allocated"
         )
     );
-    let outside = json!({"spec": {"type": "NodePort", "ports": [{"port": 1, "nodePort": 80}]}});
+    let outside = json!({"spec": {"type": "NodePort", "ports": [{"port": 1, "protocol": "TCP", "nodePort": 80}]}});
     assert_eq!(
         allocated(&mut pools, outside).unwrap_err(),
         "spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. \
          The range of valid ports is 30000-30003"
     );
-}
-
-#[test]
-fn updates_keep_what_was_given() {
-    let old = json!({"spec": {"type": "NodePort", "clusterIP": "10.0.0.2", "clusterIPs": ["10.0.0.2"],
-        "ports": [{"port": 80, "nodePort": 30001}, {"port": 81, "nodePort": 30002}]}});
-    let mut new = json!({"spec": {"type": "NodePort", "ports": [{"port": 81}, {"port": 90}]}});
-    service::carry_over(&mut new, &old);
-    assert_eq!(new["spec"]["clusterIP"], "10.0.0.2");
-    assert_eq!(new["spec"]["ports"], json!([{"port": 81, "nodePort": 30002}, {"port": 90}]));
-
-    let mut plain = old.clone();
-    plain["spec"]["type"] = "ClusterIP".into();
-    service::carry_over(&mut plain, &old);
-    assert_eq!(plain["spec"]["ports"], json!([{"port": 80}, {"port": 81}]));
-    let mut external = old.clone();
-    external["spec"]["type"] = "ExternalName".into();
-    service::carry_over(&mut external, &old);
-    assert_eq!(external["spec"].get("clusterIP"), None);
-    let left: Vec<Unit> = service::units(&external).collect();
-    assert_eq!(left, []);
 }

@@ -7,6 +7,7 @@ mod scale;
 use machinery::Value;
 use machinery::status::Status;
 
+pub(super) use self::scale::scale_of;
 use super::{Body, Context, Failure, Outcome, Registry, Target, WriteOptions};
 
 impl Registry {

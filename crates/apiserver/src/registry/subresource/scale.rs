@@ -14,14 +14,6 @@ use crate::registry::update::Source;
 use crate::registry::{Body, Context, Failure, Outcome, Registry, Target, WriteOptions};
 
 impl Registry {
-    /// The Scale of a workload.
-    ///
-    /// # Errors
-    /// Not found.
-    pub async fn scale(&self, target: &Target) -> Result<Value, Failure> {
-        Ok(scale_of(&self.current(target)?.value()))
-    }
-
     pub(in crate::registry) async fn update_scale(
         &self,
         context: &Context,
@@ -65,7 +57,8 @@ impl Registry {
     }
 }
 
-fn scale_of(object: &Value) -> Value {
+/// The Scale of a workload.
+pub(in crate::registry) fn scale_of(object: &Value) -> Value {
     let replicas = |part: &str| object[part]["replicas"].as_i64().unwrap_or(0);
     let mut metadata = json!({"name": meta::name(object)});
     for field in ["namespace", "uid", "resourceVersion", "creationTimestamp"] {
