@@ -177,6 +177,12 @@ impl Strategy for Deployment {
         errors
     }
 
+    fn prepare_for_status_update(&self, _ctx: &Ctx<'_>, new: &mut Value, old: &Value) {
+        // Labels are not part of what the status subresource writes.
+        meta::metadata_mut(new);
+        copy_field(&mut new["metadata"], old.get("metadata").unwrap_or(&Value::Null), "labels");
+    }
+
     fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         let status = At::root(new).get("status");

@@ -78,7 +78,8 @@ impl Strategy for Pod {
     }
 
     fn prepare_for_status_update(&self, _ctx: &Ctx<'_>, new: &mut Value, old: &Value) {
-        // The class follows from the spec; owners and deletion are not the kubelet's to change.
+        // The class follows from the spec, and owners are not the kubelet's to change.
+        copy_field(meta_value(new), old.get("metadata").unwrap_or(&Value::Null), "ownerReferences");
         let qos = old.pointer("/status/qosClass").cloned().unwrap_or_else(|| json!(qos_class(old)));
         if let Some(status) = new.get_mut("status").filter(|s| s.is_object()) {
             status["qosClass"] = qos;
@@ -161,6 +162,12 @@ impl Strategy for Pod {
             None => template_warnings(&At::root(new).get("spec")),
         }
     }
+}
+
+/// The metadata of an object as a value.
+fn meta_value(object: &mut Value) -> &mut Value {
+    meta::metadata_mut(object);
+    &mut object["metadata"]
 }
 
 /// Rules that hold for Pods but not for templates.
