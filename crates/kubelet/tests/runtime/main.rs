@@ -1,5 +1,8 @@
 //! The kubelet against a real container runtime.
 
+// clippy.toml allows it in tests, but its notion of a test leaves out what tests call.
+#![allow(clippy::unwrap_used)]
+
 mod harness;
 
 use std::time::Duration;
@@ -114,10 +117,10 @@ async fn remote_commands() {
 
     // A command that takes no input does not hang on it.
     let seen = websocket(target, &exec(&["true"], "input=1&output=1"), v5, &much, None).await;
-    assert!(matches!(seen.status, Some(ExitStatus::Failed(_) | ExitStatus::Code(_))), "{seen:?}");
+    assert_eq!(seen.status, Some(ExitStatus::Success));
 
     let size = TerminalSize { width: 123, height: 45 };
-    let script = "while [ \"$(stty size)\" != \"45 123\" ]; do sleep 0.05; done; stty size; exit 7";
+    let script = "while [ \"$(stty size 2>/dev/null)\" != \"45 123\" ]; do sleep 0.05; done; stty size; exit 7";
     let path = exec(&["sh", "-c", script], "input=1&output=1&tty=1");
     let seen = websocket(target, &path, v5, b"", Some(size)).await;
     assert_eq!(String::from_utf8_lossy(&seen.stdout), "45 123\r\n", "{seen:?}");
@@ -295,7 +298,8 @@ async fn commands_probe_containers() {
     let target = ProbeTarget { name: "c".into(), id: id.clone(), running: true, started_at };
     manager.update(&uid, None, vec![target]);
     for _ in 0..2 {
-        verdicts.recv().await.unwrap();
+        let verdict = tokio::time::timeout(Duration::from_secs(60), verdicts.recv()).await;
+        verdict.expect("both probes come to a verdict").unwrap();
     }
     assert!(manager.readiness(&uid, &id, "c"));
     assert_eq!(manager.liveness_failed(&uid, &id).as_deref(), Some("liveness"));
