@@ -8,6 +8,8 @@
 //! rules that all kinds share are written once, in [`Registration`]; texts of errors are those of
 //! upstream, because people and tests read them.
 
+#[cfg(test)]
+mod checks;
 pub mod columns;
 mod convert;
 mod cursor;

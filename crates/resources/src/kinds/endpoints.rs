@@ -1,13 +1,24 @@
 //! Where Services lead: Endpoints and EndpointSlices.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use machinery::Value;
 use machinery::field::{Error, ErrorList};
 use machinery::names;
 
-use crate::cursor::{At, items_mut, set_default, set_default_zero};
+use super::forms;
+use crate::cursor::{At, items_mut, same, set_default, set_default_zero};
 use crate::strategy::{Ctx, Generation, Strategy, subdomain_name};
 
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
+const MAX_ENDPOINTS: usize = 1000;
+const MAX_ADDRESSES: usize = 100;
+const MAX_PORTS: usize = 20_000;
+const MAX_ZONE_HINTS: usize = 8;
 
 // === Endpoints ===
 
@@ -30,40 +41,55 @@ impl Strategy for Endpoints {
     fn validate(&self, _ctx: &Ctx<'_>, endpoints: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         for subset in At::root(endpoints).get("subsets").list() {
-            if subset.get("addresses").is_empty() && subset.get("notReadyAddresses").is_empty() {
-                subset.required(&mut errors, "must specify `addresses` or `notReadyAddresses`");
-            }
-            for list in ["addresses", "notReadyAddresses"] {
-                for address in subset.get(list).list() {
-                    address.get("ip").form(&mut errors, names::ip_address);
-                    address.get("hostname").may_form(&mut errors, names::dns1123_label);
-                    address.get("nodeName").may_form(&mut errors, names::dns1123_subdomain);
-                }
-            }
-            let several = subset.get("ports").len() > 1;
-            for port in subset.get("ports").list() {
-                let name = port.get("name");
-                if several && name.is_empty() {
-                    name.required(&mut errors, "");
-                } else {
-                    name.may_form(&mut errors, names::dns1123_label);
-                }
-                let number = port.get("port");
-                for message in names::port_number(number.int_or_zero()) {
-                    errors.push(Error::invalid(&number.path, number.int_or_zero(), message));
-                }
-                port.get("protocol").one_of(&mut errors, &PROTOCOLS);
-            }
+            check_subset(&subset, &mut errors);
         }
         errors
+    }
+
+    fn validate_update(&self, ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
+        let (subsets, before) = (At::root(new).get("subsets"), At::root(old).get("subsets"));
+        if same(subsets.value, before.value) {
+            return ErrorList::new();
+        }
+        self.validate(ctx, new)
     }
 
     fn allow_create_on_update(&self) -> bool {
         true
     }
+}
 
-    fn warnings(&self, _ctx: &Ctx<'_>, _new: &Value, _old: Option<&Value>) -> Vec<String> {
-        Vec::new()
+fn check_subset(subset: &At<'_>, errors: &mut ErrorList) {
+    if subset.get("addresses").is_empty() && subset.get("notReadyAddresses").is_empty() {
+        subset.required(errors, "must specify `addresses` or `notReadyAddresses`");
+    }
+    for list in ["addresses", "notReadyAddresses"] {
+        for address in subset.get(list).list() {
+            let ip = address.get("ip");
+            ip.form(errors, names::ip_address);
+            address.get("hostname").may_form(errors, names::dns1123_label);
+            if address.get("nodeName").is_set() {
+                address.get("nodeName").form(errors, names::dns1123_subdomain);
+            }
+            forms::ordinary_address(&ip, errors);
+        }
+    }
+    let several = subset.get("ports").len() > 1;
+    for port in subset.get("ports").list() {
+        let name = port.get("name");
+        if several && name.is_empty() {
+            name.required(errors, "");
+        } else {
+            name.may_form(errors, names::dns1123_label);
+        }
+        let number = port.get("port");
+        for message in names::port_number(number.int_or_zero()) {
+            errors.push(Error::invalid(&number.path, number.int_or_zero(), message));
+        }
+        port.get("protocol").one_of(errors, &PROTOCOLS);
+        if port.get("appProtocol").is_set() {
+            port.get("appProtocol").form(errors, names::qualified_name);
+        }
     }
 }
 
@@ -92,51 +118,9 @@ impl Strategy for EndpointSlice {
         let mut errors = ErrorList::new();
         let slice = At::root(slice);
         let kind = slice.get("addressType");
-        kind.one_of(&mut errors, &["IPv4", "IPv6", "FQDN"]);
-        let endpoints = slice.get("endpoints");
-        if endpoints.len() > 1000 {
-            errors.push(Error::too_many(&endpoints.path, endpoints.len(), 1000));
-            return errors;
-        }
-        for endpoint in endpoints.list() {
-            let addresses = endpoint.get("addresses");
-            if addresses.is_empty() {
-                addresses.required(&mut errors, "must contain at least 1 address");
-            } else if addresses.len() > 100 {
-                errors.push(Error::too_many(&addresses.path, addresses.len(), 100));
-            }
-            for address in addresses.list() {
-                match kind.str() {
-                    "IPv4" | "IPv6" => {
-                        let before = errors.len();
-                        address.form(&mut errors, names::ip_address);
-                        let v6 = address.str().contains(':');
-                        if errors.len() == before && v6 != (kind.str() == "IPv6") {
-                            let version = kind.str();
-                            address.invalid(&mut errors, format!("must be an {version} address"));
-                        }
-                    }
-                    _ => address.form(&mut errors, names::dns1123_subdomain),
-                }
-            }
-            endpoint.get("nodeName").may_form(&mut errors, names::dns1123_subdomain);
-            endpoint.get("hostname").may_form(&mut errors, names::dns1123_label);
-        }
-        let ports = slice.get("ports");
-        if ports.len() > 20_000 {
-            errors.push(Error::too_many(&ports.path, ports.len(), 20_000));
-            return errors;
-        }
-        let mut taken = std::collections::BTreeSet::new();
-        for port in ports.list() {
-            let name = port.get("name");
-            name.may_form(&mut errors, names::dns1123_label);
-            if !taken.insert(name.str()) {
-                name.duplicate(&mut errors);
-            }
-            port.get("protocol").one_of(&mut errors, &PROTOCOLS);
-            port.get("appProtocol").may_form(&mut errors, names::qualified_name);
-        }
+        kind.one_of(&mut errors, &["FQDN", "IPv4", "IPv6"]);
+        check_endpoints(&slice.get("endpoints"), kind.str(), &mut errors);
+        check_ports(&slice.get("ports"), &mut errors);
         errors
     }
 
@@ -145,5 +129,98 @@ impl Strategy for EndpointSlice {
         let (kind, before) = (At::root(new).get("addressType"), At::root(old).get("addressType"));
         kind.unchanged(&before, &mut errors);
         errors
+    }
+}
+
+fn check_endpoints(endpoints: &At<'_>, kind: &str, errors: &mut ErrorList) {
+    if endpoints.len() > MAX_ENDPOINTS {
+        errors.push(Error::too_many(&endpoints.path, endpoints.len(), MAX_ENDPOINTS));
+        return;
+    }
+    for endpoint in endpoints.list() {
+        let addresses = endpoint.get("addresses");
+        if addresses.is_empty() {
+            addresses.required(errors, "must contain at least 1 address");
+        } else if addresses.len() > MAX_ADDRESSES {
+            errors.push(Error::too_many(&addresses.path, addresses.len(), MAX_ADDRESSES));
+        }
+        for address in addresses.list() {
+            check_address(&address, kind, errors);
+        }
+        if endpoint.get("nodeName").is_set() {
+            endpoint.get("nodeName").form(errors, names::dns1123_subdomain);
+        }
+        let topology = endpoint.get("deprecatedTopology");
+        crate::object_meta::labels(&topology, errors);
+        if topology.value.get("kubernetes.io/hostname").is_some() {
+            let detail = "must use nodeName field in endpoints for storing node name";
+            topology.invalid(errors, detail);
+        }
+        if endpoint.get("hostname").is_set() {
+            endpoint.get("hostname").form(errors, names::dns1123_label);
+        }
+        check_hints(&endpoint.get("hints"), errors);
+    }
+}
+
+fn check_address(address: &At<'_>, kind: &str, errors: &mut ErrorList) {
+    let text = address.str();
+    let parsed = text.parse::<IpAddr>();
+    match kind {
+        "IPv4" => match parsed {
+            Ok(IpAddr::V4(_)) => forms::ordinary_address(address, errors),
+            _ => address.invalid(errors, "must be a valid IPv4 address"),
+        },
+        "IPv6" => match parsed {
+            Ok(IpAddr::V6(_)) => forms::ordinary_address(address, errors),
+            _ => address.invalid(errors, "must be a valid IPv6 address"),
+        },
+        "FQDN" => forms::domain(address, 2, errors),
+        _ => {}
+    }
+}
+
+fn check_hints(hints: &At<'_>, errors: &mut ErrorList) {
+    for (list, key) in [("forZones", "zone"), ("forNodes", "node")] {
+        let entries = hints.get(list);
+        if entries.len() > MAX_ZONE_HINTS {
+            errors.push(Error::too_many(&entries.path, entries.len(), MAX_ZONE_HINTS));
+            return;
+        }
+        let mut taken = BTreeSet::new();
+        for (index, entry) in entries.list().enumerate() {
+            let name = At::new(entry.get("name").value, entries.path.index(index).child("name"));
+            if taken.insert(name.str()) {
+                if key == "zone" {
+                    name.form(errors, names::label_value);
+                } else {
+                    name.form(errors, names::dns1123_subdomain);
+                }
+            } else {
+                name.duplicate(errors);
+            }
+        }
+    }
+}
+
+fn check_ports(ports: &At<'_>, errors: &mut ErrorList) {
+    if ports.len() > MAX_PORTS {
+        errors.push(Error::too_many(&ports.path, ports.len(), MAX_PORTS));
+        return;
+    }
+    let mut taken = BTreeSet::new();
+    for port in ports.list() {
+        let name = port.get("name");
+        name.may_form(errors, names::dns1123_label);
+        if !taken.insert(name.str()) {
+            name.duplicate(errors);
+        }
+        let protocol = port.get("protocol");
+        if !PROTOCOLS.contains(&protocol.str()) {
+            protocol.unsupported(errors, &PROTOCOLS);
+        }
+        if port.get("appProtocol").is_set() {
+            port.get("appProtocol").form(errors, names::qualified_name);
+        }
     }
 }

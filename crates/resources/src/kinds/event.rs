@@ -1,56 +1,62 @@
 //! Events, in either of their two forms.
 
+#[cfg(test)]
+mod tests;
+
 use machinery::Value;
 use machinery::field::{Error, ErrorList, Path};
-use machinery::meta;
+use machinery::{meta, names};
 
 use crate::cursor::At;
 use crate::strategy::{Ctx, Strategy};
 
-/// The rules of Events.
-pub(super) struct Event;
+const MAX_WORD: usize = 128;
+const MAX_NOTE: usize = 1024;
+
+/// The rules of Events in the form of `v1` or, `newer`, of `events.k8s.io/v1`.
+pub(super) struct Event {
+    pub(super) newer: bool,
+}
 
 impl Strategy for Event {
     fn validate(&self, _ctx: &Ctx<'_>, event: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        let root = At::root(event);
-        let newer = meta::api_version(event) == "events.k8s.io/v1";
-        let involved = root.get(if newer { "regarding" } else { "involvedObject" });
-        let namespace = involved.get("namespace");
-        let own = meta::namespace(event);
-        // Events about objects without a namespace live in the default one.
-        let fits = match namespace.str() {
-            "" => matches!(own, "" | "default" | "kube-system"),
-            other => other == own,
-        };
-        if !fits {
-            let path = Path::new("involvedObject").child("namespace");
-            errors.push(Error::invalid(&path, namespace.str(), "does not match event.namespace"));
-        }
-        let time = root.get("eventTime");
-        if newer || !time.is_empty() {
-            strict(&root, newer, &mut errors);
+        self.any_form(event, &mut errors);
+        if self.newer {
+            self.newer_form(event, &mut errors);
         }
         errors
     }
 
-    fn validate_update(&self, ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
+    fn validate_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        if meta::api_version(new) != "events.k8s.io/v1" {
-            // The older form may be rewritten as clients aggregate.
-            return self.validate(ctx, new);
+        self.any_form(new, &mut errors);
+        if !self.newer {
+            // Clients of the older form count repetitions by rewriting the Event.
+            return errors;
         }
-        for field in [
-            "reason",
-            "note",
-            "regarding",
-            "related",
-            "action",
-            "type",
-            "reportingController",
-            "reportingInstance",
+        let (event, before) = (At::root(new), At::root(old));
+        if event.get("series").value != before.get("series").value {
+            series(&event.get("series"), &mut errors);
+        }
+        // Upstream names the fields as the older form does.
+        for (field, shown) in [
+            ("regarding", "involvedObject"),
+            ("reason", "reason"),
+            ("note", "message"),
+            ("deprecatedSource", "source"),
+            ("deprecatedFirstTimestamp", "firstTimestamp"),
+            ("deprecatedLastTimestamp", "lastTimestamp"),
+            ("deprecatedCount", "count"),
+            ("type", "type"),
+            ("eventTime", "eventTime"),
+            ("action", "action"),
+            ("related", "related"),
+            ("reportingController", "reportingController"),
+            ("reportingInstance", "reportingInstance"),
         ] {
-            At::root(new).get(field).unchanged(&At::root(old).get(field), &mut errors);
+            let field = At::new(event.get(field).value, Path::new(shown));
+            field.unchanged(&before.get(shown_in(shown)), &mut errors);
         }
         errors
     }
@@ -60,33 +66,107 @@ impl Strategy for Event {
     }
 }
 
-/// What holds for Events that carry the time of what happened.
-fn strict(event: &At<'_>, newer: bool, errors: &mut ErrorList) {
-    let controller = event.get(if newer { "reportingController" } else { "reportingComponent" });
-    event.get("eventTime").must(errors);
-    if controller.is_empty() {
-        errors.push(Error::required(&Path::new("reportingController"), ""));
+/// The newer name of a field of the older form.
+fn shown_in(older: &'static str) -> &'static str {
+    match older {
+        "involvedObject" => "regarding",
+        "message" => "note",
+        "source" => "deprecatedSource",
+        "firstTimestamp" => "deprecatedFirstTimestamp",
+        "lastTimestamp" => "deprecatedLastTimestamp",
+        "count" => "deprecatedCount",
+        same => same,
     }
-    for message in machinery::names::qualified_name(controller.str()) {
-        if !controller.is_empty() {
-            let path = Path::new("reportingController");
-            errors.push(Error::invalid(&path, controller.str(), message));
+}
+
+impl Event {
+    /// A field by the name that the form at hand has for it, at the path that upstream reports.
+    fn field<'a>(&self, event: &At<'a>, older: &'static str, newer: &'static str) -> At<'a> {
+        At::new(event.get(if self.newer { newer } else { older }).value, Path::new(older))
+    }
+
+    fn any_form(&self, event: &Value, errors: &mut ErrorList) {
+        let root = At::root(event);
+        let own = meta::namespace(event);
+        let involved = self.field(&root, "involvedObject", "regarding").get("namespace");
+        let differs = if root.get("eventTime").is_empty() {
+            match involved.str() {
+                // Objects without a namespace have their Events in the default one.
+                "" => !matches!(own, "" | "default"),
+                other => other != own,
+            }
+        } else {
+            involved.is_empty() && !matches!(own, "default" | "kube-system")
+        };
+        if differs {
+            let detail = "does not match event.namespace";
+            errors.push(Error::invalid(&involved.path, involved.str(), detail));
+        }
+        if !root.get("eventTime").is_empty() {
+            self.reported(&root, errors);
+        }
+        for message in names::dns1123_subdomain(own) {
+            errors.push(Error::invalid(&Path::new("namespace"), own, message));
         }
     }
-    for (field, max) in [("reportingInstance", 128), ("action", 128), ("reason", 128)] {
-        let field = event.get(field);
-        field.must(errors);
-        if field.str().len() > max {
-            field.invalid(errors, format!("can have at most {max} characters"));
+
+    /// What Events say that carry the time of what happened.
+    fn reported(&self, event: &At<'_>, errors: &mut ErrorList) {
+        let mut controller = self.field(event, "reportingComponent", "reportingController");
+        if self.newer {
+            controller.path = Path::new("reportingController");
+        }
+        controller.must(errors);
+        for message in names::qualified_name(controller.str()) {
+            errors.push(Error::invalid(&controller.path, controller.str(), message));
+        }
+        for field in ["reportingInstance", "action", "reason"] {
+            let field = event.get(field);
+            field.must(errors);
+            at_most(&field, MAX_WORD, errors);
+        }
+        at_most(&self.field(event, "message", "note"), MAX_NOTE, errors);
+    }
+
+    fn newer_form(&self, event: &Value, errors: &mut ErrorList) {
+        let event = At::root(event);
+        series(&event.get("series"), errors);
+        event.get("eventTime").must(errors);
+        let kind = event.get("type");
+        if !matches!(kind.str(), "Normal" | "Warning") {
+            let detail = format!("has invalid value: {}", kind.str());
+            errors.push(Error::invalid(&kind.path, "", detail));
+        }
+        for (newer, older) in [
+            ("deprecatedFirstTimestamp", "firstTimestamp"),
+            ("deprecatedLastTimestamp", "lastTimestamp"),
+            ("deprecatedCount", "count"),
+        ] {
+            if !event.get(newer).is_empty() {
+                errors.push(Error::invalid(&Path::new(older), "", "needs to be unset"));
+            }
+        }
+        let source = event.get("deprecatedSource");
+        if !source.get("component").is_empty() || !source.get("host").is_empty() {
+            errors.push(Error::invalid(&Path::new("source"), "", "needs to be unset"));
         }
     }
-    let note = event.get(if newer { "note" } else { "message" });
-    if note.str().len() > 1024 {
-        let path = if newer { Path::new("note") } else { Path::new("message") };
-        errors.push(Error::invalid(&path, note.str(), "can have at most 1024 characters"));
+}
+
+fn at_most(at: &At<'_>, max: usize, errors: &mut ErrorList) {
+    if at.str().len() > max {
+        let detail = format!("can have at most {max} characters");
+        errors.push(Error::invalid(&at.path, "", detail));
     }
-    let kind = event.get("type");
-    if !matches!(kind.str(), "Normal" | "Warning") {
-        errors.push(Error::invalid(&kind.path, kind.str(), "has invalid value"));
+}
+
+fn series(series: &At<'_>, errors: &mut ErrorList) {
+    if !series.is_set() {
+        return;
     }
+    let count = series.get("count");
+    if count.int_or_zero() < 2 {
+        errors.push(Error::invalid(&count.path, "", "should be at least 2"));
+    }
+    series.get("lastObservedTime").must(errors);
 }

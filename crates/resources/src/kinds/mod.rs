@@ -8,6 +8,7 @@ mod endpoints;
 mod event;
 mod extension;
 mod flowcontrol;
+mod forms;
 mod namespace;
 mod network;
 mod node;
@@ -28,7 +29,7 @@ pub(crate) fn strategy(group: &str, version: &str, kind: &str) -> &'static dyn S
     match (group, kind) {
         ("", "ConfigMap") => &config::ConfigMap,
         ("", "Endpoints") => &endpoints::Endpoints,
-        ("" | "events.k8s.io", "Event") => &event::Event,
+        ("", "Event") => &event::Event { newer: false },
         ("", "LimitRange") => &quota::LimitRange,
         ("", "Namespace") => &namespace::Namespace,
         ("", "Node") => &node::Node,
@@ -60,6 +61,7 @@ pub(crate) fn strategy(group: &str, version: &str, kind: &str) -> &'static dyn S
         ("certificates.k8s.io", "CertificateSigningRequest") => &certificates::SigningRequest,
         ("coordination.k8s.io", "Lease") => &placement::Lease,
         ("discovery.k8s.io", "EndpointSlice") => &endpoints::EndpointSlice,
+        ("events.k8s.io", "Event") => &event::Event { newer: true },
         ("flowcontrol.apiserver.k8s.io", "FlowSchema") => &flowcontrol::FlowSchema,
         ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => {
             &flowcontrol::PriorityLevel

@@ -1,11 +1,17 @@
 //! Leases, priorities and runtimes: what decides who runs and how.
 
+#[cfg(test)]
+mod tests;
+
 use machinery::Value;
 use machinery::field::{Error, ErrorList, Path};
 use machinery::{meta, names};
 
+use super::pod::{resources, scheduling};
 use crate::cursor::{At, set_default};
 use crate::strategy::{Ctx, Generation, Strategy, subdomain_name};
+
+// === Lease ===
 
 /// The rules of Leases.
 pub(super) struct Lease;
@@ -26,9 +32,12 @@ impl Strategy for Lease {
         if transitions.int().is_some_and(|n| n < 0) {
             transitions.invalid(&mut errors, "must be greater than or equal to 0");
         }
-        let holder = spec.get("holderIdentity");
-        if holder.is_set() && holder.str().is_empty() && spec.get("preferredHolder").is_set() {
-            holder.invalid(&mut errors, "must not be empty");
+        let strategy = spec.get("strategy");
+        strategy.may_form(&mut errors, names::qualified_name);
+        let preferred = spec.get("preferredHolder");
+        if !preferred.is_empty() && strategy.is_empty() {
+            let detail = "may only be specified when `strategy` is defined";
+            preferred.forbidden(&mut errors, detail);
         }
         errors
     }
@@ -41,6 +50,8 @@ impl Strategy for Lease {
         false
     }
 }
+
+// === PriorityClass ===
 
 /// The rules of PriorityClasses.
 pub(super) struct PriorityClass;
@@ -66,16 +77,8 @@ impl Strategy for PriorityClass {
         let mut errors = ErrorList::new();
         let (name, value) = (meta::name(class), At::root(class).get("value"));
         if name.starts_with("system-") {
-            let known = SYSTEM_CLASSES.iter().any(|(n, v)| *n == name && *v == value.int_or_zero());
-            if !known {
+            if let Some(why) = unlike_system_class(class) {
                 let path = Path::new("metadata").child("name");
-                let why = if SYSTEM_CLASSES.iter().any(|(n, _)| *n == name) {
-                    let wanted =
-                        SYSTEM_CLASSES.iter().find(|(n, _)| *n == name).map_or(0, |(_, v)| *v);
-                    format!("value of {name} PriorityClass must be {wanted}")
-                } else {
-                    format!("{name} is not a known system priority class")
-                };
                 let detail = format!(
                     "priority class names with 'system-' prefix are reserved for system use only. error: {why}"
                 );
@@ -86,23 +89,37 @@ impl Strategy for PriorityClass {
                 format!("maximum allowed value of a user defined priority is {MAX_USER_PRIORITY}");
             value.forbidden(&mut errors, detail);
         }
-        At::root(class)
-            .get("preemptionPolicy")
-            .may_be_one_of(&mut errors, &["Never", "PreemptLowerPriority"]);
+        let policy = At::root(class).get("preemptionPolicy");
+        policy.one_of(&mut errors, &["PreemptLowerPriority", "Never"]);
         errors
     }
 
     fn validate_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        for field in ["value", "preemptionPolicy"] {
-            let (new, old) = (At::root(new).get(field), At::root(old).get(field));
-            if new.int_or_zero() != old.int_or_zero() || new.str() != old.str() {
-                new.forbidden(&mut errors, "may not be changed in an update.");
-            }
+        let (new, old) = (At::root(new), At::root(old));
+        if new.get("value").int_or_zero() != old.get("value").int_or_zero() {
+            new.get("value").forbidden(&mut errors, "may not be changed in an update.");
         }
+        new.get("preemptionPolicy").unchanged(&old.get("preemptionPolicy"), &mut errors);
         errors
     }
 }
+
+/// How a class differs from the class of the system whose name it has.
+fn unlike_system_class(class: &Value) -> Option<String> {
+    let name = meta::name(class);
+    let Some((_, value)) = SYSTEM_CLASSES.iter().find(|(known, _)| *known == name) else {
+        return Some(format!("{name} is not a known system priority class"));
+    };
+    let class = At::root(class);
+    if class.get("value").int_or_zero() != *value {
+        return Some(format!("value of {name} PriorityClass must be {value}"));
+    }
+    let global = class.get("globalDefault").bool();
+    global.then(|| format!("globalDefault of {name} PriorityClass must be false"))
+}
+
+// === RuntimeClass ===
 
 /// The rules of RuntimeClasses.
 pub(super) struct RuntimeClass;
@@ -114,13 +131,33 @@ impl Strategy for RuntimeClass {
 
     fn validate(&self, _ctx: &Ctx<'_>, class: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        At::root(class).get("handler").form(&mut errors, names::dns1123_label);
+        let class = At::root(class);
+        let handler = class.get("handler");
+        for message in names::dns1123_label(handler.str()) {
+            errors.push(Error::invalid(&handler.path, handler.str(), message));
+        }
+        let overhead = class.get("overhead");
+        for (name, amount) in overhead.get("podFixed").entries() {
+            resources::quantity(name, &amount, &mut errors);
+        }
+        let scheduling = class.get("scheduling");
+        crate::object_meta::labels(&scheduling.get("nodeSelector"), &mut errors);
+        let tolerations = scheduling.get("tolerations");
+        for (i, toleration) in tolerations.list().enumerate() {
+            if tolerations.items()[..i].contains(toleration.value) {
+                toleration.duplicate(&mut errors);
+            }
+        }
+        self::scheduling::tolerations(&tolerations, &mut errors);
         errors
     }
 
-    fn validate_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
+    fn validate_update(&self, ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         At::root(new).get("handler").unchanged(&At::root(old).get("handler"), &mut errors);
+        if errors.is_empty() {
+            errors.extend(self.validate(ctx, new));
+        }
         errors
     }
 

@@ -1,12 +1,18 @@
 //! LimitRanges and ResourceQuotas.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
 use machinery::Value;
 use machinery::field::{Error, ErrorList};
+use machinery::names;
 use machinery::quantity::Quantity;
 use serde_json::{Map, json};
 
 use super::pod::resources;
-use crate::cursor::{At, items_mut};
+use crate::cursor::{At, items_mut, same};
 use crate::strategy::{Ctx, Strategy, subdomain_name};
 
 // === LimitRange ===
@@ -47,10 +53,10 @@ impl Strategy for LimitRange {
 
     fn validate(&self, _ctx: &Ctx<'_>, range: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        let mut types = std::collections::BTreeSet::new();
+        let mut types = BTreeSet::new();
         for item in At::root(range).get("spec").get("limits").list() {
             let kind = item.get("type");
-            kind.must(&mut errors);
+            limit_type(&kind, &mut errors);
             if !types.insert(kind.str()) {
                 kind.duplicate(&mut errors);
             }
@@ -64,43 +70,130 @@ impl Strategy for LimitRange {
     }
 }
 
+/// What a limit is about: one of the API's own types or a qualified name.
+fn limit_type(kind: &At<'_>, errors: &mut ErrorList) {
+    let messages = names::qualified_name(kind.str());
+    let well_formed = messages.is_empty();
+    for message in messages {
+        errors.push(Error::invalid(&kind.path, kind.str(), message));
+    }
+    let known = matches!(kind.str(), "Pod" | "Container" | "PersistentVolumeClaim");
+    if well_formed && !kind.str().contains('/') && !known {
+        let detail = "must be a standard limit type or fully qualified";
+        errors.push(Error::invalid(&kind.path, kind.str(), detail));
+    }
+}
+
+const LISTS: [&str; 5] = ["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"];
+
 fn limit_item(item: &At<'_>, errors: &mut ErrorList) {
-    let lists = ["max", "min", "default", "defaultRequest"];
-    if item.get("type").str() == "Pod" {
-        for field in ["default", "defaultRequest"] {
-            if !item.get(field).is_empty() {
-                item.get(field).forbidden(errors, "may not be specified when `type` is 'Pod'");
+    let kind = item.get("type").str();
+    for list in LISTS {
+        if kind == "Pod" && matches!(list, "default" | "defaultRequest") {
+            if !item.get(list).is_empty() {
+                item.get(list).forbidden(errors, "may not be specified when `type` is 'Pod'");
             }
+            continue;
+        }
+        for (name, amount) in item.get(list).entries() {
+            limited_resource(kind, name, &amount, errors);
         }
     }
-    for field in lists {
-        for (name, amount) in item.get(field).entries() {
-            resources::quantity(name, &amount, errors);
-        }
+    let has_storage = |list: &'static str| item.get(list).value.get("storage").is_some();
+    if kind == "PersistentVolumeClaim" && !has_storage("min") && !has_storage("max") {
+        let detail = "either minimum or maximum storage value is required, but neither was provided";
+        item.get("limits").required(errors, detail);
     }
-    let amount = |field: &'static str, name: &str| {
-        item.get(field).value.get(name).and_then(Quantity::from_value)
-    };
-    let mut names = std::collections::BTreeSet::new();
-    for field in lists {
-        names.extend(item.get(field).entries().map(|(name, _)| name));
-    }
+    let names: BTreeSet<&str> =
+        LISTS.iter().flat_map(|list| item.get(list).entries().map(|(name, _)| name)).collect();
     for name in names {
-        for (small, large, smalls, larges) in [
-            ("min", "max", "min value", "max value"),
-            ("min", "defaultRequest", "min value", "default request value"),
-            ("defaultRequest", "max", "default request value", "max value"),
-            ("min", "default", "min value", "default value"),
-            ("default", "max", "default value", "max value"),
-            ("defaultRequest", "default", "default request value", "default limit value"),
-        ] {
-            if let (Some(low), Some(high)) = (amount(small, name), amount(large, name))
+        Bounds::of(item, name).check(item, errors);
+    }
+}
+
+fn limited_resource(kind: &str, name: &str, at: &At<'_>, errors: &mut ErrorList) {
+    let mut say = |detail: String| errors.push(Error::invalid(&at.path, name, detail));
+    let messages = names::qualified_name(name);
+    if !messages.is_empty() {
+        messages.into_iter().for_each(say);
+        return;
+    }
+    if name.contains('/') {
+        return;
+    }
+    if !is_standard(name) && name != "storage" {
+        say("must be a standard resource type or fully qualified".to_owned());
+    }
+    let of_containers = matches!(name, "cpu" | "memory" | "ephemeral-storage");
+    if kind != "PersistentVolumeClaim" && !of_containers && !name.starts_with("hugepages-") {
+        say("must be a standard resource for containers".to_owned());
+    }
+}
+
+/// The amounts that a limit names for one resource.
+struct Bounds<'a> {
+    name: &'a str,
+    min: Option<Quantity>,
+    max: Option<Quantity>,
+    default: Option<Quantity>,
+    request: Option<Quantity>,
+    ratio: Option<Quantity>,
+}
+
+impl<'a> Bounds<'a> {
+    fn of(item: &At<'_>, name: &'a str) -> Self {
+        let amount = |list: &'static str| {
+            item.get(list).value.get(name).and_then(Quantity::from_value)
+        };
+        Self {
+            name,
+            min: amount("min"),
+            max: amount("max"),
+            default: amount("default"),
+            request: amount("defaultRequest"),
+            ratio: amount("maxLimitRequestRatio"),
+        }
+    }
+
+    fn check(&self, item: &At<'_>, errors: &mut ErrorList) {
+        let mut ordered = |small: &Option<Quantity>,
+                           large: &Option<Quantity>,
+                           words: [&str; 2],
+                           at: &'static str,
+                           shows_large: bool| {
+            if let (Some(low), Some(high)) = (small, large)
                 && low > high
             {
-                let path = item.path.child(small).key(name);
-                let value = low.to_string();
-                let detail = format!("{smalls} {low} is greater than {larges} {high}");
-                errors.push(Error::invalid(&path, value, detail));
+                let path = item.get(at).path.key(self.name);
+                let shown = if shows_large { high } else { low };
+                let detail = format!("{} {low} is greater than {} {high}", words[0], words[1]);
+                errors.push(Error::invalid(&path, shown.to_string(), detail));
+            }
+        };
+        let (min, max) = ("min value", "max value");
+        let (default, request) = ("default value", "default request value");
+        ordered(&self.min, &self.max, [min, max], "min", false);
+        ordered(&self.min, &self.request, [min, request], "defaultRequest", true);
+        ordered(&self.request, &self.max, [request, max], "defaultRequest", false);
+        let limit = "default limit value";
+        ordered(&self.request, &self.default, [request, limit], "defaultRequest", false);
+        ordered(&self.min, &self.default, [min, default], "default", false);
+        ordered(&self.default, &self.max, [default, max], "default", true);
+        self.check_ratio(item, errors);
+    }
+
+    fn check_ratio(&self, item: &At<'_>, errors: &mut ErrorList) {
+        let Some(ratio) = &self.ratio else { return };
+        let path = item.get("maxLimitRequestRatio").path.key(self.name);
+        if *ratio < Quantity::new(1, ratio.format()) {
+            let detail = format!("ratio {ratio} is less than 1");
+            errors.push(Error::invalid(&path, ratio.to_string(), detail));
+        }
+        if let (Some(min), Some(max)) = (&self.min, &self.max) {
+            let widest = max.as_f64() / min.as_f64();
+            if ratio.as_f64() > widest {
+                let detail = format!("ratio {ratio} is greater than max/min = {widest:.6}");
+                errors.push(Error::invalid(&path, ratio.to_string(), detail));
             }
         }
     }
@@ -122,14 +215,22 @@ impl Strategy for ResourceQuota {
 
     fn validate(&self, _ctx: &Ctx<'_>, quota: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        amounts(&At::root(quota).get("spec").get("hard"), &mut errors);
+        let spec = At::root(quota).get("spec");
+        amounts(&spec.get("hard"), &mut errors);
+        scopes(&spec, &mut errors);
+        scope_selector(&spec, &mut errors);
         errors
     }
 
     fn validate_update(&self, ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
         let mut errors = self.validate(ctx, new);
-        let (spec, before) = (At::root(new).get("spec"), At::root(old).get("spec"));
-        spec.get("scopes").unchanged(&before.get("scopes"), &mut errors);
+        let set = |quota| {
+            let scopes = At::root(quota).get("spec").get("scopes");
+            scopes.items().iter().filter_map(Value::as_str).collect::<BTreeSet<_>>()
+        };
+        if set(new) != set(old) {
+            At::root(new).get("spec").get("scopes").invalid(&mut errors, machinery::field::IMMUTABLE);
+        }
         errors
     }
 
@@ -142,20 +243,140 @@ impl Strategy for ResourceQuota {
     }
 }
 
+/// Resources that are counted in objects.
+const COUNTED: [&str; 9] = [
+    "pods",
+    "resourcequotas",
+    "services",
+    "replicationcontrollers",
+    "secrets",
+    "configmaps",
+    "persistentvolumeclaims",
+    "services.nodeports",
+    "services.loadbalancers",
+];
+const COMPUTE: [&str; 6] =
+    ["cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory"];
+
+fn is_standard(name: &str) -> bool {
+    COUNTED.contains(&name)
+        || COMPUTE.contains(&name)
+        || matches!(
+            name,
+            "ephemeral-storage"
+                | "requests.storage"
+                | "requests.ephemeral-storage"
+                | "limits.ephemeral-storage"
+        )
+        || name.starts_with("hugepages-")
+        || name.starts_with("requests.hugepages-")
+}
+
 fn amounts(list: &At<'_>, errors: &mut ErrorList) {
     for (name, amount) in list.entries() {
-        for message in machinery::names::qualified_name(name) {
+        let messages = names::qualified_name(name);
+        let well_formed = messages.is_empty();
+        for message in messages {
             errors.push(Error::invalid(&amount.path, name, message));
         }
+        if well_formed && !name.contains('/') && !is_standard(name) {
+            errors.push(Error::invalid(&amount.path, name, "must be a standard resource for quota"));
+        }
         resources::quantity(name, &amount, errors);
-        let counted = name.starts_with("count/")
-            || matches!(
-                name,
-                "pods" | "services" | "secrets" | "configmaps" | "persistentvolumeclaims"
-            );
-        let quantity = Quantity::from_value(amount.value).unwrap_or_default();
-        if counted && !quantity.is_integer() {
+        let whole = Quantity::from_value(amount.value).is_none_or(|amount| amount.is_integer());
+        if COUNTED.contains(&name) && !whole {
             amount.invalid(errors, "must be an integer");
+        }
+    }
+}
+
+const EXISTENCE_ONLY: [&str; 5] =
+    ["BestEffort", "NotBestEffort", "Terminating", "NotTerminating", "CrossNamespacePodAffinity"];
+
+fn is_scope(scope: &str) -> bool {
+    EXISTENCE_ONLY.contains(&scope) || matches!(scope, "PriorityClass" | "VolumeAttributesClass")
+}
+
+/// Whether a quota on a resource can be narrowed to a scope.
+fn fits(scope: &str, resource: &str) -> bool {
+    match scope {
+        "BestEffort" => resource == "pods",
+        "VolumeAttributesClass" => matches!(resource, "persistentvolumeclaims" | "requests.storage"),
+        _ if is_scope(scope) => resource == "pods" || COMPUTE.contains(&resource),
+        _ => true,
+    }
+}
+
+fn misfits(spec: &At<'_>, scope: &str) -> usize {
+    let hard = spec.get("hard");
+    hard.entries().filter(|(name, _)| is_standard(name) && !fits(scope, name)).count()
+}
+
+fn scopes(spec: &At<'_>, errors: &mut ErrorList) {
+    let scopes = spec.get("scopes");
+    let names: Vec<&str> = scopes.items().iter().filter_map(Value::as_str).collect();
+    for scope in &names {
+        if !is_scope(scope) {
+            scopes.invalid(errors, "unsupported scope");
+        }
+        for _ in 0..misfits(spec, scope) {
+            scopes.invalid(errors, "unsupported scope applied to resource");
+        }
+    }
+    for (one, other) in [("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")] {
+        if names.contains(&one) && names.contains(&other) {
+            scopes.invalid(errors, "conflicting scopes");
+        }
+    }
+}
+
+fn scope_selector(spec: &At<'_>, errors: &mut ErrorList) {
+    let selector = spec.get("scopeSelector");
+    let expressions = selector.get("matchExpressions");
+    for expression in expressions.list() {
+        let (scope, operator, values) =
+            (expression.get("scopeName"), expression.get("operator"), expression.get("values"));
+        // Upstream leaves the index out of these paths.
+        let at = |field: &'static str| expressions.path.child(field);
+        if !is_scope(scope.str()) {
+            errors.push(Error::invalid(&at("scopeName"), scope.str(), "unsupported scope"));
+        }
+        for _ in 0..misfits(spec, scope.str()) {
+            expressions.invalid(errors, "unsupported scope applied to resource");
+        }
+        if EXISTENCE_ONLY.contains(&scope.str()) && operator.str() != "Exists" {
+            let detail = "must be 'Exist' only operator when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
+            errors.push(Error::invalid(&at("operator"), operator.str(), detail));
+        }
+        match operator.str() {
+            "In" | "NotIn" => {
+                if values.is_empty() {
+                    let detail = "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector";
+                    errors.push(Error::required(&at("values"), detail));
+                }
+            }
+            "Exists" | "DoesNotExist" => {
+                if !values.is_empty() {
+                    let detail = "must be no value when `operator` is 'Exists' or 'DoesNotExist' for scope selector";
+                    errors.push(Error::invalid(&at("values"), values.value.clone(), detail));
+                }
+            }
+            other => {
+                let detail = "not a valid selector operator";
+                errors.push(Error::invalid(&at("operator"), other, detail));
+            }
+        }
+    }
+    if same(selector.value, &Value::Null) {
+        return;
+    }
+    let conflicting = |one: &str, other: &str| {
+        let has = |name: &str| expressions.list().any(|e| e.get("scopeName").str() == name);
+        has(one) && has(other)
+    };
+    for (one, other) in [("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")] {
+        if conflicting(one, other) {
+            expressions.invalid(errors, "conflicting scopes");
         }
     }
 }

@@ -404,7 +404,7 @@ fn networking() {
     check(
         "discovery.k8s.io/v1/EndpointSlice",
         "{addressType: IPv4, endpoints: [{addresses: ['::1']}]}",
-        &[r#"endpoints[0].addresses[0]: Invalid value: "::1": must be an IPv4 address"#],
+        &[r#"endpoints[0].addresses[0]: Invalid value: "::1": must be a valid IPv4 address"#],
     );
 }
 
