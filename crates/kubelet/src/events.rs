@@ -27,10 +27,7 @@ impl Events {
     /// A recorder for the kubelet of `node_name`.
     pub fn new(node_name: &str, api: Option<kube::Client>) -> Self {
         let recorder = api.map(|api| client::EventRecorder::new(api, "kubelet", Some(node_name)));
-        Self {
-            node_name: node_name.to_owned(),
-            recorder,
-        }
+        Self { node_name: node_name.to_owned(), recorder }
     }
 
     /// An event about a Pod as a whole.
@@ -86,11 +83,7 @@ fn pod_reference(pod: &Pod, field_path: Option<String>) -> ObjectReference {
     let meta = &pod.metadata;
     // kubectl looks events of static Pods up by the hash in the mirror annotation, which is the
     // static Pod's own UID.
-    let mirror = meta
-        .annotations
-        .as_ref()
-        .and_then(|all| all.get(MIRROR))
-        .cloned();
+    let mirror = meta.annotations.as_ref().and_then(|all| all.get(MIRROR)).cloned();
     ObjectReference {
         api_version: Some("v1".into()),
         kind: Some("Pod".into()),
@@ -108,12 +101,7 @@ fn container_field_path(pod: &Pod, name: &str) -> Option<String> {
     if spec.containers.iter().any(|c| c.name == name) {
         return Some(format!("spec.containers{{{name}}}"));
     }
-    if spec
-        .init_containers
-        .iter()
-        .flatten()
-        .any(|c| c.name == name)
-    {
+    if spec.init_containers.iter().flatten().any(|c| c.name == name) {
         return Some(format!("spec.initContainers{{{name}}}"));
     }
     spec.ephemeral_containers

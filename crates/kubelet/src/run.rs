@@ -22,10 +22,10 @@ use crate::images::collect::{self, Thresholds};
 use crate::images::{Images, import::Importer};
 use crate::logs::{self, RotationLimits};
 use crate::node::facts::{self, Reserved};
+use crate::node::lease;
 use crate::node::registration::Registration;
 use crate::node::runtime_state::{self, RuntimeState};
 use crate::node::status::{Pressure, StatusOptions, StatusReporter};
-use crate::node::lease;
 use crate::objects::Objects;
 use crate::pod::context::Context;
 use crate::pod::manager::Manager;
@@ -118,8 +118,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     tokio::spawn(runtime_state::watch(runtime.clone(), state_sender, shutdown.clone()));
     let (changed_sender, probes_changed) = mpsc::unbounded_channel();
 
-    let parts = Parts { config: &config, identity: &identity, version: &version, shutdown: &shutdown };
-    let context = parts.context(&runtime, &runtime_state, api.clone(), informers.as_ref(), changed_sender);
+    let parts =
+        Parts { config: &config, identity: &identity, version: &version, shutdown: &shutdown };
+    let context =
+        parts.context(&runtime, &runtime_state, api.clone(), informers.as_ref(), changed_sender);
     let manager = Manager::new(context.clone());
     let (relisted_sender, relisted) = watch::channel(Instant::now());
     let access = Arc::new(Access::new(runtime.clone(), manager.clone(), relisted));
@@ -129,7 +131,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     }
     tokio::spawn(wake_on_probes(manager.clone(), probes_changed));
     tokio::spawn(relist::follow_events(manager.clone(), shutdown.clone()));
-    tokio::spawn(collect_images(runtime.clone(), thresholds(&config.kubelet), config.root_dir.clone(), shutdown.clone()));
+    tokio::spawn(collect_images(
+        runtime.clone(),
+        thresholds(&config.kubelet),
+        config.root_dir.clone(),
+        shutdown.clone(),
+    ));
     context.events.node(EventType::Normal, "Starting", "Starting kubelet.");
     let server = tokio::spawn(parts.start_server(&access, &context));
     tokio::spawn(logs::rotate(access.clone(), parts.rotation(), shutdown.clone()));
@@ -139,8 +146,15 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         import_images(folder, &config, &runtime, &shutdown).await;
     }
     let (ready_sender, sources_ready) = watch::channel(false);
-    let static_read = start_static(&config, &identity, &manager, api.as_ref(), informers.as_ref(), &shutdown);
-    tokio::spawn(take_api_pods(manager.clone(), informers, static_read, ready_sender, shutdown.clone()));
+    let static_read =
+        start_static(&config, &identity, &manager, api.as_ref(), informers.as_ref(), &shutdown);
+    tokio::spawn(take_api_pods(
+        manager.clone(),
+        informers,
+        static_read,
+        ready_sender,
+        shutdown.clone(),
+    ));
     tokio::spawn(relist::relist(manager.clone(), relisted_sender, sources_ready, shutdown.clone()));
 
     tokio::select! {
@@ -199,8 +213,7 @@ impl Informers {
         let node = Informer::<Node>::builder(kube::Api::all(api.clone()))
             .fields(&format!("metadata.name={node_name}"))
             .start(shutdown);
-        let services =
-            Informer::<Service>::builder(kube::Api::all(api.clone())).start(shutdown);
+        let services = Informer::<Service>::builder(kube::Api::all(api.clone())).start(shutdown);
         Self { pods, node, services }
     }
 }
@@ -245,10 +258,8 @@ impl Parts<'_> {
             kubelet.max_parallel_image_pulls.unwrap_or(8)
         };
         let (cgroups, memory) = self.cgroups();
-        let reporter = Reporter::new(
-            api.clone().zip(informers.map(|i| i.pods.clone())),
-            self.shutdown,
-        );
+        let reporter =
+            Reporter::new(api.clone().zip(informers.map(|i| i.pods.clone())), self.shutdown);
         Arc::new(Context {
             runtime: runtime.clone(),
             runtime_name: self.version.runtime_name.clone(),
@@ -374,10 +385,9 @@ impl Parts<'_> {
     fn server_options(&self, context: &Context) -> ServerOptions {
         let kubelet = &self.config.kubelet;
         let certificate = match (&kubelet.tls_cert_file, &kubelet.tls_private_key_file) {
-            (Some(certificate), Some(key)) => ServingCertificate::Files {
-                certificate: certificate.clone(),
-                key: key.clone(),
-            },
+            (Some(certificate), Some(key)) => {
+                ServingCertificate::Files { certificate: certificate.clone(), key: key.clone() }
+            }
             _ => {
                 let mut names = vec![self.identity.node_name.clone()];
                 names.extend(self.identity.addresses.clone());

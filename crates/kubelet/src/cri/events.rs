@@ -38,20 +38,17 @@ impl Runtime {
             .get_container_events(proto::GetEventsRequest {})
             .await?
             .into_inner();
-        let events = stream
-            .take_while(|item| std::future::ready(item.is_ok()))
-            .filter_map(|item| async move {
+        let events = stream.take_while(|item| std::future::ready(item.is_ok())).filter_map(
+            |item| async move {
                 let item = item.ok()?;
                 let ended = matches!(
                     item.container_event_type(),
                     proto::ContainerEventType::ContainerStoppedEvent
                         | proto::ContainerEventType::ContainerDeletedEvent
                 );
-                Some(TaskEvent {
-                    container_id: item.container_id,
-                    ended,
-                })
-            });
+                Some(TaskEvent { container_id: item.container_id, ended })
+            },
+        );
         Ok(events.boxed())
     }
 
@@ -61,20 +58,17 @@ impl Runtime {
             .subscribe(containerd::SubscribeRequest { filters })
             .await?
             .into_inner();
-        let events = stream
-            .take_while(|item| std::future::ready(item.is_ok()))
-            .filter_map(|item| async move {
+        let events = stream.take_while(|item| std::future::ready(item.is_ok())).filter_map(
+            |item| async move {
                 let envelope = item.ok()?;
                 if envelope.namespace != "k8s.io" {
                     return None;
                 }
                 let event = containerd::TaskEvent::decode(envelope.event?.value.as_slice()).ok()?;
                 let ended = envelope.topic == "/tasks/exit";
-                Some(TaskEvent {
-                    container_id: event.container_id,
-                    ended,
-                })
-            });
+                Some(TaskEvent { container_id: event.container_id, ended })
+            },
+        );
         Ok(events.boxed())
     }
 }

@@ -8,10 +8,7 @@ use super::{READ_TIMEOUT, Runtime, RuntimeError, WRITE_TIMEOUT, call, proto};
 const PULL_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 fn spec(image: &str) -> Option<proto::ImageSpec> {
-    Some(proto::ImageSpec {
-        image: image.to_owned(),
-        ..Default::default()
-    })
+    Some(proto::ImageSpec { image: image.to_owned(), ..Default::default() })
 }
 
 impl Runtime {
@@ -26,10 +23,7 @@ impl Runtime {
         &self,
         reference: &str,
     ) -> Result<Option<proto::Image>, RuntimeError> {
-        let request = proto::ImageStatusRequest {
-            image: spec(reference),
-            verbose: false,
-        };
+        let request = proto::ImageStatusRequest { image: spec(reference), verbose: false };
         Ok(call!(self.images, image_status, request, READ_TIMEOUT)?.image)
     }
 
@@ -40,11 +34,8 @@ impl Runtime {
         auth: Option<proto::AuthConfig>,
         sandbox: Option<proto::PodSandboxConfig>,
     ) -> Result<String, RuntimeError> {
-        let request = proto::PullImageRequest {
-            image: spec(reference),
-            auth,
-            sandbox_config: sandbox,
-        };
+        let request =
+            proto::PullImageRequest { image: spec(reference), auth, sandbox_config: sandbox };
         Ok(call!(self.images, pull_image, request, PULL_TIMEOUT)?.image_ref)
     }
 

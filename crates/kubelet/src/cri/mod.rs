@@ -80,35 +80,17 @@ pub struct Runtime {
 impl RuntimeError {
     /// Whether the thing asked for does not exist.
     pub fn is_not_found(&self) -> bool {
-        matches!(
-            self,
-            Self::Call {
-                code: tonic::Code::NotFound,
-                ..
-            }
-        )
+        matches!(self, Self::Call { code: tonic::Code::NotFound, .. })
     }
 
     /// Whether the runtime could not be reached at all.
     pub fn is_unavailable(&self) -> bool {
-        matches!(
-            self,
-            Self::Call {
-                code: tonic::Code::Unavailable,
-                ..
-            }
-        )
+        matches!(self, Self::Call { code: tonic::Code::Unavailable, .. })
     }
 
     /// Whether the runtime does not know the call.
     pub fn is_unimplemented(&self) -> bool {
-        matches!(
-            self,
-            Self::Call {
-                code: tonic::Code::Unimplemented,
-                ..
-            }
-        )
+        matches!(self, Self::Call { code: tonic::Code::Unimplemented, .. })
     }
 
     /// The runtime's own text, without the gRPC frame.
@@ -132,10 +114,7 @@ impl From<tonic::Status> for RuntimeError {
             }
             source = cause.source();
         }
-        Self::Call {
-            code: status.code(),
-            message,
-        }
+        Self::Call { code: status.code(), message }
     }
 }
 
@@ -150,11 +129,7 @@ macro_rules! call {
     ($client:expr, $method:ident, $request:expr, $timeout:expr) => {{
         let mut request = tonic::Request::new($request);
         request.set_timeout($timeout);
-        $client
-            .clone()
-            .$method(request)
-            .await
-            .map(tonic::Response::into_inner)
+        $client.clone().$method(request).await.map(tonic::Response::into_inner)
     }};
 }
 use call;
@@ -191,27 +166,18 @@ impl Runtime {
 
     /// Name and version of the runtime.
     pub async fn version(&self) -> Result<proto::VersionResponse, RuntimeError> {
-        let request = proto::VersionRequest {
-            version: "v1".into(),
-        };
+        let request = proto::VersionRequest { version: "v1".into() };
         Ok(call!(self.runtime, version, request, READ_TIMEOUT)?)
     }
 
     /// Conditions of the runtime (RuntimeReady, NetworkReady).
     pub async fn status(&self) -> Result<proto::StatusResponse, RuntimeError> {
-        Ok(call!(
-            self.runtime,
-            status,
-            proto::StatusRequest { verbose: false },
-            READ_TIMEOUT
-        )?)
+        Ok(call!(self.runtime, status, proto::StatusRequest { verbose: false }, READ_TIMEOUT)?)
     }
 
     /// Tells the runtime the node's Pod range.
     pub async fn update_pod_cidr(&self, pod_cidr: &str) -> Result<(), RuntimeError> {
-        let network_config = Some(proto::NetworkConfig {
-            pod_cidr: pod_cidr.to_owned(),
-        });
+        let network_config = Some(proto::NetworkConfig { pod_cidr: pod_cidr.to_owned() });
         let request = proto::UpdateRuntimeConfigRequest {
             runtime_config: Some(proto::RuntimeConfig { network_config }),
         };
@@ -234,26 +200,20 @@ impl Runtime {
 
     /// Stops a sandbox and whatever runs in it, and releases its network.
     pub async fn stop_sandbox(&self, id: &str) -> Result<(), RuntimeError> {
-        let request = proto::StopPodSandboxRequest {
-            pod_sandbox_id: id.to_owned(),
-        };
+        let request = proto::StopPodSandboxRequest { pod_sandbox_id: id.to_owned() };
         absent_is_fine(call!(self.runtime, stop_pod_sandbox, request, SANDBOX_TIMEOUT).map(drop))
     }
 
     /// Removes a sandbox with its containers.
     pub async fn remove_sandbox(&self, id: &str) -> Result<(), RuntimeError> {
-        let request = proto::RemovePodSandboxRequest {
-            pod_sandbox_id: id.to_owned(),
-        };
+        let request = proto::RemovePodSandboxRequest { pod_sandbox_id: id.to_owned() };
         absent_is_fine(call!(self.runtime, remove_pod_sandbox, request, WRITE_TIMEOUT).map(drop))
     }
 
     /// State, addresses and labels of one sandbox.
     pub async fn sandbox_status(&self, id: &str) -> Result<proto::PodSandboxStatus, RuntimeError> {
-        let request = proto::PodSandboxStatusRequest {
-            pod_sandbox_id: id.to_owned(),
-            verbose: false,
-        };
+        let request =
+            proto::PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: false };
         call!(self.runtime, pod_sandbox_status, request, READ_TIMEOUT)?
             .status
             .ok_or(RuntimeError::Missing("sandbox status"))
@@ -264,13 +224,8 @@ impl Runtime {
         &self,
         labels: HashMap<String, String>,
     ) -> Result<Vec<proto::PodSandbox>, RuntimeError> {
-        let filter = proto::PodSandboxFilter {
-            label_selector: labels,
-            ..Default::default()
-        };
-        let request = proto::ListPodSandboxRequest {
-            filter: Some(filter),
-        };
+        let filter = proto::PodSandboxFilter { label_selector: labels, ..Default::default() };
+        let request = proto::ListPodSandboxRequest { filter: Some(filter) };
         Ok(call!(self.runtime, list_pod_sandbox, request, READ_TIMEOUT)?.items)
     }
 
@@ -291,9 +246,7 @@ impl Runtime {
 
     /// Starts a created container.
     pub async fn start_container(&self, id: &str) -> Result<(), RuntimeError> {
-        let request = proto::StartContainerRequest {
-            container_id: id.to_owned(),
-        };
+        let request = proto::StartContainerRequest { container_id: id.to_owned() };
         call!(self.runtime, start_container, request, WRITE_TIMEOUT)?;
         Ok(())
     }
@@ -301,19 +254,14 @@ impl Runtime {
     /// Stops a container: its stop signal, then SIGKILL after `grace`.
     pub async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), RuntimeError> {
         let timeout = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
-        let request = proto::StopContainerRequest {
-            container_id: id.to_owned(),
-            timeout,
-        };
+        let request = proto::StopContainerRequest { container_id: id.to_owned(), timeout };
         let limit = grace.saturating_add(WRITE_TIMEOUT);
         absent_is_fine(call!(self.runtime, stop_container, request, limit).map(drop))
     }
 
     /// Removes a container.
     pub async fn remove_container(&self, id: &str) -> Result<(), RuntimeError> {
-        let request = proto::RemoveContainerRequest {
-            container_id: id.to_owned(),
-        };
+        let request = proto::RemoveContainerRequest { container_id: id.to_owned() };
         absent_is_fine(call!(self.runtime, remove_container, request, WRITE_TIMEOUT).map(drop))
     }
 
@@ -322,22 +270,14 @@ impl Runtime {
         &self,
         labels: HashMap<String, String>,
     ) -> Result<Vec<proto::Container>, RuntimeError> {
-        let filter = proto::ContainerFilter {
-            label_selector: labels,
-            ..Default::default()
-        };
-        let request = proto::ListContainersRequest {
-            filter: Some(filter),
-        };
+        let filter = proto::ContainerFilter { label_selector: labels, ..Default::default() };
+        let request = proto::ListContainersRequest { filter: Some(filter) };
         Ok(call!(self.runtime, list_containers, request, READ_TIMEOUT)?.containers)
     }
 
     /// Full state of one container.
     pub async fn container_status(&self, id: &str) -> Result<proto::ContainerStatus, RuntimeError> {
-        let request = proto::ContainerStatusRequest {
-            container_id: id.to_owned(),
-            verbose: false,
-        };
+        let request = proto::ContainerStatusRequest { container_id: id.to_owned(), verbose: false };
         call!(self.runtime, container_status, request, READ_TIMEOUT)?
             .status
             .ok_or(RuntimeError::Missing("container status"))
@@ -354,20 +294,13 @@ impl Runtime {
             linux: Some(linux),
             ..Default::default()
         };
-        call!(
-            self.runtime,
-            update_container_resources,
-            request,
-            WRITE_TIMEOUT
-        )?;
+        call!(self.runtime, update_container_resources, request, WRITE_TIMEOUT)?;
         Ok(())
     }
 
     /// Has the runtime open a container's log file anew after rotation.
     pub async fn reopen_log(&self, id: &str) -> Result<(), RuntimeError> {
-        let request = proto::ReopenContainerLogRequest {
-            container_id: id.to_owned(),
-        };
+        let request = proto::ReopenContainerLogRequest { container_id: id.to_owned() };
         call!(self.runtime, reopen_container_log, request, WRITE_TIMEOUT)?;
         Ok(())
     }
@@ -387,18 +320,9 @@ impl Runtime {
         let done = if timeout.is_zero() {
             self.runtime.clone().exec_sync(request).await?.into_inner()
         } else {
-            call!(
-                self.runtime,
-                exec_sync,
-                request,
-                timeout.saturating_add(WRITE_TIMEOUT)
-            )?
+            call!(self.runtime, exec_sync, request, timeout.saturating_add(WRITE_TIMEOUT))?
         };
-        Ok(ExecOutput {
-            stdout: done.stdout,
-            stderr: done.stderr,
-            exit_code: done.exit_code,
-        })
+        Ok(ExecOutput { stdout: done.stdout, stderr: done.stderr, exit_code: done.exit_code })
     }
 
     /// URL of the runtime's streaming server for a command.
@@ -426,9 +350,7 @@ impl Runtime {
 
     /// Usage of one container.
     pub async fn container_stats(&self, id: &str) -> Result<proto::ContainerStats, RuntimeError> {
-        let request = proto::ContainerStatsRequest {
-            container_id: id.to_owned(),
-        };
+        let request = proto::ContainerStatsRequest { container_id: id.to_owned() };
         call!(self.runtime, container_stats, request, READ_TIMEOUT)?
             .stats
             .ok_or(RuntimeError::Missing("container stats"))

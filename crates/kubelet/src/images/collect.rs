@@ -36,8 +36,7 @@ impl Ledger {
     pub fn note(&mut self, images: &[proto::Image], used: &BTreeSet<String>, now: Timestamp) {
         self.0.retain(|id, _| images.iter().any(|image| &image.id == id));
         for image in images {
-            let entry =
-                self.0.entry(image.id.clone()).or_insert((now, Timestamp::UNIX_EPOCH));
+            let entry = self.0.entry(image.id.clone()).or_insert((now, Timestamp::UNIX_EPOCH));
             if used.contains(&image.id) {
                 entry.1 = now;
             }
@@ -133,8 +132,14 @@ mod tests {
 
     #[test]
     fn longest_unused_goes_first_and_pinned_or_used_stay() {
-        let image = |id: &str, pinned| proto::Image { id: id.into(), size: 10, pinned, ..Default::default() };
-        let images = [image("used", false), image("pinned", true), image("old", false), image("new", false)];
+        let image = |id: &str, pinned| proto::Image {
+            id: id.into(),
+            size: 10,
+            pinned,
+            ..Default::default()
+        };
+        let images =
+            [image("used", false), image("pinned", true), image("old", false), image("new", false)];
         let at = |s| Timestamp::from_second(s).unwrap();
         let used = |ids: &[&str]| ids.iter().map(|s| (*s).to_owned()).collect::<BTreeSet<_>>();
         let mut ledger = Ledger::default();

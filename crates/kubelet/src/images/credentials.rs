@@ -11,7 +11,11 @@ use crate::cri::proto::AuthConfig;
 
 /// Credentials in `secrets` that fit the registry of `image`, in order.
 pub fn matching(secrets: &[Arc<Secret>], image: &str) -> Vec<AuthConfig> {
-    secrets.iter().flat_map(|secret| entries(secret)).filter_map(|(server, auth)| fits(&server, image).then_some(auth)).collect()
+    secrets
+        .iter()
+        .flat_map(|secret| entries(secret))
+        .filter_map(|(server, auth)| fits(&server, image).then_some(auth))
+        .collect()
 }
 
 fn entries(secret: &Secret) -> Vec<(String, AuthConfig)> {

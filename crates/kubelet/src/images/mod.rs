@@ -68,8 +68,7 @@ impl Images {
         let wanted = match reference::with_default_tag(&named) {
             Ok(wanted) => wanted,
             Err(error) => {
-                let message =
-                    format!("Failed to apply default image tag {named:?}: {error}");
+                let message = format!("Failed to apply default image tag {named:?}: {error}");
                 self.warn(pod, container, "InspectFailed", &message);
                 return Err(missing("InvalidImageName", message, None));
             }

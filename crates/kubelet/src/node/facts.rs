@@ -84,7 +84,11 @@ pub fn capacity(root_dir: &Path, max_pods: i64) -> BTreeMap<String, Quantity> {
 }
 
 /// Capacity less what is reserved (CPU in thousandths, the rest in bytes).
-pub fn allocatable(root_dir: &Path, max_pods: i64, reserved: &Reserved) -> BTreeMap<String, Quantity> {
+pub fn allocatable(
+    root_dir: &Path,
+    max_pods: i64,
+    reserved: &Reserved,
+) -> BTreeMap<String, Quantity> {
     let mut all = capacity(root_dir, max_pods);
     let kept = |name: &str| reserved.get(name).copied().unwrap_or(0);
     let millis = (processors() * 1000 - kept("cpu")).max(0);

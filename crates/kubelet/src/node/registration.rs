@@ -69,8 +69,11 @@ impl Registration {
     async fn reconcile(&self, api: &kube::Api<Node>) -> Result<(), kube::Error> {
         let found = api.get(&self.node_name).await?;
         let old = found.metadata.labels.unwrap_or_default();
-        let missing: BTreeMap<String, String> =
-            self.all_labels().into_iter().filter(|(key, value)| old.get(key) != Some(value)).collect();
+        let missing: BTreeMap<String, String> = self
+            .all_labels()
+            .into_iter()
+            .filter(|(key, value)| old.get(key) != Some(value))
+            .collect();
         let annotated =
             found.metadata.annotations.is_some_and(|a| a.get(ATTACH).is_some_and(|v| v == "true"));
         if missing.is_empty() && annotated {

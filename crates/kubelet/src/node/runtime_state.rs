@@ -57,7 +57,8 @@ impl RuntimeState {
 
     fn read(status: proto::StatusResponse) -> Self {
         let conditions = status.status.unwrap_or_default().conditions;
-        let problem = |type_: &str, what: &str| match conditions.iter().find(|c| c.r#type == type_) {
+        let problem = |type_: &str, what: &str| match conditions.iter().find(|c| c.r#type == type_)
+        {
             Some(condition) if condition.status => None,
             Some(condition) => Some(format!(
                 "{what}: {type_}=false reason:{} message:{}",
@@ -130,7 +131,12 @@ mod tests {
             r#type: type_.into(),
             status,
             reason: if status { "" } else { "NetworkPluginNotReady" }.into(),
-            message: if status { "" } else { "Network plugin returns error: cni plugin not initialized" }.into(),
+            message: if status {
+                ""
+            } else {
+                "Network plugin returns error: cni plugin not initialized"
+            }
+            .into(),
         };
         let status = proto::StatusResponse {
             status: Some(proto::RuntimeStatus {
@@ -143,7 +149,8 @@ mod tests {
             state.message(&[]),
             "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized"
         );
-        let down = RuntimeState { runtime: Some("container runtime is down".into()), network: None };
+        let down =
+            RuntimeState { runtime: Some("container runtime is down".into()), network: None };
         assert_eq!(down.message(&["x".into()]), "[container runtime is down, x]");
     }
 }

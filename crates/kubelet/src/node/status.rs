@@ -96,7 +96,17 @@ impl StatusReporter {
         node: Arc<dyn Fn() -> Option<Arc<Node>> + Send + Sync>,
         events: Events,
     ) -> Self {
-        Self { options, api, runtime, state, health, node, events, sent: None, told: BTreeMap::new() }
+        Self {
+            options,
+            api,
+            runtime,
+            state,
+            health,
+            node,
+            events,
+            sent: None,
+            told: BTreeMap::new(),
+        }
     }
 
     /// Reports until shutdown: at once when readiness changes, otherwise as configured.

@@ -25,11 +25,8 @@ fn doom(reason: &str, message: String) -> Doom {
 fn node_affinity(pod: &Pod, node: &Node) -> Result<(), Doom> {
     let labels = node.metadata.labels.clone().unwrap_or_default();
     let spec = spec::spec(pod);
-    let selected = spec
-        .node_selector
-        .iter()
-        .flatten()
-        .all(|(key, value)| labels.get(key) == Some(value));
+    let selected =
+        spec.node_selector.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
     let required = spec
         .affinity
         .as_ref()
@@ -79,7 +76,10 @@ fn host_ports(pod: &Pod) -> Vec<(String, i32, String)> {
         .chain(sidecars)
         .flat_map(|c| c.ports.iter().flatten())
         .filter_map(|port| {
-            let number = port.host_port.filter(|&n| n != 0).or(host_network.then_some(port.container_port))?;
+            let number = port
+                .host_port
+                .filter(|&n| n != 0)
+                .or(host_network.then_some(port.container_port))?;
             let ip = port.host_ip.clone().filter(|ip| !ip.is_empty());
             Some((
                 port.protocol.clone().unwrap_or_else(|| "TCP".into()),
@@ -124,8 +124,7 @@ pub fn requested(pod: &Pod, resource: &str) -> i64 {
         }
     }
     let regular: i64 = spec.containers.iter().map(|c| of(&c.resources)).sum();
-    let overhead =
-        spec.overhead.as_ref().and_then(|o| o.get(resource)).map_or(0, |q| milli(&q.0));
+    let overhead = spec.overhead.as_ref().and_then(|o| o.get(resource)).map_or(0, |q| milli(&q.0));
     let whole = of(&spec.resources);
     let total = if whole > 0 { whole } else { peak.max(regular + sidecars) };
     total + overhead
@@ -185,9 +184,7 @@ mod tests {
 
     #[test]
     fn verdicts_are_worded_as_upstream() {
-        let cpu = |amount: &str| {
-            json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": amount}}}]})
-        };
+        let cpu = |amount: &str| json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": amount}}}]});
         check(cpu("1"), &[], None);
         check(
             cpu("1500m"),

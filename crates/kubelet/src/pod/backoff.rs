@@ -40,7 +40,12 @@ impl Backoff {
     }
 
     /// If `key` must still wait after the event at `event`: the length of its wait and its end.
-    pub fn waiting(&self, key: &str, event: Timestamp, now: Timestamp) -> Option<(Duration, Timestamp)> {
+    pub fn waiting(
+        &self,
+        key: &str,
+        event: Timestamp,
+        now: Timestamp,
+    ) -> Option<(Duration, Timestamp)> {
         let entry = self.entries.get(key)?;
         if self.expired(entry, event) {
             return None;
@@ -50,7 +55,11 @@ impl Backoff {
     }
 
     /// The same, counted from the last failure instead of an event.
-    pub fn waiting_since_failure(&self, key: &str, now: Timestamp) -> Option<(Duration, Timestamp)> {
+    pub fn waiting_since_failure(
+        &self,
+        key: &str,
+        now: Timestamp,
+    ) -> Option<(Duration, Timestamp)> {
         let updated = self.entries.get(key)?.updated;
         self.waiting(key, updated, now)
     }

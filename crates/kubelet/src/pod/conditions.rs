@@ -8,13 +8,8 @@ use super::phase::Phase;
 use super::spec::{self, Kind};
 
 /// Types of condition that the kubelet owns, in the order in which they are reported.
-pub const OWNED: [&str; 5] = [
-    "PodReadyToStartContainers",
-    "Initialized",
-    "Ready",
-    "ContainersReady",
-    "PodScheduled",
-];
+pub const OWNED: [&str; 5] =
+    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
 
 /// A condition before its times are known.
 struct Draft {
@@ -143,9 +138,7 @@ fn containers_ready(
     }
     let spec = spec::spec(pod);
     let sidecars = spec.init_containers.iter().flatten().filter(|c| spec::is_sidecar(c));
-    let wanted = sidecars
-        .map(|c| (c, init))
-        .chain(spec.containers.iter().map(|c| (c, regular)));
+    let wanted = sidecars.map(|c| (c, init)).chain(spec.containers.iter().map(|c| (c, regular)));
     let (mut unknown, mut unready) = (Vec::new(), Vec::new());
     for (container, statuses) in wanted {
         match statuses.iter().find(|s| s.name == container.name) {
@@ -171,8 +164,9 @@ fn ready(pod: &Pod, containers: &Draft, api: &[PodCondition]) -> Draft {
     for gate in spec::spec(pod).readiness_gates.iter().flatten() {
         let name = &gate.condition_type;
         match api.iter().find(|c| &c.type_ == name) {
-            None => texts
-                .push(format!("corresponding condition of pod readiness gate \"{name}\" does not exist.")),
+            None => texts.push(format!(
+                "corresponding condition of pod readiness gate \"{name}\" does not exist."
+            )),
             Some(condition) if condition.status != "True" => texts.push(format!(
                 "the status of pod readiness gate \"{name}\" is not \"True\", but {}",
                 condition.status

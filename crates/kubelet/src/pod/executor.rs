@@ -53,7 +53,11 @@ pub(super) fn sandbox_config(
 }
 
 /// Makes and starts a sandbox; failures are told in events.
-pub(super) async fn create_sandbox(context: &Context, pod: &Pod, attempt: u32) -> Result<String, String> {
+pub(super) async fn create_sandbox(
+    context: &Context,
+    pod: &Pod,
+    attempt: u32,
+) -> Result<String, String> {
     let failed = |error: String| {
         let message = format!("Failed to create pod sandbox: {error}");
         context.events.pod(pod, EventType::Warning, "FailedCreatePodSandBox", message);
@@ -80,8 +84,7 @@ async fn runtime_handler(context: &Context, pod: &Pod) -> Result<String, String>
     };
     let missing = format!("failed to get sandbox runtime: RuntimeClass {class:?} not found");
     let Some(api) = &context.api else { return Err(missing) };
-    let classes: kube::Api<k8s_openapi::api::node::v1::RuntimeClass> =
-        kube::Api::all(api.clone());
+    let classes: kube::Api<k8s_openapi::api::node::v1::RuntimeClass> = kube::Api::all(api.clone());
     match classes.get_opt(&class).await {
         Ok(Some(found)) => Ok(found.handler),
         Ok(None) => Err(missing),
@@ -104,15 +107,11 @@ pub(super) async fn start_container(
         .map_err(|error| failure("CreateContainerConfigError", error))?;
 
     let secrets = pull_secrets(context, pod).await;
-    let image = context
-        .images
-        .ensure(pod, &spec, &secrets, &config)
-        .await
-        .map_err(|missing| {
-            let error = format!("Error: {}", missing.waiting.reason);
-            context.events.container(pod, &spec.name, EventType::Warning, "Failed", error);
-            StartFailure { waiting: missing.waiting, retry_at: missing.retry_at }
-        })?;
+    let image = context.images.ensure(pod, &spec, &secrets, &config).await.map_err(|missing| {
+        let error = format!("Error: {}", missing.waiting.reason);
+        context.events.container(pod, &spec.name, EventType::Warning, "Failed", error);
+        StartFailure { waiting: missing.waiting, retry_at: missing.retry_at }
+    })?;
 
     let ips = context.ips(pod, record);
     let warn = |reason: &str, text: &str| {
@@ -171,16 +170,8 @@ pub(super) async fn start_container(
             "FailedPostStartHook",
             &*message,
         );
-        lifecycle::stop(
-            context,
-            pod,
-            &id,
-            &spec.name,
-            "FailedPostStartHook",
-            spec::grace(pod),
-            ip,
-        )
-        .await;
+        lifecycle::stop(context, pod, &id, &spec.name, "FailedPostStartHook", spec::grace(pod), ip)
+            .await;
         return Err(failure("PostStartHookError", message));
     }
     Ok(())

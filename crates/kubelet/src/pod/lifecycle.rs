@@ -70,7 +70,8 @@ async fn run(
         }
     } else if let Some(http) = &handler.http_get {
         let limit = if limit.is_zero() { Duration::from_secs(60) } else { limit };
-        let ip = pod_ip.ok_or_else(|| HookError::Run("failed to find networking container".into()))?;
+        let ip =
+            pod_ip.ok_or_else(|| HookError::Run("failed to find networking container".into()))?;
         let (code, body) =
             probe::http_get(ip, http, container, limit).await.map_err(HookError::Run)?;
         if code >= 400 {
@@ -106,7 +107,13 @@ pub(super) async fn stop(
             Ok(Err(error)) => {
                 let message = format!("PreStopHook failed: {error}");
                 tracing::warn!(container = name, error = %error, "preStop hook failed");
-                context.events.container(pod, name, EventType::Warning, "FailedPreStopHook", message);
+                context.events.container(
+                    pod,
+                    name,
+                    EventType::Warning,
+                    "FailedPreStopHook",
+                    message,
+                );
             }
             Err(_) => tracing::warn!(container = name, "preStop hook used up the grace period"),
         }

@@ -136,11 +136,8 @@ impl Manager {
             return None;
         }
         let node = self.context.sources.node()?;
-        let others: Vec<Arc<Pod>> = self
-            .pods()
-            .into_iter()
-            .filter(|other| !spec::is_terminal(other))
-            .collect();
+        let others: Vec<Arc<Pod>> =
+            self.pods().into_iter().filter(|other| !spec::is_terminal(other)).collect();
         admission::admit(pod, &node, &others).err()
     }
 

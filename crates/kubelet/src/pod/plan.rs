@@ -263,8 +263,7 @@ impl Planner<'_> {
             State::Running => {
                 let name = &container.name;
                 if changed && kind != Kind::Init {
-                    let message =
-                        format!("Container {name} definition changed, will be restarted");
+                    let message = format!("Container {name} definition changed, will be restarted");
                     return Verb::Kill { message, probe: None };
                 }
                 let verdict = self.input.verdicts.get(&record.id);
@@ -287,8 +286,7 @@ impl Planner<'_> {
                 Verb::Kill { message, probe: None }
             }
             State::Exited => {
-                let again =
-                    spec::should_restart(self.input.pod, kind, container, record.exit_code);
+                let again = spec::should_restart(self.input.pod, kind, container, record.exit_code);
                 if again || (changed && kind == Kind::Regular) {
                     self.after_backoff(container, record)
                 } else {
@@ -350,11 +348,7 @@ impl Planner<'_> {
     /// Restart count of a container that the runtime has forgotten but the API remembers.
     fn reported_restarts(&self, name: &str) -> u32 {
         let Some(status) = &self.input.pod.status else { return 0 };
-        let all = status
-            .init_container_statuses
-            .iter()
-            .chain(&status.container_statuses)
-            .flatten();
+        let all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
         let Some(reported) = all.into_iter().find(|s| s.name == name) else { return 0 };
         let ran = reported.container_id.as_ref().is_some_and(|id| !id.is_empty());
         let before = u32::try_from(reported.restart_count).unwrap_or(0);

@@ -82,6 +82,8 @@ pub async fn follow_events(manager: Arc<Manager>, shutdown: CancellationToken) {
                     return;
                 }
             };
+            // The runtime is there (again): whoever waits for it need not wait on.
+            manager.wake_all();
             while let Some(event) = events.next().await {
                 heed(&manager, event);
             }
@@ -138,8 +140,16 @@ mod tests {
             ..Default::default()
         };
         let uid = |name: &str| PodUid(name.to_owned());
-        let old = BTreeMap::from([(uid("same"), outline(1)), (uid("gone"), outline(1)), (uid("moved"), outline(1))]);
-        let new = BTreeMap::from([(uid("same"), outline(1)), (uid("moved"), outline(2)), (uid("new"), outline(1))]);
+        let old = BTreeMap::from([
+            (uid("same"), outline(1)),
+            (uid("gone"), outline(1)),
+            (uid("moved"), outline(1)),
+        ]);
+        let new = BTreeMap::from([
+            (uid("same"), outline(1)),
+            (uid("moved"), outline(2)),
+            (uid("new"), outline(1)),
+        ]);
         assert_eq!(changed(&old, &new), [uid("moved"), uid("new"), uid("gone")]);
         assert!(changed(&new, &new).is_empty());
     }

@@ -60,17 +60,9 @@ enum WriteError {
 
 impl Reporter {
     /// A reporter that writes through `api`; in standalone mode it takes statuses and writes none.
-    pub fn new(
-        api: Option<(kube::Client, Informer<Pod>)>,
-        shutdown: &CancellationToken,
-    ) -> Self {
+    pub fn new(api: Option<(kube::Client, Informer<Pod>)>, shutdown: &CancellationToken) -> Self {
         let Some((api, pods)) = api else { return Self { inner: None } };
-        let inner = Arc::new(Inner {
-            api,
-            pods,
-            slots: Mutex::default(),
-            queue: WorkQueue::new(),
-        });
+        let inner = Arc::new(Inner { api, pods, slots: Mutex::default(), queue: WorkQueue::new() });
         let worker = inner.clone();
         tokio::spawn(client::run_workers(
             inner.queue.clone(),

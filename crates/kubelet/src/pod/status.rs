@@ -74,10 +74,8 @@ pub fn generate(input: &Input<'_>) -> PodStatus {
     let init_list: Vec<Container> = spec.init_containers.clone().unwrap_or_default();
     let ephemeral_list = spec::ephemeral(input.pod);
 
-    let init: Vec<ContainerStatus> = init_list
-        .iter()
-        .map(|c| container_status(input, old, c, spec::init_kind(c)))
-        .collect();
+    let init: Vec<ContainerStatus> =
+        init_list.iter().map(|c| container_status(input, old, c, spec::init_kind(c))).collect();
     let initializing = !init_list.is_empty() && !init_done(&init_list, &init);
     let regular: Vec<ContainerStatus> = spec
         .containers
@@ -90,10 +88,8 @@ pub fn generate(input: &Input<'_>) -> PodStatus {
             status
         })
         .collect();
-    let ephemeral: Vec<ContainerStatus> = ephemeral_list
-        .iter()
-        .map(|c| container_status(input, old, c, Kind::Ephemeral))
-        .collect();
+    let ephemeral: Vec<ContainerStatus> =
+        ephemeral_list.iter().map(|c| container_status(input, old, c, Kind::Ephemeral)).collect();
 
     let mut phase = phase::phase(input.pod, &init, &regular, input.stopped);
     // A Pod never leaves a terminal phase.
@@ -242,10 +238,9 @@ fn seen(
             ..Default::default()
         },
         State::Created => waiting("ContainerCreating", ""),
-        State::Exited | State::Unknown => ContainerState {
-            terminated: Some(terminated(input, record)),
-            ..Default::default()
-        },
+        State::Exited | State::Unknown => {
+            ContainerState { terminated: Some(terminated(input, record)), ..Default::default() }
+        }
     };
     // The instance before this one, from the runtime or else as reported last time.
     let last_state = input

@@ -88,7 +88,8 @@ mod tests {
 
     #[test]
     fn equal_statuses_need_no_patch() {
-        let status = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
+        let status =
+            json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
         assert_eq!(status_patch(&status, &status), None);
     }
 

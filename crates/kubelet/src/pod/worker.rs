@@ -241,14 +241,16 @@ impl Worker {
                 self.finished = true;
                 return Ok(Turn::Again);
             }
-            let idle = plan.create_sandbox.is_none() && plan.kill.is_empty() && plan.start.is_empty();
+            let idle =
+                plan.create_sandbox.is_none() && plan.kill.is_empty() && plan.start.is_empty();
             if idle {
                 if volumes.is_none() && !record.is_empty() {
                     self.refresh_volumes(pod, &record).await;
                 }
                 executor::remove_leftovers(&self.context, pod, &record).await;
                 let resync = later(now, RESYNC);
-                let next = [plan.wake_at, deadline].into_iter().flatten().fold(resync, Timestamp::min);
+                let next =
+                    [plan.wake_at, deadline].into_iter().flatten().fold(resync, Timestamp::min);
                 return Ok(Turn::Wait(next));
             }
             if self.desired.has_changed().unwrap_or(false) {
@@ -359,7 +361,12 @@ impl Worker {
                     self.failures.remove(&start.name);
                 }
                 Err(failure) => {
-                    tracing::warn!(pod = spec::key(pod), container = start.name, reason = failure.waiting.reason, "not started");
+                    tracing::warn!(
+                        pod = spec::key(pod),
+                        container = start.name,
+                        reason = failure.waiting.reason,
+                        "not started"
+                    );
                     failed = true;
                     self.failures.insert(start.name.clone(), failure.waiting);
                     let at = failure.retry_at.map(|at| at.min(later(Timestamp::now(), RETRY.1)));

@@ -52,11 +52,7 @@ pub fn config(pod: &Pod, container: &Container, inputs: ContainerInputs) -> prot
             resources: Some(inputs.resources),
             security_context: Some(inputs.security),
         }),
-        envs: inputs
-            .env
-            .into_iter()
-            .map(|(key, value)| proto::KeyValue { key, value })
-            .collect(),
+        envs: inputs.env.into_iter().map(|(key, value)| proto::KeyValue { key, value }).collect(),
         mounts: inputs.mounts,
         ..Default::default()
     }

@@ -30,13 +30,7 @@ pub fn parse_resolv_conf(text: &str) -> DnsConfig {
             // The last search line wins, and a trailing dot is dropped (a lone dot stays).
             Some("search") => {
                 config.searches = words
-                    .map(|word| {
-                        if word == "." {
-                            word
-                        } else {
-                            word.trim_end_matches('.')
-                        }
-                    })
+                    .map(|word| if word == "." { word } else { word.trim_end_matches('.') })
                     .map(str::to_owned)
                     .collect();
             }
@@ -72,31 +66,21 @@ fn cluster_config(pod: &Pod, context: &DnsContext) -> DnsConfig {
     let mut searches = Vec::new();
     if !domain.is_empty() {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
-        searches = vec![
-            format!("{namespace}.svc.{domain}"),
-            format!("svc.{domain}"),
-            domain.clone(),
-        ];
+        searches =
+            vec![format!("{namespace}.svc.{domain}"), format!("svc.{domain}"), domain.clone()];
     }
     searches.extend(context.host.searches.iter().cloned());
     unique(&mut searches);
-    DnsConfig {
-        servers: context.cluster_dns.clone(),
-        searches,
-        options: vec!["ndots:5".into()],
-    }
+    DnsConfig { servers: context.cluster_dns.clone(), searches, options: vec!["ndots:5".into()] }
 }
 
 fn append(mut base: DnsConfig, extra: Option<&PodDNSConfig>) -> DnsConfig {
     if let Some(extra) = extra {
-        base.servers
-            .extend(extra.nameservers.iter().flatten().cloned());
-        base.searches
-            .extend(extra.searches.iter().flatten().cloned());
+        base.servers.extend(extra.nameservers.iter().flatten().cloned());
+        base.searches.extend(extra.searches.iter().flatten().cloned());
         for option in extra.options.iter().flatten() {
             let name = option.name.clone().unwrap_or_default();
-            base.options
-                .retain(|old| old.split(':').next() != Some(name.as_str()));
+            base.options.retain(|old| old.split(':').next() != Some(name.as_str()));
             base.options.push(match &option.value {
                 Some(value) if !value.is_empty() => format!("{name}:{value}"),
                 _ => name,
@@ -129,10 +113,7 @@ mod tests {
     }
 
     fn pod(spec: PodSpec) -> Pod {
-        let mut pod = Pod {
-            spec: Some(spec),
-            ..Default::default()
-        };
+        let mut pod = Pod { spec: Some(spec), ..Default::default() };
         pod.metadata.namespace = Some("shop".into());
         pod
     }
@@ -143,23 +124,14 @@ mod tests {
         assert_eq!(config.servers, ["10.96.0.10"]);
         assert_eq!(
             config.searches,
-            [
-                "shop.svc.cluster.local",
-                "svc.cluster.local",
-                "cluster.local",
-                "example.org",
-                "lan"
-            ]
+            ["shop.svc.cluster.local", "svc.cluster.local", "cluster.local", "example.org", "lan"]
         );
         assert_eq!(config.options, ["ndots:5"]);
     }
 
     #[test]
     fn host_network_pods_use_the_host_unless_told_otherwise() {
-        let mut spec = PodSpec {
-            host_network: Some(true),
-            ..Default::default()
-        };
+        let mut spec = PodSpec { host_network: Some(true), ..Default::default() };
         assert_eq!(config(&pod(spec.clone()), &context()).servers, ["1.1.1.1"]);
         spec.dns_policy = Some("ClusterFirstWithHostNet".into());
         assert_eq!(config(&pod(spec), &context()).servers, ["10.96.0.10"]);
@@ -185,10 +157,7 @@ mod tests {
             (alone.servers, alone.options),
             (vec!["9.9.9.9".to_owned()], vec!["ndots:2".to_owned()])
         );
-        let spec = PodSpec {
-            dns_config: Some(dns_config),
-            ..Default::default()
-        };
+        let spec = PodSpec { dns_config: Some(dns_config), ..Default::default() };
         assert_eq!(config(&pod(spec), &context()).options, ["ndots:2"]);
     }
 }

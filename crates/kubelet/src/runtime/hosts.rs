@@ -48,10 +48,7 @@ pub fn sandbox_hostname(pod: &Pod, cluster_domain: &str) -> Result<String, Strin
 
 /// A host name must not end in a dash or dot after it was cut.
 fn truncate(name: &str) -> String {
-    let cut = name
-        .char_indices()
-        .nth(MAX_HOSTNAME)
-        .map_or(name, |(end, _)| &name[..end]);
+    let cut = name.char_indices().nth(MAX_HOSTNAME).map_or(name, |(end, _)| &name[..end]);
     cut.trim_end_matches(['-', '.']).to_owned()
 }
 

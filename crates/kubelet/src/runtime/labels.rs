@@ -35,23 +35,15 @@ fn identity(pod: &Pod) -> HashMap<String, String> {
     let meta = &pod.metadata;
     HashMap::from([
         (POD_NAME.to_owned(), meta.name.clone().unwrap_or_default()),
-        (
-            POD_NAMESPACE.to_owned(),
-            meta.namespace.clone().unwrap_or_default(),
-        ),
+        (POD_NAMESPACE.to_owned(), meta.namespace.clone().unwrap_or_default()),
         (POD_UID.to_owned(), meta.uid.clone().unwrap_or_default()),
     ])
 }
 
 /// Labels of a sandbox: the Pod's own and its identity.
 pub fn for_sandbox(pod: &Pod) -> HashMap<String, String> {
-    let mut labels: HashMap<String, String> = pod
-        .metadata
-        .labels
-        .clone()
-        .unwrap_or_default()
-        .into_iter()
-        .collect();
+    let mut labels: HashMap<String, String> =
+        pod.metadata.labels.clone().unwrap_or_default().into_iter().collect();
     labels.extend(identity(pod));
     labels
 }
@@ -74,24 +66,14 @@ pub fn container_annotations(
         (RESTART_COUNT.to_owned(), restart_count.to_string()),
         (
             TERMINATION_PATH.to_owned(),
-            container
-                .termination_message_path
-                .clone()
-                .unwrap_or_default(),
+            container.termination_message_path.clone().unwrap_or_default(),
         ),
         (
             TERMINATION_POLICY.to_owned(),
-            container
-                .termination_message_policy
-                .clone()
-                .unwrap_or_default(),
+            container.termination_message_policy.clone().unwrap_or_default(),
         ),
     ]);
-    if let Some(grace) = pod
-        .spec
-        .as_ref()
-        .and_then(|s| s.termination_grace_period_seconds)
-    {
+    if let Some(grace) = pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds) {
         all.insert(GRACE.to_owned(), grace.to_string());
     }
     all
@@ -104,7 +86,6 @@ pub fn container_hash(container: &Container) -> u32 {
         ("name", container.name.as_str()),
     ]);
     let text = serde_json::to_string(&picked).expect("a map of strings has a JSON form");
-    text.bytes().fold(0x811c_9dc5, |hash: u32, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    })
+    text.bytes()
+        .fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

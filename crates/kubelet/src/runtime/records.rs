@@ -118,9 +118,7 @@ impl PodRecord {
 
     /// Containers that have or may have a process.
     pub fn alive(&self) -> impl Iterator<Item = &ContainerRecord> {
-        self.containers
-            .iter()
-            .filter(|c| matches!(c.state, State::Running | State::Unknown))
+        self.containers.iter().filter(|c| matches!(c.state, State::Running | State::Unknown))
     }
 
     /// Whether anything of the Pod is still up.
@@ -153,20 +151,14 @@ pub async fn inspect(runtime: &Runtime, uid: &PodUid) -> Result<PodRecord, Runti
     }
     for (listed, status) in containers.into_iter().zip(statuses) {
         match status {
-            Ok(status) => record
-                .containers
-                .push(container_record(listed.pod_sandbox_id, status)),
+            Ok(status) => record.containers.push(container_record(listed.pod_sandbox_id, status)),
             // Removed between the two calls.
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error),
         }
     }
-    record
-        .sandboxes
-        .sort_by_key(|s| std::cmp::Reverse((s.created_at, s.attempt)));
-    record
-        .containers
-        .sort_by_key(|c| std::cmp::Reverse((c.created_at, c.restart_count)));
+    record.sandboxes.sort_by_key(|s| std::cmp::Reverse((s.created_at, s.attempt)));
+    record.containers.sort_by_key(|c| std::cmp::Reverse((c.created_at, c.restart_count)));
     Ok(record)
 }
 
@@ -179,9 +171,7 @@ pub async fn relist(runtime: &Runtime) -> Result<BTreeMap<PodUid, PodOutline>, R
     .await?;
     let mut pods: BTreeMap<PodUid, PodOutline> = BTreeMap::new();
     let sandboxes = sandboxes.into_iter().map(|s| (s.labels, s.id, s.state));
-    let containers = containers
-        .into_iter()
-        .map(|c| (c.labels, c.id, c.state + 16));
+    let containers = containers.into_iter().map(|c| (c.labels, c.id, c.state + 16));
     for (mut all, id, state) in sandboxes.chain(containers) {
         let Some(uid) = all.remove(labels::POD_UID) else {
             continue;
@@ -238,18 +228,9 @@ fn container_record(sandbox_id: String, mut status: proto::ContainerStatus) -> C
     let hash = annotation(labels::HASH).and_then(|hash| u32::from_str_radix(hash, 16).ok());
     let restart_count = annotation(labels::RESTART_COUNT)
         .and_then(|count| count.parse().ok())
-        .unwrap_or_else(|| {
-            status
-                .metadata
-                .as_ref()
-                .map_or(0, |metadata| metadata.attempt)
-        });
+        .unwrap_or_else(|| status.metadata.as_ref().map_or(0, |metadata| metadata.attempt));
     let log_as_message = annotation(labels::TERMINATION_POLICY) == Some("FallbackToLogsOnError");
-    let image_ref = if status.image_ref.is_empty() {
-        &status.image_id
-    } else {
-        &status.image_ref
-    };
+    let image_ref = if status.image_ref.is_empty() { &status.image_id } else { &status.image_ref };
     ContainerRecord {
         state,
         termination_log,
@@ -257,10 +238,7 @@ fn container_record(sandbox_id: String, mut status: proto::ContainerStatus) -> C
         restart_count,
         log_as_message,
         image_ref: image_ref.clone(),
-        name: status
-            .labels
-            .remove(labels::CONTAINER_NAME)
-            .unwrap_or_default(),
+        name: status.labels.remove(labels::CONTAINER_NAME).unwrap_or_default(),
         sandbox_id,
         created_at: nanos(status.created_at).unwrap_or_default(),
         started_at: nanos(status.started_at),

@@ -35,16 +35,8 @@ pub fn config(
         hosts::sandbox_hostname(pod, &context.dns.cluster_domain)?
     };
     let meta = &pod.metadata;
-    let annotations = meta
-        .annotations
-        .clone()
-        .unwrap_or_default()
-        .into_iter()
-        .collect();
-    let sysctls = spec
-        .security_context
-        .iter()
-        .flat_map(|s| s.sysctls.iter().flatten());
+    let annotations = meta.annotations.clone().unwrap_or_default().into_iter().collect();
+    let sysctls = spec.security_context.iter().flat_map(|s| s.sysctls.iter().flatten());
     Ok(proto::PodSandboxConfig {
         metadata: Some(proto::PodSandboxMetadata {
             name: meta.name.clone().unwrap_or_default(),
@@ -63,11 +55,7 @@ pub fn config(
                 .iter()
                 .flatten()
                 .filter(|c| c.restart_policy.as_deref() == Some("Always"));
-            spec.containers
-                .iter()
-                .chain(sidecars)
-                .flat_map(port_mappings)
-                .collect()
+            spec.containers.iter().chain(sidecars).flat_map(port_mappings).collect()
         },
         labels: labels::for_sandbox(pod),
         annotations,
@@ -82,11 +70,7 @@ pub fn config(
 
 /// Ports that the runtime should publish on the node.
 fn port_mappings(container: &Container) -> Vec<proto::PortMapping> {
-    let ports = container
-        .ports
-        .iter()
-        .flatten()
-        .filter(|port| port.host_port.unwrap_or(0) != 0);
+    let ports = container.ports.iter().flatten().filter(|port| port.host_port.unwrap_or(0) != 0);
     ports
         .map(|port| proto::PortMapping {
             protocol: match port.protocol.as_deref() {

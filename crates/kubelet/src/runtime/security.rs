@@ -21,13 +21,8 @@ const MASKED: [&str; 10] = [
     "/proc/scsi",
 ];
 /// Paths that containers may only read with the default `procMount`.
-const READ_ONLY: [&str; 5] = [
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-];
+const READ_ONLY: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// Node settings that security contexts depend on.
 #[derive(Clone, Debug)]
@@ -98,12 +93,7 @@ pub fn pod_text(pod: &Pod) -> String {
 /// Namespaces of the Pod as a whole.
 pub fn namespaces(spec: &PodSpec) -> proto::NamespaceOption {
     let node_or = |flag: Option<bool>, other: NamespaceMode| {
-        if flag == Some(true) {
-            NamespaceMode::Node
-        } else {
-            other
-        }
-        .into()
+        if flag == Some(true) { NamespaceMode::Node } else { other }.into()
     };
     let own_pid = if spec.share_process_namespace == Some(true) {
         NamespaceMode::Pod
@@ -141,11 +131,7 @@ pub fn for_sandbox(
         supplemental_groups_policy: groups_policy(&pod).into(),
         privileged,
         // As upstream: the sandbox itself runs under the runtime's profile.
-        seccomp: Some(seccomp(
-            pod.seccomp_profile.as_ref(),
-            defaults,
-            ProfileType::RuntimeDefault,
-        )),
+        seccomp: Some(seccomp(pod.seccomp_profile.as_ref(), defaults, ProfileType::RuntimeDefault)),
         apparmor: pod.app_armor_profile.as_ref().map(apparmor),
         ..Default::default()
     }
@@ -182,10 +168,7 @@ pub fn for_container(
         }
     };
     let user = run_as_user.or(image.uid);
-    let profile = own
-        .seccomp_profile
-        .as_ref()
-        .or(of_pod.seccomp_profile.as_ref());
+    let profile = own.seccomp_profile.as_ref().or(of_pod.seccomp_profile.as_ref());
     let without = if defaults.seccomp_default {
         ProfileType::RuntimeDefault
     } else {
@@ -205,11 +188,7 @@ pub fn for_container(
             .or(of_pod.se_linux_options.as_ref())
             .map(selinux),
         run_as_user: user.map(|value| proto::Int64Value { value }),
-        run_as_username: if user.is_none() {
-            image.name.clone()
-        } else {
-            String::new()
-        },
+        run_as_username: if user.is_none() { image.name.clone() } else { String::new() },
         run_as_group: own
             .run_as_group
             .or(of_pod.run_as_group)
@@ -220,11 +199,7 @@ pub fn for_container(
         no_new_privs: no_new_privileges(&own),
         masked_paths: paths(&MASKED),
         readonly_paths: paths(&READ_ONLY),
-        seccomp: Some(if privileged {
-            unconfined()
-        } else {
-            seccomp(profile, defaults, without)
-        }),
+        seccomp: Some(if privileged { unconfined() } else { seccomp(profile, defaults, without) }),
         apparmor: own
             .app_armor_profile
             .as_ref()
@@ -247,11 +222,9 @@ fn check_non_root(
         (None, Some(0)) => Err(NonRootError::ImageRoot { pod, container }),
         (None, Some(_)) => Ok(()),
         (None, None) if image.name.is_empty() => Err(NonRootError::ImageRoot { pod, container }),
-        (None, None) => Err(NonRootError::ImageUserName {
-            user: image.name.clone(),
-            pod,
-            container,
-        }),
+        (None, None) => {
+            Err(NonRootError::ImageUserName { user: image.name.clone(), pod, container })
+        }
     }
 }
 

@@ -105,8 +105,12 @@ impl Mirrors {
         shutdown: &CancellationToken,
     ) -> Self {
         let queue: WorkQueue<(String, String)> = WorkQueue::new();
-        let keeper =
-            Arc::new(Keeper { api, pods: pods.clone(), node: Box::new(node), wanted: Box::new(wanted) });
+        let keeper = Arc::new(Keeper {
+            api,
+            pods: pods.clone(),
+            node: Box::new(node),
+            wanted: Box::new(wanted),
+        });
         tokio::spawn(client::run_workers(
             queue.clone(),
             1,

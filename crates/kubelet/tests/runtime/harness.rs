@@ -36,10 +36,11 @@ pub(crate) struct Containerd {
 impl Containerd {
     /// Starts it; `None`, with the reason on standard error, where that is not possible.
     pub(crate) async fn start() -> Option<Self> {
-        let missing = ["containerd", "ctr", "runc", "setpriv", "unshare"].into_iter().find(|program| {
-            let paths = std::env::var_os("PATH").unwrap_or_default();
-            !std::env::split_paths(&paths).any(|dir| dir.join(program).exists())
-        });
+        let missing =
+            ["containerd", "ctr", "runc", "setpriv", "unshare"].into_iter().find(|program| {
+                let paths = std::env::var_os("PATH").unwrap_or_default();
+                !std::env::split_paths(&paths).any(|dir| dir.join(program).exists())
+            });
         if !nix::unistd::geteuid().is_root() || missing.is_some() || !Path::new(BUSYBOX).exists() {
             eprintln!("needs root, containerd, runc and {BUSYBOX}; missing: {missing:?}");
             return None;
@@ -57,7 +58,16 @@ impl Containerd {
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "KILL", "unshare"])
-            .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", &script])
+            .args([
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+                "sh",
+                "-c",
+                &script,
+            ])
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -83,8 +93,7 @@ impl Containerd {
     }
 
     fn import(&self) {
-        let mut builder =
-            ImageBuilder::new(IMAGE).file("/bin/busybox", Path::new(BUSYBOX), 0o755);
+        let mut builder = ImageBuilder::new(IMAGE).file("/bin/busybox", Path::new(BUSYBOX), 0o755);
         for applet in APPLETS {
             builder = builder.symlink(&format!("/bin/{applet}"), "busybox");
         }
@@ -282,6 +291,15 @@ pub(crate) struct Served {
 impl Served {
     pub(crate) async fn start(containerd: &Containerd, access: Arc<dyn PodAccess>) -> Self {
         let authority = Authority::generate("test").unwrap();
+        Self::with_authority(containerd, access, &authority).await
+    }
+
+    /// With certificates of this authority.
+    pub(crate) async fn with_authority(
+        containerd: &Containerd,
+        access: Arc<dyn PodAccess>,
+        authority: &Authority,
+    ) -> Self {
         let day = Duration::from_secs(86_400);
         let issue = |subject| authority.issue(&subject, day).unwrap();
         let server = issue(Subject {

@@ -3,7 +3,9 @@
 // clippy.toml allows it in tests, but its notion of a test leaves out what tests call.
 #![allow(clippy::unwrap_used)]
 
+mod content;
 mod harness;
+mod kubectl;
 
 use std::time::Duration;
 
@@ -35,15 +37,15 @@ async fn websocket(
     size: Option<TerminalSize>,
 ) -> Seen {
     let uri: Uri = path.parse().unwrap();
-    let (socket, chosen) = match websocket::connect(target, uri, HeaderMap::new(), &[protocol]).await
-    {
-        Ok(connected) => connected,
-        Err(websocket::WebSocketError::Refused(response)) => {
-            let body = response.into_body().collect().await.unwrap().to_bytes();
-            panic!("refused: {}", String::from_utf8_lossy(&body));
-        }
-        Err(error) => panic!("{error}"),
-    };
+    let (socket, chosen) =
+        match websocket::connect(target, uri, HeaderMap::new(), &[protocol]).await {
+            Ok(connected) => connected,
+            Err(websocket::WebSocketError::Refused(response)) => {
+                let body = response.into_body().collect().await.unwrap().to_bytes();
+                panic!("refused: {}", String::from_utf8_lossy(&body));
+            }
+            Err(error) => panic!("{error}"),
+        };
     assert_eq!(chosen, protocol);
     let (mut sender, mut receiver) = websocket::channels(socket, protocol);
     if let Some(size) = size {
@@ -79,7 +81,8 @@ async fn websocket(
 }
 
 fn exec(command: &[&str], options: &str) -> String {
-    let escape = |word: &str| -> String { word.bytes().map(|byte| format!("%{byte:02x}")).collect() };
+    let escape =
+        |word: &str| -> String { word.bytes().map(|byte| format!("%{byte:02x}")).collect() };
     let words: Vec<String> =
         command.iter().map(|word| format!("command={}", escape(word))).collect();
     format!("/exec/n/p/c?{}&{options}", words.join("&"))
@@ -88,14 +91,16 @@ fn exec(command: &[&str], options: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn remote_commands() {
     let Some(containerd) = Containerd::start().await else { return };
-    let ids = containerd.run(&["sh", "-c", "while read line; do echo got $line; done"], false).await;
+    let ids =
+        containerd.run(&["sh", "-c", "while read line; do echo got $line; done"], false).await;
     let pod = OnePod::new(&containerd, ids);
     let served = Served::start(&containerd, pod).await;
     let target = &served.target;
     let v5 = Subprotocol::ChannelV5;
 
     // `echo x | kubectl exec -i p -- cat` ends by itself.
-    let seen = websocket(target, &exec(&["cat"], "input=1&output=1&error=1"), v5, b"x\n", None).await;
+    let seen =
+        websocket(target, &exec(&["cat"], "input=1&output=1&error=1"), v5, b"x\n", None).await;
     assert_eq!(seen.stdout, b"x\n");
     assert_eq!(seen.status, Some(ExitStatus::Success));
 

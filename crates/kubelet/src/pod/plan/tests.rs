@@ -72,13 +72,16 @@ impl World {
                     c.exit_code = 137;
                     c.finished_at = Some(at(self.second));
                 }
-                self.record.sandboxes.insert(0, SandboxRecord {
-                    id: format!("s{attempt}"),
-                    attempt,
-                    ready: true,
-                    created_at: at(self.second),
-                    ips: vec!["10.0.0.1".into()],
-                });
+                self.record.sandboxes.insert(
+                    0,
+                    SandboxRecord {
+                        id: format!("s{attempt}"),
+                        attempt,
+                        ready: true,
+                        created_at: at(self.second),
+                        ips: vec!["10.0.0.1".into()],
+                    },
+                );
                 continue;
             }
             if plan.kill.is_empty() && plan.start.is_empty() {
@@ -96,20 +99,21 @@ impl World {
                 }
                 self.made += 1;
                 let id = format!("c{}", self.made);
-                self.verdicts.insert(
-                    id.clone(),
-                    Verdict { started: true, ready: true, failed: None },
+                self.verdicts
+                    .insert(id.clone(), Verdict { started: true, ready: true, failed: None });
+                self.record.containers.insert(
+                    0,
+                    ContainerRecord {
+                        id,
+                        name: start.name.clone(),
+                        sandbox_id: self.record.sandboxes[0].id.clone(),
+                        state: State::Running,
+                        restart_count: start.restart_count,
+                        hash: Some(container_hash(&spec)),
+                        created_at: at(self.second),
+                        ..Default::default()
+                    },
                 );
-                self.record.containers.insert(0, ContainerRecord {
-                    id,
-                    name: start.name.clone(),
-                    sandbox_id: self.record.sandboxes[0].id.clone(),
-                    state: State::Running,
-                    restart_count: start.restart_count,
-                    hash: Some(container_hash(&spec)),
-                    created_at: at(self.second),
-                    ..Default::default()
-                });
             }
         }
         panic!("the plan does not converge: {log:?}");
@@ -162,10 +166,16 @@ fn a_sidecar_holds_back_the_next_until_it_has_started() {
         "initContainers": [sidecar("s1")], "containers": [container("a")]
     }));
     world.record.sandboxes.push(SandboxRecord {
-        id: "s".into(), ready: true, ips: vec!["x".into()], ..Default::default()
+        id: "s".into(),
+        ready: true,
+        ips: vec!["x".into()],
+        ..Default::default()
     });
     world.record.containers.push(ContainerRecord {
-        id: "c".into(), name: "s1".into(), sandbox_id: "s".into(), state: State::Running,
+        id: "c".into(),
+        name: "s1".into(),
+        sandbox_id: "s".into(),
+        state: State::Running,
         ..Default::default()
     });
     world.verdicts.insert("c".into(), Verdict::default());
@@ -174,9 +184,7 @@ fn a_sidecar_holds_back_the_next_until_it_has_started() {
 
 #[test]
 fn failing_init_container_follows_the_restart_policy() {
-    let spec = |policy: &str| {
-        json!({"restartPolicy": policy, "initContainers": [container("i")], "containers": [container("a")]})
-    };
+    let spec = |policy: &str| json!({"restartPolicy": policy, "initContainers": [container("i")], "containers": [container("a")]});
     let mut world = World::new(spec("Never"));
     world.settle();
     world.exit("i", 1);
@@ -250,7 +258,8 @@ fn failed_probes_and_changed_images_restart_containers() {
 
 #[test]
 fn a_dead_sandbox_is_replaced_with_everything_in_it() {
-    let mut world = World::new(json!({"initContainers": [container("i")], "containers": [container("a")]}));
+    let mut world =
+        World::new(json!({"initContainers": [container("i")], "containers": [container("a")]}));
     world.settle();
     world.exit("i", 0);
     world.settle();

@@ -16,7 +16,12 @@ fn pod(spec: Value) -> Pod {
 }
 
 fn sandbox() -> SandboxRecord {
-    SandboxRecord { id: "s".into(), ready: true, ips: vec!["10.244.0.5".into()], ..Default::default() }
+    SandboxRecord {
+        id: "s".into(),
+        ready: true,
+        ips: vec!["10.244.0.5".into()],
+        ..Default::default()
+    }
 }
 
 fn running(name: &str) -> ContainerRecord {
