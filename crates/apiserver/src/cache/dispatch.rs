@@ -71,6 +71,7 @@ pub struct Dispatcher {
     progress: Progress,
     caches: RwLock<HashMap<String, Arc<Cache>>>,
     stop: CancellationToken,
+    stopped: CancellationToken,
 }
 
 impl Dispatcher {
@@ -94,6 +95,7 @@ impl Dispatcher {
             progress,
             caches: RwLock::new(caches),
             stop: CancellationToken::new(),
+            stopped: CancellationToken::new(),
         });
         let base = dispatcher.fill(store).await?;
         let now = store.revision().await?;
@@ -122,6 +124,8 @@ impl Dispatcher {
             for cache in task.all() {
                 cache.close();
             }
+            drop(watch);
+            task.stopped.cancel();
         });
         dispatcher.progress.reach(now).await;
         Ok(dispatcher)
@@ -203,8 +207,9 @@ impl Dispatcher {
         !self.stop.is_cancelled()
     }
 
-    /// Stops following the store and ends all watches.
-    pub fn stop(&self) {
+    /// Stops following the store and ends all watches. The store's file can be closed after.
+    pub async fn stop(&self) {
         self.stop.cancel();
+        self.stopped.cancelled().await;
     }
 }

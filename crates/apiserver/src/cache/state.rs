@@ -14,6 +14,8 @@ use super::ordered::Snapshot;
 use super::subscribers::{Subscriber, Subscribers};
 use super::watch::{Change, Initial, Manner, QUEUE, Watcher};
 
+/// Newest changes whose encoded events are kept for the watchers that are about to send them.
+const FRESH: usize = 128;
 /// Changes that a late watcher can still get.
 const RING: usize = 4096;
 
@@ -201,6 +203,9 @@ impl Cache {
         let change = Arc::new(Change::new(kv.mod_revision, new, old));
         state.subscribers.offer(&change);
         state.ring.push_back(change);
+        if let Some(aged) = state.ring.len().checked_sub(FRESH) {
+            state.ring[aged].forget_lines();
+        }
         if state.ring.len() > RING
             && let Some(oldest) = state.ring.pop_front()
         {

@@ -112,6 +112,15 @@ async fn objects_carry_their_revision() {
     assert!(LabelSelector::parse("app=x").unwrap().matches(&*object));
     assert!(!LabelSelector::parse("app=y").unwrap().matches(&*object));
 
+    assert_eq!(object.stored(), pod("a", "x", "n1").to_string().as_bytes());
+    for json in
+        [r#"{"metadata":{}}"#, r#"{"metadata":{"name":"a"}}"#, r#"{"metadata":{"labels":{}}}"#]
+    {
+        let object = Object::new("a", json.as_bytes(), 7, f.pods.fields()).unwrap();
+        assert_eq!(object.stored(), json.as_bytes());
+        assert_eq!(object.value()["metadata"]["resourceVersion"], "7");
+    }
+
     let later = object.at_revision(revision + 100_000);
     assert_eq!(later.value()["metadata"]["resourceVersion"], (revision + 100_000).to_string());
     assert_eq!(later.field("spec.nodeName"), Some("n1"));

@@ -1,7 +1,7 @@
 //! Changes as watchers see them.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -60,12 +60,13 @@ pub(super) struct Change {
     pub(super) old: Option<Arc<Object>>,
     /// The old object as of `revision`, for those to whom it is gone.
     gone: OnceLock<Arc<Object>>,
-    lines: [OnceLock<Bytes>; 3],
+    /// Encoded events, while watchers are likely to ask for them.
+    lines: Mutex<[Option<Bytes>; 3]>,
 }
 
 impl Change {
     pub(super) fn new(revision: u64, new: Option<Arc<Object>>, old: Option<Arc<Object>>) -> Self {
-        Self { revision, new, old, gone: OnceLock::new(), lines: Default::default() }
+        Self { revision, new, old, gone: OnceLock::new(), lines: Mutex::default() }
     }
 
     /// What the change is to a watcher with a selection.
@@ -93,12 +94,18 @@ impl Change {
     }
 
     fn line(&self, kind: EventType) -> Bytes {
-        let cached = match kind {
-            EventType::Added => &self.lines[0],
-            EventType::Modified => &self.lines[1],
-            _ => &self.lines[2],
+        let at = match kind {
+            EventType::Added => 0,
+            EventType::Modified => 1,
+            _ => 2,
         };
-        cached.get_or_init(|| line(kind, &self.object(kind).json())).clone()
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines[at].get_or_insert_with(|| line(kind, &self.object(kind).json())).clone()
+    }
+
+    /// Gives up the encoded events; they are made again if somebody asks after all.
+    pub(super) fn forget_lines(&self) {
+        *self.lines.lock().unwrap_or_else(PoisonError::into_inner) = Default::default();
     }
 }
 

@@ -187,8 +187,8 @@ impl Registry {
     }
 
     /// Stops following the store and ends all watches.
-    pub fn close(&self) {
-        self.0.dispatcher.stop();
+    pub async fn close(&self) {
+        self.0.dispatcher.stop().await;
     }
 
     /// Whether the caches follow the store.

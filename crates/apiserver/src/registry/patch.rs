@@ -1,6 +1,8 @@
 //! `patch`: a change computed from the current state, tried again when that state moves on.
 
 use machinery::codec::{self, FieldValidation};
+use machinery::field::{Error, ErrorList, Path};
+use machinery::gvk::GroupKind;
 use machinery::schema::TypeRef;
 use machinery::status::{Cause, Details, Status, reason};
 use machinery::{Value, patch};
@@ -26,7 +28,7 @@ impl Registry {
             return self.patch_scale(context, target, &patch, options).await;
         }
         let resource = &target.resource;
-        let change = |old: Value| patch.apply(old, resource.type_ref, resource.kind.as_ref());
+        let change = |old: &Value| patch.apply(old, resource.type_ref);
         let source = Source::Change(&change);
         let object = self.change(context, target, source, options).await?;
         Ok(Outcome::object(200, object))
@@ -81,12 +83,26 @@ impl<'a> Patch<'a> {
     }
 
     /// The patched object, decoded as if it had been sent whole.
-    pub(super) fn apply(
-        &self,
-        mut object: Value,
-        ty: TypeRef<'static>,
-        kind: &str,
-    ) -> Result<Value, Failure> {
+    pub(super) fn apply(&self, old: &Value, ty: TypeRef<'static>) -> Result<Value, Failure> {
+        let patched = self.patched(old, ty)?;
+        let decoded = codec::decode_value(patched, ty, self.validation).map_err(|error| {
+            // What upstream shows is what it decodes: the whole object, or the patch as a map.
+            let shown = match self.kind {
+                PatchType::Json | PatchType::Merge => {
+                    self.patched(old, ty).unwrap_or_default().to_string()
+                }
+                PatchType::Strategic | PatchType::Apply => go_text(&self.body),
+            };
+            unfit(&shown, &error)
+        })?;
+        for warning in decoded.warnings {
+            self.context.warnings.add(warning);
+        }
+        Ok(decoded.value)
+    }
+
+    fn patched(&self, old: &Value, ty: TypeRef<'static>) -> Result<Value, Failure> {
+        let mut object = old.clone();
         match self.kind {
             PatchType::Json => patch::json::apply(&mut object, &self.body),
             PatchType::Merge => {
@@ -98,16 +114,31 @@ impl<'a> Patch<'a> {
             }
         }
         .map_err(refused)?;
-        let decoded = codec::decode_value(object, ty, self.validation).map_err(|error| {
-            let text = format!("{kind} in version cannot be handled as a {kind}: {error}");
-            match error {
-                codec::DecodeError::Strict(_) => Status::bad_request(error.to_string()),
-                _ => Status::bad_request(text),
-            }
-        })?;
-        for warning in decoded.warnings {
-            self.context.warnings.add(warning);
+        Ok(object)
+    }
+}
+
+/// The refusal of a patch whose result is no object of the type.
+fn unfit(patch: &str, error: &codec::DecodeError) -> Failure {
+    let mut errors = ErrorList::new();
+    errors.push(Error::invalid(&Path::new("patch"), patch, error.to_string()));
+    Status::invalid(&GroupKind::new("", ""), "", &errors).into()
+}
+
+/// A tree as Go prints maps and lists.
+fn go_text(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(go_text).collect::<Vec<_>>().join(" "))
         }
-        Ok(decoded.value)
+        Value::Object(members) => {
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_by_key(|(key, _)| key.as_str());
+            let texts = members.iter().map(|(key, value)| format!("{key}:{}", go_text(value)));
+            format!("map[{}]", texts.collect::<Vec<_>>().join(" "))
+        }
+        other => other.to_string(),
     }
 }

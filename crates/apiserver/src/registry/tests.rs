@@ -238,6 +238,26 @@ async fn patches_of_each_type_apply() {
 }
 
 #[tokio::test]
+async fn patches_that_do_not_fit_are_refused_in_upstreams_words() {
+    let f = fixture().await;
+    f.create("configmaps", configmap("a")).await.unwrap();
+    let target = f.at("configmaps", "a");
+    let patch = json!({"immutable": "x"});
+    refused(
+        f.patch(&target, PatchType::Strategic, patch.clone()).await,
+        422,
+        " \"\" is invalid: patch: Invalid value: \"map[immutable:x]\": json: cannot unmarshal \
+         string into Go struct field ConfigMap.immutable of type bool",
+    );
+    let status = f.patch(&target, PatchType::Merge, patch).await.unwrap_err();
+    assert!(status.message.contains("\\\"data\\\":{\\\"k\\\":\\\"v\\\"}"), "{status}");
+    let test = json!([{"op": "test", "path": "/data/k", "value": "w"}]);
+    let status = f.patch(&target, PatchType::Json, test).await.unwrap_err();
+    assert_eq!(status.code, 422);
+    assert_eq!(status.message, "the server rejected our request due to an error in our request");
+}
+
+#[tokio::test]
 async fn concurrent_patches_are_all_made() {
     let f = fixture().await;
     f.create("configmaps", configmap("a")).await.unwrap();
@@ -595,6 +615,33 @@ async fn services_get_addresses_and_give_them_back() {
     );
     f.delete(&f.at("services", "a"), &DeleteOptions::default()).await.unwrap();
     f.create("services", service("b", Some(&ip))).await.unwrap();
+}
+
+#[tokio::test]
+async fn node_ports_follow_the_type() {
+    let f = fixture().await;
+    let service = json!({"metadata": {"name": "a"}, "spec": {"type": "NodePort",
+        "selector": {"a": "b"}, "ports": [{"port": 80}]}});
+    let created = f.create("services", service.clone()).await.unwrap();
+    let port = created["spec"]["ports"][0]["nodePort"].as_u64().unwrap();
+    assert!((30000..=32767).contains(&port));
+    let target = f.at("services", "a");
+    let kept = f.update(&target, service).await.unwrap();
+    assert_eq!(kept["spec"], created["spec"], "an update that leaves them out keeps them");
+    let other = json!({"metadata": {"name": "b"}, "spec": {"type": "NodePort",
+        "ports": [{"port": 80, "nodePort": port}]}});
+    let status = f.create("services", other.clone()).await.unwrap_err();
+    assert_eq!(
+        status.message,
+        format!(
+            "Service \"b\" is invalid: spec.ports[0].nodePort: Invalid value: {port}: \
+             provided port is already allocated"
+        )
+    );
+    let plain = json!({"spec": {"type": "ClusterIP"}});
+    let plain = f.patch(&target, PatchType::Merge, plain).await.unwrap();
+    assert_eq!(plain["spec"]["ports"][0].get("nodePort"), None);
+    f.create("services", other).await.unwrap();
 }
 
 struct Labels;

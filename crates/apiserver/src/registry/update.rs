@@ -21,7 +21,7 @@ pub(super) enum Source<'a> {
     /// It is given.
     Object(Value),
     /// It follows from the current state.
-    Change(&'a (dyn Fn(Value) -> Result<Value, Failure> + Send + Sync)),
+    Change(&'a (dyn Fn(&Value) -> Result<Value, Failure> + Send + Sync)),
 }
 
 impl Registry {
@@ -67,7 +67,7 @@ impl Registry {
             let old = target.resource.present(stored.clone()).value();
             let new = match &source {
                 Source::Object(object) => object.clone(),
-                Source::Change(change) => change(old.clone())?,
+                Source::Change(change) => change(&old)?,
             };
             match self.change_once(context, target, &stored, &old, new, options).await? {
                 Stored::Yes(object) => return Ok(object),
@@ -234,7 +234,14 @@ fn check_versions(
             let path = Path::new("metadata").child("resourceVersion");
             let mut errors = ErrorList::new();
             errors.push(Error::invalid(&path, 0, "must be specified for an update"));
-            refuse(resource, &target.name, &errors)
+            let mut status = Status::invalid(&resource.group_kind(), &target.name, &errors);
+            // Upstream prints the missing number as Go prints an unsigned one.
+            let printed = |text: &str| text.replace("value: 0:", "value: 0x0:");
+            status.message = printed(&status.message);
+            for cause in status.details.iter_mut().flat_map(|details| &mut details.causes) {
+                cause.message = printed(&cause.message);
+            }
+            Err(status.into())
         }
     }
 }

@@ -21,6 +21,9 @@ use crate::types::{Compare, Error, Expect, KeyValue, LeaseId, Op, Txn, TxnResult
 /// Transactions in one commit, at most.
 const MAX_BATCH: usize = 1024;
 
+/// Time between attempts of the writer's own work while commits fail.
+const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+
 type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 /// What the writer is asked to do.
@@ -40,6 +43,8 @@ pub(super) struct Writer {
     options: Options,
     last_lease: u64,
     compaction: Option<Compaction>,
+    /// The last commit failed: leases that ran out are tried again after a pause only.
+    failing: bool,
 }
 
 impl Writer {
@@ -50,7 +55,16 @@ impl Writer {
         queue: Receiver<Command>,
         options: Options,
     ) -> Self {
-        Self { database, index, feed, queue, options, last_lease: 0, compaction: None }
+        Self {
+            database,
+            index,
+            feed,
+            queue,
+            options,
+            last_lease: 0,
+            compaction: None,
+            failing: false,
+        }
     }
 
     /// Works until every handle is gone and the queue is empty.
@@ -80,7 +94,8 @@ impl Writer {
         if self.compaction.is_none() {
             let wait = read(&self.index)
                 .next_expiry()
-                .map(|expiry| expiry.duration_since((self.options.clock)()).unwrap_or_default());
+                .map(|expiry| expiry.duration_since((self.options.clock)()).unwrap_or_default())
+                .map(|wait| if self.failing { wait.max(FAILURE_PAUSE) } else { wait });
             let first = match wait {
                 None => self.queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(wait) => self.queue.recv_timeout(wait),
@@ -106,7 +121,9 @@ impl Writer {
             plan.expire();
             plan.finish()
         };
-        if let Err(error) = self.commit(&plan) {
+        let committed = self.commit(&plan);
+        self.failing = committed.is_err();
+        if let Err(error) = committed {
             tracing::error!(%error, "commit failed");
             for answer in plan.answers {
                 answer.fail(&error);

@@ -21,7 +21,7 @@ impl Registry {
         scale: Value,
         options: &WriteOptions,
     ) -> Result<Outcome, Failure> {
-        let change = |old: Value| with_scale(target, old, &scale);
+        let change = |old: &Value| with_scale(target, old, &scale);
         self.change_scale(context, target, &change, options).await
     }
 
@@ -35,8 +35,8 @@ impl Registry {
         let ty = schema::builtin()
             .kind("autoscaling", "v1", "Scale")
             .ok_or_else(|| Status::internal("the schema lacks Scale"))?;
-        let change = |old: Value| {
-            let scale = patch.apply(scale_of(&old), ty, "Scale")?;
+        let change = |old: &Value| {
+            let scale = patch.apply(&scale_of(old), ty)?;
             with_scale(target, old, &scale)
         };
         self.change_scale(context, target, &change, options).await
@@ -46,7 +46,7 @@ impl Registry {
         &self,
         context: &Context,
         target: &Target,
-        change: &(dyn Fn(Value) -> Result<Value, Failure> + Send + Sync),
+        change: &(dyn Fn(&Value) -> Result<Value, Failure> + Send + Sync),
         options: &WriteOptions,
     ) -> Result<Outcome, Failure> {
         // Stored under the rules of the workload itself: its spec changes.
@@ -90,7 +90,8 @@ pub(in crate::registry) fn scale_of(object: &Value) -> Value {
     })
 }
 
-fn with_scale(target: &Target, mut object: Value, scale: &Value) -> Result<Value, Failure> {
+fn with_scale(target: &Target, old: &Value, scale: &Value) -> Result<Value, Failure> {
+    let mut object = old.clone();
     let name = meta::name(scale);
     if !name.is_empty() && name != target.name {
         let text = format!(
