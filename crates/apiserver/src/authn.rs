@@ -74,7 +74,7 @@ impl Authenticator {
         &self,
         connection: &ConnectionUser,
         headers: &HeaderMap,
-    ) -> Result<Arc<User>, Status> {
+    ) -> Result<Arc<User>, Box<Status>> {
         if let ConnectionUser::Known(user) = connection {
             return Ok(user.clone());
         }
@@ -83,12 +83,12 @@ impl Authenticator {
                 Ok(identity) => Ok(identity.user),
                 Err(error) => {
                     tracing::debug!(%error, "token refused");
-                    Err(Status::unauthorized("Unauthorized"))
+                    Err(Box::new(Status::unauthorized("Unauthorized")))
                 }
             };
         }
         match connection {
-            ConnectionUser::Rejected => Err(Status::unauthorized("Unauthorized")),
+            ConnectionUser::Rejected => Err(Box::new(Status::unauthorized("Unauthorized"))),
             _ => Ok(self.anonymous.clone()),
         }
     }

@@ -17,6 +17,9 @@ use ring::digest::{SHA256, digest};
 use crate::http::negotiate;
 use crate::registry::{Registry, Resource};
 
+/// Stands for the protobuf form of OpenAPI v2 in [`Discovery::openapi`].
+pub const OPENAPI_PROTOBUF: &str = "protobuf";
+
 /// A finished document.
 #[derive(Clone, Debug)]
 pub struct Document {
@@ -151,9 +154,9 @@ impl Discovery {
         let path = path.strip_prefix("/openapi/")?;
         match path.split_once('/').unwrap_or((path, "")) {
             ("v2", "") => self.kept(registry, path, |all| Some(openapi::v2(all))),
+            ("v2", OPENAPI_PROTOBUF) => self.kept(registry, path, openapi::v2_protobuf),
             ("v3", "") => {
-                let resources = registry.resources();
-                let groups = openapi::group_versions(&resources);
+                let groups = openapi::group_versions(&registry.resources());
                 let mut hashes = std::collections::BTreeMap::new();
                 for (group, version) in groups {
                     let own = machinery::openapi::v3_path(&group, &version);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use machinery::Value;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::cache::EventType;
 use crate::registry::{ListOptions, Registry, Target};
@@ -16,7 +17,7 @@ use crate::registry::{ListOptions, Registry, Target};
 pub(crate) async fn follow<F>(
     registry: &Registry,
     (group, version, plural): (&str, &str, &str),
-    shutdown: CancellationToken,
+    (tasks, shutdown): (&TaskTracker, &CancellationToken),
     apply: F,
 ) where
     F: Fn(&str, &str, Option<&Value>) + Send + Sync + 'static,
@@ -33,8 +34,8 @@ pub(crate) async fn follow<F>(
     };
     let mut known = HashSet::new();
     let revision = resync(registry, &target, &mut known, &apply).await;
-    let registry = registry.clone();
-    tokio::spawn(async move {
+    let (registry, shutdown) = (registry.clone(), shutdown.clone());
+    tasks.spawn(async move {
         let work = async {
             let mut revision = revision;
             loop {
@@ -113,23 +114,23 @@ async fn stream(
 pub(crate) async fn authorization(
     registry: &Registry,
     authorizer: &Arc<crate::authz::Authorizer>,
-    shutdown: &CancellationToken,
+    until: (&TaskTracker, &CancellationToken),
 ) {
     for source in crate::authz::rbac::Source::ALL {
         let authorizer = authorizer.clone();
         let resource = ("rbac.authorization.k8s.io", "v1", source.resource());
-        follow(registry, resource, shutdown.clone(), move |namespace, name, object| {
+        follow(registry, resource, until, move |namespace, name, object| {
             authorizer.rbac.apply(source, namespace, name, object);
         })
         .await;
     }
     let nodes = authorizer.clone();
-    follow(registry, ("", "v1", "pods"), shutdown.clone(), move |namespace, name, pod| {
+    follow(registry, ("", "v1", "pods"), until, move |namespace, name, pod| {
         nodes.nodes.apply_pod(namespace, name, pod);
     })
     .await;
     let nodes = authorizer.clone();
-    follow(registry, ("", "v1", "persistentvolumes"), shutdown.clone(), move |_, name, volume| {
+    follow(registry, ("", "v1", "persistentvolumes"), until, move |_, name, volume| {
         nodes.nodes.apply_volume(name, volume);
     })
     .await;

@@ -53,12 +53,19 @@ pub async fn dispatch(call: &mut Call<'_>, body: Incoming) -> Result<Reply, Fail
     {
         return streams::connect(call, body).await;
     }
-    let verb = if info.name_from_selector || info.verb != "get" { info.verb } else { "get" };
+    let verb = info.verb;
     let everywhere_only_reads = resource.namespaced
         && info.namespace.is_empty()
-        && !matches!(verb, "list" | "watch" | "get");
+        && !matches!(verb, "list" | "watch");
     let served = verbs.iter().any(|v| *v == verb);
-    if !served || everywhere_only_reads {
+    // Objects are made in their collection and changed by name.
+    let named = !info.path_name().is_empty();
+    let misplaced = match verb {
+        "create" => named && info.subresource.is_empty(),
+        "update" | "patch" | "delete" => !named,
+        _ => false,
+    };
+    if !served || everywhere_only_reads || misplaced {
         return Err(Box::new(Status::method_not_allowed()));
     }
     if reviews::is_review(info.group, info.resource) {

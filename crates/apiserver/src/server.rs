@@ -17,6 +17,7 @@ use machinery::status::Status;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::admission::Plugins;
 use crate::authn::jwt::{Signer, Verifier};
@@ -127,7 +128,8 @@ pub async fn serve(
     let path = config.data_dir.join(STORE_FILE);
     let engine = store::embedded::open(&path, store::embedded::Options::default())?;
     let retention = store::retain(engine.clone(), store::DEFAULT_INTERVAL, shutdown.clone());
-    let retention = tokio::spawn(retention);
+    let tasks = TaskTracker::new();
+    tasks.spawn(retention);
     let options = registry::Options {
         ranges,
         event_ttl: config.event_ttl,
@@ -159,9 +161,9 @@ pub async fn serve(
     });
 
     bootstrap::run(&api, &client_ca, port).await.map_err(Error::Bootstrap)?;
-    feed::authorization(&registry, &api.authorizer, &shutdown).await;
+    feed::authorization(&registry, &api.authorizer, (&tasks, &shutdown)).await;
     bootstrapped.store(true, Ordering::Release);
-    let reconciler = tokio::spawn(bootstrap::kubernetes_service::keep(api.clone(), port));
+    tasks.spawn(bootstrap::kubernetes_service::keep(api.clone(), port));
     tracing::info!(port, version = VERSION, "serving");
 
     let drain = serve::Options { drain: api.config.drain, ..serve::Options::default() };
@@ -177,12 +179,9 @@ pub async fn serve(
         }
     };
     serve::serve(listener, Some(tls), drain, connect, shutdown).await;
-    for task in [reconciler, retention] {
-        if let Err(error) = task.await {
-            tracing::warn!(%error, "background task");
-        }
-    }
-    registry.close();
+    tasks.close();
+    tasks.wait().await;
+    registry.close().await;
     Ok(())
 }
 

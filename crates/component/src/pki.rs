@@ -13,8 +13,14 @@ use rcgen::{
 
 /// Why a certificate could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("certificate: {0}")]
-pub struct Error(#[from] rcgen::Error);
+pub enum Error {
+    /// Refused by the library: a bad name, a malformed key.
+    #[error("certificate: {0}")]
+    Certificate(#[from] rcgen::Error),
+    /// The library has one place for each attribute of a name, and two ways to spell this one.
+    #[error("a certificate cannot have more than two organizations here, not {0}")]
+    Organizations(usize),
+}
 
 /// A certificate and its private key, both PEM.
 #[derive(Clone)]
@@ -36,7 +42,7 @@ impl std::fmt::Debug for Pair {
 pub struct Subject {
     /// The user name.
     pub common_name: String,
-    /// The groups.
+    /// The groups, two at most.
     pub organizations: Vec<String>,
     /// DNS names and IP addresses of a server.
     pub names: Vec<String>,
@@ -59,6 +65,9 @@ impl std::fmt::Debug for Authority {
 }
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The object identifier of organizations.
+const ORGANIZATION: [u64; 4] = [2, 5, 4, 10];
 
 /// Clocks of nodes differ a little; kubeadm leaves the same allowance.
 const SKEW: Duration = Duration::from_secs(300);
@@ -170,14 +179,18 @@ fn leaf(
 ) -> Result<CertificateParams, Error> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    for organization in &subject.organizations {
-        params.distinguished_name.push(DnType::OrganizationName, organization.as_str());
+    let kinds = [DnType::OrganizationName, DnType::CustomDnType(ORGANIZATION.to_vec())];
+    if subject.organizations.len() > kinds.len() {
+        return Err(Error::Organizations(subject.organizations.len()));
+    }
+    for (kind, organization) in kinds.into_iter().zip(&subject.organizations) {
+        params.distinguished_name.push(kind, organization.as_str());
     }
     params.distinguished_name.push(DnType::CommonName, subject.common_name.as_str());
     for name in &subject.names {
         params.subject_alt_names.push(match name.parse::<IpAddr>() {
             Ok(address) => SanType::IpAddress(address),
-            Err(_) => SanType::DnsName(name.as_str().try_into()?),
+            Err(_) => SanType::DnsName(name.as_str().try_into().map_err(Error::Certificate)?),
         });
     }
     params.is_ca = IsCa::ExplicitNoCa;

@@ -8,7 +8,7 @@
 
 pub mod fixtures;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -127,7 +127,8 @@ impl ApiServer {
         write("sa.pub", &public)?;
         let mut config = Config {
             bind: address,
-            advertise: address.ip(),
+            // Nothing is there: endpoints cannot be loopback addresses.
+            advertise: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
             data_dir: at("store"),
             client_ca: at("ca.crt"),
             certificate: at("apiserver.crt"),
@@ -151,20 +152,15 @@ impl ApiServer {
     async fn serve(&mut self, listener: TcpListener) -> Result<(), Error> {
         let shutdown = CancellationToken::new();
         let work = apiserver::serve(self.config.clone(), listener, shutdown.clone());
-        let mut running = Running { shutdown, task: tokio::spawn(work) };
+        let running = Running { shutdown, task: tokio::spawn(work) };
         let client = self.client()?;
         let request = Request::get("/readyz").body(Vec::new())?;
         // Connections queue in the listener until the server accepts them, so one try is enough.
-        tokio::select! {
-            ready = client.request_text(request) => {
-                ready?;
-            }
-            ended = &mut running.task => {
-                return match ended? {
-                    Ok(()) => Err("the server ended".into()),
-                    Err(error) => Err(error.into()),
-                };
-            }
+        if let Err(refused) = client.request_text(request).await {
+            // The server's own reason says more, if it has one.
+            running.shutdown.cancel();
+            running.task.await??;
+            return Err(refused.into());
         }
         self.running = Some(running);
         Ok(())

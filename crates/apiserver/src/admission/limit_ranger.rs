@@ -170,13 +170,13 @@ mod indexed {
 
     impl Amounts {
         pub(super) fn add(&mut self, name: &str, amount: &Quantity) {
-            let sum = self.0.get(name).map_or_else(|| amount.clone(), |sum| sum.clone() + amount.clone());
+            let sum = self.0.get(name).map_or(*amount, |sum| *sum + *amount);
             self.0.insert(name.to_owned(), sum);
         }
 
         pub(super) fn raise(&mut self, name: &str, amount: &Quantity) {
             if self.0.get(name).is_none_or(|largest| amount > largest) {
-                self.0.insert(name.to_owned(), amount.clone());
+                self.0.insert(name.to_owned(), *amount);
             }
         }
 

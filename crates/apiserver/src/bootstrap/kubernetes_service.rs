@@ -53,6 +53,11 @@ pub(crate) async fn reconcile(api: &Arc<Api>, port: u16) -> Result<(), Failure> 
         });
         ensure(registry, ("", "v1", "services"), NAMESPACE, NAME, service).await?;
     }
+    if ip.is_loopback() {
+        // Pods could not use it, and the API does not take it.
+        tracing::warn!(%ip, "the advertised address is a loopback address, so there are no endpoints");
+        return Ok(());
+    }
     let endpoints = json!({
         "kind": "Endpoints",
         "apiVersion": "v1",

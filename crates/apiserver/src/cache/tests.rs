@@ -302,7 +302,7 @@ async fn watches_go_on_after_a_restart() {
     let f = fixture().await;
     let first = f.put("a", "x", "").await;
     let second = f.put("b", "x", "").await;
-    f.dispatcher.stop();
+    f.dispatcher.stop().await;
     let dispatcher = dispatcher(&f.store).await;
     let pods = dispatcher.cache("pods").unwrap();
     assert_eq!(pods.len(), 2);

@@ -19,6 +19,21 @@ pub(super) fn v2(resources: &[Arc<Resource>]) -> Document {
     Document::new(openapi::v2(VERSION, &infos), "application/json")
 }
 
+/// The same as protobuf, which is all that Go's discovery client reads.
+pub(super) fn v2_protobuf(resources: &[Arc<Resource>]) -> Option<Document> {
+    let json = v2(resources).bytes;
+    match openapi::v2_protobuf(&json) {
+        Ok(bytes) => Some(Document::new(
+            bytes,
+            "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+        )),
+        Err(error) => {
+            tracing::error!(%error, "OpenAPI has no protobuf form");
+            None
+        }
+    }
+}
+
 /// The document of `api/v1` or `apis/GROUP/VERSION`.
 pub(super) fn v3(resources: &[Arc<Resource>], path: &str) -> Option<Document> {
     let (group, version) = match path.split('/').collect::<Vec<_>>().as_slice() {

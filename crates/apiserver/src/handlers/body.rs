@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use machinery::Value;
-use machinery::codec::{self, DecodeError, FieldValidation};
+use machinery::codec::{self, DecodeError, FieldValidation, protobuf};
 use machinery::schema::TypeRef;
 use machinery::status::Status;
 
@@ -15,7 +15,10 @@ use crate::pipeline::{Call, Failure};
 const LIMIT: usize = 3 * 1024 * 1024;
 
 /// The media types of objects.
-const OBJECTS: [&str; 2] = ["application/json", "application/yaml"];
+const OBJECTS: [&str; 3] = ["application/json", "application/yaml", PROTOBUF];
+
+/// What kubectl and upstream's components send.
+pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// Reads a whole body.
 ///
@@ -56,6 +59,17 @@ pub fn decode(
     let yaml = match negotiate::content_type(call.headers()) {
         "" | "application/json" => false,
         "application/yaml" | "application/x-yaml" | "text/yaml" => true,
+        PROTOBUF => {
+            let refuse = |error: DecodeError| {
+                let kind = expected.kind;
+                Status::bad_request(format!(
+                    "the object provided is unrecognized (must be of type {kind}): {error}"
+                ))
+            };
+            let mut object = protobuf::decode(bytes, expected.ty).map_err(refuse)?.value;
+            check_kind(&mut object, expected)?;
+            return Ok(object);
+        }
         _ => return Err(Box::new(Status::unsupported_media_type(&OBJECTS))),
     };
     let decoded = if yaml {

@@ -17,6 +17,7 @@ use crate::authn::service_account::{Binding, Reference};
 use crate::http::negotiate::Accepted;
 use crate::http::respond::{self, Reply};
 use crate::pipeline::{Call, Failure};
+use crate::registry::{Attributes, Operation};
 
 const HOUR: i64 = 3600;
 const MIN_SECONDS: i64 = 600;
@@ -32,10 +33,29 @@ pub(super) async fn create_token(call: &Call<'_>, body: Incoming) -> Result<Repl
         .ok_or_else(|| Status::internal("the schema lacks TokenRequest"))?;
     let expected =
         Expected { api_version: "authentication.k8s.io/v1", kind: "TokenRequest", ty };
-    let mut request = body::decode(call, &bytes, expected, options::field_validation(call))?;
+    let request = body::decode(call, &bytes, expected, options::field_validation(call))?;
     let (namespace, name) = (call.info.namespace, &*call.info.name);
     let account = find(call, "serviceaccounts", namespace, name)?;
     check_names(&request, namespace, name)?;
+    let account_kind = call
+        .api
+        .registry
+        .resource("", "v1", "serviceaccounts")
+        .ok_or_else(|| Status::internal("serviceaccounts are not served"))?;
+    let mut attributes = Attributes {
+        registry: &call.api.registry,
+        context: &call.context,
+        operation: Operation::Create,
+        resource: &account_kind,
+        namespace,
+        name,
+        subresource: "token",
+        object: Some(request),
+        old: None,
+        dry_run,
+    };
+    call.api.registry.admit_only(&mut attributes).await?;
+    let mut request = attributes.object.take().unwrap_or_default();
     let spec = request.get("spec").cloned().unwrap_or_default();
     let seconds = spec.get("expirationSeconds").and_then(Value::as_i64).unwrap_or(HOUR);
     check_seconds(seconds)?;

@@ -7,8 +7,8 @@ use http::{Method, StatusCode};
 use machinery::status::Status;
 use serde_json::json;
 
-use crate::discovery::Document;
-use crate::http::negotiate::Accepted;
+use crate::discovery::{Document, OPENAPI_PROTOBUF};
+use crate::http::negotiate::{self, Accepted};
 use crate::http::respond::{self, Reply};
 use crate::pipeline::{Call, Failure};
 use crate::server;
@@ -115,15 +115,25 @@ fn with_etag(call: &Call<'_>, document: &Document, kind: HeaderValue) -> Reply {
 fn openapi(call: &Call<'_>, path: &str) -> Result<Reply, Failure> {
     let api = call.api;
     let accept = call.headers().get(ACCEPT).and_then(|a| a.to_str().ok()).unwrap_or("*/*");
-    let json = crate::http::negotiate::parse(accept)
-        .iter()
-        .any(|entry| matches!(entry.media_type, "application/json" | "*/*" | "application/*"));
-    let Some(document) = api.discovery.openapi(&api.registry, path) else {
-        return Ok(respond::page_not_found());
+    let form = negotiate::parse(accept).iter().find_map(|entry| match entry.media_type {
+        "application/json" | "*/*" | "application/*" => Some(false),
+        "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+        | "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+            if path == "/openapi/v2" =>
+        {
+            Some(true)
+        }
+        _ => None,
+    });
+    let document = match form {
+        Some(true) => {
+            api.discovery.openapi(&api.registry, &format!("{path}/{OPENAPI_PROTOBUF}"))
+        }
+        _ => api.discovery.openapi(&api.registry, path),
     };
-    if !json {
-        let accepted = ["application/json"];
-        return Err(Box::new(Status::not_acceptable(&accepted)));
+    let Some(document) = document else { return Ok(respond::page_not_found()) };
+    if form.is_none() {
+        return Err(Box::new(Status::not_acceptable(&["application/json"])));
     }
     let hash = call.query.get("hash").unwrap_or(Cow::Borrowed(""));
     let mut reply = with_etag(call, &document, document.content_type.clone());

@@ -4,13 +4,14 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use machinery::Value;
-use machinery::codec::{self, FieldValidation};
+use machinery::codec::{self, FieldValidation, protobuf};
 use machinery::field::{Error, ErrorList, Path};
 use machinery::gvk::GroupKind;
 use machinery::schema;
 use machinery::selector::{FieldSelector, LabelSelector};
 use machinery::status::Status;
 
+use super::body::PROTOBUF;
 use crate::http::negotiate;
 use crate::http::query::Query;
 use crate::pipeline::{Call, Failure};
@@ -156,18 +157,14 @@ pub(super) fn delete(call: &Call<'_>, body: &Bytes) -> Result<DeleteOptions, Fai
     let ty = schema::builtin()
         .kind("", "v1", "DeleteOptions")
         .ok_or_else(|| Status::internal("the schema lacks DeleteOptions"))?;
-    let yaml = match negotiate::content_type(call.headers()) {
-        "" | "application/json" => false,
-        "application/yaml" => true,
+    let decoded = match negotiate::content_type(call.headers()) {
+        "" | "application/json" => codec::decode_json(body, ty, FieldValidation::Ignore),
+        "application/yaml" => codec::decode_yaml(body, ty, FieldValidation::Ignore),
+        PROTOBUF => protobuf::decode(body, ty),
         _ => {
-            let accepted = ["application/json", "application/yaml"];
+            let accepted = ["application/json", "application/yaml", PROTOBUF];
             return Err(Box::new(Status::unsupported_media_type(&accepted)));
         }
-    };
-    let decoded = if yaml {
-        codec::decode_yaml(body, ty, FieldValidation::Ignore)
-    } else {
-        codec::decode_json(body, ty, FieldValidation::Ignore)
     };
     let mut value = decoded.map_err(bad_request)?.value;
     // Upstream takes dryRun from the query of a delete with a body too.
@@ -221,5 +218,5 @@ fn checked(value: &Value) -> Result<DeleteOptions, Failure> {
         }
     }
     refuse("DeleteOptions", &errors)?;
-    Ok(DeleteOptions::from_value(value)?)
+    DeleteOptions::from_value(value)
 }

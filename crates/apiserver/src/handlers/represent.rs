@@ -138,7 +138,7 @@ impl Form {
 /// A list as the cache writes it, chunk by chunk.
 fn verbatim(body: crate::cache::ListBody) -> Reply {
     let mut reply = respond::json_bytes(StatusCode::OK, &b""[..]);
-    let len = body.len() as u64;
+    let len = body.len();
     *reply.body_mut() = Body::lazy(body, len);
     reply
 }

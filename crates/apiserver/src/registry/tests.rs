@@ -698,7 +698,7 @@ async fn a_registry_reopens_with_everything() {
         };
         assert_eq!(f.list("configmaps", ListOptions::default()).await.unwrap().items.len(), round);
         f.create("configmaps", configmap(&format!("c{round}"))).await.unwrap();
-        f.registry.close();
+        f.registry.close().await;
         drop(f);
         // The dispatcher's task ends, and with it the last handle on the file.
         tokio::time::sleep(Duration::from_millis(1)).await;
