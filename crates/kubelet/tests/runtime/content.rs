@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{ConnectOptions, connect};
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -104,14 +103,14 @@ async fn objects_reach_volumes_and_environment_and_follow_changes() {
     .await;
     let pod = Arc::new(pod);
     let root = tempfile::tempdir().unwrap();
-    let objects = Objects::new(Some(client.clone()));
+    let objects = Objects::new(Some(own.clone()));
     objects.register(&pod);
     let volumes = VolumeManager::new(VolumeOptions {
         root_dir: root.path().to_owned(),
         node_name: "w1".into(),
-        client: Some(client.clone()),
+        client: Some(own),
         objects: objects.clone(),
-        tokens: Tokens::new(Some(client.clone())),
+        tokens: Tokens::new(Some(own.clone())),
         sources: Arc::new(NoSources),
     });
     let ips = PodIps::default();
@@ -150,7 +149,7 @@ async fn objects_reach_volumes_and_environment_and_follow_changes() {
         &client,
         json!({
             "metadata": { "name": "q" },
-            "spec": { "containers": [{ "name": "c", "image": "busybox",
+            "spec": { "nodeName": "w1", "containers": [{ "name": "c", "image": "busybox",
                 "env": [{ "name": "A", "valueFrom": { "configMapKeyRef": { "name": "settings", "key": "none" } } }],
                 "volumeMounts": [{ "name": "v", "mountPath": "/v" }] }],
                 "volumes": [{ "name": "v", "secret": { "secretName": "absent" } }] },
