@@ -73,11 +73,7 @@ mod tests {
             ("10.0.0.0", None),
             ("x/8", None),
         ] {
-            assert_eq!(
-                text.parse::<Cidr>().ok().map(|c| c.to_string()).as_deref(),
-                want,
-                "{text}"
-            );
+            assert_eq!(text.parse::<Cidr>().ok().map(|c| c.to_string()).as_deref(), want, "{text}");
         }
     }
 }

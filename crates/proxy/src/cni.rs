@@ -16,10 +16,8 @@ pub const FILE: &str = "10-ironclad.conflist";
 /// The configuration's text. Masquerading is left to the proxy's rules; hairpin mode lets a Pod
 /// reach itself through its Service.
 pub fn config(pod_cidrs: &[Cidr]) -> String {
-    let ranges: Vec<_> = pod_cidrs
-        .iter()
-        .map(|cidr| json!([{ "subnet": cidr.to_string() }]))
-        .collect();
+    let ranges: Vec<_> =
+        pod_cidrs.iter().map(|cidr| json!([{ "subnet": cidr.to_string() }])).collect();
     let routes: Vec<_> = pod_cidrs
         .iter()
         .map(|cidr| json!({ "dst": if cidr.address.is_ipv4() { "0.0.0.0/0" } else { "::/0" } }))
@@ -75,16 +73,11 @@ mod tests {
         assert!(write(folder.path(), &[one]).unwrap());
         assert!(!write(folder.path(), &[one]).unwrap());
         assert!(write(folder.path(), &[two]).unwrap());
-        let names: Vec<_> = std::fs::read_dir(folder.path())
-            .unwrap()
-            .map(|e| e.unwrap().file_name())
-            .collect();
+        let names: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, [FILE]);
         let text = std::fs::read_to_string(folder.path().join(FILE)).unwrap();
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(
-            value["plugins"][0]["ipam"]["ranges"][0][0]["subnet"],
-            "10.244.2.0/24"
-        );
+        assert_eq!(value["plugins"][0]["ipam"]["ranges"][0][0]["subnet"], "10.244.2.0/24");
     }
 }

@@ -35,22 +35,12 @@ pub fn udp_flows(
     let mut flows = UdpFlows::new();
     for port in ports.iter().filter(|p| p.protocol == "udp") {
         let found = endpoints.usable(port, table.family, node);
-        let behind: BTreeSet<IpAddr> = found
-            .cluster
-            .iter()
-            .chain(&found.local)
-            .map(|e| e.address)
-            .collect();
-        let fronts = port
-            .cluster_ips
-            .iter()
-            .chain(&port.external_ips)
-            .chain(&port.load_balancer_ips);
+        let behind: BTreeSet<IpAddr> =
+            found.cluster.iter().chain(&found.local).map(|e| e.address).collect();
+        let fronts =
+            port.cluster_ips.iter().chain(&port.external_ips).chain(&port.load_balancer_ips);
         for front in fronts {
-            flows
-                .entry((Some(*front), port.port))
-                .or_default()
-                .extend(&behind);
+            flows.entry((Some(*front), port.port)).or_default().extend(&behind);
         }
         if let Some(node_port) = port.node_port {
             flows.entry((None, node_port)).or_default().extend(&behind);
@@ -66,21 +56,13 @@ pub fn stale(old: &UdpFlows, new: &UdpFlows) -> BTreeSet<Stale> {
     for (&(destination, port), before) in old {
         let after = new.get(&(destination, port)).unwrap_or(&nothing);
         for endpoint in before.difference(after) {
-            found.insert(Stale {
-                destination,
-                port,
-                endpoint: Some(*endpoint),
-            });
+            found.insert(Stale { destination, port, endpoint: Some(*endpoint) });
         }
     }
     for (&(destination, port), after) in new {
         let before = old.get(&(destination, port)).unwrap_or(&nothing);
         if before.is_empty() && !after.is_empty() {
-            found.insert(Stale {
-                destination,
-                port,
-                endpoint: None,
-            });
+            found.insert(Stale { destination, port, endpoint: None });
         }
     }
     found
@@ -92,10 +74,7 @@ pub async fn forget(host: &Host, stale: &BTreeSet<Stale>) {
         let port = flow.port.to_string();
         let destination = flow.destination.map(|a| a.to_string());
         let endpoint = flow.endpoint.map(|a| a.to_string());
-        let v6 = flow
-            .destination
-            .or(flow.endpoint)
-            .is_some_and(|a| a.is_ipv6());
+        let v6 = flow.destination.or(flow.endpoint).is_some_and(|a| a.is_ipv6());
         let mut args = vec!["-D", "-f", if v6 { "ipv6" } else { "ipv4" }, "-p", "udp"];
         args.extend(["--orig-port-dst", port.as_str()]);
         if let Some(destination) = &destination {
@@ -127,23 +106,10 @@ mod tests {
         let a: IpAddr = "10.244.0.2".parse().unwrap();
         let b: IpAddr = "10.244.0.3".parse().unwrap();
         let flows = |behind: &[IpAddr]| UdpFlows::from([(front, behind.iter().copied().collect())]);
-        let entry = |endpoint| Stale {
-            destination: front.0,
-            port: 53,
-            endpoint,
-        };
+        let entry = |endpoint| Stale { destination: front.0, port: 53, endpoint };
         assert_eq!(stale(&flows(&[a, b]), &flows(&[a, b])), BTreeSet::new());
-        assert_eq!(
-            stale(&flows(&[a, b]), &flows(&[a])),
-            BTreeSet::from([entry(Some(b))])
-        );
-        assert_eq!(
-            stale(&flows(&[]), &flows(&[a])),
-            BTreeSet::from([entry(None)])
-        );
-        assert_eq!(
-            stale(&flows(&[a]), &UdpFlows::new()),
-            BTreeSet::from([entry(Some(a))])
-        );
+        assert_eq!(stale(&flows(&[a, b]), &flows(&[a])), BTreeSet::from([entry(Some(b))]));
+        assert_eq!(stale(&flows(&[]), &flows(&[a])), BTreeSet::from([entry(None)]));
+        assert_eq!(stale(&flows(&[a]), &UdpFlows::new()), BTreeSet::from([entry(Some(a))]));
     }
 }

@@ -31,11 +31,7 @@ struct State {
 
 impl Default for State {
     fn default() -> Self {
-        State {
-            updated: None,
-            pending: None,
-            eligible: true,
-        }
+        State { updated: None, pending: None, eligible: true }
     }
 }
 
@@ -63,9 +59,7 @@ impl Health {
     pub fn answer(&self, path: &str, now: Instant, clock: Timestamp) -> (StatusCode, String) {
         let state = self.lock();
         let alive = state.updated.is_some()
-            && state
-                .pending
-                .is_none_or(|since| now.duration_since(since) < PATIENCE);
+            && state.pending.is_none_or(|since| now.duration_since(since) < PATIENCE);
         let healthy = match path {
             "/healthz" => alive && state.eligible,
             "/livez" => alive,
@@ -79,11 +73,7 @@ impl Health {
             body.push_str(&format!(r#", "nodeEligible": {}"#, state.eligible));
         }
         body.push('}');
-        let code = if healthy {
-            StatusCode::OK
-        } else {
-            StatusCode::SERVICE_UNAVAILABLE
-        };
+        let code = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         (code, body)
     }
 
@@ -125,10 +115,7 @@ mod tests {
         let health = Health::default();
         let start = Instant::now();
         let clock: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
-        assert_eq!(
-            health.answer("/healthz", start, clock).0,
-            StatusCode::SERVICE_UNAVAILABLE
-        );
+        assert_eq!(health.answer("/healthz", start, clock).0, StatusCode::SERVICE_UNAVAILABLE);
         health.updated(clock);
         let (code, body) = health.answer("/healthz", start, clock);
         assert_eq!(code, StatusCode::OK);
@@ -137,18 +124,12 @@ mod tests {
             r#"{"lastUpdated": "2026-01-02T03:04:05Z","currentTime": "2026-01-02T03:04:05Z", "nodeEligible": true}"#
         );
         health.queued(start);
-        assert_eq!(
-            health.answer("/livez", start + PATIENCE / 2, clock).0,
-            StatusCode::OK
-        );
+        assert_eq!(health.answer("/livez", start + PATIENCE / 2, clock).0, StatusCode::OK);
         let late = health.answer("/livez", start + PATIENCE, clock).0;
         assert_eq!(late, StatusCode::SERVICE_UNAVAILABLE);
         health.updated(clock);
         health.set_eligible(false);
-        assert_eq!(
-            health.answer("/healthz", start, clock).0,
-            StatusCode::SERVICE_UNAVAILABLE
-        );
+        assert_eq!(health.answer("/healthz", start, clock).0, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(health.answer("/livez", start, clock).0, StatusCode::OK);
     }
 }

@@ -10,14 +10,8 @@ use std::process::{Output, Stdio};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-const SEARCH: [&str; 6] = [
-    "/usr/sbin",
-    "/sbin",
-    "/usr/bin",
-    "/bin",
-    "/usr/local/sbin",
-    "/usr/local/bin",
-];
+const SEARCH: [&str; 6] =
+    ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
 
 /// Why a program of the host did not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -79,16 +73,9 @@ impl Host {
     /// When it is not there, cannot run or reports failure.
     pub async fn run(&self, program: &str, args: &[&str], input: &str) -> Result<String, Error> {
         let path = self.find(program)?;
-        let error = |source| Error::Run {
-            program: program.to_owned(),
-            source,
-        };
+        let error = |source| Error::Run { program: program.to_owned(), source };
         let mut command = Command::new(&path);
-        command
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.kill_on_drop(true);
         if let Some(root) = &self.root {
             chroot::on_spawn(&mut command, root).map_err(error)?;
@@ -101,20 +88,13 @@ impl Host {
             drop(stdin);
         };
         let (_, output) = tokio::join!(feed, child.wait_with_output());
-        let Output {
-            status,
-            stdout,
-            stderr,
-        } = output.map_err(error)?;
+        let Output { status, stdout, stderr } = output.map_err(error)?;
         if status.success() {
             return Ok(String::from_utf8_lossy(&stdout).into_owned());
         }
         let message = String::from_utf8_lossy(&stderr);
         let message = message.trim().chars().take(2_000).collect();
-        Err(Error::Failed {
-            program: program.to_owned(),
-            message,
-        })
+        Err(Error::Failed { program: program.to_owned(), message })
     }
 }
 

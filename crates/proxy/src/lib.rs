@@ -101,9 +101,7 @@ impl Config {
     }
 
     fn host(&self) -> Host {
-        Host {
-            root: self.host_root.clone(),
-        }
+        Host { root: self.host_root.clone() }
     }
 }
 

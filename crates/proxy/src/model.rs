@@ -115,24 +115,17 @@ impl Table {
     pub fn declare(&mut self, kind: CollectionKind, name: &str, declaration: impl Into<String>) {
         self.collections.insert(
             name.to_owned(),
-            Collection {
-                kind,
-                declaration: declaration.into(),
-                elements: BTreeMap::new(),
-            },
+            Collection { kind, declaration: declaration.into(), elements: BTreeMap::new() },
         );
     }
 
     /// Puts an element into a declared collection; the first element of a key stays.
     pub fn element(&mut self, collection: &str, key: String, value: String, comment: &str) {
-        let collection = self
-            .collections
-            .get_mut(collection)
-            .expect("declared before use");
-        collection.elements.entry(key).or_insert_with(|| Element {
-            value,
-            comment: printable(comment),
-        });
+        let collection = self.collections.get_mut(collection).expect("declared before use");
+        collection
+            .elements
+            .entry(key)
+            .or_insert_with(|| Element { value, comment: printable(comment) });
     }
 
     /// The script that writes the whole table, replacing whatever stands under its name.
@@ -154,15 +147,9 @@ impl Table {
         };
 
         for (name, new) in &self.collections {
-            if old
-                .collections
-                .get(name)
-                .is_none_or(|o| !o.same_declaration(new))
-            {
+            if old.collections.get(name).is_none_or(|o| !o.same_declaration(new)) {
                 let (kind, declaration) = (new.kind.keyword(), &new.declaration);
-                line(format_args!(
-                    "add {kind} {table} {name} {{ {declaration} }}"
-                ));
+                line(format_args!("add {kind} {table} {name} {{ {declaration} }}"));
             }
         }
         for (name, new) in &self.chains {
@@ -188,10 +175,7 @@ impl Table {
                 .map(|(key, _)| key.as_str())
                 .collect();
             if !removed.is_empty() {
-                line(format_args!(
-                    "delete element {table} {name} {{ {} }}",
-                    removed.join(", ")
-                ));
+                line(format_args!("delete element {table} {name} {{ {} }}", removed.join(", ")));
             }
         }
         for (name, new) in &self.chains {
@@ -213,10 +197,7 @@ impl Table {
                 .collect();
             // Long lines are fine for nft; a bounded number of elements keeps its errors readable.
             for part in added.chunks(256) {
-                line(format_args!(
-                    "add element {table} {name} {{ {} }}",
-                    part.join(", ")
-                ));
+                line(format_args!("add element {table} {name} {{ {} }}", part.join(", ")));
             }
         }
         for name in old.chains.keys().filter(|name| gone(name)) {
@@ -237,11 +218,10 @@ impl Table {
             .chains
             .iter()
             .all(|(name, new)| old.chains.get(name).is_none_or(|o| o.hook == new.hook));
-        let same_types = self.collections.iter().all(|(name, new)| {
-            old.collections
-                .get(name)
-                .is_none_or(|o| o.same_declaration(new))
-        });
+        let same_types = self
+            .collections
+            .iter()
+            .all(|(name, new)| old.collections.get(name).is_none_or(|o| o.same_declaration(new)));
         same_hooks && same_types
     }
 
@@ -278,11 +258,7 @@ impl Element {
 
 /// nft takes at most 128 bytes of comment and no quotes in it.
 fn printable(comment: &str) -> String {
-    comment
-        .chars()
-        .filter(|c| c.is_ascii_graphic() && *c != '"' && *c != '\\')
-        .take(100)
-        .collect()
+    comment.chars().filter(|c| c.is_ascii_graphic() && *c != '"' && *c != '\\').take(100).collect()
 }
 
 #[cfg(test)]

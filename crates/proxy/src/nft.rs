@@ -37,11 +37,7 @@ pub enum Outcome {
 impl Writer {
     /// A writer that runs `program` (`nft`, or its path) of `host`.
     pub fn new(host: Host, program: impl Into<String>) -> Self {
-        Writer {
-            host,
-            program: program.into(),
-            applied: BTreeMap::new(),
-        }
+        Writer { host, program: program.into(), applied: BTreeMap::new() }
     }
 
     /// Makes the kernel's table equal to `table`. A difference that the kernel refuses (somebody
@@ -60,13 +56,7 @@ impl Writer {
             }
             match self.host.run(&self.program, &["-f", "-"], &script).await {
                 Ok(_) => {
-                    self.applied.insert(
-                        family,
-                        Applied {
-                            table,
-                            listing: None,
-                        },
-                    );
+                    self.applied.insert(family, Applied { table, listing: None });
                     return Ok(Outcome::Changed);
                 }
                 Err(error) => {
@@ -75,16 +65,8 @@ impl Writer {
             }
         }
         self.applied.remove(&family);
-        self.host
-            .run(&self.program, &["-f", "-"], &table.replace_script())
-            .await?;
-        self.applied.insert(
-            family,
-            Applied {
-                table,
-                listing: None,
-            },
-        );
+        self.host.run(&self.program, &["-f", "-"], &table.replace_script()).await?;
+        self.applied.insert(family, Applied { table, listing: None });
         Ok(Outcome::Replaced)
     }
 
@@ -99,10 +81,7 @@ impl Writer {
             // Terse: without elements, which are many and which nobody edits by hand.
             let args = ["-t", "-s", "list", "table", family.keyword(), TABLE];
             let seen = self.host.run(&self.program, &args, "").await;
-            let applied = self
-                .applied
-                .get_mut(&family)
-                .expect("the key comes from the map");
+            let applied = self.applied.get_mut(&family).expect("the key comes from the map");
             let intact = match (&seen, &applied.listing) {
                 (Ok(seen), Some(listing)) => seen == listing,
                 (Ok(_), None) => true,
@@ -113,10 +92,7 @@ impl Writer {
                 applied.listing = seen.ok();
                 continue;
             }
-            tracing::warn!(
-                family = family.keyword(),
-                "the table was changed by others, restoring"
-            );
+            tracing::warn!(family = family.keyword(), "the table was changed by others, restoring");
             let script = applied.table.replace_script();
             applied.listing = None;
             self.host.run(&self.program, &["-f", "-"], &script).await?;

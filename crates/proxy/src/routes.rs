@@ -83,21 +83,12 @@ pub fn pod_cidrs(node: &Node) -> Vec<Cidr> {
     if texts.is_empty() {
         texts.extend(&spec.pod_cidr);
     }
-    texts
-        .into_iter()
-        .filter_map(|text| text.parse().ok())
-        .collect()
+    texts.into_iter().filter_map(|text| text.parse().ok()).collect()
 }
 
 fn internal_addresses(node: &Node) -> Vec<IpAddr> {
-    let addresses = node
-        .status
-        .iter()
-        .flat_map(|s| s.addresses.iter().flatten());
-    addresses
-        .filter(|a| a.type_ == "InternalIP")
-        .filter_map(|a| a.address.parse().ok())
-        .collect()
+    let addresses = node.status.iter().flat_map(|s| s.addresses.iter().flatten());
+    addresses.filter(|a| a.type_ == "InternalIP").filter_map(|a| a.address.parse().ok()).collect()
 }
 
 /// The kernel's side.
@@ -179,10 +170,7 @@ fn read(route: &RouteMessage) -> Option<(Cidr, IpAddr)> {
             _ => {}
         }
     }
-    let cidr = Cidr {
-        address: destination?,
-        prefix: route.header.destination_prefix_length,
-    };
+    let cidr = Cidr { address: destination?, prefix: route.header.destination_prefix_length };
     Some((cidr, gateway?))
 }
 
@@ -194,18 +182,9 @@ mod tests {
     fn node(name: &str, cidr: &str, address: &str) -> Node {
         let mut node = Node::default();
         node.metadata.name = Some(name.to_owned());
-        node.spec = Some(NodeSpec {
-            pod_cidr: Some(cidr.to_owned()),
-            ..Default::default()
-        });
-        let address = NodeAddress {
-            address: address.to_owned(),
-            type_: "InternalIP".to_owned(),
-        };
-        node.status = Some(NodeStatus {
-            addresses: Some(vec![address]),
-            ..Default::default()
-        });
+        node.spec = Some(NodeSpec { pod_cidr: Some(cidr.to_owned()), ..Default::default() });
+        let address = NodeAddress { address: address.to_owned(), type_: "InternalIP".to_owned() };
+        node.status = Some(NodeStatus { addresses: Some(vec![address]), ..Default::default() });
         node
     }
 
@@ -222,10 +201,7 @@ mod tests {
         assert_eq!(want, Routes::from([(w1, via)]));
         let stale: Cidr = "10.244.7.0/24".parse().unwrap();
         let have = Routes::from([(stale, via)]);
-        assert_eq!(
-            diff(&want, &have),
-            [Change::Remove(stale, via), Change::Set(w1, via)]
-        );
+        assert_eq!(diff(&want, &have), [Change::Remove(stale, via), Change::Set(w1, via)]);
         assert_eq!(diff(&want, &want), []);
     }
 }

@@ -66,11 +66,7 @@ pub(crate) async fn run(config: Config, shutdown: CancellationToken) -> Result<(
         .start(&shutdown);
 
     let health = Health::default();
-    let serving = tokio::spawn(
-        health
-            .clone()
-            .serve(config.healthz_address, shutdown.clone()),
-    );
+    let serving = tokio::spawn(health.clone().serve(config.healthz_address, shutdown.clone()));
     let ops = component::ops::OpsServer::http(config.metrics_address, Default::default()).await?;
     tokio::spawn(ops.run(shutdown.clone()));
 
@@ -88,11 +84,7 @@ pub(crate) async fn run(config: Config, shutdown: CancellationToken) -> Result<(
 
     let proxy = Proxy {
         writer: Writer::new(host.clone(), config.nft_path.clone()),
-        kernel: if config.manage_routes {
-            Some(routes::Kernel::open()?)
-        } else {
-            None
-        },
+        kernel: if config.manage_routes { Some(routes::Kernel::open()?) } else { None },
         udp: BTreeMap::new(),
         metrics: Metrics::new(),
         services,
@@ -140,10 +132,7 @@ impl Proxy {
             () = self.synced() => {}
             () = shutdown.cancelled() => return,
         }
-        tracing::info!(
-            node = self.config.node_name,
-            "watching Services and EndpointSlices"
-        );
+        tracing::info!(node = self.config.node_name, "watching Services and EndpointSlices");
         let mut check = tokio::time::interval(self.config.sync_period);
         check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         check.reset();
@@ -151,9 +140,7 @@ impl Proxy {
         loop {
             let started = Instant::now();
             let done = self.sync().await;
-            self.metrics
-                .sync_duration
-                .observe(started.elapsed().as_secs_f64());
+            self.metrics.sync_duration.observe(started.elapsed().as_secs_f64());
             match done {
                 Ok(()) => {
                     failures = 0;
@@ -164,10 +151,8 @@ impl Proxy {
                     failures = (failures + 1).min(6);
                     self.metrics.sync_failures.inc();
                     tracing::error!(%error, "rules are not written, trying again");
-                    let pause = self
-                        .config
-                        .min_sync_period
-                        .max(std::time::Duration::from_millis(250));
+                    let pause =
+                        self.config.min_sync_period.max(std::time::Duration::from_millis(250));
                     tokio::select! {
                         () = tokio::time::sleep(pause * 2_u32.pow(failures)) => continue,
                         () = shutdown.cancelled() => return,
@@ -208,8 +193,7 @@ impl Proxy {
                 .and_then(|l| l.get("topology.kubernetes.io/zone").cloned()),
             cluster_cidrs: self.config.cluster_cidrs.clone(),
         };
-        self.health
-            .set_eligible(own.is_none_or(|n| n.metadata.deletion_timestamp.is_none()));
+        self.health.set_eligible(own.is_none_or(|n| n.metadata.deletion_timestamp.is_none()));
         if let (Some(own), Some(folder)) = (own, &self.config.cni_conf_dir) {
             let ranges = routes::pod_cidrs(own);
             if !ranges.is_empty() {
@@ -233,10 +217,8 @@ impl Proxy {
             if !wanted {
                 continue;
             }
-            let ports: Vec<_> = services
-                .iter()
-                .flat_map(|s| rules::service_ports(s, family))
-                .collect();
+            let ports: Vec<_> =
+                services.iter().flat_map(|s| rules::service_ports(s, family)).collect();
             let index = EndpointIndex::new(&slices);
             let flows = conntrack::udp_flows(&ports, &index, &table, &facts);
             let outcome = self.writer.write(table).await?;

@@ -66,11 +66,7 @@ impl Endpoint {
 
     /// Address and port in characters that nft takes in a name.
     pub fn name_part(&self) -> String {
-        format!(
-            "{}/{}",
-            self.address.to_string().replace(':', "."),
-            self.port
-        )
+        format!("{}/{}", self.address.to_string().replace(':', "."), self.port)
     }
 }
 
@@ -91,11 +87,7 @@ impl EndpointIndex {
                 let Some(number) = port.port.and_then(|p| u16::try_from(p).ok()) else {
                     continue;
                 };
-                let protocol = port
-                    .protocol
-                    .as_deref()
-                    .unwrap_or("TCP")
-                    .to_ascii_lowercase();
+                let protocol = port.protocol.as_deref().unwrap_or("TCP").to_ascii_lowercase();
                 let key = (
                     namespace.clone(),
                     service.clone(),
@@ -157,63 +149,33 @@ impl EndpointIndex {
         let Some(all) = self.ports.get(&key) else {
             return Usable::default();
         };
-        let all: Vec<Arc<Endpoint>> = all
-            .iter()
-            .filter(|e| in_family(&e.address, family))
-            .cloned()
-            .collect();
+        let all: Vec<Arc<Endpoint>> =
+            all.iter().filter(|e| in_family(&e.address, family)).cloned().collect();
         let ready: Vec<Arc<Endpoint>> = all.iter().filter(|e| e.ready).cloned().collect();
-        let cluster = if ready.is_empty() {
-            draining(&all)
-        } else {
-            hinted(ready, node)
-        };
-        let here: Vec<Arc<Endpoint>> = all
-            .iter()
-            .filter(|e| e.is_local(&node.name))
-            .cloned()
-            .collect();
+        let cluster = if ready.is_empty() { draining(&all) } else { hinted(ready, node) };
+        let here: Vec<Arc<Endpoint>> =
+            all.iter().filter(|e| e.is_local(&node.name)).cloned().collect();
         let local: Vec<Arc<Endpoint>> = here.iter().filter(|e| e.ready).cloned().collect();
-        let local = if local.is_empty() {
-            draining(&here)
-        } else {
-            local
-        };
+        let local = if local.is_empty() { draining(&here) } else { local };
         let any = !cluster.is_empty() || !local.is_empty();
-        Usable {
-            cluster,
-            local,
-            any,
-        }
+        Usable { cluster, local, any }
     }
 }
 
 fn draining(endpoints: &[Arc<Endpoint>]) -> Vec<Arc<Endpoint>> {
-    endpoints
-        .iter()
-        .filter(|e| e.serving && e.terminating)
-        .cloned()
-        .collect()
+    endpoints.iter().filter(|e| e.serving && e.terminating).cloned().collect()
 }
 
 fn hinted(ready: Vec<Arc<Endpoint>>, node: &NodeFacts) -> Vec<Arc<Endpoint>> {
     if ready.iter().all(|e| !e.nodes.is_empty()) {
-        let same: Vec<_> = ready
-            .iter()
-            .filter(|e| e.nodes.contains(&node.name))
-            .cloned()
-            .collect();
+        let same: Vec<_> = ready.iter().filter(|e| e.nodes.contains(&node.name)).cloned().collect();
         if !same.is_empty() {
             return same;
         }
     }
     let Some(zone) = &node.zone else { return ready };
     if ready.iter().all(|e| !e.zones.is_empty()) {
-        let same: Vec<_> = ready
-            .iter()
-            .filter(|e| e.zones.contains(zone))
-            .cloned()
-            .collect();
+        let same: Vec<_> = ready.iter().filter(|e| e.zones.contains(zone)).cloned().collect();
         if !same.is_empty() {
             return same;
         }

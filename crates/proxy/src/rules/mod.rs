@@ -84,16 +84,8 @@ fn declare_frame(table: &mut Table, family: Family, node: &NodeFacts) {
     let port_key = "type inet_proto . inet_service : verdict ;";
     table.declare(CollectionKind::Map, "service-nodeports", port_key);
     table.declare(CollectionKind::Map, "no-endpoint-nodeports", port_key);
-    table.declare(
-        CollectionKind::Set,
-        "cluster-ips",
-        format!("type {address} ;"),
-    );
-    table.declare(
-        CollectionKind::Set,
-        "hairpin",
-        format!("type {address} . {address} ;"),
-    );
+    table.declare(CollectionKind::Set, "cluster-ips", format!("type {address} ;"));
+    table.declare(CollectionKind::Set, "hairpin", format!("type {address} . {address} ;"));
 
     let set = |table: &mut Table, name: &str, hook: &str, rules: Vec<String>| {
         let chain = table.chain(name);
@@ -107,19 +99,9 @@ fn declare_frame(table: &mut Table, family: Family, node: &NodeFacts) {
         Family::V6 => "fib daddr type local ip6 daddr != ::1",
     };
     let nodeport = format!("{local} meta l4proto . th dport");
-    let pods: Vec<&Cidr> = node
-        .cluster_cidrs
-        .iter()
-        .filter(|c| c.family() == family)
-        .collect();
+    let pods: Vec<&Cidr> = node.cluster_cidrs.iter().filter(|c| c.family() == family).collect();
     let pods = (!pods.is_empty()).then(|| {
-        format!(
-            "{{ {} }}",
-            pods.iter()
-                .map(|c| c.to_string())
-                .collect::<Vec<_>>()
-                .join(", ")
-        )
+        format!("{{ {} }}", pods.iter().map(|c| c.to_string()).collect::<Vec<_>>().join(", "))
     });
 
     let reject = match family {
@@ -130,10 +112,7 @@ fn declare_frame(table: &mut Table, family: Family, node: &NodeFacts) {
         table,
         "reject-chain",
         "",
-        vec![
-            "meta l4proto tcp reject with tcp reset".to_owned(),
-            reject.to_owned(),
-        ],
+        vec!["meta l4proto tcp reject with tcp reset".to_owned(), reject.to_owned()],
     );
     set(
         table,
@@ -152,12 +131,7 @@ fn declare_frame(table: &mut Table, family: Family, node: &NodeFacts) {
     // These run before destination NAT on output (priority -110) but after it on forward and input,
     // where a packet that still has a Service address is one that nothing took.
     let filter = |hook: &str| format!("type filter hook {hook} priority -110 ;");
-    set(
-        table,
-        "firewall-check",
-        "",
-        vec![format!("{destination} vmap @firewall-ips")],
-    );
+    set(table, "firewall-check", "", vec![format!("{destination} vmap @firewall-ips")]);
     set(
         table,
         "filter-prerouting-pre-dnat",
@@ -203,9 +177,8 @@ fn declare_frame(table: &mut Table, family: Family, node: &NodeFacts) {
     let mut services = Vec::new();
     if let Some(pods) = &pods {
         // Clients outside the Pod network get the node's address, so that answers come back here.
-        services.push(format!(
-            "{ip} daddr @cluster-ips {ip} saddr != {pods} jump mark-for-masquerade"
-        ));
+        services
+            .push(format!("{ip} daddr @cluster-ips {ip} saddr != {pods} jump mark-for-masquerade"));
     }
     services.push(format!("{destination} vmap @service-ips"));
     services.push(format!("{nodeport} vmap @service-nodeports"));
@@ -241,12 +214,7 @@ fn declare_frame(table: &mut Table, family: Family, node: &NodeFacts) {
             "masquerade fully-random".to_owned(),
         ],
     );
-    set(
-        table,
-        "nat-postrouting",
-        "type nat hook postrouting priority srcnat ;",
-        postrouting,
-    );
+    set(table, "nat-postrouting", "type nat hook postrouting priority srcnat ;", postrouting);
 }
 
 fn add_port(table: &mut Table, port: &ServicePort, index: &EndpointIndex, node: &NodeFacts) {
@@ -272,11 +240,7 @@ fn add_port(table: &mut Table, port: &ServicePort, index: &EndpointIndex, node: 
         _ => Absent::Reject,
     };
 
-    let internal = if port.internal_local {
-        &local_chain
-    } else {
-        &cluster_chain
-    };
+    let internal = if port.internal_local { &local_chain } else { &cluster_chain };
     let proto = port.protocol.as_str();
     for ip in &port.cluster_ips {
         table.element("cluster-ips", ip.to_string(), String::new(), "");
@@ -287,12 +251,7 @@ fn add_port(table: &mut Table, port: &ServicePort, index: &EndpointIndex, node: 
             }
             None => {
                 let verdict = absent(port.internal_local).verdict();
-                table.element(
-                    "no-endpoint-services",
-                    key,
-                    verdict.to_owned(),
-                    &port.comment(),
-                );
+                table.element("no-endpoint-services", key, verdict.to_owned(), &port.comment());
             }
         }
     }
@@ -300,13 +259,8 @@ fn add_port(table: &mut Table, port: &ServicePort, index: &EndpointIndex, node: 
         return;
     }
 
-    let external = add_external_chain(
-        table,
-        port,
-        cluster_chain.as_deref(),
-        local_chain.as_deref(),
-        node,
-    );
+    let external =
+        add_external_chain(table, port, cluster_chain.as_deref(), local_chain.as_deref(), node);
     let firewall = (!port.source_ranges.is_empty()).then(|| add_firewall_chain(table, port));
     for ip in port.external_ips.iter().chain(&port.load_balancer_ips) {
         let key = format!("{ip} . {proto} . {}", port.port);
@@ -316,45 +270,25 @@ fn add_port(table: &mut Table, port: &ServicePort, index: &EndpointIndex, node: 
             }
             None => {
                 let verdict = absent(port.external_local).verdict();
-                table.element(
-                    "no-endpoint-services",
-                    key,
-                    verdict.to_owned(),
-                    &port.comment(),
-                );
+                table.element("no-endpoint-services", key, verdict.to_owned(), &port.comment());
             }
         }
     }
     if let Some(chain) = firewall {
         for ip in &port.load_balancer_ips {
             let key = format!("{ip} . {proto} . {}", port.port);
-            table.element(
-                "firewall-ips",
-                key,
-                format!("goto {chain}"),
-                &port.comment(),
-            );
+            table.element("firewall-ips", key, format!("goto {chain}"), &port.comment());
         }
     }
     if let Some(node_port) = port.node_port {
         let key = format!("{proto} . {node_port}");
         match &external {
             Some(chain) => {
-                table.element(
-                    "service-nodeports",
-                    key,
-                    format!("goto {chain}"),
-                    &port.comment(),
-                );
+                table.element("service-nodeports", key, format!("goto {chain}"), &port.comment());
             }
             None => {
                 let verdict = absent(port.external_local).verdict();
-                table.element(
-                    "no-endpoint-nodeports",
-                    key,
-                    verdict.to_owned(),
-                    &port.comment(),
-                );
+                table.element("no-endpoint-nodeports", key, verdict.to_owned(), &port.comment());
             }
         }
     }
@@ -374,11 +308,7 @@ fn add_external_chain(
     let mut rules = Vec::new();
     if port.external_local {
         let ip = table.family.keyword();
-        for cidr in node
-            .cluster_cidrs
-            .iter()
-            .filter(|c| c.family() == table.family)
-        {
+        for cidr in node.cluster_cidrs.iter().filter(|c| c.family() == table.family) {
             rules.push(format!("{ip} saddr {cidr} goto {cluster}"));
         }
         rules.push("fib saddr type local jump mark-for-masquerade".to_owned());
@@ -450,17 +380,11 @@ fn add_endpoint_chain(
         rules.push(format!("{ip} saddr @{set} goto {target}"));
         choices.push(format!("{i} : goto {target}"));
     }
-    rules.push(format!(
-        "numgen random mod {count} vmap {{ {} }}",
-        choices.join(", ")
-    ));
+    rules.push(format!("numgen random mod {count} vmap {{ {} }}", choices.join(", ")));
     table.chain(chain).rules = rules;
 }
 
 /// Whether `address` belongs to `family`.
 pub(crate) fn in_family(address: &IpAddr, family: Family) -> bool {
-    matches!(
-        (address, family),
-        (IpAddr::V4(_), Family::V4) | (IpAddr::V6(_), Family::V6)
-    )
+    matches!((address, family), (IpAddr::V4(_), Family::V4) | (IpAddr::V6(_), Family::V6))
 }

@@ -66,10 +66,7 @@ pub fn service_ports(service: &Service, family: Family) -> Vec<ServicePort> {
         return Vec::new();
     }
     let addresses = |texts: &mut dyn Iterator<Item = &str>| -> Vec<IpAddr> {
-        texts
-            .filter_map(|t| t.parse().ok())
-            .filter(|a| in_family(a, family))
-            .collect()
+        texts.filter_map(|t| t.parse().ok()).filter(|a| in_family(a, family)).collect()
     };
     let mut cluster_ips = addresses(&mut spec.cluster_ips.iter().flatten().map(String::as_str));
     if spec.cluster_ips.as_ref().is_none_or(Vec::is_empty) {
@@ -117,16 +114,9 @@ pub fn service_ports(service: &Service, family: Family) -> Vec<ServicePort> {
                 namespace: service.metadata.namespace.clone().unwrap_or_default(),
                 name: service.metadata.name.clone().unwrap_or_default(),
                 port_name: port.name.clone().unwrap_or_default(),
-                protocol: port
-                    .protocol
-                    .as_deref()
-                    .unwrap_or("TCP")
-                    .to_ascii_lowercase(),
+                protocol: port.protocol.as_deref().unwrap_or("TCP").to_ascii_lowercase(),
                 port: u16::try_from(port.port).ok()?,
-                node_port: port
-                    .node_port
-                    .and_then(|p| u16::try_from(p).ok())
-                    .filter(|p| *p != 0),
+                node_port: port.node_port.and_then(|p| u16::try_from(p).ok()).filter(|p| *p != 0),
                 cluster_ips: cluster_ips.clone(),
                 external_ips: external_ips.clone(),
                 load_balancer_ips: load_balancer_ips.clone(),
@@ -161,10 +151,8 @@ impl ServicePort {
     /// The part of chain names that is this port's own: readable, unique, and short enough for the
     /// kernel's limit of 128 bytes including the longest prefix and an endpoint.
     pub fn chain_suffix(&self) -> String {
-        let readable = format!(
-            "{}/{}/{}/{}",
-            self.namespace, self.name, self.protocol, self.port_name
-        );
+        let readable =
+            format!("{}/{}/{}/{}", self.namespace, self.name, self.protocol, self.port_name);
         let hash = fnv1a(readable.as_bytes());
         let short: String = readable.chars().take(44).collect();
         format!("{hash:016x}-{short}")

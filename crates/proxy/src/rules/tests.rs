@@ -59,10 +59,7 @@ fn added(spec: Value, endpoints: Value) -> Vec<String> {
         }
     }
     // The hash is the same in all names of this port.
-    lines
-        .into_iter()
-        .map(|l| l.replace("fd0489b829384414-", ""))
-        .collect()
+    lines.into_iter().map(|l| l.replace("fd0489b829384414-", "")).collect()
 }
 
 fn cluster_ip(more: Value) -> Value {
@@ -70,9 +67,7 @@ fn cluster_ip(more: Value) -> Value {
         "type": "ClusterIP", "clusterIP": "10.96.7.7", "clusterIPs": ["10.96.7.7"],
         "ports": [{ "name": "http", "port": 80, "protocol": "TCP", "targetPort": 8080 }],
     });
-    spec.as_object_mut()
-        .unwrap()
-        .extend(more.as_object().unwrap().clone());
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     spec
 }
 
@@ -263,15 +258,8 @@ fn scaling_writes_one_chain() {
     let old = build(Family::V4, &services, &[slice(one)], &facts());
     let new = build(Family::V4, &services, &[slice(two_endpoints())], &facts());
     let script = new.diff_script(&old);
-    let lines: Vec<&str> = script
-        .lines()
-        .map(|l| l.split_once(" ip ").unwrap().0)
-        .collect();
-    assert_eq!(
-        lines,
-        ["flush chain", "add rule", "add element"],
-        "{script}"
-    );
+    let lines: Vec<&str> = script.lines().map(|l| l.split_once(" ip ").unwrap().0).collect();
+    assert_eq!(lines, ["flush chain", "add rule", "add element"], "{script}");
 }
 
 #[test]
@@ -280,9 +268,6 @@ fn a_slice_pair_during_a_move_counts_once() {
     let one = slice(json!([{ "addresses": ["10.244.2.5"], "conditions": { "ready": true } }]));
     let two = slice(json!([{ "addresses": ["10.244.2.5"], "conditions": { "ready": false } }]));
     let single = build(Family::V4, &services, std::slice::from_ref(&one), &facts());
-    assert_eq!(
-        build(Family::V4, &services, &[one.clone(), two.clone()], &facts()),
-        single
-    );
+    assert_eq!(build(Family::V4, &services, &[one.clone(), two.clone()], &facts()), single);
     assert_eq!(build(Family::V4, &services, &[two, one], &facts()), single);
 }
