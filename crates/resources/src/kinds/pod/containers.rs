@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use machinery::Value;
 use machinery::field::{Error, ErrorList};
 use machinery::names;
+use machinery::quantity::Quantity;
 
 use super::{resources, security, volumes};
 use crate::cursor::At;
@@ -23,6 +24,24 @@ const ENV_FIELDS: [&str; 9] = [
     "status.podIP",
     "status.podIPs",
 ];
+/// Fields that a name can be looked up for; fewer of them can be shown in each place.
+const KNOWN_FIELDS: [&str; 14] = [
+    "metadata.annotations",
+    "metadata.labels",
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+    "spec.nodeName",
+    "spec.restartPolicy",
+    "spec.schedulerName",
+    "spec.serviceAccountName",
+    "status.hostIP",
+    "status.hostIPs",
+    "status.phase",
+    "status.podIP",
+    "status.podIPs",
+];
+const RESTART_POLICIES: [&str; 3] = ["Always", "Never", "OnFailure"];
 const CONTAINER_RESOURCES: [&str; 6] = [
     "limits.cpu",
     "limits.ephemeral-storage",
@@ -32,12 +51,23 @@ const CONTAINER_RESOURCES: [&str; 6] = [
     "requests.memory",
 ];
 
+/// What the checks of single containers need to know of the Pod around them.
+pub(super) struct Around<'a> {
+    /// The volumes by name.
+    pub(super) volumes: Volumes<'a>,
+    /// The Pod's grace period.
+    pub(super) grace: Option<i64>,
+    /// The Pod's restart policy.
+    pub(super) restart_policy: &'a str,
+    /// The names of the Pod's resource claims.
+    pub(super) claims: BTreeSet<&'a str>,
+}
+
 /// Checks the containers that do a Pod's work.
 pub(super) fn regular(
     containers: &At<'_>,
-    volumes: &Volumes<'_>,
-    names: &mut BTreeSet<String>,
-    grace: Option<i64>,
+    around: &Around<'_>,
+    taken: &mut BTreeSet<String>,
     errors: &mut ErrorList,
 ) {
     if containers.items().is_empty() {
@@ -45,27 +75,33 @@ pub(super) fn regular(
         return;
     }
     for container in containers.list() {
-        common(&container, volumes, names, errors);
-        handlers(&container, grace, errors);
-        container.get("restartPolicy").may_be_one_of(errors, &["Always", "Never", "OnFailure"]);
+        single(&container, around, errors);
+        unique_name(&container, taken, errors);
+        handlers(&container, around.grace, errors);
+        container.get("restartPolicy").may_be_one_of(errors, &RESTART_POLICIES);
     }
-    host_ports(containers, errors);
+    let mut ports = BTreeSet::new();
+    for container in containers.list() {
+        host_ports(&container, &mut ports, errors);
+    }
 }
 
 /// Checks the containers that run before the others.
 pub(super) fn init(
     containers: &At<'_>,
-    volumes: &Volumes<'_>,
-    names: &mut BTreeSet<String>,
-    grace: Option<i64>,
+    around: &Around<'_>,
+    taken: &mut BTreeSet<String>,
     errors: &mut ErrorList,
 ) {
     for container in containers.list() {
-        common(&container, volumes, names, errors);
+        single(&container, around, errors);
         let policy = container.get("restartPolicy");
-        policy.may_be_one_of(errors, &["Always", "Never", "OnFailure"]);
+        policy.may_be_one_of(errors, &RESTART_POLICIES);
+        unique_name(&container, taken, errors);
+        // One runs after the other, so only their own ports can conflict.
+        host_ports(&container, &mut BTreeSet::new(), errors);
         if policy.str() == "Always" {
-            handlers(&container, grace, errors);
+            handlers(&container, around.grace, errors);
             continue;
         }
         for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
@@ -75,31 +111,39 @@ pub(super) fn init(
                 field.forbidden(errors, detail);
             }
         }
-        host_ports_of(&container, &mut BTreeSet::new(), errors);
     }
 }
 
 /// Checks the containers added for debugging.
 pub(super) fn ephemeral(
     containers: &At<'_>,
-    volumes: &Volumes<'_>,
+    around: &Around<'_>,
     taken: &mut BTreeSet<String>,
-    targets: &BTreeSet<String>,
     errors: &mut ErrorList,
 ) {
+    let targets = taken.clone();
     for container in containers.list() {
-        common(&container, volumes, taken, errors);
-        for field in
-            ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources"]
-        {
+        single(&container, around, errors);
+        own_image(&container, errors);
+        unique_name(&container, taken, errors);
+        let target = container.get("targetContainerName");
+        if !target.is_empty() && !targets.contains(target.str()) {
+            target.not_found(errors);
+        }
+        for field in [
+            "ports",
+            "resources",
+            "resizePolicy",
+            "restartPolicy",
+            "livenessProbe",
+            "readinessProbe",
+            "startupProbe",
+            "lifecycle",
+        ] {
             let field = container.get(field);
             if !field.is_empty() {
                 field.forbidden(errors, "cannot be set for an Ephemeral Container");
             }
-        }
-        let target = container.get("targetContainerName");
-        if !target.is_empty() && !targets.contains(target.str()) {
-            target.not_found(errors);
         }
         for mount in container.get("volumeMounts").list() {
             for field in ["subPath", "subPathExpr"] {
@@ -112,32 +156,64 @@ pub(super) fn ephemeral(
     }
 }
 
-fn common(
-    container: &At<'_>,
-    volumes: &Volumes<'_>,
-    taken: &mut BTreeSet<String>,
-    errors: &mut ErrorList,
-) {
+/// The image of a container that is really run, not only described in a template.
+pub(super) fn own_image(container: &At<'_>, errors: &mut ErrorList) {
+    let image = container.get("image");
+    if image.str().trim() != image.str() {
+        image.invalid(errors, "must not have leading or trailing whitespace");
+    }
+}
+
+fn unique_name(container: &At<'_>, taken: &mut BTreeSet<String>, errors: &mut ErrorList) {
     let name = container.get("name");
-    name.must_form(errors, names::dns1123_label);
     if !name.is_empty() && !taken.insert(name.str().to_owned()) {
         name.duplicate(errors);
     }
-    let image = container.get("image");
-    image.must(errors);
-    let policy = container.get("terminationMessagePolicy");
-    match policy.str() {
-        "File" | "FallbackToLogsOnError" => {}
-        "" => policy.required(errors, ""),
-        _ => policy.unsupported(errors, &["FallbackToLogsOnError", "File"]),
-    }
+}
+
+/// What holds for containers of all sorts.
+fn single(container: &At<'_>, around: &Around<'_>, errors: &mut ErrorList) {
+    container.get("name").must_form(errors, names::dns1123_label);
+    container.get("image").must(errors);
+    container.get("terminationMessagePolicy").one_of(errors, &["File", "FallbackToLogsOnError"]);
     ports(&container.get("ports"), errors);
     environment(&container.get("env"), errors);
     environment_from(&container.get("envFrom"), errors);
-    mounts(container, volumes, errors);
+    mounts(container, &around.volumes, errors);
     container.get("imagePullPolicy").one_of(errors, &["Always", "IfNotPresent", "Never"]);
-    resources::requirements(&container.get("resources"), errors);
+    let resources = container.get("resources");
+    resources::requirements(&resources, errors);
+    for claim in resources.get("claims").list() {
+        let name = claim.get("name");
+        if name.must(errors) && !around.claims.contains(name.str()) {
+            name.not_found(errors);
+        }
+    }
+    resize_policy(&container.get("resizePolicy"), around.restart_policy, errors);
     security::container(&container.get("securityContext"), errors);
+}
+
+fn resize_policy(policies: &At<'_>, restart_policy: &str, errors: &mut ErrorList) {
+    let mut taken = BTreeSet::new();
+    for policy in policies.list() {
+        let (resource, restart) = (policy.get("resourceName"), policy.get("restartPolicy"));
+        if !taken.insert(resource.str()) {
+            errors.push(Error::duplicate(&policy.path, resource.str()));
+        }
+        for (field, supported) in
+            [(&resource, ["cpu", "memory"]), (&restart, ["NotRequired", "RestartContainer"])]
+        {
+            if field.is_empty() {
+                policies.required(errors, "");
+            } else if !supported.contains(&field.str()) {
+                errors.push(Error::not_supported(&policies.path, field.str(), &supported));
+            }
+        }
+        if restart_policy == "Never" && restart.str() != "NotRequired" {
+            let detail = "must be 'NotRequired' when `restartPolicy` is 'Never'";
+            errors.push(Error::invalid(&policies.path, restart.str(), detail));
+        }
+    }
 }
 
 fn ports(ports: &At<'_>, errors: &mut ErrorList) {
@@ -166,14 +242,7 @@ fn ports(ports: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
-fn host_ports(containers: &At<'_>, errors: &mut ErrorList) {
-    let mut taken = BTreeSet::new();
-    for container in containers.list() {
-        host_ports_of(&container, &mut taken, errors);
-    }
-}
-
-fn host_ports_of(container: &At<'_>, taken: &mut BTreeSet<String>, errors: &mut ErrorList) {
+fn host_ports(container: &At<'_>, taken: &mut BTreeSet<String>, errors: &mut ErrorList) {
     for port in container.get("ports").list() {
         let host = port.get("hostPort");
         if host.is_empty() {
@@ -215,7 +284,7 @@ fn value_from(source: &At<'_>, has_value: bool, errors: &mut ErrorList) {
     for name in ["configMapKeyRef", "secretKeyRef"] {
         let reference = given(name);
         if reference.is_set() {
-            reference.get("name").must(errors);
+            reference.get("name").form(errors, names::dns1123_subdomain);
             reference.get("key").must_form(errors, names::config_map_key);
         }
     }
@@ -243,44 +312,71 @@ pub(super) fn field_selector(reference: &At<'_>, supported: &[&str], errors: &mu
     if !version.must(errors) || !path.must(errors) {
         return;
     }
-    if let Some((field, subscript)) = path.str().split_once("['") {
-        let key = subscript.strip_suffix("']").unwrap_or_default();
-        match field {
-            "metadata.annotations" => {
-                for message in names::qualified_name(&key.to_lowercase()) {
-                    errors.push(Error::invalid(&reference.path, path.str(), message));
-                }
-            }
-            "metadata.labels" => {
-                for message in names::qualified_name(key) {
-                    errors.push(Error::invalid(&reference.path, path.str(), message));
-                }
-            }
-            _ => reference_invalid(reference, &path, "does not support subscript", errors),
-        }
-    } else if !supported.contains(&path.str()) {
-        let supported: Vec<&str> = supported.to_vec();
-        errors.push(Error::not_supported(&path.path, path.str(), &supported));
+    let text = path.str();
+    let mut unknown = |why: String| {
+        path.invalid(errors, format!("error converting fieldPath: {why}"));
+    };
+    if version.str() != "v1" {
+        unknown(format!("unsupported pod version: {}", version.str()));
+        return;
     }
-}
-
-fn reference_invalid(reference: &At<'_>, path: &At<'_>, detail: &str, errors: &mut ErrorList) {
-    errors.push(Error::invalid(&reference.path, path.str(), detail));
+    let subscripted =
+        text.split_once("['").and_then(|(field, rest)| Some((field, rest.strip_suffix("']")?)));
+    match subscripted {
+        Some((field @ ("metadata.annotations" | "metadata.labels"), key)) => {
+            let key = if field == "metadata.labels" { key.to_owned() } else { key.to_lowercase() };
+            for message in names::qualified_name(&key) {
+                errors.push(Error::invalid(&reference.path, key.as_str(), message));
+            }
+        }
+        Some(_) => unknown(format!("field label does not support subscript: {text}")),
+        None if !KNOWN_FIELDS.contains(&text) => {
+            unknown(format!("field label not supported: {text}"));
+        }
+        None if !supported.contains(&text) => path.unsupported(errors, supported),
+        None => {}
+    }
 }
 
 /// Checks a reference to a container's resources.
 pub(super) fn resource_selector(reference: &At<'_>, in_volume: bool, errors: &mut ErrorList) {
     let (container, resource) = (reference.get("containerName"), reference.get("resource"));
+    let huge = ["limits.hugepages-", "requests.hugepages-"]
+        .iter()
+        .any(|prefix| resource.str().starts_with(prefix));
     if in_volume && container.is_empty() {
         container.required(errors, "");
-        return;
-    }
-    if !resource.must(errors) {
-        return;
-    }
-    let huge = ["limits.hugepages-", "requests.hugepages-"];
-    if !huge.iter().any(|prefix| resource.str().starts_with(prefix)) {
+    } else if resource.must(errors) && !huge {
         resource.may_be_one_of(errors, &CONTAINER_RESOURCES);
+    }
+    let divisor = reference.get("divisor");
+    let Some(quantity) = Quantity::from_value(divisor.value).filter(|q| !q.is_zero()) else {
+        return;
+    };
+    let text = quantity.to_string();
+    const SIZES: [&str; 13] =
+        ["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
+    // 1Ki and 1024 are one amount with two texts.
+    let given = divisor.value.as_str().unwrap_or(&text);
+    let what = match resource.str() {
+        "limits.cpu" | "requests.cpu" => {
+            if !["1m", "1"].contains(&text.as_str()) {
+                let detail = "only divisor's values 1m and 1 are supported with the cpu resource";
+                errors.push(Error::invalid(&divisor.path, resource.str(), detail));
+            }
+            return;
+        }
+        "limits.memory" | "requests.memory" => "memory",
+        "limits.ephemeral-storage" | "requests.ephemeral-storage" => "local ephemeral storage",
+        _ if huge => "hugepages",
+        _ => return,
+    };
+    if !SIZES.contains(&given) {
+        let detail = format!(
+            "only divisor's values {} are supported with the {what} resource",
+            SIZES.join(", ")
+        );
+        errors.push(Error::invalid(&divisor.path, resource.str(), detail));
     }
 }
 
@@ -292,7 +388,13 @@ fn environment_from(sources: &At<'_>, errors: &mut ErrorList) {
             let reference = source.get(name);
             if reference.is_set() {
                 count += 1;
-                reference.get("name").must(errors);
+                let name = reference.get("name");
+                if name.must(errors) {
+                    let plain = names::mask_trailing_dash(name.str());
+                    for message in names::dns1123_subdomain(&plain) {
+                        name.invalid(errors, message);
+                    }
+                }
             }
         }
         let mut wrong = |detail: &str| errors.push(Error::invalid(&sources.path, "", detail));
@@ -306,28 +408,45 @@ fn environment_from(sources: &At<'_>, errors: &mut ErrorList) {
 
 fn mounts(container: &At<'_>, volumes: &Volumes<'_>, errors: &mut ErrorList) {
     let privileged = container.get("securityContext").get("privileged").bool();
+    let (mounts, devices) = (container.get("volumeMounts"), container.get("volumeDevices"));
+    let values = |list: &At<'_>, field: &'static str| -> BTreeSet<String> {
+        list.list().map(|item| item.get(field).str().to_owned()).collect()
+    };
+    let device_names = values(&devices, "name");
+    let device_paths = values(&devices, "devicePath");
     let mut paths = BTreeSet::new();
-    for mount in container.get("volumeMounts").list() {
+    for mount in mounts.list() {
         let (name, path) = (mount.get("name"), mount.get("mountPath"));
-        if name.must(errors) && !volumes.contains_key(name.str()) {
-            name.not_found(errors);
+        name.must(errors);
+        if !volumes.contains_key(name.str()) {
+            errors.push(Error::not_found(&name.path, name.str()));
         }
         path.must(errors);
         if !paths.insert(path.str()) {
             path.invalid(errors, "must be unique");
         }
+        if device_names.contains(name.str()) {
+            name.invalid(errors, "must not already exist in volumeDevices");
+        }
+        if device_paths.contains(path.str()) {
+            path.invalid(errors, "must not already exist as a path in volumeDevices");
+        }
+        // Upstream names these without the index of the mount.
+        let plain = |field: &'static str| At::new(mount.get(field).value, mounts.path.child(field));
         let (sub, expression) = (mount.get("subPath"), mount.get("subPathExpr"));
-        volumes::descending_path(&sub, errors);
+        if !sub.is_empty() {
+            volumes::descending_path(&plain("subPath"), errors);
+        }
         if !expression.is_empty() {
             if !sub.is_empty() {
-                let detail = "subPathExpr and subPath are mutually exclusive";
-                expression.invalid(errors, detail);
+                expression.invalid(errors, "subPathExpr and subPath are mutually exclusive");
             }
-            volumes::descending_path(&expression, errors);
+            volumes::descending_path(&plain("subPathExpr"), errors);
         }
-        let propagation = mount.get("mountPropagation");
+        let propagation = plain("mountPropagation");
         if propagation.is_set() {
-            propagation.may_be_one_of(errors, &["Bidirectional", "HostToContainer", "None"]);
+            let supported = ["Bidirectional", "HostToContainer", "None"];
+            propagation.may_be_one_of(errors, &supported);
             if propagation.str() == "Bidirectional" && !privileged {
                 let detail =
                     "Bidirectional mount propagation is available only to privileged containers";
@@ -335,27 +454,40 @@ fn mounts(container: &At<'_>, volumes: &Volumes<'_>, errors: &mut ErrorList) {
             }
         }
     }
-    for device in container.get("volumeDevices").list() {
+    let mount_names = values(&mounts, "name");
+    let mount_paths = values(&mounts, "mountPath");
+    let (mut names, mut paths) = (BTreeSet::new(), BTreeSet::new());
+    for device in devices.list() {
         let (name, path) = (device.get("name"), device.get("devicePath"));
-        if name.must(errors) {
-            match volumes.get(name.str()) {
-                None => name.not_found(errors),
-                Some(volume)
-                    if volume.get("persistentVolumeClaim").is_none()
-                        && volume.get("ephemeral").is_none() =>
-                {
-                    let detail = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
-                    name.invalid(errors, detail);
-                }
-                Some(_) => {}
-            }
+        name.must(errors);
+        if !name.is_empty() && !names.insert(name.str()) {
+            name.invalid(errors, "must be unique");
         }
-        if path.is_empty() {
-            path.required(errors, "");
-        } else if !paths.insert(path.str()) {
+        match volumes.get(name.str()) {
+            None => errors.push(Error::not_found(&name.path, name.str())),
+            Some(volume)
+                if volume.get("persistentVolumeClaim").is_none()
+                    && volume.get("ephemeral").is_none() =>
+            {
+                let detail = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
+                name.invalid(errors, detail);
+            }
+            Some(_) => {}
+        }
+        path.must(errors);
+        if paths.contains(path.str()) {
             path.invalid(errors, "must be unique");
+        }
+        if path.str().split('/').any(|step| step == "..") {
+            path.invalid(errors, "can not contain backsteps ('..')");
         } else {
-            volumes::descending_path_parts(&path, errors);
+            paths.insert(path.str());
+        }
+        if mount_names.contains(name.str()) {
+            name.invalid(errors, "must not already exist in volumeMounts");
+        }
+        if mount_paths.contains(path.str()) {
+            path.invalid(errors, "must not already exist as a path in volumeMounts");
         }
     }
 }
@@ -416,20 +548,23 @@ fn handler(handler: &At<'_>, kinds: &[&'static str], grace: Option<i64>, errors:
                 action.get("path").must(errors);
                 port(&action.get("port"), errors);
                 action.get("scheme").one_of(errors, &["HTTP", "HTTPS"]);
-                for header in action.get("httpHeaders").list() {
-                    header.get("name").form(errors, names::http_header_name);
+                let headers = action.get("httpHeaders");
+                for header in headers.list() {
+                    let name = header.get("name").str();
+                    for message in names::http_header_name(name) {
+                        errors.push(Error::invalid(&headers.path, name, message));
+                    }
                 }
             }
             "tcpSocket" => port(&action.get("port"), errors),
             "grpc" => port(&action.get("port"), errors),
             _ => {
-                let seconds = action.get("seconds");
-                let limit = grace.unwrap_or(30);
-                if seconds.int_or_zero() < 0 || seconds.int_or_zero() > limit {
+                let seconds = action.get("seconds").int_or_zero();
+                if let Some(limit) = grace.filter(|limit| seconds < 0 || seconds > *limit) {
                     let detail = format!(
                         "must be non-negative and less than terminationGracePeriodSeconds ({limit})"
                     );
-                    seconds.invalid(errors, detail);
+                    errors.push(Error::invalid(&action.path, seconds, detail));
                 }
             }
         }

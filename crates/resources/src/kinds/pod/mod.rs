@@ -18,7 +18,7 @@ use serde_json::json;
 
 pub use resources::qos_class;
 
-use crate::cursor::{At, copy_field, remove};
+use crate::cursor::{At, copy_field};
 use crate::strategy::{Ctx, Generation, Strategy, subdomain_name};
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -53,14 +53,20 @@ impl Strategy for Pod {
             }]);
         }
         pod["status"] = status;
-        if let Some(spec) = pod.get_mut("spec") {
-            remove(spec, "ephemeralContainers");
-        }
     }
 
     fn validate(&self, _ctx: &Ctx<'_>, pod: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         own_rules(pod, &mut errors);
+        let spec = At::root(pod).get("spec");
+        let ephemeral = spec.get("ephemeralContainers");
+        if !ephemeral.is_empty() {
+            ephemeral.forbidden(&mut errors, "cannot be set on create");
+        }
+        if !spec.get("schedulingGates").is_empty() && !spec.get("nodeName").is_empty() {
+            let detail = "cannot be set until all schedulingGates have been cleared";
+            spec.get("nodeName").forbidden(&mut errors, detail);
+        }
         errors
     }
 
@@ -73,6 +79,7 @@ impl Strategy for Pod {
 
     fn validate_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
+        own_rules(new, &mut errors);
         update::check(new, old, &mut errors);
         errors
     }
@@ -126,11 +133,11 @@ impl Strategy for Pod {
         let mut errors = ErrorList::new();
         match subresource {
             "ephemeralcontainers" => {
-                spec::check(&At::root(new).get("spec"), &mut errors);
+                own_rules(new, &mut errors);
                 update::check_ephemeral(new, old, &mut errors);
             }
             "resize" => {
-                spec::check(&At::root(new).get("spec"), &mut errors);
+                own_rules(new, &mut errors);
                 update::check_resize(new, old, &mut errors);
             }
             _ => {}
@@ -180,23 +187,22 @@ fn own_rules(pod: &Value, errors: &mut ErrorList) {
         let detail = "must set spec.nodeName if mirror pod annotation is set";
         errors.push(Error::invalid(&path, mirror, detail));
     }
-    self::spec::check(&spec, errors);
-    let account_older = spec.get("serviceAccount");
-    if account_older.is_set() && account_older.str() != spec.get("serviceAccountName").str() {
-        account_older.invalid(errors, "must equal serviceAccountName");
-    }
-    for list in ["containers", "initContainers"] {
-        for container in spec.get(list).list() {
-            let image = container.get("image");
-            if image.str().trim() != image.str() {
-                image.invalid(errors, "must not have leading or trailing whitespace");
+    self::spec::check(&spec, true, errors);
+    if spec.get("serviceAccountName").is_empty() {
+        for volume in spec.get("volumes").list() {
+            for source in volume.get("projected").get("sources").list() {
+                let token = source.get("serviceAccountToken");
+                if token.is_set() {
+                    let detail = "must not be specified when serviceAccountName is not set";
+                    token.forbidden(errors, detail);
+                }
             }
         }
     }
-    let gates = spec.get("schedulingGates");
-    if !gates.is_empty() && !spec.get("nodeName").is_empty() {
-        let detail = "cannot be set until all schedulingGates have been cleared";
-        spec.get("nodeName").forbidden(errors, detail);
+    for list in ["containers", "initContainers"] {
+        for container in spec.get(list).list() {
+            containers::own_image(&container, errors);
+        }
     }
 }
 

@@ -113,6 +113,26 @@ fn is_standard_for_containers(name: &str) -> bool {
     matches!(name, "cpu" | "memory" | "ephemeral-storage") || is_huge(name)
 }
 
+/// Names without a prefix that mean something somewhere: in containers, quotas or volumes.
+fn is_standard(name: &str) -> bool {
+    let plain =
+        name.strip_prefix("requests.").or_else(|| name.strip_prefix("limits.")).unwrap_or(name);
+    is_standard_for_containers(plain)
+        || matches!(
+            plain,
+            "pods"
+                | "services"
+                | "replicationcontrollers"
+                | "resourcequotas"
+                | "secrets"
+                | "configmaps"
+                | "persistentvolumeclaims"
+                | "storage"
+                | "services.loadbalancers"
+                | "services.nodeports"
+        )
+}
+
 fn is_extended(name: &str) -> bool {
     !is_native(name) && !name.starts_with("requests.")
 }
@@ -127,6 +147,10 @@ fn container_resource_name(name: &str, amount: &At<'_>, errors: &mut ErrorList) 
         return;
     }
     if !name.contains('/') {
+        if !is_standard(name) {
+            let detail = "must be a standard resource type or fully qualified";
+            errors.push(Error::invalid(&amount.path, name, detail));
+        }
         if !is_standard_for_containers(name) {
             errors.push(Error::invalid(
                 &amount.path,
@@ -190,8 +214,5 @@ pub(super) fn requirements(resources: &At<'_>, errors: &mut ErrorList) {
     let huge = limit_map.keys().chain(request_map.keys()).any(|name| is_huge(name));
     if huge && !has("cpu") && !has("memory") {
         resources.forbidden(errors, "HugePages require cpu or memory");
-    }
-    for claim in resources.get("claims").list() {
-        claim.get("name").must(errors);
     }
 }

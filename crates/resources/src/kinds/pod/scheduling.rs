@@ -35,7 +35,7 @@ pub(crate) fn tolerations(tolerations: &At<'_>, errors: &mut ErrorList) {
             "Exists" => {
                 if !value.is_empty() {
                     let detail = "value must be empty when `operator` is 'Exists'";
-                    errors.push(Error::invalid(&operator.path, toleration.value.clone(), detail));
+                    errors.push(Error::invalid(&operator.path, value.str(), detail));
                 }
             }
             _ => operator.unsupported(errors, &["Equal", "Exists"]),
@@ -107,13 +107,14 @@ pub(crate) fn node_selector(selector: &At<'_>, errors: &mut ErrorList) {
     let terms = selector.get("nodeSelectorTerms");
     if terms.is_empty() {
         terms.required(errors, "must have at least one node selector term");
+        return;
     }
     for term in terms.list() {
-        node_selector_term(&term, errors);
+        node_selector_term(&term, true, errors);
     }
 }
 
-fn node_selector_term(term: &At<'_>, errors: &mut ErrorList) {
+fn node_selector_term(term: &At<'_>, check_values: bool, errors: &mut ErrorList) {
     for requirement in term.get("matchExpressions").list() {
         let (operator, values) = (requirement.get("operator"), requirement.get("values"));
         match operator.str() {
@@ -144,7 +145,7 @@ fn node_selector_term(term: &At<'_>, errors: &mut ErrorList) {
         for message in names::qualified_name(key.str()) {
             errors.push(Error::invalid(&key.path, key.str(), message));
         }
-        for value in values.list() {
+        for value in values.list().filter(|_| check_values) {
             value.form(errors, names::label_value);
         }
     }
@@ -181,7 +182,7 @@ pub(super) fn affinity(affinity: &At<'_>, errors: &mut ErrorList) {
     }
     for preferred in node.get("preferredDuringSchedulingIgnoredDuringExecution").list() {
         weight(&preferred.get("weight"), errors);
-        node_selector_term(&preferred.get("preference"), errors);
+        node_selector_term(&preferred.get("preference"), false, errors);
     }
     for kind in ["podAffinity", "podAntiAffinity"] {
         let pod = affinity.get(kind);

@@ -1,12 +1,14 @@
 //! Rules for security contexts.
 
-use machinery::field::ErrorList;
+use std::collections::BTreeSet;
+
+use machinery::field::{Error, ErrorList};
 use machinery::names;
 
 use super::volumes::descending_path;
 use crate::cursor::At;
 
-const SYSCTL: &str = "must have at most 253 characters and match regex ([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
+const SYSCTL: &str = "must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
 
 /// Checks what a Pod says for all its containers.
 pub(super) fn pod(spec: &At<'_>, errors: &mut ErrorList) {
@@ -14,26 +16,46 @@ pub(super) fn pod(spec: &At<'_>, errors: &mut ErrorList) {
     if !context.is_set() {
         return;
     }
-    for field in ["runAsUser", "runAsGroup", "fsGroup"] {
+    for field in ["fsGroup", "runAsUser", "runAsGroup"] {
         id(&context.get(field), errors);
     }
     for group in context.get("supplementalGroups").list() {
         id(&group, errors);
     }
     if spec.get("shareProcessNamespace").bool() && spec.get("hostPID").bool() {
+        // Inside the server these two stand in the security context.
+        let path = context.path.child("shareProcessNamespace");
         let detail = "ShareProcessNamespace and HostPID cannot both be enabled";
-        spec.get("shareProcessNamespace").invalid(errors, detail);
+        errors.push(Error::invalid(&path, true, detail));
     }
+    let mut taken = BTreeSet::new();
     for sysctl in context.get("sysctls").list() {
         let name = sysctl.get("name");
-        if name.must(errors) && !is_sysctl(name.str()) {
-            name.invalid(errors, SYSCTL);
+        if name.must(errors) {
+            if !is_sysctl(name.str()) {
+                name.invalid(errors, SYSCTL);
+            } else if taken.contains(name.str()) {
+                name.duplicate(errors);
+            }
         }
+        let plain = name.str().replace('/', ".");
+        if spec.get("hostNetwork").bool() && plain.starts_with("net.") {
+            name.invalid(errors, "may not be specified when 'hostNetwork' is true");
+        } else if spec.get("hostIPC").bool()
+            && (plain.starts_with("kernel.shm")
+                || plain.starts_with("kernel.msg")
+                || plain.starts_with("fs.mqueue.")
+                || plain == "kernel.sem")
+        {
+            name.invalid(errors, "may not be specified when 'hostIPC' is true");
+        }
+        taken.insert(name.str());
     }
     context.get("fsGroupChangePolicy").may_be_one_of(errors, &["Always", "OnRootMismatch"]);
-    context.get("supplementalGroupsPolicy").may_be_one_of(errors, &["Merge", "Strict"]);
     seccomp(&context.get("seccompProfile"), errors);
     app_armor(&context.get("appArmorProfile"), errors);
+    context.get("supplementalGroupsPolicy").may_be_one_of(errors, &["Merge", "Strict"]);
+    context.get("seLinuxChangePolicy").may_be_one_of(errors, &["MountOption", "Recursive"]);
 }
 
 /// Checks what a container says for itself.
@@ -74,13 +96,19 @@ fn seccomp(profile: &At<'_>, errors: &mut ErrorList) {
         return;
     }
     let (kind, local) = (profile.get("type"), profile.get("localhostProfile"));
-    kind.one_of(errors, &["Localhost", "RuntimeDefault", "Unconfined"]);
+    if kind.is_empty() {
+        kind.required(errors, "type is required when seccompProfile is set");
+    }
+    kind.may_be_one_of(errors, &["Localhost", "RuntimeDefault", "Unconfined"]);
     match (kind.str(), local.is_set()) {
         ("Localhost", false) => {
             local.required(errors, "must be set when seccomp type is Localhost");
         }
         ("Localhost", true) => descending_path(&local, errors),
-        (_, true) => local.invalid(errors, "can only be set when seccomp type is Localhost"),
+        (_, true) => {
+            let detail = "can only be set when seccomp type is Localhost";
+            errors.push(Error::invalid(&local.path, profile.value.clone(), detail));
+        }
         _ => {}
     }
 }
@@ -90,7 +118,10 @@ fn app_armor(profile: &At<'_>, errors: &mut ErrorList) {
         return;
     }
     let (kind, local) = (profile.get("type"), profile.get("localhostProfile"));
-    kind.one_of(errors, &["Localhost", "RuntimeDefault", "Unconfined"]);
+    if kind.is_empty() {
+        kind.required(errors, "type is required when appArmorProfile is set");
+    }
+    kind.may_be_one_of(errors, &["Localhost", "RuntimeDefault", "Unconfined"]);
     match (kind.str(), local.is_set()) {
         ("Localhost", _) if local.str().trim().is_empty() => {
             local.required(errors, "must be set when AppArmor type is Localhost");

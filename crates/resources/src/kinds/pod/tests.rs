@@ -114,8 +114,8 @@ fn containers_rules() {
     check(
         "{containers: [{name: a, image: x}, {name: a}]}",
         &[
-            r#"spec.containers[1].name: Duplicate value: "a""#,
             "spec.containers[1].image: Required value",
+            r#"spec.containers[1].name: Duplicate value: "a""#,
         ],
     );
     check(
@@ -211,9 +211,9 @@ fn environment() {
         ],
     );
     check(
-        &one("env: [{name: a, valueFrom: {fieldRef: {fieldPath: spec.x}}}]", ""),
+        &one("env: [{name: a, valueFrom: {fieldRef: {fieldPath: status.phase}}}]", ""),
         &[
-            r#"spec.containers[0].env[0].valueFrom.fieldRef.fieldPath: Unsupported value: "spec.x": supported values: "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs""#,
+            r#"spec.containers[0].env[0].valueFrom.fieldRef.fieldPath: Unsupported value: "status.phase": supported values: "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs""#,
         ],
     );
 }
@@ -242,6 +242,7 @@ fn volume_rules() {
         ),
         &[
             "spec.volumes[0].projected.sources[0].serviceAccountToken.expirationSeconds: Invalid value: 5: may not specify a duration less than 10 minutes",
+            "spec.volumes[0].projected.sources[0].serviceAccountToken: Forbidden: must not be specified when serviceAccountName is not set",
         ],
     );
 }
@@ -263,7 +264,7 @@ fn pod_rules() {
     check(
         &one("", "tolerations: [{key: a, operator: Exists, value: b}, {key: a, effect: X}]"),
         &[
-            "spec.tolerations[0].operator: Invalid value: {\"key\":\"a\",\"operator\":\"Exists\",\"value\":\"b\"}: value must be empty when `operator` is 'Exists'",
+            "spec.tolerations[0].operator: Invalid value: \"b\": value must be empty when `operator` is 'Exists'",
             r#"spec.tolerations[1].effect: Unsupported value: "X": supported values: "NoSchedule", "PreferNoSchedule", "NoExecute""#,
         ],
     );
@@ -279,7 +280,7 @@ fn pod_rules() {
     check(
         &one("ports: [{containerPort: 80, hostPort: 81}]", "hostNetwork: true"),
         &[
-            "spec.containers[0].ports[0].containerPort: Invalid value: 80: must match `hostPort` when `hostNetwork` is true",
+            "spec.containers[0].ports[0].hostPort: Invalid value: 81: must match `containerPort` when `hostNetwork` is true",
         ],
     );
 }
@@ -348,6 +349,41 @@ fn updates() {
             "spec.activeDeadlineSeconds: Invalid value: null: must not update from a positive integer to nil value",
         ],
     );
+}
+
+#[track_caller]
+fn check_resize(old: &str, new: &str, expected: &[&str]) {
+    let errors = Pod.validate_subresource(&ctx(), "resize", &pod(new), &pod(old));
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(texts, expected);
+}
+
+#[test]
+fn resizes() {
+    let old = one("resources: {requests: {cpu: 1, ephemeral-storage: 1Gi}}", "");
+    check_resize(&old, &one("resources: {requests: {cpu: 2, ephemeral-storage: 1Gi}}", ""), &[]);
+    check_resize(
+        &old,
+        &one("resources: {requests: {cpu: 2, ephemeral-storage: 2Gi}}", ""),
+        &["spec: Forbidden: only cpu and memory resources are mutable"],
+    );
+    check_resize(
+        &one("resources: {requests: {cpu: 1, memory: 1Gi}}", ""),
+        &one("resources: {requests: {cpu: 1}}", ""),
+        &["spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed"],
+    );
+}
+
+#[test]
+fn templates_leave_host_ports_open() {
+    let spec = serde_yaml::from_str::<Value>(
+        "{metadata: {labels: {a: b}}, spec: {hostNetwork: true, containers: [{name: a, image: x, ports: [{containerPort: 80}]}]}}",
+    );
+    let mut template = spec.unwrap();
+    defaults::template(&mut template);
+    let mut errors = ErrorList::new();
+    spec::template(&At::root(&template), &mut errors);
+    assert!(errors.is_empty(), "{errors:?}");
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! What may change about a Pod once it exists.
 
 use machinery::Value;
-use machinery::field::{Error, ErrorList};
+use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
 
-use super::scheduling;
-use crate::cursor::{At, copy_field, same};
+use super::{resources, scheduling};
+use crate::cursor::{At, copy_field, items_mut, same};
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
 const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
@@ -38,7 +38,7 @@ pub(super) fn check(new: &Value, old: &Value, errors: &mut ErrorList) {
 
     let mut munged = spec.value.clone();
     for list in ["containers", "initContainers"] {
-        for (i, container) in crate::cursor::items_mut(&mut munged, list).iter_mut().enumerate() {
+        for (i, container) in items_mut(&mut munged, list).iter_mut().enumerate() {
             if let Some(old_container) = before.get(list).items().get(i) {
                 copy_field(container, old_container, "image");
             }
@@ -52,7 +52,7 @@ pub(super) fn check(new: &Value, old: &Value, errors: &mut ErrorList) {
         copy_field(&mut munged, before.value, "terminationGracePeriodSeconds");
     }
     if !before.get("schedulingGates").is_empty() {
-        narrowed(&mut munged, before.value);
+        narrowed(&mut munged, &spec, &before, errors);
     }
     if !same(&munged, before.value) {
         let mut detail = RULE.to_owned();
@@ -66,6 +66,22 @@ pub(super) fn check(new: &Value, old: &Value, errors: &mut ErrorList) {
 pub(super) fn check_status(new: &Value, old: &Value, errors: &mut ErrorList) {
     annotations(new, old, errors);
     let status = At::root(new).get("status");
+    for (i, condition) in status.get("conditions").list().enumerate() {
+        let kind = condition.get("type").str();
+        // Upstream places this below metadata.
+        let path = Path::new("metadata").child("conditions").index(i).child("Type");
+        for message in machinery::names::qualified_name(kind) {
+            errors.push(Error::invalid(&path, kind, message));
+        }
+    }
+    for list in ["podIPs", "hostIPs"] {
+        for entry in status.get(list).list() {
+            let ip = entry.get("ip").str();
+            for message in machinery::names::ip_address(ip) {
+                errors.push(Error::invalid(&entry.path, ip, message));
+            }
+        }
+    }
     let nominated = status.get("nominatedNodeName");
     nominated.may_form(errors, machinery::names::dns1123_subdomain);
     let policy = At::root(old).get("spec").get("restartPolicy").str();
@@ -100,6 +116,11 @@ pub(super) fn check_status(new: &Value, old: &Value, errors: &mut ErrorList) {
 
 /// Ephemeral containers may be added, never changed or removed.
 pub(super) fn check_ephemeral(new: &Value, old: &Value, errors: &mut ErrorList) {
+    if meta::annotation(old, MIRROR).is_some() {
+        let detail = "static pods do not support ephemeral containers";
+        *errors = Error::forbidden(&Path::new(""), detail).into();
+        return;
+    }
     let list = At::root(new).get("spec").get("ephemeralContainers");
     let before = At::root(old).get("spec").get("ephemeralContainers");
     for old_container in before.list() {
@@ -127,31 +148,91 @@ pub(super) fn check_ephemeral(new: &Value, old: &Value, errors: &mut ErrorList) 
 /// Checks a change of a running Pod's resources.
 pub(super) fn check_resize(new: &Value, old: &Value, errors: &mut ErrorList) {
     let (spec, before) = (At::root(new).get("spec"), At::root(old).get("spec"));
-    if super::resources::qos_class(new) != super::resources::qos_class(old) {
+    if meta::annotation(old, MIRROR).is_some() {
+        errors.push(Error::forbidden(&Path::new(""), "static pods cannot be resized"));
+        return;
+    }
+    if before.get("os").get("name").str() == "windows" {
+        errors.push(Error::forbidden(&Path::new(""), "windows pods cannot be resized"));
+        return;
+    }
+    if resources::qos_class(new) != resources::qos_class(old) {
+        let class = At::root(new).get("status").get("qosClass");
         let detail = "Pod QOS Class may not change as a result of resizing";
-        errors.push(Error::invalid(&spec.path, super::resources::qos_class(new), detail));
+        errors.push(Error::invalid(&spec.path, class.str(), detail));
     }
     let mut munged = spec.value.clone();
-    for list in ["containers", "initContainers"] {
+    for list in ["initContainers", "containers"] {
         if spec.get(list).len() != before.get(list).len() {
-            spec.get(list)
-                .forbidden(errors, "containers may not be added or removed on pod resize");
+            spec.forbidden(errors, "only cpu and memory resources are mutable");
             return;
         }
-        for (i, container) in crate::cursor::items_mut(&mut munged, list).iter_mut().enumerate() {
-            if let Some(old_container) = before.get(list).items().get(i) {
-                copy_field(container, old_container, "resources");
-                copy_field(container, old_container, "resizePolicy");
+        for (i, container) in spec.get(list).list().enumerate() {
+            let old_container = At::root(&before.get(list).items()[i]);
+            let sidecar = old_container.get("restartPolicy").str() == "Always";
+            if list == "containers" || sidecar {
+                nothing_removed(&container, &old_container, errors);
+            }
+        }
+        for (i, container) in items_mut(&mut munged, list).iter_mut().enumerate() {
+            let Some(old_container) = before.get(list).items().get(i) else { continue };
+            let sidecar =
+                old_container.get("restartPolicy").and_then(Value::as_str) == Some("Always");
+            if list == "initContainers" && !sidecar {
+                if !same(container, old_container) {
+                    let detail = "resources for non-sidecar init containers are immutable";
+                    spec.forbidden(errors, detail);
+                }
+                continue;
+            }
+            for amounts in ["requests", "limits"] {
+                for resource in ["cpu", "memory"] {
+                    restore_amount(container, old_container, amounts, resource);
+                }
+            }
+            if !same(container, old_container) {
+                spec.forbidden(
+                    errors,
+                    match list {
+                        "containers" => "only cpu and memory resources are mutable",
+                        _ => "only cpu and memory resources for sidecar containers are mutable",
+                    },
+                );
             }
         }
     }
-    if !same(&munged, before.value) {
+    if errors.is_empty() && !same(&munged, before.value) {
         spec.forbidden(errors, "only cpu and memory resources are mutable");
     }
 }
 
+fn nothing_removed(container: &At<'_>, old: &At<'_>, errors: &mut ErrorList) {
+    for amounts in ["requests", "limits"] {
+        let field = |c: &At<'_>| {
+            c.value.pointer(&format!("/resources/{amounts}")).cloned().unwrap_or_default()
+        };
+        let (new, old) = (field(container), field(old));
+        let gone = old.as_object().into_iter().flatten().any(|(name, _)| new.get(name).is_none());
+        if gone {
+            let path = container.path.child("resources").child(amounts);
+            errors.push(Error::forbidden(&path, format!("resource {amounts} cannot be removed")));
+        }
+    }
+}
+
+/// Undoes a change of one amount, so that what is left can be compared.
+fn restore_amount(container: &mut Value, old: &Value, amounts: &str, resource: &str) {
+    let pointer = format!("/resources/{amounts}");
+    let before = old.pointer(&pointer).and_then(|list| list.get(resource));
+    match (container.pointer_mut(&pointer).filter(|list| list.is_object()), before) {
+        (Some(list), Some(amount)) => list[resource] = amount.clone(),
+        (Some(list), None) => crate::cursor::remove(list, resource),
+        (None, _) => {}
+    }
+}
+
 fn annotations(new: &Value, old: &Value, errors: &mut ErrorList) {
-    let path = machinery::field::Path::new("metadata").child("annotations");
+    let path = Path::new("metadata").child("annotations");
     let mut check = |key: &str, change: &str, change_mirror: &str| {
         if key.starts_with(APP_ARMOR) {
             let detail = format!("may not {change} AppArmor annotations");
@@ -201,23 +282,32 @@ fn gates(spec: &At<'_>, before: &At<'_>, errors: &mut ErrorList) {
             let name = gate.get("name").str();
             let detail =
                 format!("only deletion is allowed, but found new scheduling gate '{name}'");
-            errors.push(Error::forbidden(&gate.path, detail));
+            errors.push(Error::forbidden(&gate.path.child("name"), detail));
         }
     }
 }
 
 /// While a Pod is gated, its node selector may gain entries and its node affinity may be set.
-fn narrowed(munged: &mut Value, before: &Value) {
-    let keeps_all = |field: &str| {
-        let old = before.get(field).and_then(Value::as_object);
-        old.into_iter().flatten().all(|(k, v)| munged.get(field).and_then(|m| m.get(k)) == Some(v))
-    };
-    if keeps_all("nodeSelector") {
-        copy_field(munged, before, "nodeSelector");
+fn narrowed(munged: &mut Value, spec: &At<'_>, before: &At<'_>, errors: &mut ErrorList) {
+    let (selector, old_selector) = (spec.get("nodeSelector"), before.get("nodeSelector"));
+    let kept = old_selector.entries().all(|(k, v)| selector.value.get(k) == Some(v.value));
+    if !kept {
+        let detail = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
+        selector.invalid(errors, detail);
     }
+    copy_field(munged, before.value, "nodeSelector");
     let required = "/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution";
-    if before.pointer(required).is_none_or(Value::is_null) {
-        copy_field(munged, before, "affinity");
+    if before.value.pointer(required).is_none_or(Value::is_null) {
+        let pods_kept = ["podAffinity", "podAntiAffinity"].iter().all(|kind| {
+            let null = Value::Null;
+            let part = |spec: &At<'_>| {
+                spec.get("affinity").value.get(kind).cloned().unwrap_or(null.clone())
+            };
+            same(&part(spec), &part(before))
+        });
+        if pods_kept {
+            copy_field(munged, before.value, "affinity");
+        }
     }
 }
 

@@ -248,11 +248,6 @@ pub(super) fn descending_path(path: &At<'_>, errors: &mut ErrorList) {
     no_parent_steps(path, errors);
 }
 
-/// A path that never goes up.
-pub(super) fn descending_path_parts(path: &At<'_>, errors: &mut ErrorList) {
-    no_parent_steps(path, errors);
-}
-
 fn no_parent_steps(path: &At<'_>, errors: &mut ErrorList) {
     if path.str().split('/').any(|step| step == "..") {
         path.invalid(errors, "must not contain '..'");
