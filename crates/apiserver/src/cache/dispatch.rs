@@ -127,7 +127,7 @@ impl Dispatcher {
             drop(watch);
             task.stopped.cancel();
         });
-        dispatcher.progress.reach(now).await;
+        dispatcher.reach(now).await;
         Ok(dispatcher)
     }
 
@@ -197,9 +197,14 @@ impl Dispatcher {
         self.progress.applied()
     }
 
-    /// Waits until the caches show `revision`.
+    /// Waits until the caches show `revision`, or follow the store no more.
     pub async fn reach(&self, revision: u64) {
-        self.progress.reach(revision).await;
+        if self.progress.applied() < revision {
+            tokio::select! {
+                () = self.progress.reach(revision) => {}
+                () = self.stop.cancelled() => {}
+            }
+        }
     }
 
     /// Whether the caches still follow the store.

@@ -1,6 +1,6 @@
 //! What is known of a request besides what it addresses.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use machinery::Value;
 use machinery::time::Timestamp;
@@ -36,20 +36,14 @@ pub struct Context {
     pub user: Arc<User>,
     /// See [`Warnings`].
     pub warnings: Warnings,
-    info: Arc<Value>,
+    /// Made when first needed: reads do without.
+    info: OnceLock<Value>,
 }
 
 impl Context {
     /// A request of `user`.
     pub fn new(user: Arc<User>) -> Self {
-        let mut info = json!({"username": user.name, "groups": user.groups});
-        if !user.uid.is_empty() {
-            info["uid"] = user.uid.as_str().into();
-        }
-        if !user.extra.is_empty() {
-            info["extra"] = json!(user.extra);
-        }
-        Self { user, warnings: Warnings::default(), info: Arc::new(info) }
+        Self { user, warnings: Warnings::default(), info: OnceLock::new() }
     }
 
     /// What the server does on its own behalf.
@@ -58,6 +52,18 @@ impl Context {
     }
 
     pub(super) fn strategy(&self, now: Timestamp) -> Ctx<'_> {
-        Ctx { now, user: &self.info }
+        Ctx { now, user: self.info.get_or_init(|| info(&self.user)) }
     }
+}
+
+/// The user in the form of `authentication.k8s.io` UserInfo.
+fn info(user: &User) -> Value {
+    let mut info = json!({"username": user.name, "groups": user.groups});
+    if !user.uid.is_empty() {
+        info["uid"] = user.uid.as_str().into();
+    }
+    if !user.extra.is_empty() {
+        info["extra"] = json!(user.extra);
+    }
+    info
 }

@@ -107,7 +107,8 @@ struct Inner {
     store: Store,
     dispatcher: Arc<Dispatcher>,
     resources: Arc<[Arc<Resource>]>,
-    by_name: HashMap<(String, String, String), Arc<Resource>>,
+    /// By plural name; a name is in few groups and versions.
+    by_name: HashMap<String, Vec<Arc<Resource>>>,
     admission: OnceLock<Arc<dyn Admission>>,
     allocators: Allocators,
     event_leases: EventLeases,
@@ -151,17 +152,10 @@ impl Registry {
                 Some(Arc::new(Resource::new(registration.clone(), cache)))
             })
             .collect();
-        let by_name = resources
-            .iter()
-            .map(|resource| {
-                let key = (
-                    resource.group.to_string(),
-                    resource.version.to_string(),
-                    resource.name.clone(),
-                );
-                (key, resource.clone())
-            })
-            .collect();
+        let mut by_name: HashMap<String, Vec<Arc<Resource>>> = HashMap::new();
+        for resource in resources.iter() {
+            by_name.entry(resource.name.clone()).or_default().push(resource.clone());
+        }
         let allocators = Allocators::new(options.ranges);
         if let Some(services) = dispatcher.cache("services/specs") {
             allocators.take_in(services.snapshot().0.iter().map(|object| object.value()));
@@ -203,8 +197,8 @@ impl Registry {
 
     /// A resource by group, version and plural name.
     pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
-        let key = (group.to_owned(), version.to_owned(), plural.to_owned());
-        self.0.by_name.get(&key).cloned()
+        let named = self.0.by_name.get(plural)?;
+        named.iter().find(|r| r.group == group && r.version == version).cloned()
     }
 
     /// All resources in the order of discovery.
@@ -214,7 +208,7 @@ impl Registry {
 
     /// A resource by group and plural name, in the version that comes first.
     fn preferred(&self, group: &str, plural: &str) -> Option<&Arc<Resource>> {
-        self.0.resources.iter().find(|r| r.group == group && r.name == plural)
+        self.0.by_name.get(plural)?.iter().find(|r| r.group == group)
     }
 
     /// An object as the cache has it; the namespace is empty in cluster scope.
