@@ -176,8 +176,7 @@ impl Authorizer {
 
     fn allows_quickly(&self, attributes: &Attributes<'_>) -> bool {
         attributes.user.in_group(MASTERS)
-            || (!attributes.is_resource
-                && OPEN_PATHS.contains(&attributes.path))
+            || (!attributes.is_resource && OPEN_PATHS.contains(&attributes.path))
     }
 }
 

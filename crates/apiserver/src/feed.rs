@@ -93,7 +93,12 @@ async fn stream(
     let options = ListOptions { resource_version: from.to_string(), ..ListOptions::default() };
     let Ok(mut watcher) = registry.watch(target, &options) else { return };
     while let Some(item) = watcher.next().await {
-        let Some(object) = item.object() else { if item.kind() == EventType::Error { return; } continue };
+        let Some(object) = item.object() else {
+            if item.kind() == EventType::Error {
+                return;
+            }
+            continue;
+        };
         let key = (object.namespace().to_owned(), object.name().to_owned());
         match item.kind() {
             EventType::Added | EventType::Modified => {

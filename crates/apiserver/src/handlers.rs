@@ -51,12 +51,11 @@ pub async fn dispatch(call: &mut Call<'_>, body: Incoming) -> Result<Reply, Fail
     if let ("proxy", _) | (_, "proxy" | "exec" | "attach" | "portforward") =
         (info.verb, info.subresource)
     {
-        return streams::connect(call, body).await;
+        return Box::pin(streams::connect(call, body)).await;
     }
     let verb = info.verb;
-    let everywhere_only_reads = resource.namespaced
-        && info.namespace.is_empty()
-        && !matches!(verb, "list" | "watch");
+    let everywhere_only_reads =
+        resource.namespaced && info.namespace.is_empty() && !matches!(verb, "list" | "watch");
     let served = verbs.iter().any(|v| *v == verb);
     // Objects are made in their collection and changed by name.
     let named = !info.path_name().is_empty();
@@ -69,23 +68,24 @@ pub async fn dispatch(call: &mut Call<'_>, body: Incoming) -> Result<Reply, Fail
         return Err(Box::new(Status::method_not_allowed()));
     }
     if reviews::is_review(info.group, info.resource) {
-        return reviews::answer(call, &resource, body).await;
+        return Box::pin(reviews::answer(call, &resource, body)).await;
     }
     match (info.resource, info.subresource) {
-        ("pods", "log") => return streams::log(call).await,
-        ("serviceaccounts", "token") => return identity::create_token(call, body).await,
+        ("pods", "log") => return Box::pin(streams::log(call)).await,
+        ("serviceaccounts", "token") => return Box::pin(identity::create_token(call, body)).await,
         _ => {}
     }
     let target = target(call, &resource);
+    // Writes are boxed so that the future of a read, which is moved about, stays small.
     match verb {
         "get" => read::get(call, &target).await,
         "list" => read::list(call, &target).await,
         "watch" => watch::watch(call, &target),
-        "create" => write::create(call, &target, body).await,
-        "update" => write::update(call, &target, body).await,
-        "patch" => write::patch(call, &target, body).await,
-        "delete" => write::delete(call, &target, body).await,
-        "deletecollection" => write::delete_collection(call, &target, body).await,
+        "create" => Box::pin(write::create(call, &target, body)).await,
+        "update" => Box::pin(write::update(call, &target, body)).await,
+        "patch" => Box::pin(write::patch(call, &target, body)).await,
+        "delete" => Box::pin(write::delete(call, &target, body)).await,
+        "deletecollection" => Box::pin(write::delete_collection(call, &target, body)).await,
         _ => Err(Box::new(Status::method_not_allowed())),
     }
 }

@@ -32,7 +32,11 @@ pub(crate) fn checks(
     for hook in HOOKS {
         let bootstrapped = bootstrapped.clone();
         checks.add(hook, Scope::Everywhere, move || {
-            if bootstrapped.load(Ordering::Acquire) { Ok(()) } else { Err("not finished".to_owned()) }
+            if bootstrapped.load(Ordering::Acquire) {
+                Ok(())
+            } else {
+                Err("not finished".to_owned())
+            }
         });
     }
     let shutdown = shutdown.clone();

@@ -13,8 +13,17 @@ static TOTAL: LazyLock<IntCounterVec> = LazyLock::new(|| {
         "Counter of apiserver requests broken out for each verb, dry run value, group, version, \
          resource, scope, component, and HTTP response code.",
     );
-    let labels =
-        ["verb", "dry_run", "group", "version", "resource", "subresource", "scope", "component", "code"];
+    let labels = [
+        "verb",
+        "dry_run",
+        "group",
+        "version",
+        "resource",
+        "subresource",
+        "scope",
+        "component",
+        "code",
+    ];
     component::metrics::register(
         IntCounterVec::new(options, &labels).expect("a fixed metric is well-formed"),
     )
@@ -91,7 +100,13 @@ fn scope(info: &RequestInfo<'_>) -> &'static str {
 
 /// Counts a finished request. `known` is false for paths that serve nothing, whose names must not
 /// become labels.
-pub(crate) fn finished(info: &RequestInfo<'_>, known: bool, dry_run: bool, code: u16, start: Instant) {
+pub(crate) fn finished(
+    info: &RequestInfo<'_>,
+    known: bool,
+    dry_run: bool,
+    code: u16,
+    start: Instant,
+) {
     let (group, version, resource, subresource) = if known {
         (info.group, info.version, info.resource, info.subresource)
     } else {
@@ -101,8 +116,7 @@ pub(crate) fn finished(info: &RequestInfo<'_>, known: bool, dry_run: bool, code:
     let code = code_text(code, &mut buffer);
     let dry_run = if dry_run { "All" } else { "" };
     let (verb, scope) = (verb(info), scope(info));
-    let labels =
-        [verb, dry_run, group, version, resource, subresource, scope, "apiserver", code];
+    let labels = [verb, dry_run, group, version, resource, subresource, scope, "apiserver", code];
     TOTAL.with_label_values(&labels).inc();
     if info.verb != "watch" {
         DURATION.with_label_values(&labels[..8]).observe(start.elapsed().as_secs_f64());

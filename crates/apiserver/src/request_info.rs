@@ -48,7 +48,8 @@ impl<'a> RequestInfo<'a> {
         let mut info = Self { path, verb: lower_method(method), ..Self::default() };
         let trimmed = path.trim_matches('/');
         let mut parts = trimmed.splitn(3, '/');
-        let (Some(prefix), Some(first), Some(mut rest)) = (parts.next(), parts.next(), parts.next())
+        let (Some(prefix), Some(first), Some(mut rest)) =
+            (parts.next(), parts.next(), parts.next())
         else {
             return Ok(info);
         };

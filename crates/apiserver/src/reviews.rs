@@ -147,12 +147,7 @@ fn access(call: &Call<'_>, resource: &str, review: &Value) -> Result<Value, Fail
                 (key.clone(), values.filter_map(|v| v.as_str().map(str::to_owned)).collect())
             })
             .collect();
-        other = User {
-            name: name.to_owned(),
-            uid: text(spec, "uid").to_owned(),
-            groups,
-            extra,
-        };
+        other = User { name: name.to_owned(), uid: text(spec, "uid").to_owned(), groups, extra };
         &other
     };
     if resource == "localsubjectaccessreviews" {
@@ -226,7 +221,8 @@ fn rules(call: &Call<'_>, review: &Value) -> Result<Value, Failure> {
     for rule in call.api.authorizer.rbac.rules(user, namespace) {
         let Rule { verbs, api_groups, resources, resource_names, non_resource_urls } = rule;
         if !resources.is_empty() {
-            let mut shown = json!({"verbs": verbs, "apiGroups": api_groups, "resources": resources});
+            let mut shown =
+                json!({"verbs": verbs, "apiGroups": api_groups, "resources": resources});
             if !resource_names.is_empty() {
                 shown["resourceNames"] = json!(resource_names);
             }
@@ -243,8 +239,7 @@ fn rules(call: &Call<'_>, review: &Value) -> Result<Value, Failure> {
     });
     if user.node_name().is_some() {
         status["incomplete"] = true.into();
-        status["evaluationError"] =
-            "node authorizer does not support user rule resolution".into();
+        status["evaluationError"] = "node authorizer does not support user rule resolution".into();
     }
     Ok(status)
 }

@@ -123,18 +123,14 @@ pub async fn serve(
         keys.extend(Verifier::from_pem(&read(path)?)?);
     }
 
-    let ranges =
-        Ranges::parse(&config.service_cluster_ip_range, &config.service_node_port_range)?;
+    let ranges = Ranges::parse(&config.service_cluster_ip_range, &config.service_node_port_range)?;
     let path = config.data_dir.join(STORE_FILE);
     let engine = store::embedded::open(&path, store::embedded::Options::default())?;
     let retention = store::retain(engine.clone(), store::DEFAULT_INTERVAL, shutdown.clone());
     let tasks = TaskTracker::new();
     tasks.spawn(retention);
-    let options = registry::Options {
-        ranges,
-        event_ttl: config.event_ttl,
-        ..registry::Options::default()
-    };
+    let options =
+        registry::Options { ranges, event_ttl: config.event_ttl, ..registry::Options::default() };
     let registry = Registry::open(engine, options).await.map_err(Error::Registry)?;
     let service_accounts = Arc::new(ServiceAccounts::new(
         config.service_account_issuer.clone(),

@@ -99,9 +99,8 @@ impl Checks {
     pub fn answer(&self, path: &str, query: Option<&str>) -> Option<(StatusCode, String)> {
         let (endpoint, name) = Endpoint::from_path(path)?;
         let checks = self.0.read().expect("no probe panics under the lock");
-        let asked = |check: &&Check| {
-            check.scope == Scope::Everywhere || endpoint == Endpoint::Readyz
-        };
+        let asked =
+            |check: &&Check| check.scope == Scope::Everywhere || endpoint == Endpoint::Readyz;
         if let Some(name) = name {
             let check = checks.iter().filter(asked).find(|check| check.name == name)?;
             return Some(match (check.probe)() {
@@ -172,7 +171,11 @@ mod tests {
     #[test]
     fn answers_read_as_upstream() {
         check("/healthz", None, Some((200, "ok")));
-        check("/livez", Some("verbose"), Some((200, "[+]ping ok\n[+]etcd ok\nlivez check passed\n")));
+        check(
+            "/livez",
+            Some("verbose"),
+            Some((200, "[+]ping ok\n[+]etcd ok\nlivez check passed\n")),
+        );
         check("/livez/etcd", None, Some((200, "ok")));
         check(
             "/readyz",
@@ -191,11 +194,7 @@ mod tests {
                  cannot be excluded: no matches for \"nope\"\nreadyz check passed\n",
             )),
         );
-        check(
-            "/readyz/informer-sync",
-            None,
-            Some((500, "internal server error: 3 not synced\n")),
-        );
+        check("/readyz/informer-sync", None, Some((500, "internal server error: 3 not synced\n")));
         check("/livez/informer-sync", None, None);
         check("/metrics", None, None);
     }

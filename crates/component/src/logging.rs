@@ -11,8 +11,7 @@ pub fn init(verbosity: u8) {
         4..=5 => "debug,h2=info,hyper=info,hyper_util=info,rustls=info,tower=info,kube_client=info",
         _ => "trace,h2=debug,hyper=debug,hyper_util=debug,rustls=debug",
     };
-    let filter =
-        EnvFilter::try_from_env("IRONCLAD_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let filter = EnvFilter::try_from_env("IRONCLAD_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

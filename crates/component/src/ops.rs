@@ -52,9 +52,8 @@ impl OpsServer {
     /// # Errors
     /// When the address cannot be had.
     pub async fn http(address: SocketAddr, checks: Checks) -> Result<Self, Error> {
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|source| Error::Listen { address, source })?;
+        let listener =
+            TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
         Ok(Self { listener, tls: None, checks })
     }
 

@@ -194,8 +194,7 @@ fn leaf(
         });
     }
     params.is_ca = IsCa::ExplicitNoCa;
-    params.key_usages =
-        vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
     if subject.server {
         params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
     }

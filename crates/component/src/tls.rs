@@ -11,7 +11,9 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+};
 
 /// Why a TLS configuration could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +52,8 @@ pub fn install_default_provider() {
 /// When one is malformed or there is none.
 pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     let wrong = |source| Error::Pem { what: "certificate", source };
-    let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+    let found =
+        CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
     if found.is_empty() {
         return Err(wrong(rustls::pki_types::pem::Error::NoItemsFound));
     }
@@ -94,9 +97,10 @@ impl ServerTls {
                 for certificate in certificates(pem)? {
                     roots.add(certificate)?;
                 }
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider())
-                    .allow_unauthenticated()
-                    .build()?;
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(roots.into(), provider())
+                        .allow_unauthenticated()
+                        .build()?;
                 let lenient = Arc::new(AcceptAnyChain(verifier.clone()));
                 (builder.with_client_cert_verifier(lenient), Some(ClientAuth(verifier)))
             }

@@ -39,7 +39,8 @@ impl Plugin for Certificates {
             .and_then(Value::as_str)
             .unwrap_or_default();
         let user = &attributes.context.user;
-        let domain = signer.split_once('/').map_or(String::new(), |(domain, _)| format!("{domain}/*"));
+        let domain =
+            signer.split_once('/').map_or(String::new(), |(domain, _)| format!("{domain}/*"));
         let may = |name: &str| {
             let attributes = authz::Attributes::resource(user, verb, GROUP, "signers");
             self.0.check(&authz::Attributes { name, ..attributes }).is_ok()

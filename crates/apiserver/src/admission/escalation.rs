@@ -44,9 +44,8 @@ impl Plugin for Escalation {
                 }
             }
             Source::RoleBinding | Source::ClusterRoleBinding => {
-                let text = |field: &str| {
-                    object.pointer(field).and_then(Value::as_str).unwrap_or_default()
-                };
+                let text =
+                    |field: &str| object.pointer(field).and_then(Value::as_str).unwrap_or_default();
                 let name = text("/roleRef/name");
                 let (source, namespace) = match text("/roleRef/kind") {
                     "ClusterRole" => (Source::ClusterRole, ""),
@@ -130,9 +129,7 @@ fn missing(wanted: &[Rule], held: &[Rule]) -> Vec<String> {
     let held: Vec<Rule> = held.to_vec();
     let mut lines: Vec<String> = wanted
         .iter()
-        .filter(|rule| {
-            rule.atoms().iter().any(|atom| !held.iter().any(|have| have.covers(atom)))
-        })
+        .filter(|rule| rule.atoms().iter().any(|atom| !held.iter().any(|have| have.covers(atom))))
         .map(compact)
         .collect();
     lines.sort();

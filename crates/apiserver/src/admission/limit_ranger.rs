@@ -207,12 +207,10 @@ fn check(kind: &str, item: &Value, requests: &Amounts, limits: &Amounts, errors:
         let limit = limits.get(name).and_then(Quantity::from_value);
         let request = requests.get(name).and_then(Quantity::from_value);
         match (limit, request) {
-            (None, _) => errors.push(format!(
-                "maximum {name} usage per {kind} is {max}.  No limit is specified"
-            )),
-            (Some(limit), _) if limit > *max => errors.push(format!(
-                "maximum {name} usage per {kind} is {max}, but limit is {limit}"
-            )),
+            (None, _) => errors
+                .push(format!("maximum {name} usage per {kind} is {max}.  No limit is specified")),
+            (Some(limit), _) if limit > *max => errors
+                .push(format!("maximum {name} usage per {kind} is {max}, but limit is {limit}")),
             (_, Some(request)) if request > *max => errors.push(format!(
                 "maximum {name} usage per {kind} is {max}, but request is {request}"
             )),
@@ -259,8 +257,9 @@ fn at_least(
             .push(format!("minimum {name} usage per {kind} is {min}.  No request is specified")),
         (Some(request), _) if request < *min => errors
             .push(format!("minimum {name} usage per {kind} is {min}, but request is {request}")),
-        (_, Some(limit)) if limit < *min => errors
-            .push(format!("minimum {name} usage per {kind} is {min}, but limit is {limit}")),
+        (_, Some(limit)) if limit < *min => {
+            errors.push(format!("minimum {name} usage per {kind} is {min}, but limit is {limit}"))
+        }
         _ => {}
     }
 }

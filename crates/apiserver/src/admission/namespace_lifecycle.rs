@@ -34,9 +34,7 @@ impl Plugin for NamespaceLifecycle {
             return Ok(());
         }
         let phase = namespace.field("status.phase").unwrap_or_default();
-        if phase != "Terminating"
-            && meta::deletion_timestamp(&namespace.value()).is_none()
-        {
+        if phase != "Terminating" && meta::deletion_timestamp(&namespace.value()).is_none() {
             return Ok(());
         }
         Err(terminating(attributes))
@@ -47,7 +45,9 @@ fn terminating(attributes: &Attributes<'_>) -> Failure {
     let namespace = attributes.namespace;
     let mut status = forbidden(
         attributes,
-        format!("unable to create new content in namespace {namespace} because it is being terminated"),
+        format!(
+            "unable to create new content in namespace {namespace} because it is being terminated"
+        ),
     );
     if let Some(details) = &mut status.details {
         details.causes.push(Cause {

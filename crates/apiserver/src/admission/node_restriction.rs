@@ -23,8 +23,7 @@ const OWN_LABELS: [&str; 12] = [
     "node.kubernetes.io/instance-type",
     "node.kubernetes.io/windows-build",
 ];
-const OWN_LABELS_TOO: [&str; 2] =
-    ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"];
+const OWN_LABELS_TOO: [&str; 2] = ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"];
 const OWN_LABEL_DOMAINS: [&str; 2] = ["kubelet.kubernetes.io", "node.kubernetes.io"];
 
 pub(super) struct NodeRestriction;
@@ -37,9 +36,7 @@ impl Plugin for NodeRestriction {
         let result = match resource {
             ("", "pods") => pods(attributes, node),
             ("", "nodes") => nodes(attributes, node),
-            ("", "serviceaccounts") if attributes.subresource == "token" => {
-                token(attributes, node)
-            }
+            ("", "serviceaccounts") if attributes.subresource == "token" => token(attributes, node),
             ("coordination.k8s.io", "leases") => own(attributes, node, "lease"),
             ("storage.k8s.io", "csinodes") => own(attributes, node, "CSINode"),
             _ => Ok(()),
@@ -68,9 +65,9 @@ fn pods(attributes: &Attributes<'_>, node: &str) -> Result<(), String> {
             create_pod(attributes.object.as_ref().unwrap_or(&null), node)
         }
         (Operation::Delete, "") => match stored(attributes) {
-            Some(pod) if spec_node(&pod) != node => Err(format!(
-                "node {node:?} can only delete pods with spec.nodeName set to itself"
-            )),
+            Some(pod) if spec_node(&pod) != node => {
+                Err(format!("node {node:?} can only delete pods with spec.nodeName set to itself"))
+            }
             _ => Ok(()),
         },
         (Operation::Update, "status") => {
@@ -81,16 +78,17 @@ fn pods(attributes: &Attributes<'_>, node: &str) -> Result<(), String> {
                      itself"
                 ));
             }
-            let labels = |pod: Option<&Value>| pod.and_then(meta::labels).cloned().unwrap_or_default();
+            let labels =
+                |pod: Option<&Value>| pod.and_then(meta::labels).cloned().unwrap_or_default();
             if labels(old.as_ref()) != labels(attributes.object.as_ref()) {
                 return Err(format!("node {node:?} cannot update labels through pod status"));
             }
             Ok(())
         }
         (Operation::Create, "eviction") => match stored(attributes) {
-            Some(pod) if spec_node(&pod) != node => Err(format!(
-                "node {node:?} can only evict pods with spec.nodeName set to itself"
-            )),
+            Some(pod) if spec_node(&pod) != node => {
+                Err(format!("node {node:?} can only evict pods with spec.nodeName set to itself"))
+            }
             _ => Ok(()),
         },
         (operation, subresource) => Err(format!(
@@ -131,8 +129,7 @@ fn create_pod(pod: &Value, node: &str) -> Result<(), String> {
         return Err(format!("node {node:?} can not create pods that reference a service account"));
     }
     let lists = ["containers", "initContainers", "ephemeralContainers"];
-    let containers =
-        lists.iter().filter_map(|list| spec.get(list)?.as_array()).flatten();
+    let containers = lists.iter().filter_map(|list| spec.get(list)?.as_array()).flatten();
     for container in containers {
         let text = container.to_string();
         if text.contains("\"secretKeyRef\"") || text.contains("\"secretRef\"") {
@@ -186,7 +183,10 @@ fn nodes(attributes: &Attributes<'_>, node: &str) -> Result<(), String> {
     let Some(old) = attributes.old else { return Ok(()) };
     if attributes.subresource.is_empty() {
         let taints = |object: &Value| {
-            object.pointer("/spec/taints").filter(|t| t.as_array().is_some_and(|t| !t.is_empty())).cloned()
+            object
+                .pointer("/spec/taints")
+                .filter(|t| t.as_array().is_some_and(|t| !t.is_empty()))
+                .cloned()
         };
         if taints(object) != taints(old) {
             return Err(format!("node {node:?} is not allowed to modify taints"));
@@ -216,7 +216,10 @@ fn refuse_labels<'a>(
     if refused.is_empty() {
         return Ok(());
     }
-    Err(format!("is not allowed to {what} the following labels: {} (node {node:?})", refused.join(", ")))
+    Err(format!(
+        "is not allowed to {what} the following labels: {} (node {node:?})",
+        refused.join(", ")
+    ))
 }
 
 fn may_set(key: &str) -> bool {
@@ -239,9 +242,7 @@ fn may_set(key: &str) -> bool {
 fn token(attributes: &Attributes<'_>, node: &str) -> Result<(), String> {
     let reference =
         attributes.object.as_ref().and_then(|object| object.pointer("/spec/boundObjectRef"));
-    let text = |field: &str| {
-        reference.and_then(|r| r.get(field)?.as_str()).unwrap_or_default()
-    };
+    let text = |field: &str| reference.and_then(|r| r.get(field)?.as_str()).unwrap_or_default();
     if reference.is_none() || text("kind") != "Pod" || text("name").is_empty() {
         return Err("node requested token not bound to a pod".to_owned());
     }
@@ -252,7 +253,9 @@ fn token(attributes: &Attributes<'_>, node: &str) -> Result<(), String> {
     let Some(pod) = pod else { return Err(format!("pod {:?} not found", text("name"))) };
     let pod = pod.value();
     if meta::uid(&pod) != text("uid") {
-        return Err("the UID in the bound object reference does not match the UID in record".to_owned());
+        return Err(
+            "the UID in the bound object reference does not match the UID in record".to_owned()
+        );
     }
     if spec_node(&pod) != node {
         return Err("node requested token bound to a pod scheduled on a different node".to_owned());

@@ -127,9 +127,9 @@ mod tests {
 
     fn check(spec: Value, default: bool, want: Result<(i64, &str), &str>) {
         let classes = |name: Option<&str>| match name {
-            Some("high") => {
-                Some(json!({"metadata": {"name": "high"}, "value": 1000, "preemptionPolicy": "Never"}))
-            }
+            Some("high") => Some(
+                json!({"metadata": {"name": "high"}, "value": 1000, "preemptionPolicy": "Never"}),
+            ),
             None if default => Some(json!({"metadata": {"name": "usual"}, "value": 5})),
             _ => None,
         };

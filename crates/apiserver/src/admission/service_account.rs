@@ -62,7 +62,9 @@ fn mirror(pod: &Value) -> Result<(), String> {
         }
         let sources = volume.pointer("/projected/sources").and_then(Value::as_array);
         if sources.into_iter().flatten().any(|s| s.get("serviceAccountToken").is_some()) {
-            return Err("a mirror pod may not use ServiceAccountToken volume projections".to_owned());
+            return Err(
+                "a mirror pod may not use ServiceAccountToken volume projections".to_owned()
+            );
         }
     }
     Ok(())
@@ -91,9 +93,7 @@ fn apply(pod: &mut Value, account: &Value, volume: &str) {
     }
     let has_secrets =
         spec.get("imagePullSecrets").and_then(Value::as_array).is_some_and(|s| !s.is_empty());
-    if !has_secrets
-        && let Some(secrets) = account.get("imagePullSecrets")
-    {
+    if !has_secrets && let Some(secrets) = account.get("imagePullSecrets") {
         spec.insert("imagePullSecrets".to_owned(), secrets.clone());
     }
 }

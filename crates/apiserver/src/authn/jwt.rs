@@ -86,10 +86,8 @@ impl Signer {
     pub fn sign(&self, claims: &Value) -> Result<String, Error> {
         let mut token = format!("{}.", self.header);
         URL_SAFE_NO_PAD.encode_string(claims.to_string(), &mut token);
-        let signature = self
-            .key
-            .sign(&SystemRandom::new(), token.as_bytes())
-            .map_err(|_| Error::Sign)?;
+        let signature =
+            self.key.sign(&SystemRandom::new(), token.as_bytes()).map_err(|_| Error::Sign)?;
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(signature.as_ref(), &mut token);
         Ok(token)
@@ -151,9 +149,8 @@ impl Verifier {
 
     fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         let result = match self.kind {
-            Kind::P256 => {
-                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.key).verify(message, signature)
-            }
+            Kind::P256 => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.key)
+                .verify(message, signature),
             Kind::Rsa => UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &self.key)
                 .verify(message, signature),
         };

@@ -313,10 +313,8 @@ fn user(name: String, claims: &Claims) -> User {
         add("node-name", &node.name);
         add("node-uid", &node.uid);
     }
-    let groups = vec![
-        SERVICE_ACCOUNTS.to_owned(),
-        format!("{SERVICE_ACCOUNTS}:{}", binding.namespace),
-    ];
+    let groups =
+        vec![SERVICE_ACCOUNTS.to_owned(), format!("{SERVICE_ACCOUNTS}:{}", binding.namespace)];
     User { name, uid: binding.serviceaccount.uid.clone(), groups, extra }.authenticated()
 }
 
@@ -364,8 +362,7 @@ mod tests {
         let accounts = accounts();
         let start = UNIX_EPOCH + Duration::from_secs(500);
         let audiences = ["https://iss".to_owned()];
-        let token =
-            accounts.issue(binding, &audiences, start, Duration::from_secs(600)).unwrap();
+        let token = accounts.issue(binding, &audiences, start, Duration::from_secs(600)).unwrap();
         let audience: Vec<String> = audience.iter().map(|a| (*a).to_owned()).collect();
         let now = start + Duration::from_secs(after);
         let got = accounts.authenticate_at(&token, &audience, now);
@@ -384,7 +381,9 @@ mod tests {
             &binding(None, "u1"),
             &["vault"],
             0,
-            Err("token audiences [\"https://iss\"] is invalid for the target audiences [\"vault\"]"),
+            Err(
+                "token audiences [\"https://iss\"] is invalid for the target audiences [\"vault\"]",
+            ),
         );
         let gone = "service account token has been invalidated: ";
         let why = format!("{gone}serviceaccounts n/sa is another one");

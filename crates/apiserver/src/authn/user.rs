@@ -58,7 +58,9 @@ impl User {
     /// The same user as a member of `system:authenticated`, unless it is anonymous.
     #[must_use]
     pub fn authenticated(mut self) -> Self {
-        if self.name != ANONYMOUS && !self.in_group(AUTHENTICATED) && !self.in_group(UNAUTHENTICATED)
+        if self.name != ANONYMOUS
+            && !self.in_group(AUTHENTICATED)
+            && !self.in_group(UNAUTHENTICATED)
         {
             self.groups.push(AUTHENTICATED.to_owned());
         }

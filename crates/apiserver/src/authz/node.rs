@@ -212,8 +212,9 @@ impl Graph {
                     Err(format!("{NO_RELATION} '{node}' and this object"))
                 }
                 "list" | "watch" if selects(a.field_selector, "spec.nodeName", node) => Ok(()),
-                "list" | "watch" => Err("can only list/watch pods with spec.nodeName field selector"
-                    .to_owned()),
+                "list" | "watch" => {
+                    Err("can only list/watch pods with spec.nodeName field selector".to_owned())
+                }
                 // Which ones is for the NodeRestriction admission plugin to say.
                 "create" | "delete" => Ok(()),
                 _ => Err("can only get/list/watch/create/delete pods".to_owned()),
@@ -233,7 +234,9 @@ fn own_lease(node: &str, a: &Attributes<'_>) -> Result<(), String> {
         return Err("can only access leases in the \"kube-node-lease\" system namespace".to_owned());
     }
     if a.verb != "create" && a.name != node {
-        return Err("can only access node lease with the same name as the requesting node".to_owned());
+        return Err(
+            "can only access node lease with the same name as the requesting node".to_owned()
+        );
     }
     Ok(())
 }
@@ -317,9 +320,15 @@ fn targets(pod: &Value) -> HashSet<(Target, String)> {
         {
             add(Target::Claim, Some(&Value::String(format!("{pod_name}-{name}"))));
         }
-        for driver in ["csi/nodePublishSecretRef", "flexVolume/secretRef", "cephfs/secretRef",
-            "iscsi/secretRef", "rbd/secretRef", "scaleIO/secretRef", "storageos/secretRef"]
-        {
+        for driver in [
+            "csi/nodePublishSecretRef",
+            "flexVolume/secretRef",
+            "cephfs/secretRef",
+            "iscsi/secretRef",
+            "rbd/secretRef",
+            "scaleIO/secretRef",
+            "storageos/secretRef",
+        ] {
             add(Target::Secret, volume.pointer(&format!("/{driver}/name")));
         }
         add(Target::Secret, volume.pointer("/azureFile/secretName"));
@@ -359,14 +368,29 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         rule("get", "storage.k8s.io", "volumeattachments"),
         rule("get list watch", "storage.k8s.io", "csidrivers"),
         rule("get list watch", "node.k8s.io", "runtimeclasses"),
-        rule("get list watch create update patch delete deletecollection", "resource.k8s.io", "resourceslices"),
+        rule(
+            "get list watch create update patch delete deletecollection",
+            "resource.k8s.io",
+            "resourceslices",
+        ),
         rule("get list watch", "certificates.k8s.io", "clustertrustbundles"),
         Rule {
             verbs: vec!["get".to_owned()],
-            non_resource_urls: ["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez",
-                "/openapi", "/openapi/*", "/readyz", "/version", "/version/"]
-                .map(str::to_owned)
-                .to_vec(),
+            non_resource_urls: [
+                "/api",
+                "/api/*",
+                "/apis",
+                "/apis/*",
+                "/healthz",
+                "/livez",
+                "/openapi",
+                "/openapi/*",
+                "/readyz",
+                "/version",
+                "/version/",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
             ..Rule::default()
         },
     ]
@@ -386,7 +410,10 @@ mod tests {
             "volumes": [{"name": "v", "secret": {"secretName": "s"}},
                 {"name": "d", "persistentVolumeClaim": {"claimName": "c"}}]}});
         graph.apply_pod("n", "p", Some(&pod));
-        graph.apply_volume("pv", Some(&json!({"spec": {"claimRef": {"namespace": "n", "name": "c"}}})));
+        graph.apply_volume(
+            "pv",
+            Some(&json!({"spec": {"claimRef": {"namespace": "n", "name": "c"}}})),
+        );
         let got = graph.authorize(&attributes).map(|decision| decision.is_ok());
         assert_eq!(got, want, "{attributes:?}");
         graph.apply_pod("n", "p", None);
@@ -419,9 +446,11 @@ mod tests {
         check(ask(&w1, "get", "nodes", "w2"), Some(false));
         check(ask(&w1, "get", "pods", "p"), Some(true));
         check(ask(&w1, "list", "pods", ""), Some(false));
-        let mine = Attributes { field_selector: "spec.nodeName=w1", ..ask(&w1, "list", "pods", "") };
+        let mine =
+            Attributes { field_selector: "spec.nodeName=w1", ..ask(&w1, "list", "pods", "") };
         check(mine, Some(true));
-        let token = Attributes { subresource: "token", ..ask(&w1, "create", "serviceaccounts", "sa") };
+        let token =
+            Attributes { subresource: "token", ..ask(&w1, "create", "serviceaccounts", "sa") };
         check(token, Some(true));
         check(ask(&w1, "list", "services", ""), Some(true));
         check(ask(&w1, "delete", "services", "x"), Some(false));

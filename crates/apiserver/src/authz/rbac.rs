@@ -262,12 +262,12 @@ impl Binding {
     /// The reason of an allowed SubjectAccessReview, as upstream words it.
     fn explain(&self, (namespace, name): &Key, user: &User) -> String {
         let subject = self.subjects.iter().find_map(|subject| match subject {
-            Subject::User(name) if *name == user.name => {
-                Some(match name.strip_prefix(SERVICE_ACCOUNT_PREFIX).and_then(|n| n.split_once(':')) {
+            Subject::User(name) if *name == user.name => Some(
+                match name.strip_prefix(SERVICE_ACCOUNT_PREFIX).and_then(|n| n.split_once(':')) {
                     Some((namespace, name)) => format!("ServiceAccount \"{name}/{namespace}\""),
                     None => format!("User {name:?}"),
-                })
-            }
+                },
+            ),
             Subject::Group(name) if user.in_group(name) => Some(format!("Group {name:?}")),
             _ => None,
         });
@@ -275,7 +275,9 @@ impl Binding {
         let role_kind = if *source == Source::Role { "Role" } else { "ClusterRole" };
         let subject = subject.unwrap_or_default();
         if namespace.is_empty() {
-            format!("RBAC: allowed by ClusterRoleBinding {name:?} of {role_kind} {role:?} to {subject}")
+            format!(
+                "RBAC: allowed by ClusterRoleBinding {name:?} of {role_kind} {role:?} to {subject}"
+            )
         } else {
             let binding = format!("{name}/{namespace}");
             format!("RBAC: allowed by RoleBinding {binding:?} of {role_kind} {role:?} to {subject}")
@@ -290,12 +292,11 @@ mod tests {
 
     fn index() -> Index {
         let index = Index::default();
-        let rules = json!({"rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]});
+        let rules =
+            json!({"rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]});
         index.apply(Source::ClusterRole, "", "view", Some(&rules));
         index.apply(Source::Role, "a", "reader", Some(&rules));
-        let binding = |kind: &str, role: &str, subjects: Value| {
-            json!({"roleRef": {"kind": kind, "name": role}, "subjects": subjects})
-        };
+        let binding = |kind: &str, role: &str, subjects: Value| json!({"roleRef": {"kind": kind, "name": role}, "subjects": subjects});
         let robots = binding("ClusterRole", "view", json!([{"kind": "Group", "name": "robots"}]));
         index.apply(Source::ClusterRoleBinding, "", "robots", Some(&robots));
         let sa = json!([{"kind": "ServiceAccount", "name": "x", "namespace": "b"}]);
@@ -308,8 +309,7 @@ mod tests {
     fn ask(index: &Index, name: &str, groups: &[&str], namespace: &str) -> Verdict {
         let groups = groups.iter().map(|g| (*g).to_owned()).collect();
         let user = User { name: name.to_owned(), groups, ..User::default() };
-        let attributes =
-            Attributes { namespace, ..Attributes::resource(&user, "get", "", "pods") };
+        let attributes = Attributes { namespace, ..Attributes::resource(&user, "get", "", "pods") };
         let verdict = index.authorize(&attributes);
         assert_eq!(index.allows(&attributes), matches!(verdict, Verdict::Allowed(_)));
         verdict

@@ -21,7 +21,11 @@ pub struct Rule {
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "nullable")]
     pub resource_names: Vec<String>,
     /// Paths, with `*` at the end for all below.
-    #[serde(rename = "nonResourceURLs", skip_serializing_if = "Vec::is_empty", deserialize_with = "nullable")]
+    #[serde(
+        rename = "nonResourceURLs",
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "nullable"
+    )]
     pub non_resource_urls: Vec<String>,
 }
 
@@ -103,9 +107,7 @@ impl Rule {
                     atoms.push(base);
                 } else {
                     let named = self.resource_names.iter();
-                    atoms.extend(
-                        named.map(|n| Self { resource_names: one(n), ..base.clone() }),
-                    );
+                    atoms.extend(named.map(|n| Self { resource_names: one(n), ..base.clone() }));
                 }
             }
         }
@@ -124,13 +126,14 @@ fn resource_matches(rule: &str, resource: &str, subresource: &str) -> bool {
     if subresource.is_empty() {
         return rule == resource;
     }
-    rule.split_once('/').is_some_and(|(head, tail)| {
-        tail == subresource && (head == resource || head == "*")
-    })
+    rule.split_once('/')
+        .is_some_and(|(head, tail)| tail == subresource && (head == resource || head == "*"))
 }
 
 fn path_matches(rule: &str, path: &str) -> bool {
-    rule == "*" || rule == path || rule.strip_suffix('*').is_some_and(|prefix| path.starts_with(prefix))
+    rule == "*"
+        || rule == path
+        || rule.strip_suffix('*').is_some_and(|prefix| path.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -160,12 +163,15 @@ mod tests {
         let scale = r#"{"verbs":["*"],"apiGroups":["*"],"resources":["*/scale"]}"#;
         check(scale, ["update", "apps", "deployments", "scale", "d"], true);
         check(scale, ["update", "apps", "deployments", "", "d"], false);
-        let named =
-            r#"{"verbs":["get"],"apiGroups":[""],"resources":["configmaps"],"resourceNames":["a"]}"#;
+        let named = r#"{"verbs":["get"],"apiGroups":[""],"resources":["configmaps"],"resourceNames":["a"]}"#;
         check(named, ["get", "", "configmaps", "", "a"], true);
         check(named, ["get", "", "configmaps", "", "b"], false);
         check(named, ["get", "", "configmaps", "", ""], false);
-        check(r#"{"verbs":["*"],"apiGroups":["*"],"resources":["*"]}"#, ["x", "y", "z", "w", ""], true);
+        check(
+            r#"{"verbs":["*"],"apiGroups":["*"],"resources":["*"]}"#,
+            ["x", "y", "z", "w", ""],
+            true,
+        );
     }
 
     #[test]

@@ -98,9 +98,10 @@ async fn write(
     let (group, _, plural) = resource;
     if let Some(existing) = api.registry.cached(group, plural, NAMESPACE, NAME) {
         let existing = existing.value();
-        let labelled = meta::labels(&object).into_iter().flatten().all(|(key, value)| {
-            meta::label(&existing, key) == value.as_str()
-        });
+        let labelled = meta::labels(&object)
+            .into_iter()
+            .flatten()
+            .all(|(key, value)| meta::label(&existing, key) == value.as_str());
         if labelled && fields.iter().all(|field| existing.get(field) == object.get(field)) {
             return Ok(());
         }

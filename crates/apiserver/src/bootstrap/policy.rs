@@ -216,7 +216,12 @@ mod tests {
     use crate::authz::Attributes;
     use crate::authz::rbac::{Index, Source};
 
-    fn check(user: &str, groups: &[&str], [verb, group, resource, namespace]: [&str; 4], want: bool) {
+    fn check(
+        user: &str,
+        groups: &[&str],
+        [verb, group, resource, namespace]: [&str; 4],
+        want: bool,
+    ) {
         let index = Index::default();
         for item in items() {
             let source = Source::from_resource(item.resource).unwrap();
@@ -235,7 +240,12 @@ mod tests {
         check("system:kube-scheduler", &[], ["list", "", "pods", ""], true);
         check("system:kube-scheduler", &[], ["delete", "", "nodes", ""], false);
         check("system:kube-controller-manager", &[], ["create", apps, "replicasets", "x"], true);
-        check("jane", &[], ["create", "authorization.k8s.io", "selfsubjectaccessreviews", ""], true);
+        check(
+            "jane",
+            &[],
+            ["create", "authorization.k8s.io", "selfsubjectaccessreviews", ""],
+            true,
+        );
         check("jane", &[], ["list", "", "pods", "default"], false);
         let account = "system:serviceaccount:kube-system:deployment-controller";
         check(account, &[], ["update", apps, "deployments", "x"], true);

@@ -92,7 +92,8 @@ mod tests {
         assert_eq!(merged(&own, &expected), None);
 
         let binding = |users: &[&str]| {
-            let subjects: Vec<_> = users.iter().map(|u| json!({"kind": "User", "name": u})).collect();
+            let subjects: Vec<_> =
+                users.iter().map(|u| json!({"kind": "User", "name": u})).collect();
             json!({"metadata": {}, "roleRef": {"name": "r"}, "subjects": subjects})
         };
         let result = merged(&binding(&["jane"]), &binding(&["root"])).unwrap();

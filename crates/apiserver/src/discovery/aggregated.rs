@@ -28,8 +28,7 @@ pub(super) fn document(resources: &[Arc<Resource>], core: bool, form: Aggregated
                     json!({"version": version, "resources": own, "freshness": "Current"})
                 })
                 .collect();
-            let metadata =
-                if group.is_empty() { json!({}) } else { json!({"name": group}) };
+            let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
             json!({"metadata": metadata, "versions": versions})
         })
         .collect();

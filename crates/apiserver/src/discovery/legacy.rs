@@ -39,7 +39,8 @@ pub(super) fn group(resources: &[Arc<Resource>], wanted: &str) -> Option<Value> 
 }
 
 fn one(name: &str, versions: &[&str]) -> Value {
-    let version = |version: &str| json!({"groupVersion": format!("{name}/{version}"), "version": version});
+    let version =
+        |version: &str| json!({"groupVersion": format!("{name}/{version}"), "version": version});
     json!({
         "name": name,
         "versions": versions.iter().map(|v| version(v)).collect::<Vec<_>>(),

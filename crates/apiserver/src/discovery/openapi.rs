@@ -23,10 +23,9 @@ pub(super) fn v2(resources: &[Arc<Resource>]) -> Document {
 pub(super) fn v2_protobuf(resources: &[Arc<Resource>]) -> Option<Document> {
     let json = v2(resources).bytes;
     match openapi::v2_protobuf(&json) {
-        Ok(bytes) => Some(Document::new(
-            bytes,
-            "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
-        )),
+        Ok(bytes) => {
+            Some(Document::new(bytes, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"))
+        }
         Err(error) => {
             tracing::error!(%error, "OpenAPI has no protobuf form");
             None

@@ -125,8 +125,9 @@ fn refused(error: &DecodeError, bytes: &[u8], yaml: bool, expected: Expected<'_>
     let kind = expected.kind;
     let named = if yaml {
         serde_yaml::from_slice::<Value>(bytes).ok().map(|tree| {
-            let text =
-                |field: &str| tree.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let text = |field: &str| {
+                tree.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
+            };
             (text("apiVersion"), text("kind"))
         })
     } else {

@@ -31,8 +31,7 @@ pub(super) async fn create_token(call: &Call<'_>, body: Incoming) -> Result<Repl
     let ty = schema::builtin()
         .kind("authentication.k8s.io", "v1", "TokenRequest")
         .ok_or_else(|| Status::internal("the schema lacks TokenRequest"))?;
-    let expected =
-        Expected { api_version: "authentication.k8s.io/v1", kind: "TokenRequest", ty };
+    let expected = Expected { api_version: "authentication.k8s.io/v1", kind: "TokenRequest", ty };
     let request = body::decode(call, &bytes, expected, options::field_validation(call))?;
     let (namespace, name) = (call.info.namespace, &*call.info.name);
     let account = find(call, "serviceaccounts", namespace, name)?;
@@ -87,8 +86,8 @@ pub(super) async fn create_token(call: &Call<'_>, body: Incoming) -> Result<Repl
         .map_err(|error| Status::internal(error.to_string()))?;
     meta::set_name(&mut request, name);
     meta::set_namespace(&mut request, namespace);
-    let expiration = Timestamp::try_from(now + lifetime)
-        .map_err(|error| Status::internal(error.to_string()))?;
+    let expiration =
+        Timestamp::try_from(now + lifetime).map_err(|error| Status::internal(error.to_string()))?;
     meta::set_creation_timestamp(&mut request, time::format(Timestamp::now()));
     request["spec"]["audiences"] = audiences.into();
     request["spec"]["expirationSeconds"] = seconds.into();
@@ -112,8 +111,9 @@ fn reference(object: &Value) -> Reference {
 fn check_names(request: &Value, namespace: &str, name: &str) -> Result<(), Failure> {
     let (own_name, own_namespace) = (meta::name(request), meta::namespace(request));
     let refuse = |field: &str, got: &str, want: &str| {
-        let message =
-            format!("the {field} of the provided object does not match the {field} sent on the request");
+        let message = format!(
+            "the {field} of the provided object does not match the {field} sent on the request"
+        );
         tracing::debug!(got, want, "token request");
         Err(Box::new(Status::bad_request(message)))
     };

@@ -126,9 +126,7 @@ fn openapi(call: &Call<'_>, path: &str) -> Result<Reply, Failure> {
         _ => None,
     });
     let document = match form {
-        Some(true) => {
-            api.discovery.openapi(&api.registry, &format!("{path}/{OPENAPI_PROTOBUF}"))
-        }
+        Some(true) => api.discovery.openapi(&api.registry, &format!("{path}/{OPENAPI_PROTOBUF}")),
         _ => api.discovery.openapi(&api.registry, path),
     };
     let Some(document) = document else { return Ok(respond::page_not_found()) };

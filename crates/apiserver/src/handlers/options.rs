@@ -72,11 +72,7 @@ pub(super) fn field_validation(call: &Call<'_>) -> FieldValidation {
 }
 
 /// The options of a create, update or patch; `kind` is the name of their type.
-pub(super) fn write(
-    call: &Call<'_>,
-    kind: &str,
-    apply: bool,
-) -> Result<WriteOptions, Failure> {
+pub(super) fn write(call: &Call<'_>, kind: &str, apply: bool) -> Result<WriteOptions, Failure> {
     let query = call.query;
     let mut errors = ErrorList::new();
     let dry_run = dry_run(query.all("dryRun"), &mut errors);
@@ -135,9 +131,10 @@ fn check_manager(manager: &str, errors: &mut ErrorList) {
         errors.push(Error::too_long(&path, MAX_MANAGER));
     }
     if let Some((at, _)) = manager.chars().enumerate().find(|(_, c)| c.is_control()) {
-        let detail = format!("invalid character U+{:04X} (at position {at})", u32::from(
-            manager.chars().nth(at).unwrap_or_default(),
-        ));
+        let detail = format!(
+            "invalid character U+{:04X} (at position {at})",
+            u32::from(manager.chars().nth(at).unwrap_or_default(),)
+        );
         errors.push(Error::invalid(&path, manager, detail));
     }
 }

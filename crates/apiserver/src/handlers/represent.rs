@@ -84,9 +84,7 @@ impl Form {
         let metadata = list_meta(&list);
         let items = list.items.iter().map(|object| object.value());
         let value = match self.accepted.transform {
-            Transform::Table { beta } => {
-                table(resource, items, metadata, beta, true, self.include)
-            }
+            Transform::Table { beta } => table(resource, items, metadata, beta, true, self.include),
             Transform::Metadata { beta } => json!({
                 "kind": "PartialObjectMetadataList",
                 "apiVersion": meta_version(beta),

@@ -37,9 +37,16 @@ pub(super) async fn log(call: &mut Call<'_>) -> Result<Reply, Failure> {
     let pod = pod(call)?;
     let container = container(call, &pod)?;
     let mut query = Vec::new();
-    for name in
-        ["follow", "previous", "timestamps", "sinceSeconds", "sinceTime", "tailLines", "limitBytes", "stream"]
-    {
+    for name in [
+        "follow",
+        "previous",
+        "timestamps",
+        "sinceSeconds",
+        "sinceTime",
+        "tailLines",
+        "limitBytes",
+        "stream",
+    ] {
         if let Some(value) = call.query.non_empty(name) {
             check_log_option(name, value)?;
             query.push(format!("{name}={}", encode(value)));
@@ -54,10 +61,9 @@ pub(super) async fn log(call: &mut Call<'_>) -> Result<Reply, Failure> {
     match target.send(request).await.map_err(|error| unreachable(&error))? {
         upgrade::Reply::Answered(response) if response.status().is_success() => {
             let mut reply = passed_on(response);
-            reply.headers_mut().insert(
-                http::header::CONTENT_TYPE,
-                http::HeaderValue::from_static("text/plain"),
-            );
+            reply
+                .headers_mut()
+                .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain"));
             Ok(reply)
         }
         upgrade::Reply::Answered(response) => Err(kubelet_refusal(call, response).await),
@@ -98,7 +104,8 @@ async fn kubelet_refusal(call: &Call<'_>, response: http::Response<Incoming>) ->
         StatusCode::BAD_REQUEST => Status::bad_request(text),
         StatusCode::NOT_FOUND => {
             let name = &call.info.name;
-            let message = format!("the server could not find the requested resource ( pods/log {name})");
+            let message =
+                format!("the server could not find the requested resource ( pods/log {name})");
             let mut status = Status::failure(404, machinery::status::reason::NOT_FOUND, message);
             if !text.is_empty() {
                 status.message.push_str(": ");
@@ -165,9 +172,8 @@ async fn pass_upgrade(call: &mut Call<'_>, target: &Target, uri: Uri) -> Result<
     *request.method_mut() = call.parts.method.clone();
     *request.headers_mut() = without_credentials(call.headers());
     *request.extensions_mut() = std::mem::take(&mut call.parts.extensions);
-    let response = upgrade::pass_through(request, target, uri)
-        .await
-        .map_err(|error| unreachable(&error))?;
+    let response =
+        upgrade::pass_through(request, target, uri).await.map_err(|error| unreachable(&error))?;
     Ok(passed_on(response))
 }
 
@@ -255,7 +261,9 @@ fn container(call: &Call<'_>, pod: &Value) -> Result<String, Failure> {
         return Ok(default.to_owned());
     }
     if main.is_empty() {
-        return Err(Box::new(Status::bad_request(format!("no containers found in pod {pod_name}"))));
+        return Err(Box::new(Status::bad_request(format!(
+            "no containers found in pod {pod_name}"
+        ))));
     }
     let mut message = format!(
         "a container name must be specified for pod {pod_name}, choose one of: [{}]",

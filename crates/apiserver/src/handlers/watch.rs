@@ -1,9 +1,10 @@
 //! `watch`: a response that goes on with every change.
 
+use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::stream;
+use bytes::{Bytes, BytesMut};
+use futures::{FutureExt as _, stream};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use machinery::selector::FieldSelector;
@@ -24,12 +25,15 @@ use crate::registry::Target;
 /// once.
 const DEFAULT_SECONDS: u64 = 1800;
 
+/// Events that are ready are sent together up to about this size.
+const CHUNK: usize = 32 * 1024;
+
 struct Stream {
     watcher: Watcher,
     form: Form,
     target: Target,
     first: bool,
-    deadline: tokio::time::Instant,
+    deadline: Pin<Box<tokio::time::Sleep>>,
     shutdown: CancellationToken,
     _counted: LongRunning,
 }
@@ -56,7 +60,7 @@ pub(super) fn watch(call: &Call<'_>, target: &Target) -> Result<Reply, Failure> 
         form,
         target,
         first: true,
-        deadline: tokio::time::Instant::now() + Duration::from_secs(seconds),
+        deadline: Box::pin(tokio::time::sleep(Duration::from_secs(seconds))),
         shutdown: call.api.shutdown.clone(),
         _counted: LongRunning::new(call.info),
     };
@@ -77,9 +81,19 @@ impl Stream {
             biased;
             () = self.shutdown.cancelled() => return None,
             item = self.watcher.next() => item?,
-            () = tokio::time::sleep_until(self.deadline) => return None,
+            () = &mut self.deadline => return None,
         };
-        Some(self.line(&item))
+        let first = self.line(&item);
+        // What is ready at once goes out together.
+        let Some(Some(item)) = self.watcher.next().now_or_never() else { return Some(first) };
+        let mut chunk = BytesMut::from(first);
+        chunk.extend_from_slice(&self.line(&item));
+        while chunk.len() < CHUNK
+            && let Some(Some(item)) = self.watcher.next().now_or_never()
+        {
+            chunk.extend_from_slice(&self.line(&item));
+        }
+        Some(chunk.freeze())
     }
 
     fn line(&mut self, item: &WatchItem) -> Bytes {

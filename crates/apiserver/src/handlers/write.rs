@@ -100,11 +100,7 @@ pub(super) async fn delete_collection(
 }
 
 /// Decodes a body as the kind that the target, or its subresource, takes.
-fn decode(
-    call: &Call<'_>,
-    target: &Target,
-    bytes: &[u8],
-) -> Result<machinery::Value, Failure> {
+fn decode(call: &Call<'_>, target: &Target, bytes: &[u8]) -> Result<machinery::Value, Failure> {
     let resource = &target.resource;
     let validation = options::field_validation(call);
     let subresource =

@@ -174,13 +174,19 @@ mod tests {
             Some((Json, table)),
         );
         check("application/vnd.kubernetes.protobuf", None);
-        check("application/vnd.kubernetes.protobuf,application/json", Some((Json, Transform::None)));
+        check(
+            "application/vnd.kubernetes.protobuf,application/json",
+            Some((Json, Transform::None)),
+        );
         check("application/json;q=0.5,application/yaml", Some((Yaml, Transform::None)));
         check(
             "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
             Some((Json, Transform::Metadata { beta: false })),
         );
         check("text/html", None);
-        check("application/json;as=Nonsense;g=meta.k8s.io;v=v1,*/*;q=0.1", Some((Json, Transform::None)));
+        check(
+            "application/json;as=Nonsense;g=meta.k8s.io;v=v1,*/*;q=0.1",
+            Some((Json, Transform::None)),
+        );
     }
 }

@@ -8,9 +8,7 @@ use http::HeaderMap;
 use machinery::status::Status;
 
 use crate::authn::User;
-use crate::authn::user::{
-    ANONYMOUS, AUTHENTICATED, SERVICE_ACCOUNTS, UNAUTHENTICATED,
-};
+use crate::authn::user::{ANONYMOUS, AUTHENTICATED, SERVICE_ACCOUNTS, UNAUTHENTICATED};
 use crate::authz::{Attributes, Authorizer};
 use crate::http::query;
 use crate::pipeline::Failure;
@@ -136,8 +134,7 @@ mod tests {
         ]);
         let user = apply(&authorizer, admin.clone(), &mut asked).unwrap();
         assert_eq!(user.name, "system:serviceaccount:n:sa");
-        let groups =
-            ["system:serviceaccounts", "system:serviceaccounts:n", "system:authenticated"];
+        let groups = ["system:serviceaccounts", "system:serviceaccounts:n", "system:authenticated"];
         assert_eq!(user.groups, groups);
         assert_eq!(user.extra["scopes/a"], ["x"]);
         assert!(asked.is_empty());

@@ -42,7 +42,8 @@ async fn aggregated_discovery_has_a_tag() -> Outcome {
     let list = expect(&first, 200);
     assert_eq!(first.header("content-type"), accept);
     assert_eq!(list["kind"], "APIGroupDiscoveryList");
-    let apps = list["items"].as_array().into_iter().flatten().find(|i| i["metadata"]["name"] == "apps");
+    let apps =
+        list["items"].as_array().into_iter().flatten().find(|i| i["metadata"]["name"] == "apps");
     let deployments = apps
         .and_then(|apps| apps["versions"][0]["resources"].as_array())
         .into_iter()

@@ -30,10 +30,7 @@ async fn a_token_is_good_while_its_pod_exists() -> Outcome {
     let status = expect(&send_json(&admin, "POST", reviews, &review).await?, 201)["status"].clone();
     assert_eq!(status["authenticated"], true);
     assert_eq!(status["user"]["username"], "system:serviceaccount:default:default");
-    assert_eq!(
-        status["user"]["extra"]["authentication.kubernetes.io/pod-name"],
-        json!(["p"])
-    );
+    assert_eq!(status["user"]["extra"]["authentication.kubernetes.io/pod-name"], json!(["p"]));
 
     let holder = server.client_with_token(&token)?;
     let own = json!({"kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1"});
@@ -41,11 +38,7 @@ async fn a_token_is_good_while_its_pod_exists() -> Outcome {
     let answer = expect(&send_json(&holder, "POST", path, &own).await?, 201);
     assert_eq!(
         answer["status"]["userInfo"]["groups"],
-        json!([
-            "system:serviceaccounts",
-            "system:serviceaccounts:default",
-            "system:authenticated"
-        ])
+        json!(["system:serviceaccounts", "system:serviceaccounts:default", "system:authenticated"])
     );
 
     let now = json!({"gracePeriodSeconds": 0});

@@ -5,6 +5,7 @@ mod discovery;
 mod identity;
 mod objects;
 mod representations;
+mod streams;
 mod watches;
 
 use serde_json::Value;

@@ -56,8 +56,7 @@ async fn three_kinds_of_patches() -> Outcome {
     let json_patch = json!([{"op": "add", "path": "/data/l", "value": "1"}]);
     let merged = expect(&patch("json-patch+json", json_patch).await?, 200);
     assert_eq!(merged["data"], json!({"k": "v", "l": "1"}));
-    let merged =
-        expect(&patch("merge-patch+json", json!({"data": {"k": null}})).await?, 200);
+    let merged = expect(&patch("merge-patch+json", json!({"data": {"k": null}})).await?, 200);
     assert_eq!(merged["data"], json!({"l": "1"}));
     let labels = json!({"metadata": {"labels": {"a": "b"}}});
     let merged = expect(&patch("strategic-merge-patch+json", labels).await?, 200);

@@ -19,7 +19,10 @@ async fn lists_and_objects() -> Outcome {
     };
     for path in [CONFIG_MAPS, &one] {
         let table = expect(&get(path, TABLE).await?, 200);
-        assert_eq!((&table["kind"], &table["apiVersion"]), (&json!("Table"), &json!("meta.k8s.io/v1")));
+        assert_eq!(
+            (&table["kind"], &table["apiVersion"]),
+            (&json!("Table"), &json!("meta.k8s.io/v1"))
+        );
         let names: Vec<&Value> = table["columnDefinitions"]
             .as_array()
             .into_iter()

@@ -94,10 +94,7 @@ async fn a_watch_can_start_with_what_is_there() -> Outcome {
     assert_eq!(shape(&watch.next().await?), ("ADDED", "a"));
     let bookmark = watch.next().await?;
     assert_eq!(bookmark["type"], "BOOKMARK");
-    assert_eq!(
-        bookmark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"],
-        "true"
-    );
+    assert_eq!(bookmark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
     // The server's end is the watch's end, not an error.
     server.stop().await?;
     assert_eq!(watch.next().await?, Value::Null);

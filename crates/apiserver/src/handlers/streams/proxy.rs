@@ -65,8 +65,9 @@ fn uri(call: &Call<'_>) -> Result<Uri, Failure> {
 
 fn target(call: &Call<'_>) -> Result<Target, Failure> {
     let info = call.info;
-    let address = parse(&info.name)
-        .ok_or_else(|| Status::bad_request(format!("invalid {} request {:?}", info.resource, info.name)))?;
+    let address = parse(&info.name).ok_or_else(|| {
+        Status::bad_request(format!("invalid {} request {:?}", info.resource, info.name))
+    })?;
     let registry = &call.api.registry;
     let kubelets = &call.api.kubelets;
     let missing =
@@ -136,7 +137,8 @@ fn container_port(pod: &Value, wanted: &str) -> Option<u16> {
     }
     let containers = pod.pointer("/spec/containers")?.as_array()?;
     let ports = containers.iter().filter_map(|c| c.get("ports")?.as_array()).flatten();
-    let named = ports.into_iter().find(|port| port.get("name").and_then(Value::as_str) == Some(wanted));
+    let named =
+        ports.into_iter().find(|port| port.get("name").and_then(Value::as_str) == Some(wanted));
     u16::try_from(named?.get("containerPort")?.as_u64()?).ok()
 }
 
