@@ -74,8 +74,8 @@ fn connect_bearer(
     bearer: Option<Bearer>,
 ) -> Result<kube::Client, ConnectError> {
     let agent = if user_agent.is_empty() { "ironclad" } else { user_agent };
-    let value = HeaderValue::from_str(agent)
-        .map_err(|_| ConnectError::UserAgent(agent.to_owned()))?;
+    let value =
+        HeaderValue::from_str(agent).map_err(|_| ConnectError::UserAgent(agent.to_owned()))?;
     config.headers.push((USER_AGENT, value));
     config.connect_timeout = Some(Duration::from_secs(5));
     transport::client(&config, bearer).map_err(|error| ConnectError::Config(Box::new(error)))
@@ -87,7 +87,10 @@ fn connect_bearer(
 ///
 /// # Errors
 /// As [`connect`], and [`ConnectError::Token`] when there is no first token.
-pub async fn connect_as<F, R>(options: &ConnectOptions, source: F) -> Result<kube::Client, ConnectError>
+pub async fn connect_as<F, R>(
+    options: &ConnectOptions,
+    source: F,
+) -> Result<kube::Client, ConnectError>
 where
     F: Fn() -> R + Send + 'static,
     R: Future<Output = Result<(String, Duration), kube::Error>> + Send,

@@ -37,26 +37,22 @@ impl Expectations {
         act(&mut self.pending.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn entry(&self, controller: &str, act: impl FnOnce(&mut Pending)) {
-        self.with(|pending| {
-            let entry = pending.entry(controller.to_owned()).or_insert_with(|| Pending {
-                creations: 0,
-                deletions: HashSet::new(),
-                since: Instant::now(),
-            });
-            entry.since = Instant::now();
-            act(entry);
-        });
-    }
-
-    /// Notes that `count` objects are about to be created.
-    pub fn expect_creations(&self, controller: &str, count: usize) {
-        self.entry(controller, |p| p.creations += i64::try_from(count).unwrap_or(i64::MAX));
-    }
-
-    /// Notes that the objects with these UIDs are about to be deleted.
-    pub fn expect_deletions(&self, controller: &str, uids: impl IntoIterator<Item = String>) {
-        self.entry(controller, |p| p.deletions.extend(uids));
+    /// Notes that so many objects are about to be created and those with these UIDs deleted.
+    ///
+    /// It takes the place of what was noted before: a controller only acts when that is
+    /// satisfied, and a miscount of the past must not carry over.
+    pub fn expect(
+        &self,
+        controller: &str,
+        creations: usize,
+        deletions: impl IntoIterator<Item = String>,
+    ) {
+        let noted = Pending {
+            creations: i64::try_from(creations).unwrap_or(i64::MAX),
+            deletions: deletions.into_iter().collect(),
+            since: Instant::now(),
+        };
+        self.with(|pending| pending.insert(controller.to_owned(), noted));
     }
 
     /// Checks one creation off: it was seen, or it failed and will never be.
@@ -101,18 +97,19 @@ mod tests {
     async fn outstanding_work_blocks_until_seen_or_too_old() {
         let e = Expectations::new();
         assert!(e.satisfied("a"));
-        e.expect_creations("a", 2);
+        e.expect("a", 2, []);
         e.creation_observed("a");
         assert!(!e.satisfied("a"));
         e.creation_observed("a");
         assert!(e.satisfied("a"));
-        e.expect_deletions("a", ["u1".to_owned(), "u2".to_owned()]);
+        e.creation_observed("a");
+        e.expect("a", 0, ["u1".to_owned(), "u2".to_owned()]);
         e.deletion_observed("a", "u1");
         e.deletion_observed("a", "u1");
         assert!(!e.satisfied("a"), "a deletion seen twice counts once");
         tokio::time::advance(TIMEOUT + Duration::from_secs(1)).await;
         assert!(e.satisfied("a"));
-        e.expect_creations("a", 1);
+        e.expect("a", 1, []);
         e.forget("a");
         assert!(e.satisfied("a"));
     }

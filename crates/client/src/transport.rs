@@ -145,9 +145,8 @@ impl Transport {
             }
         };
         let template = Template { connector: https(true) };
-        let http1 = Builder::new(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .build(https(false));
+        let http1 =
+            Builder::new(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(https(false));
         Ok(Self { http2: Arc::new(Mutex::new(vec![template.open()])), template, http1, bearer })
     }
 
@@ -190,9 +189,9 @@ impl Service<Request<Body>> for Transport {
             self.pick(query.split('&').any(|pair| pair == "watch=true" || pair == "watch=1"))
         };
         let response = connection.request(request);
-        Box::pin(async move {
-            Ok(response.await?.map(|inner| StreamBody { inner, _guard: guard }))
-        })
+        Box::pin(
+            async move { Ok(response.await?.map(|inner| StreamBody { inner, _guard: guard })) },
+        )
     }
 }
 

@@ -38,7 +38,8 @@ pub async fn run_workers<T, F, R, E>(
         // Let the workers finish what they have in hand.
         std::future::pending::<()>().await;
     };
-    let workers: FuturesUnordered<_> = (0..count.max(1)).map(|_| work(&queue, &reconcile)).collect();
+    let workers: FuturesUnordered<_> =
+        (0..count.max(1)).map(|_| work(&queue, &reconcile)).collect();
     tokio::select! {
         () = stop => {}
         () = workers.collect::<()>() => {}

@@ -136,7 +136,8 @@ async fn lead(
     known: &OnceLock<Arc<Informers>>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let informers = Arc::clone(known.get_or_init(|| Arc::new(Informers::start(&client, &shutdown))));
+    let informers =
+        Arc::clone(known.get_or_init(|| Arc::new(Informers::start(&client, &shutdown))));
     let recorder = EventRecorder::new(client.clone(), NAME, None);
     let credentials = Credentials::new(client, options, &settings.config, &shutdown);
     let mut controllers = Controllers {

@@ -45,8 +45,7 @@ pub(crate) fn ready_since(pod: &Pod) -> Option<Timestamp> {
 /// Whether it has been ready for `min_ready_seconds`.
 pub(crate) fn is_available(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> bool {
     ready_since(pod).is_some_and(|since| {
-        min_ready_seconds <= 0
-            || since + SignedDuration::from_secs(min_ready_seconds.into()) <= now
+        min_ready_seconds <= 0 || since + SignedDuration::from_secs(min_ready_seconds.into()) <= now
     })
 }
 

@@ -31,7 +31,8 @@ pub(crate) fn taints(node: &Node) -> &[Taint] {
 
 /// Whether the node is one that the Pod's selector and required affinity allow.
 pub(crate) fn matches_node(spec: &PodSpec, node: &Node) -> bool {
-    let selected = spec.node_selector.iter().flatten().all(|(key, value)| node.label(key) == Some(value));
+    let selected =
+        spec.node_selector.iter().flatten().all(|(key, value)| node.label(key) == Some(value));
     if !selected {
         return false;
     }
@@ -79,7 +80,12 @@ mod tests {
     use super::*;
 
     fn taint(key: &str, value: &str, effect: &str) -> Taint {
-        Taint { key: key.into(), value: Some(value.into()), effect: effect.into(), time_added: None }
+        Taint {
+            key: key.into(),
+            value: Some(value.into()),
+            effect: effect.into(),
+            time_added: None,
+        }
     }
 
     fn toleration(key: &str, operator: &str, value: &str, effect: &str) -> Toleration {
@@ -123,7 +129,11 @@ mod tests {
             ("Gt", &["3"][..], Some("4"), true),
             ("Lt", &["3"][..], Some("x"), false),
         ] {
-            assert_eq!(matches_requirement(&requirement(operator, values), label), fits, "{operator}");
+            assert_eq!(
+                matches_requirement(&requirement(operator, values), label),
+                fits,
+                "{operator}"
+            );
         }
     }
 }

@@ -67,11 +67,8 @@ impl Correlator {
         if !self.admit(&format!("{source}|{object}"), now) {
             return Outcome::Drop;
         }
-        let kind = format!(
-            "{source}|{object}|{}|{}",
-            occurrence.event_type.as_str(),
-            occurrence.reason
-        );
+        let kind =
+            format!("{source}|{object}|{}|{}", occurrence.event_type.as_str(), occurrence.reason);
         let combined = self.is_one_of_many(&kind, &occurrence.message, now);
         let (key, message) = if combined {
             (kind, format!("(combined from similar events): {}", occurrence.message))
@@ -120,10 +117,8 @@ impl Correlator {
     }
 
     fn admit(&mut self, key: &str, now: Timestamp) -> bool {
-        let bucket = self
-            .tokens
-            .entry(key.to_owned())
-            .or_insert(Bucket { tokens: BURST, last: now });
+        let bucket =
+            self.tokens.entry(key.to_owned()).or_insert(Bucket { tokens: BURST, last: now });
         let seconds = now.duration_since(bucket.last).as_secs_f64().max(0.0);
         bucket.tokens = (bucket.tokens + seconds / REFILL_SECONDS).min(BURST);
         bucket.last = now;

@@ -68,10 +68,8 @@ impl EventRecorder {
     pub fn new(client: Client, component: &str, host: Option<&str>) -> Self {
         let (queue, events) = mpsc::channel(BACKLOG);
         tokio::spawn(write_all(client, events));
-        let source = EventSource {
-            component: Some(component.to_owned()),
-            host: host.map(str::to_owned),
-        };
+        let source =
+            EventSource { component: Some(component.to_owned()), host: host.map(str::to_owned) };
         Self { source, queue }
     }
 
@@ -83,8 +81,13 @@ impl EventRecorder {
     }
 
     /// Records that something happened to `object`.
-    pub fn event<K>(&self, object: &K, event_type: EventType, reason: &str, message: impl Into<String>)
-    where
+    pub fn event<K>(
+        &self,
+        object: &K,
+        event_type: EventType,
+        reason: &str,
+        message: impl Into<String>,
+    ) where
         K: Resource<DynamicType = ()>,
     {
         let mut reference = object.object_ref(&());

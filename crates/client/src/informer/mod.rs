@@ -35,7 +35,7 @@ pub enum Event<K> {
     Updated {
         /// What the copy had before.
         old: Arc<K>,
-        /// What it has now. Same namespace and name, but possibly another UID.
+        /// What it has now: the same object by UID.
         new: Arc<K>,
     },
     /// The object is gone; this is its last known state.
@@ -270,7 +270,7 @@ where
                     self.shared.synced.send_replace(true);
                 }
                 Delta::Apply(object) => {
-                    self.change(|store| store.apply(object).into_iter().collect());
+                    self.change(|store| store.apply(object));
                 }
                 Delta::Delete(object) => {
                     self.change(|store| store.delete(object).into_iter().collect());

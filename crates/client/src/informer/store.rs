@@ -113,14 +113,18 @@ impl<K> Index<K> {
 }
 
 impl<K: Resource> Store<K> {
-    /// Takes a new state of an object. A replay of the state that is already here is silent.
-    pub(super) fn apply(&mut self, object: K) -> Option<Event<K>> {
+    /// Takes a new state of an object. A replay of the state that is already here is silent; an
+    /// object that took the name of another one, which went unnoticed, is told as both.
+    pub(super) fn apply(&mut self, object: K) -> Vec<Event<K>> {
         let key = key_of(&object);
         let new = Arc::new(object);
         match self.insert(&key, Arc::clone(&new)) {
-            None => Some(Event::Added(new)),
-            Some(old) if same_version(&*old, &*new) => None,
-            Some(old) => Some(Event::Updated { old, new }),
+            None => vec![Event::Added(new)],
+            Some(old) if old.meta().uid != new.meta().uid => {
+                vec![Event::Deleted(old), Event::Added(new)]
+            }
+            Some(old) if same_version(&*old, &*new) => Vec::new(),
+            Some(old) => vec![Event::Updated { old, new }],
         }
     }
 
@@ -136,14 +140,12 @@ impl<K: Resource> Store<K> {
             self.objects.keys().filter(|key| !listed.contains(&***key)).cloned().collect();
         let mut events: Vec<Event<K>> =
             gone.iter().filter_map(|key| self.remove(key)).map(Event::Deleted).collect();
-        events.extend(objects.into_iter().filter_map(|object| self.apply(object)));
+        events.extend(objects.into_iter().flat_map(|object| self.apply(object)));
         events
     }
 }
 
 fn same_version<K: Resource>(old: &K, new: &K) -> bool {
     let (old, new) = (old.meta(), new.meta());
-    old.resource_version.is_some()
-        && old.resource_version == new.resource_version
-        && old.uid == new.uid
+    old.resource_version.is_some() && old.resource_version == new.resource_version
 }

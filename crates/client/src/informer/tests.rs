@@ -91,6 +91,19 @@ async fn an_interrupted_list_changes_nothing() {
 }
 
 #[tokio::test]
+async fn an_object_that_took_the_place_of_another_is_told_as_both() {
+    let (informer, log) = informer();
+    let with_uid = |uid: &str, version: &str| {
+        let mut map = map("n", "a", version);
+        map.metadata.uid = Some(uid.into());
+        map
+    };
+    feed(&informer, vec![Delta::Apply(with_uid("1", "1")), Delta::Apply(with_uid("2", "5"))]).await;
+    assert_eq!(*log.lock().unwrap(), ["+a@1", "-a@1", "+a@5"]);
+    assert_eq!(informer.len(), 1);
+}
+
+#[tokio::test]
 async fn late_handlers_see_what_is_there() {
     let (informer, _) = informer();
     feed(&informer, vec![Delta::Apply(map("n", "a", "1"))]).await;

@@ -51,7 +51,8 @@ fn aggregate<'a>(
     for wanted in rule.cluster_role_selectors.iter().flatten() {
         let wanted = selector::compile(Some(wanted))?;
         for other in all.clone() {
-            if other.nm() == role.nm() || !selector::matches(&wanted, other.metadata.labels.as_ref())
+            if other.nm() == role.nm()
+                || !selector::matches(&wanted, other.metadata.labels.as_ref())
             {
                 continue;
             }
@@ -95,8 +96,11 @@ mod tests {
                 match_expressions: None,
             }]),
         });
-        let roles =
-            [role("a", "to-sum", &["get"]), role("b", "to-sum", &["get", "list"]), role("c", "x", &["*"])];
+        let roles = [
+            role("a", "to-sum", &["get"]),
+            role("b", "to-sum", &["get", "list"]),
+            role("c", "x", &["*"]),
+        ];
         let rules = aggregate(&sum, roles.iter()).unwrap().unwrap();
         assert_eq!(rules.iter().map(|r| r.verbs[0].as_str()).collect::<Vec<_>>(), ["get", "list"]);
         sum.rules = Some(rules);

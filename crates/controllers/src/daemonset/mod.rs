@@ -247,8 +247,8 @@ impl Controller {
             delete.push(removal);
         }
         let name = key.to_string();
-        self.expectations.expect_creations(&name, create.len());
-        self.expectations.expect_deletions(&name, delete.iter().map(|r| r.pod.id().to_owned()));
+        let victims = delete.iter().map(|r| r.pod.id().to_owned());
+        self.expectations.expect(&name, create.len(), victims);
         let recorder = &self.context.recorder;
         let params = PostParams::default();
         let (created, error) = slow_start::batches(create.len(), |n| {

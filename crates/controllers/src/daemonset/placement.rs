@@ -24,7 +24,9 @@ pub(super) struct Fit {
 /// Judges a node by name, selector, affinity and taints.
 pub(super) fn fit(set: &DaemonSet, node: &Node) -> Fit {
     let no = Fit { should_run: false, may_stay: false };
-    let Some(template) = set.spec.as_ref().and_then(|s| s.template.spec.as_ref()) else { return no };
+    let Some(template) = set.spec.as_ref().and_then(|s| s.template.spec.as_ref()) else {
+        return no;
+    };
     let named = template.node_name.as_deref().filter(|n| !n.is_empty());
     if named.is_some_and(|name| name != node.nm()) || !scheduling::matches_node(template, node) {
         return no;

@@ -36,8 +36,7 @@ struct Controller {
 
 /// Runs the controller until shutdown.
 pub(crate) async fn run(context: Context) {
-    let controller =
-        Arc::new(Controller { context: context.clone(), queue: WorkQueue::new() });
+    let controller = Arc::new(Controller { context: context.clone(), queue: WorkQueue::new() });
     let informers = &context.informers;
     let queue = controller.queue.clone();
     informers.deployments.on_event(move |event| queue.add(Key::of(&**event.object())));
@@ -124,8 +123,7 @@ impl Controller {
             .by_index(OWNER, deployment.id())
             .into_iter()
             .chain(informers.replica_sets.by_index(ORPHAN, &key.namespace));
-        let claims =
-            claim::sort(candidates, deployment.id(), deployment.is_deleting(), &selector);
+        let claims = claim::sort(candidates, deployment.id(), deployment.is_deleting(), &selector);
         if !claims.adopt.is_empty() {
             let fresh = self.context.api::<Deployment>(&key.namespace).get_opt(&key.name).await?;
             if fresh.is_none_or(|f| f.id() != deployment.id() || f.is_deleting()) {
@@ -195,13 +193,11 @@ impl Controller {
                     sets.replace(set.nm(), &PostParams::default(), &set).await?;
                     event.into_iter().for_each(scaled);
                 }
-                Step::Delete(name) => {
-                    match sets.delete(&name, &DeleteParams::default()).await {
-                        Ok(_) => {}
-                        Err(error) if is_not_found(&error) => {}
-                        Err(error) => return Err(error.into()),
-                    }
-                }
+                Step::Delete(name) => match sets.delete(&name, &DeleteParams::default()).await {
+                    Ok(_) => {}
+                    Err(error) if is_not_found(&error) => {}
+                    Err(error) => return Err(error.into()),
+                },
             }
         }
         match plan.status {
@@ -239,7 +235,8 @@ impl Controller {
             self.report(deployment.clone(), status).await?;
             return Err(error.into());
         }
-        let text = format!("Failed to create new replica set \"{}\": {}", set.nm(), message(&error));
+        let text =
+            format!("Failed to create new replica set \"{}\": {}", set.nm(), message(&error));
         let recorder = &self.context.recorder;
         recorder.event(deployment, EventType::Warning, "ReplicaSetCreateError", text.clone());
         let status = progress::create_failed(deployment, text, Timestamp::now());
@@ -247,7 +244,11 @@ impl Controller {
         Err(error.into())
     }
 
-    async fn report(&self, mut object: Deployment, status: DeploymentStatus) -> Result<(), SyncError> {
+    async fn report(
+        &self,
+        mut object: Deployment,
+        status: DeploymentStatus,
+    ) -> Result<(), SyncError> {
         object.status = Some(status);
         let api: Api<Deployment> = self.context.api(object.ns());
         match api.replace_status(object.nm(), &PostParams::default(), &object).await {

@@ -6,9 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::{
-    Deployment, DeploymentStatus, ReplicaSet, ReplicaSetSpec,
-};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 
@@ -33,7 +31,10 @@ pub(super) struct Snapshot<'a> {
 pub(super) enum Step {
     Create(Box<ReplicaSet>),
     /// Replace a set; `event` tells of its new size.
-    Update { set: Box<ReplicaSet>, event: Option<String> },
+    Update {
+        set: Box<ReplicaSet>,
+        event: Option<String>,
+    },
     Delete(String),
     /// Note the revision on the Deployment itself.
     Revision(i64),
@@ -83,7 +84,8 @@ fn next_stage(snapshot: &Snapshot<'_>) -> Plan {
     let mut sets = split(deployment, snapshot.sets);
     let mut plan = Plan::default();
     if deployment.is_deleting() {
-        plan.status = progress::changed(deployment, progress::basic_status(deployment, &sets, snapshot.now));
+        plan.status =
+            progress::changed(deployment, progress::basic_status(deployment, &sets, snapshot.now));
         return plan;
     }
     let mut noted = deployment.clone();

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::{
-    Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet,
-};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -33,7 +31,13 @@ fn progressing(deployment: &Deployment) -> Option<&DeploymentCondition> {
     find(conditions(deployment), PROGRESSING)
 }
 
-fn condition(type_: &str, status: &str, reason: &str, message: String, now: Timestamp) -> DeploymentCondition {
+fn condition(
+    type_: &str,
+    status: &str,
+    reason: &str,
+    message: String,
+    now: Timestamp,
+) -> DeploymentCondition {
     DeploymentCondition {
         type_: type_.to_owned(),
         status: status.to_owned(),
@@ -100,7 +104,11 @@ pub(super) fn note_created_set(deployment: &mut Deployment, name: &str, now: Tim
 }
 
 /// The status after the new set could not be made.
-pub(super) fn create_failed(deployment: &Deployment, error: String, now: Timestamp) -> DeploymentStatus {
+pub(super) fn create_failed(
+    deployment: &Deployment,
+    error: String,
+    now: Timestamp,
+) -> DeploymentStatus {
     let mut deployment = deployment.clone();
     if facts::progress_deadline(&deployment).is_some() {
         set_on(
@@ -112,7 +120,11 @@ pub(super) fn create_failed(deployment: &Deployment, error: String, now: Timesta
 }
 
 /// Counts and the Available condition; the other conditions as they are.
-pub(super) fn basic_status(deployment: &Deployment, sets: &Sets, now: Timestamp) -> DeploymentStatus {
+pub(super) fn basic_status(
+    deployment: &Deployment,
+    sets: &Sets,
+    now: Timestamp,
+) -> DeploymentStatus {
     let all = || sets.all();
     let available_count = sum(all(), available);
     let terminating: Option<Vec<i32>> =
@@ -141,7 +153,11 @@ pub(super) fn basic_status(deployment: &Deployment, sets: &Sets, now: Timestamp)
 }
 
 /// The status with Progressing and ReplicaFailure, as of a rollout.
-pub(super) fn rollout_status(deployment: &Deployment, sets: &Sets, now: Timestamp) -> DeploymentStatus {
+pub(super) fn rollout_status(
+    deployment: &Deployment,
+    sets: &Sets,
+    now: Timestamp,
+) -> DeploymentStatus {
     let mut status = basic_status(deployment, sets, now);
     let mut conditions = status.conditions.take().unwrap_or_default();
     match facts::progress_deadline(deployment) {
@@ -243,7 +259,10 @@ fn failure(sets: &Sets) -> Option<DeploymentCondition> {
 }
 
 /// The status if it is another than the stored one.
-pub(super) fn changed(deployment: &Deployment, status: DeploymentStatus) -> Option<DeploymentStatus> {
+pub(super) fn changed(
+    deployment: &Deployment,
+    status: DeploymentStatus,
+) -> Option<DeploymentStatus> {
     let mut stored = deployment.status.clone().unwrap_or_default();
     // What is left out when written reads back as absent.
     for count in [
@@ -270,5 +289,7 @@ pub(super) fn next_check(deployment: &Deployment, now: Timestamp) -> Option<Dura
     }
     let updated = current.last_update_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0);
     let due = updated + SignedDuration::from_secs(i64::from(deadline) + 1);
-    Some(Duration::try_from(due.duration_since(now)).unwrap_or_default().max(Duration::from_secs(1)))
+    Some(
+        Duration::try_from(due.duration_since(now)).unwrap_or_default().max(Duration::from_secs(1)),
+    )
 }

@@ -51,11 +51,8 @@ fn proportional(deployment: &Deployment, sets: &Sets) -> Vec<Step> {
     let to_add = allowed - sum(&active, size);
     // The largest first; of equals the newer one grows and the older one shrinks first.
     active.sort_by(|a, b| {
-        let by_age = if to_add > 0 {
-            b.created().cmp(&a.created())
-        } else {
-            a.created().cmp(&b.created())
-        };
+        let by_age =
+            if to_add > 0 { b.created().cmp(&a.created()) } else { a.created().cmp(&b.created()) };
         size(b).cmp(&size(a)).then(by_age).then_with(|| a.nm().cmp(b.nm()))
     });
     let mut added = 0;

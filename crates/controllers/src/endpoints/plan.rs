@@ -18,7 +18,11 @@ const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
 const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
 
 /// The object to write, or `None` when `present` is as it should be.
-pub(super) fn plan(service: &Service, pods: &[Arc<Pod>], present: Option<&Endpoints>) -> Option<Endpoints> {
+pub(super) fn plan(
+    service: &Service,
+    pods: &[Arc<Pod>],
+    present: Option<&Endpoints>,
+) -> Option<Endpoints> {
     let (subsets, truncated) = truncate(subsets(service, pods));
     let mut labels = service.metadata.labels.clone().unwrap_or_default();
     labels.insert(MANAGED_BY.to_owned(), "endpoint-controller".to_owned());

@@ -160,7 +160,8 @@ pub(crate) fn enqueue_on_events(
         };
         let pod = event.object();
         for service in services.list_namespace(pod.ns()) {
-            let concerned = selects(&service, pod) || former.is_some_and(|old| selects(&service, old));
+            let concerned =
+                selects(&service, pod) || former.is_some_and(|old| selects(&service, old));
             if concerned {
                 adder.add(Key::of(&*service));
             }

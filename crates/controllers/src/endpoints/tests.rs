@@ -14,11 +14,16 @@ fn ready_and_unready_addresses_are_told_apart() {
     leaving.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
     let mut failed = pod("failed", "10.0.0.8", true);
     failed.status.as_mut().unwrap().phase = Some("Failed".into());
-    let pods: Vec<Arc<Pod>> =
-        [pod("b", "10.0.0.2", true), pod("a", "10.0.0.1", true), pod("c", "10.0.0.3", false), leaving, failed]
-            .into_iter()
-            .map(Arc::new)
-            .collect();
+    let pods: Vec<Arc<Pod>> = [
+        pod("b", "10.0.0.2", true),
+        pod("a", "10.0.0.1", true),
+        pod("c", "10.0.0.3", false),
+        leaving,
+        failed,
+    ]
+    .into_iter()
+    .map(Arc::new)
+    .collect();
     let written = plan(&service(), &pods, None).unwrap();
     let subset = &written.subsets.as_ref().unwrap()[0];
     let ips = |side: &Option<Vec<k8s_openapi::api::core::v1::EndpointAddress>>| {

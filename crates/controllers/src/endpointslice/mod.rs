@@ -85,12 +85,15 @@ impl Controller {
             return Ok(Action::Done);
         }
         if let Err(error) = self.execute(&key, plan).await {
-            let text = format!(
-                "Error updating Endpoint Slices for Service {key}: {}",
-                message(&error)
-            );
+            let text =
+                format!("Error updating Endpoint Slices for Service {key}: {}", message(&error));
             let recorder = &self.context.recorder;
-            recorder.event::<Service>(&service, EventType::Warning, "FailedToUpdateEndpointSlices", text);
+            recorder.event::<Service>(
+                &service,
+                EventType::Warning,
+                "FailedToUpdateEndpointSlices",
+                text,
+            );
             return Err(error.into());
         }
         Ok(Action::Done)

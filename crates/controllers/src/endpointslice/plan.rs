@@ -136,7 +136,8 @@ fn add_hints(service: &Service, endpoints: &mut [Endpoint]) {
     }
     for endpoint in endpoints {
         let zones = endpoint.zone.clone().map(|name| vec![ForZone { name }]);
-        let nodes = endpoint.node_name.clone().filter(|_| for_node).map(|name| vec![ForNode { name }]);
+        let nodes =
+            endpoint.node_name.clone().filter(|_| for_node).map(|name| vec![ForNode { name }]);
         if zones.is_some() || nodes.is_some() {
             endpoint.hints = Some(EndpointHints { for_nodes: nodes, for_zones: zones });
         }

@@ -39,7 +39,8 @@ impl World {
     }
 
     fn sizes(&self) -> Vec<usize> {
-        let mut sizes: Vec<usize> = self.slices.iter().map(|s| s.endpoints.iter().flatten().count()).collect();
+        let mut sizes: Vec<usize> =
+            self.slices.iter().map(|s| s.endpoints.iter().flatten().count()).collect();
         sizes.sort_unstable();
         sizes
     }

@@ -29,7 +29,8 @@ struct Feed {
 /// Events are never owned by anything and by far the most numerous writes.
 fn is_followed(served: &Served) -> bool {
     let group = served.resource.group.as_str();
-    let is_event = served.resource.plural == "events" && (group.is_empty() || group == "events.k8s.io");
+    let is_event =
+        served.resource.plural == "events" && (group.is_empty() || group == "events.k8s.io");
     !is_event && ["list", "watch", "delete"].iter().all(|verb| served.can(verb))
 }
 

@@ -95,12 +95,21 @@ impl Graph {
     }
 
     /// The dependents of an object that still exist.
-    pub(super) fn dependents<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = (&'a Uid, &'a Node)> {
+    pub(super) fn dependents<'a>(
+        &'a self,
+        node: &'a Node,
+    ) -> impl Iterator<Item = (&'a Uid, &'a Node)> {
         node.dependents.iter().filter_map(|uid| self.nodes.get_key_value(uid))
     }
 
     /// Takes the current state of an object in.
-    pub(super) fn apply(&mut self, resource: &str, api_version: &str, kind: &str, meta: &ObjectMeta) -> Work {
+    pub(super) fn apply(
+        &mut self,
+        resource: &str,
+        api_version: &str,
+        kind: &str,
+        meta: &ObjectMeta,
+    ) -> Work {
         let mut work = Work::default();
         let Some(uid) = meta.uid.clone() else { return work };
         let owners = meta.owner_references.clone().unwrap_or_default();

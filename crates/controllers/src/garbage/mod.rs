@@ -162,10 +162,7 @@ impl Collector {
         let exact = kinds.get(&(api_version.to_owned(), kind.to_owned()));
         exact.cloned().or_else(|| {
             let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
-            kinds
-                .values()
-                .find(|s| s.resource.group == group && s.resource.kind == kind)
-                .cloned()
+            kinds.values().find(|s| s.resource.group == group && s.resource.kind == kind).cloned()
         })
     }
 }
@@ -218,14 +215,19 @@ impl Collector {
         let (has_dependents, dependent_waits) = {
             let graph = self.lock();
             let current = graph.get(&uid).unwrap_or(&node);
-            let waits = graph.dependents(current).any(|(_, dependent)| dependent.awaits_dependents());
+            let waits =
+                graph.dependents(current).any(|(_, dependent)| dependent.awaits_dependents());
             (!current.dependents.is_empty(), waits)
         };
         let decision = plan::decide(&live.metadata, &owners, has_dependents, dependent_waits);
         self.act(&node.identity, &live, decision).await
     }
 
-    async fn owner_state(&self, reference: &OwnerReference, namespace: &str) -> Result<Owner, SyncError> {
+    async fn owner_state(
+        &self,
+        reference: &OwnerReference,
+        namespace: &str,
+    ) -> Result<Owner, SyncError> {
         if self.lock().is_gone(&reference.uid) {
             return Ok(Owner::Absent);
         }
@@ -243,7 +245,8 @@ impl Collector {
         Ok(match self.live(&reference.uid, &identity).await? {
             None => Owner::Absent,
             Some(owner) => {
-                let foreground = owner.metadata.finalizers.iter().flatten().any(|f| f == FOREGROUND);
+                let foreground =
+                    owner.metadata.finalizers.iter().flatten().any(|f| f == FOREGROUND);
                 if owner.is_deleting() && foreground { Owner::Waiting } else { Owner::Solid }
             }
         })
@@ -360,7 +363,12 @@ impl Collector {
         Ok(Action::Done)
     }
 
-    async fn drop_finalizer(&self, uid: &str, identity: &Identity, name: &str) -> Result<(), SyncError> {
+    async fn drop_finalizer(
+        &self,
+        uid: &str,
+        identity: &Identity,
+        name: &str,
+    ) -> Result<(), SyncError> {
         let Some(live) = self.live(uid, identity).await? else { return Ok(()) };
         let before = live.metadata.finalizers.clone().unwrap_or_default();
         let after: Vec<&String> = before.iter().filter(|f| *f != name).collect();

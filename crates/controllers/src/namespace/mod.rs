@@ -159,7 +159,11 @@ async fn delete_all(
     Ok(api.list(&list).await?.items)
 }
 
-async fn report(api: &Api<Namespace>, namespace: &Namespace, remains: &Remains) -> Result<(), SyncError> {
+async fn report(
+    api: &Api<Namespace>,
+    namespace: &Namespace,
+    remains: &Remains,
+) -> Result<(), SyncError> {
     let old = namespace.status.as_ref().and_then(|s| s.conditions.clone()).unwrap_or_default();
     let conditions = plan::conditions(remains, &old, Timestamp::now());
     if conditions == old {
@@ -179,7 +183,11 @@ async fn report(api: &Api<Namespace>, namespace: &Namespace, remains: &Remains) 
 }
 
 /// Removes this controller's mark; with the last mark gone the server drops the namespace.
-async fn finalize(context: &Context, api: &Api<Namespace>, name: &str) -> Result<Action, SyncError> {
+async fn finalize(
+    context: &Context,
+    api: &Api<Namespace>,
+    name: &str,
+) -> Result<Action, SyncError> {
     let Some(mut fresh) = api.get_opt(name).await? else { return Ok(Action::Done) };
     if let Some(finalizers) = fresh.spec.as_mut().and_then(|s| s.finalizers.as_mut()) {
         finalizers.retain(|f| f != FINALIZER);
@@ -194,4 +202,3 @@ async fn finalize(context: &Context, api: &Api<Namespace>, name: &str) -> Result
         Err(error) => Err(error.into()),
     }
 }
-

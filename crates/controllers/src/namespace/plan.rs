@@ -78,7 +78,12 @@ type Told = (&'static str, bool, &'static str, String);
 fn discovery(remains: &Remains) -> Told {
     let type_ = "NamespaceDeletionDiscoveryFailure";
     if remains.undiscovered.is_empty() {
-        return (type_, false, "ResourcesDiscovered", "All resources successfully discovered".to_owned());
+        return (
+            type_,
+            false,
+            "ResourcesDiscovered",
+            "All resources successfully discovered".to_owned(),
+        );
     }
     let groups = remains.undiscovered.join(", ");
     let message = format!(
@@ -108,8 +113,7 @@ fn objects(remains: &Remains) -> Told {
         return (type_, false, "ContentRemoved", "All content successfully removed".to_owned());
     }
     let each = remains.objects.iter().map(|(name, n)| format!("{name} has {n} resource instances"));
-    let message =
-        format!("Some resources are remaining: {}", each.collect::<Vec<_>>().join(", "));
+    let message = format!("Some resources are remaining: {}", each.collect::<Vec<_>>().join(", "));
     (type_, true, "SomeResourcesRemain", message)
 }
 
@@ -119,7 +123,8 @@ fn finalizers(remains: &Remains) -> Told {
         let message = "All content-preserving finalizers finished";
         return (type_, false, "ContentHasNoFinalizers", message.to_owned());
     }
-    let each = remains.finalizers.iter().map(|(name, n)| format!("{name} in {n} resource instances"));
+    let each =
+        remains.finalizers.iter().map(|(name, n)| format!("{name} in {n} resource instances"));
     let message = format!(
         "Some content in the namespace has finalizers remaining: {}",
         each.collect::<Vec<_>>().join(", ")

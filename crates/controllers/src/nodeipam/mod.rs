@@ -38,7 +38,9 @@ pub(crate) async fn run(context: Context, cluster: Vec<Cidr>, service: Vec<Cidr>
         Event::Deleted(node) => {
             watcher.given.lock().unwrap_or_else(PoisonError::into_inner).remove(node.nm());
             // A range is free again for a node that got none.
-            for node in watcher.context.informers.nodes.list().iter().filter(|n| ranges(n).is_empty()) {
+            for node in
+                watcher.context.informers.nodes.list().iter().filter(|n| ranges(n).is_empty())
+            {
                 adder.add(Key::of(&**node));
             }
         }

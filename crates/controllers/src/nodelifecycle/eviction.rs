@@ -30,7 +30,8 @@ pub(super) fn fate(pod: &Pod, taints: &[Taint], now: Timestamp) -> Fate {
     let mut seconds: Option<i64> = None;
     let mut since: Option<Timestamp> = None;
     for taint in taints.iter().filter(|t| t.effect == NO_EXECUTE) {
-        let mut covering = tolerations.iter().filter(|t| scheduling::tolerates(t, taint)).peekable();
+        let mut covering =
+            tolerations.iter().filter(|t| scheduling::tolerates(t, taint)).peekable();
         if covering.peek().is_none() {
             return Fate::LeavesAt(now);
         }
@@ -115,7 +116,10 @@ async fn sync(context: Context, key: Key) -> Result<Action, SyncError> {
         Err(error) => return Err(error.into()),
     }
     let params = DeleteParams {
-        preconditions: Some(Preconditions { uid: pod.metadata.uid.clone(), resource_version: None }),
+        preconditions: Some(Preconditions {
+            uid: pod.metadata.uid.clone(),
+            resource_version: None,
+        }),
         ..DeleteParams::default()
     };
     match api.delete(&key.name, &params).await {

@@ -79,7 +79,10 @@ async fn watch_health(context: Context) {
         let (reason, text) = match event {
             Event::Added(node) => {
                 let name = node.nm();
-                ("RegisteredNode", format!("Node {name} event: Registered Node {name} in Controller"))
+                (
+                    "RegisteredNode",
+                    format!("Node {name} event: Registered Node {name} in Controller"),
+                )
             }
             Event::Deleted(node) => {
                 let name = node.nm();
@@ -92,7 +95,8 @@ async fn watch_health(context: Context) {
     informers.nodes.synced().await;
     informers.node_leases.synced().await;
     informers.pods.synced().await;
-    let mut monitor = Monitor { context: context.clone(), signs: HashMap::new(), limiter: Limiter::default() };
+    let mut monitor =
+        Monitor { context: context.clone(), signs: HashMap::new(), limiter: Limiter::default() };
     let mut period = tokio::time::interval(context.config.node_monitor_period);
     period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -155,7 +159,8 @@ impl Monitor {
         let was_ready = before.is_none_or(|b| b.was_ready());
         let sign = health::observe(node, renewed, before, now);
         let grace = SignedDuration::try_from(config.node_monitor_grace_period).unwrap_or_default();
-        let startup = SignedDuration::try_from(config.node_startup_grace_period).unwrap_or_default();
+        let startup =
+            SignedDuration::try_from(config.node_startup_grace_period).unwrap_or_default();
         let silent = health::is_silent(node, &sign, grace, startup, now);
         let first = before.is_none();
         self.signs.insert(node.nm().to_owned(), sign);
@@ -166,7 +171,10 @@ impl Monitor {
                 "metadata": {"resourceVersion": node.metadata.resource_version},
                 "status": {"conditions": conditions},
             });
-            match api.patch_status(node.nm(), &PatchParams::default(), &Patch::Strategic(&patch)).await {
+            match api
+                .patch_status(node.nm(), &PatchParams::default(), &Patch::Strategic(&patch))
+                .await
+            {
                 Ok(_) => {}
                 Err(error) if is_not_found(&error) => return Ok(()),
                 Err(error) => return Err(error.into()),

@@ -72,7 +72,9 @@ fn a_node_that_never_reports_has_its_startup_grace() {
 
 fn texts(node: &Node) -> Vec<String> {
     let taints = node.spec.as_ref().unwrap().taints.iter().flatten();
-    taints.map(|t| format!("{}:{}", t.key.trim_start_matches("node.kubernetes.io/"), t.effect)).collect()
+    taints
+        .map(|t| format!("{}:{}", t.key.trim_start_matches("node.kubernetes.io/"), t.effect))
+        .collect()
 }
 
 fn apply(node: &mut Node, evict: bool) -> Vec<String> {

@@ -82,9 +82,10 @@ impl Limiter {
         if rate <= 0.0 {
             return false;
         }
-        let due = self.last.get(zone).is_none_or(|last| {
-            now.duration_since(*last).as_secs_f64() >= 1.0 / rate
-        });
+        let due = self
+            .last
+            .get(zone)
+            .is_none_or(|last| now.duration_since(*last).as_secs_f64() >= 1.0 / rate);
         if due {
             self.last.insert(zone.to_owned(), now);
         }

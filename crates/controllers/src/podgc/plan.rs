@@ -58,12 +58,13 @@ pub(super) fn plan(
     if threshold > 0 {
         let mut ended: Vec<&Arc<Pod>> = pods
             .iter()
-            .filter(|pod| pods::is_terminal(pod) && !pod.is_deleting() && !chosen.contains(pod.id()))
+            .filter(|pod| {
+                pods::is_terminal(pod) && !pod.is_deleting() && !chosen.contains(pod.id())
+            })
             .collect();
         let surplus = ended.len().saturating_sub(threshold);
-        let is_evicted = |pod: &Pod| {
-            pod.status.as_ref().and_then(|s| s.reason.as_deref()) == Some("Evicted")
-        };
+        let is_evicted =
+            |pod: &Pod| pod.status.as_ref().and_then(|s| s.reason.as_deref()) == Some("Evicted");
         ended.sort_by_key(|pod| (!is_evicted(pod), pod.created(), pod.nm().to_owned()));
         let ended = ended.into_iter().take(surplus);
         collected.extend(ended.map(|pod| (Arc::clone(pod), Reason::Terminated)));

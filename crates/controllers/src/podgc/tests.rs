@@ -42,7 +42,8 @@ fn names(plan: &[(Arc<Pod>, Reason)]) -> Vec<(&str, Reason)> {
 
 #[test]
 fn pods_of_a_lost_node_go_after_the_quarantine() {
-    let pods = [pod("here", Some("w1"), "Running", false), pod("lost", Some("w2"), "Running", false)];
+    let pods =
+        [pod("here", Some("w1"), "Running", false), pod("lost", Some("w2"), "Running", false)];
     let nodes = [node("w1", false)];
     let gone = missing_nodes(&pods, &nodes, &HashMap::new(), at(0));
     assert!(plan(&pods, &nodes, &gone, 10, at(39)).is_empty());

@@ -66,7 +66,8 @@ impl<K: Replicated> Controller<K> {
                 if new.is_deleting() {
                     self.deletion_seen(new);
                 }
-                if owner.is_none() && (former.is_some() || old.metadata.labels != new.metadata.labels)
+                if owner.is_none()
+                    && (former.is_some() || old.metadata.labels != new.metadata.labels)
                 {
                     self.enqueue_matching(new);
                 }
@@ -136,8 +137,7 @@ impl<K: Replicated> Controller<K> {
         let now = Timestamp::now();
         let old = set.observed();
         let trouble = result.as_ref().err().map(|(trouble, _)| trouble);
-        let mut status =
-            plan::observe(&desired, &old, &active, terminating.len(), trouble, now);
+        let mut status = plan::observe(&desired, &old, &active, terminating.len(), trouble, now);
         if K::CONTROLLER == "replication-controller" {
             status.terminating = 0;
         }
@@ -191,7 +191,7 @@ impl<K: Replicated> Controller<K> {
         controller: &str,
     ) -> Result<(), (Trouble, kube::Error)> {
         let recorder = &self.context.recorder;
-        self.expectations.expect_creations(controller, count);
+        self.expectations.expect(controller, count, []);
         let pod = pods::from_template(&desired.template, set.ns(), controller_reference(set));
         let params = PostParams::default();
         let (created, error) = slow_start::batches(count, |_| async {
@@ -228,7 +228,7 @@ impl<K: Replicated> Controller<K> {
         controller: &str,
     ) -> Result<(), (Trouble, kube::Error)> {
         let recorder = &self.context.recorder;
-        self.expectations.expect_deletions(controller, victims.iter().map(|p| p.id().to_owned()));
+        self.expectations.expect(controller, 0, victims.iter().map(|p| p.id().to_owned()));
         let params = DeleteParams::default();
         let results = join_all(victims.iter().map(|pod| async {
             match api.delete(pod.nm(), &params).await {

@@ -78,16 +78,20 @@ pub(crate) fn plan(
 }
 
 /// The `count` Pods that are missed least.
-fn victims(active: &[Arc<Pod>], related: &[Arc<Pod>], count: usize, now: Timestamp) -> Vec<Arc<Pod>> {
+fn victims(
+    active: &[Arc<Pod>],
+    related: &[Arc<Pod>],
+    count: usize,
+    now: Timestamp,
+) -> Vec<Arc<Pod>> {
     let mut on_node: HashMap<&str, usize> = HashMap::new();
     for pod in related {
         if let Some(node) = pods::node_name(pod) {
             *on_node.entry(node).or_default() += 1;
         }
     }
-    let crowd = |pod: &Pod| {
-        pods::node_name(pod).and_then(|node| on_node.get(node)).copied().unwrap_or(0)
-    };
+    let crowd =
+        |pod: &Pod| pods::node_name(pod).and_then(|node| on_node.get(node)).copied().unwrap_or(0);
     let mut ranked: Vec<&Arc<Pod>> = active.iter().collect();
     ranked.sort_by(|a, b| dispensability(a, b, crowd(a), crowd(b), now));
     ranked.into_iter().take(count).cloned().collect()
@@ -101,9 +105,8 @@ fn dispensability(a: &Pod, b: &Pod, crowd_a: usize, crowd_b: usize, now: Timesta
         "Unknown" => 1,
         _ => 2,
     };
-    let cost = |p: &Pod| {
-        p.annotation(DELETION_COST).and_then(|c| c.parse::<i32>().ok()).unwrap_or(0)
-    };
+    let cost =
+        |p: &Pod| p.annotation(DELETION_COST).and_then(|c| c.parse::<i32>().ok()).unwrap_or(0);
     assigned(a)
         .cmp(&assigned(b))
         .then_with(|| phase_rank(a).cmp(&phase_rank(b)))

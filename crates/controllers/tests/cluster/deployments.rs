@@ -27,11 +27,7 @@ fn web(replicas: i32) -> Value {
 
 async fn patch(world: &World, change: Value) {
     let api: Api<Deployment> = world.api(NS);
-    let patched = api.patch("web", &PatchParams::default(), &Patch::Strategic(&change)).await.unwrap();
-    let read = api.get("web").await.unwrap();
-    let version = |d: &Deployment| d.metadata.resource_version.clone().unwrap().parse::<u64>().unwrap();
-    assert!(version(&read) >= version(&patched), "{} {} {:?} {:?}", version(&read), version(&patched), read.metadata.generation, patched.metadata.generation);
-    eprintln!("{:?} {:?}", read, patched);
+    api.patch("web", &PatchParams::default(), &Patch::Strategic(&change)).await.unwrap();
 }
 
 fn image(image: &str) -> Value {
@@ -99,13 +95,18 @@ async fn a_deployment_lives_from_rollout_to_cascade() {
         told.iter().any(|m| m.ends_with("from 3 to 1")).then_some(told)
     })
     .await;
-    assert!(told.iter().any(|m| m.starts_with("Scaled up replica set web-") && m.ends_with("from 0 to 3")));
+    assert!(
+        told.iter()
+            .any(|m| m.starts_with("Scaled up replica set web-") && m.ends_with("from 0 to 3"))
+    );
     assert!(told.iter().any(|m| m.starts_with("Created pod: web-")));
 
     let deployments: Api<Deployment> = world.api(NS);
     deployments.delete("web", &DeleteParams::background()).await.unwrap();
-    until(|| async { (names(&sets).await.is_empty() && names(&pods).await.is_empty()).then_some(()) })
-        .await;
+    until(|| async {
+        (names(&sets).await.is_empty() && names(&pods).await.is_empty()).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -204,7 +205,10 @@ async fn controllers_carry_on_after_the_api_server_restarts() {
     let mut world = World::start(true).await;
     create(&world, 1).await;
     rolled_out(&world, 1).await;
-    world.server.restart().await.unwrap();
+    // In one process the store's file is free only when the last request of the old server ended.
+    while world.server.restart().await.is_err() {
+        tokio::task::yield_now().await;
+    }
     patch(&world, json!({"spec": {"replicas": 3}})).await;
     rolled_out(&world, 3).await;
 }

@@ -91,7 +91,8 @@ async fn daemons_run_on_every_node_and_are_updated() {
     until(available(2)).await;
     add_node(&world, "w3").await;
     until(available(3)).await;
-    let change = json!({"spec": {"template": {"spec": {"containers": [{"name": "agent", "image": "v2"}]}}}});
+    let change =
+        json!({"spec": {"template": {"spec": {"containers": [{"name": "agent", "image": "v2"}]}}}});
     sets.patch("agent", &PatchParams::default(), &Patch::Strategic(&change)).await.unwrap();
     until(available(3)).await;
     let pods: Api<Pod> = world.api("kube-system");

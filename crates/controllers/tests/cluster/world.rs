@@ -30,7 +30,12 @@ impl World {
 
     /// The same, each controller with a service account of its own.
     pub(crate) async fn start_with(kubelet: bool, own_accounts: bool) -> Self {
-        let server = ApiServer::start().await.unwrap();
+        // The Endpoints of the `kubernetes` Service may not be loopback addresses.
+        let server = ApiServer::start_on(([127, 0, 0, 1], 0).into(), |config| {
+            config.advertise = [192, 0, 2, 1].into();
+        })
+        .await
+        .unwrap();
         let user = "system:kube-controller-manager";
         let path: PathBuf = server.folder().join("controller-manager.conf");
         std::fs::write(&path, server.kubeconfig_for(user, &[]).unwrap()).unwrap();
