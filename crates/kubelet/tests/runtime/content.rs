@@ -54,9 +54,9 @@ async fn objects_reach_volumes_and_environment_and_follow_changes() {
         return;
     }
     let server = ApiServer::start().await.unwrap();
-    let options =
-        ConnectOptions { kubeconfig: Some(server.kubeconfig()), ..ConnectOptions::default() };
-    let client = connect(&options).await.unwrap();
+    let client = server.client().unwrap();
+    // A kubelet may read only what its own Pods refer to.
+    let own = server.client_for("system:node:w1", &["system:nodes"]).unwrap();
     let _: k8s_openapi::api::core::v1::ServiceAccount =
         create(&client, json!({ "metadata": { "name": "default" } })).await;
     let _: ConfigMap = create(

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 const BUSYBOX: &str = "/bin/busybox";
-const IMAGE: &str = "docker.io/library/busybox:test";
+pub(crate) const IMAGE: &str = "docker.io/library/busybox:test";
 const APPLETS: [&str; 6] = ["sh", "cat", "echo", "sleep", "stty", "true"];
 
 /// containerd with everything it needs below one directory.

@@ -6,6 +6,7 @@
 mod content;
 mod harness;
 mod kubectl;
+mod pods;
 
 use std::time::Duration;
 
