@@ -115,3 +115,58 @@ async fn without_upstreams_other_names_fail_at_once() {
     assert_eq!(data(&own), ["10.96.0.7"]);
     shutdown.cancel();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_follow_the_api() {
+    let api = testkit::ApiServer::start().await.unwrap();
+    let admin = api.client().unwrap();
+    let free = || SocketAddr::from(([127, 0, 0, 1], 0));
+    // The server tells nobody which port it got, so this one is found beforehand.
+    let udp = UdpSocket::bind(LOCAL).await.unwrap();
+    let address = udp.local_addr().unwrap();
+    drop(udp);
+    let connect =
+        client::ConnectOptions { kubeconfig: Some(api.kubeconfig()), ..Default::default() };
+    let config = dns::Config {
+        address,
+        health_address: free(),
+        ready_address: free(),
+        metrics_address: free(),
+        resolv_conf: "/nonexistent".into(),
+        ..dns::Config::new(connect, "cluster.local")
+    };
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(dns::run(config, shutdown.clone()));
+
+    // What is asked before the first full view waits in the socket.
+    let api_name = "kubernetes.default.svc.cluster.local.";
+    let socket = UdpSocket::bind(LOCAL).await.unwrap();
+    let asked = query(api_name).to_vec().unwrap();
+    let first = loop {
+        socket.send_to(&asked, address).await.unwrap();
+        let mut buffer = [0; 4096];
+        let wait = std::time::Duration::from_millis(100);
+        if let Ok(Ok(size)) = tokio::time::timeout(wait, socket.recv(&mut buffer)).await {
+            break Message::from_vec(&buffer[..size]).unwrap();
+        }
+    };
+    assert_eq!(data(&first), ["10.96.0.1"]);
+
+    let path = "/api/v1/namespaces/default/services";
+    let service = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "web" },
+                          "spec": { "clusterIP": "10.96.0.80", "ports": [{ "port": 80 }] } });
+    let made = testkit::send_json(&admin, "POST", path, &service).await.unwrap();
+    assert_eq!(made.code, 201, "{}", made.text);
+    let name = "web.default.svc.cluster.local.";
+    while ask_udp(address, name).await.answers.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(data(&ask_udp(address, name).await), ["10.96.0.80"]);
+    let gone = format!("{path}/web");
+    testkit::send_json(&admin, "DELETE", &gone, &serde_json::Value::Null).await.unwrap();
+    while ask_udp(address, name).await.metadata.response_code != ResponseCode::NXDomain {
+        tokio::task::yield_now().await;
+    }
+    shutdown.cancel();
+    running.await.unwrap().unwrap();
+}
