@@ -96,11 +96,16 @@ pub(crate) fn validate_update(new: &Value, old: &Value, errors: &mut ErrorList) 
     common(&metadata, errors);
 }
 
-/// Checks the metadata of a Pod template: labels and annotations only.
-pub(crate) fn validate_template(metadata: &At<'_>, errors: &mut ErrorList) {
-    labels(&metadata.get("labels"), errors);
-    annotations(&metadata.get("annotations"), errors);
-    finalizers(&metadata.get("finalizers"), errors);
+/// Checks the metadata of a Pod template: labels and annotations, which upstream places right below
+/// the template.
+pub(crate) fn validate_template(template: &At<'_>, errors: &mut ErrorList) {
+    let metadata = template.get("metadata");
+    for (field, check) in [
+        ("labels", labels as fn(&At<'_>, &mut ErrorList)),
+        ("annotations", annotations as fn(&At<'_>, &mut ErrorList)),
+    ] {
+        check(&At::new(metadata.get(field).value, template.path.child(field)), errors);
+    }
 }
 
 fn common(metadata: &At<'_>, errors: &mut ErrorList) {

@@ -49,7 +49,7 @@ fn amount(at: &At<'_>) -> i64 {
 }
 
 /// The selector must be there, well-formed, select something, and select the template.
-fn selector_and_template(spec: &At<'_>, empty: &str, what: &str, errors: &mut ErrorList) {
+fn selector(spec: &At<'_>, empty: &str, errors: &mut ErrorList) {
     let selector = spec.get("selector");
     if selector.is_set() {
         scheduling::label_selector(&selector, errors);
@@ -67,12 +67,17 @@ fn selector_and_template(spec: &At<'_>, empty: &str, what: &str, errors: &mut Er
             labels.invalid(errors, "`selector` does not match template `labels`");
         }
     }
+}
+
+fn selector_and_template(spec: &At<'_>, empty: &str, what: &str, errors: &mut ErrorList) {
+    selector(spec, empty, errors);
+    let template = spec.get("template");
+    pod_spec::template(&template, errors);
     always_running(&template, what, errors);
 }
 
 /// A template whose Pods are restarted for ever.
 fn always_running(template: &At<'_>, what: &str, errors: &mut ErrorList) {
-    pod_spec::template(template, errors);
     let policy = template.get("spec").get("restartPolicy");
     if policy.str() != "Always" {
         policy.unsupported(errors, &["Always"]);
@@ -328,6 +333,7 @@ impl Strategy for ReplicationController {
             if !parsed.is_nothing() && !parsed.matches(&labels.value.as_object()) {
                 labels.invalid(&mut errors, "`selector` does not match template `labels`");
             }
+            pod_spec::template(&template, &mut errors);
             always_running(&template, "ReplicationController", &mut errors);
         }
         errors
@@ -519,8 +525,12 @@ impl Strategy for StatefulSet {
         spec.get("minReadySeconds").non_negative(&mut errors);
         spec.get("ordinals").get("start").non_negative(&mut errors);
         spec.get("revisionHistoryLimit").non_negative(&mut errors);
-        let empty = "empty selector is invalid for statefulset";
-        selector_and_template(&spec, empty, "StatefulSet", &mut errors);
+        selector(&spec, "empty selector is invalid for statefulset", &mut errors);
+        // What the containers mount may come from volumeClaimTemplates, so Pods are checked only
+        // when they are made.
+        let template = spec.get("template");
+        crate::object_meta::validate_template(&template, &mut errors);
+        always_running(&template, "StatefulSet", &mut errors);
         errors
     }
 
@@ -543,6 +553,28 @@ impl Strategy for StatefulSet {
         if !same(&munged, before) {
             let detail = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
             At::root(new).get("spec").forbidden(&mut errors, detail);
+        }
+        errors
+    }
+
+    fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let status = At::root(new).get("status");
+        replica_counts(
+            &status,
+            &[
+                "replicas",
+                "readyReplicas",
+                "currentReplicas",
+                "updatedReplicas",
+                "availableReplicas",
+            ],
+            &mut errors,
+        );
+        let (count, before) =
+            (status.get("collisionCount"), At::root(old).get("status").get("collisionCount"));
+        if before.is_set() && count.int_or_zero() < before.int_or_zero() {
+            errors.push(Error::invalid(&count.path, count.int_or_zero(), "cannot be decremented"));
         }
         errors
     }

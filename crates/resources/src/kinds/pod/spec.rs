@@ -15,7 +15,7 @@ const MAX_SECONDS: i64 = i32::MAX as i64;
 
 /// Checks a Pod template.
 pub(crate) fn template(template: &At<'_>, errors: &mut ErrorList) {
-    object_meta::validate_template(&template.get("metadata"), errors);
+    object_meta::validate_template(template, errors);
     let spec = template.get("spec");
     check(&spec, false, errors);
     let ephemeral = spec.get("ephemeralContainers");

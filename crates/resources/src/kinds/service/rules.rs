@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use machinery::Value;
-use machinery::field::{Error, ErrorList};
-use machinery::names;
+use machinery::field::{Error, ErrorList, Path};
+use machinery::{meta, names};
 use serde_json::json;
 
 use super::{externally_accessible, needs_health_check_port};
@@ -21,58 +21,21 @@ pub(super) fn check(service: &Value, errors: &mut ErrorList) {
     let ips = spec.get("clusterIPs");
     let headless = ips.items().first().is_some_and(|ip| ip.as_str() == Some("None"));
     let ports = spec.get("ports");
+    if ports.is_empty() && !headless && kind.str() != "ExternalName" {
+        ports.required(errors, "");
+    }
     match kind.str() {
-        "" => {}
-        "LoadBalancer" => {
-            for port in ports.list() {
-                if port.get("port").int() == Some(10250) {
-                    // The kubelet's own port on nodes whose load balancer is the node.
-                    let number = port.get("port");
-                    number.invalid(
-                        errors,
-                        "may not expose port 10250 externally since it is used by kubelet",
-                    );
-                }
-            }
-            if headless {
-                ips_invalid(&ips, "may not be set to 'None' for LoadBalancer services", errors);
-            }
+        "LoadBalancer" | "NodePort" if headless => {
+            let detail = format!("may not be set to 'None' for {} services", kind.str());
+            errors.push(Error::invalid(&ips.path.index(0), "None", detail));
         }
-        "NodePort" if headless => {
-            ips_invalid(&ips, "may not be set to 'None' for NodePort services", errors);
-        }
-        "ExternalName" => {
-            if !spec.get("clusterIP").is_empty() || !ips.is_empty() {
-                ips.forbidden(errors, "may not be set for ExternalName services");
-            }
-            for field in ["ipFamilies", "ipFamilyPolicy"] {
-                if spec.get(field).is_set() {
-                    spec.get(field).forbidden(errors, "may not be set for ExternalName services");
-                }
-            }
-            let name = spec.get("externalName");
-            let plain = name.str().strip_suffix('.').unwrap_or(name.str());
-            if plain.is_empty() {
-                name.required(errors, "");
-            } else {
-                for message in names::dns1123_subdomain(plain) {
-                    name.invalid(errors, message);
-                }
-            }
-        }
+        "ExternalName" => external_name(&spec, errors),
         _ => {}
     }
-    self::ports(&ports, headless, kind.str(), errors);
+    self::ports(&ports, errors);
     object_meta::labels(&spec.get("selector"), errors);
-    spec.get("sessionAffinity").one_of(errors, &["ClientIP", "None"]);
-    if spec.get("sessionAffinity").str() == "ClientIP" {
-        let timeout = spec.get("sessionAffinityConfig").get("clientIP").get("timeoutSeconds");
-        if !timeout.int().is_some_and(|n| n > 0 && n <= 86400) {
-            timeout.invalid(errors, "must be greater than 0 and less than 86400");
-        }
-    }
+    affinity(&spec, errors);
     addresses(&spec, errors);
-    kind.one_of(errors, &TYPES);
     for ip in spec.get("externalIPs").list() {
         let before = errors.len();
         ip.form(errors, names::ip_address);
@@ -80,55 +43,108 @@ pub(super) fn check(service: &Value, errors: &mut ErrorList) {
             not_special(&ip, errors);
         }
     }
-    let node_port_kinds = ["NodePort", "LoadBalancer"];
-    if !node_port_kinds.contains(&kind.str()) {
+    kind.one_of(errors, &TYPES);
+    if kind.str() == "ClusterIP" {
         for port in ports.list() {
             let number = port.get("nodePort");
             if !number.is_empty() {
-                number
-                    .forbidden(errors, format!("may not be used when `type` is '{}'", kind.str()));
+                number.forbidden(errors, "may not be used when `type` is 'ClusterIP'");
             }
         }
     }
     duplicates(&ports, errors);
+    load_balancer(service, &spec, errors);
+    traffic(&spec, errors);
+}
+
+fn external_name(spec: &At<'_>, errors: &mut ErrorList) {
+    for field in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+        let field = spec.get(field);
+        if !field.is_empty() {
+            field.forbidden(errors, "may not be set for ExternalName services");
+        }
+    }
+    let name = spec.get("externalName");
+    let plain = name.str().strip_suffix('.').unwrap_or(name.str());
+    if plain.is_empty() {
+        name.required(errors, "");
+    }
+    for message in names::dns1123_subdomain(plain) {
+        if !plain.is_empty() {
+            errors.push(Error::invalid(&name.path, plain, message));
+        }
+    }
+}
+
+fn affinity(spec: &At<'_>, errors: &mut ErrorList) {
+    let (affinity, config) = (spec.get("sessionAffinity"), spec.get("sessionAffinityConfig"));
+    affinity.one_of(errors, &["ClientIP", "None"]);
+    match affinity.str() {
+        "ClientIP" => {
+            let when = "when session affinity type is ClientIP";
+            let client = config.get("clientIP");
+            let timeout = client.get("timeoutSeconds");
+            match [&config, &client, &timeout].into_iter().find(|field| !field.is_set()) {
+                Some(missing) => missing.required(errors, when),
+                None if !(1..=86400).contains(&timeout.int_or_zero()) => {
+                    timeout.invalid(errors, "must be greater than 0 and less than 86400");
+                }
+                None => {}
+            }
+        }
+        "None" if config.is_set() => {
+            config.forbidden(errors, "must not be set when session affinity is None");
+        }
+        _ => {}
+    }
+}
+
+fn load_balancer(service: &Value, spec: &At<'_>, errors: &mut ErrorList) {
+    const ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
+    const ANNOTATION: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+    let balanced = spec.get("type").str() == "LoadBalancer";
     let ranges = spec.get("loadBalancerSourceRanges");
     if !ranges.is_empty() {
-        if kind.str() != "LoadBalancer" {
-            let detail = "may only be used when `type` is 'LoadBalancer'";
-            ranges.forbidden(errors, detail);
+        // Upstream spells the field like this.
+        let path = spec.path.child("LoadBalancerSourceRanges");
+        if !balanced {
+            errors.push(Error::forbidden(&path, ONLY));
         }
-        for range in ranges.list() {
-            for message in names::cidr(range.str().trim()) {
-                range.invalid(errors, message);
+        for (i, range) in ranges.list().enumerate() {
+            let range = range.str().trim();
+            for message in names::cidr(range) {
+                errors.push(Error::invalid(&path.index(i), range, message));
+            }
+        }
+    } else if let Some(ranges) = meta::annotation(service, ANNOTATION) {
+        let path = Path::new("metadata").child("annotations").key(ANNOTATION);
+        if !balanced {
+            errors.push(Error::forbidden(&path, ONLY));
+        }
+        for range in ranges.split(',').map(str::trim).filter(|_| !ranges.trim().is_empty()) {
+            for message in names::cidr(range) {
+                errors.push(Error::invalid(&path, range, message));
             }
         }
     }
     let allocate = spec.get("allocateLoadBalancerNodePorts");
-    if kind.str() == "LoadBalancer" {
-        if !allocate.is_set() {
-            allocate.required(errors, "");
-        }
-    } else if allocate.is_set() {
-        allocate.forbidden(errors, "may only be used when `type` is 'LoadBalancer'");
+    if allocate.is_set() && !balanced {
+        allocate.forbidden(errors, ONLY);
+    }
+    if balanced && !allocate.is_set() {
+        errors.push(Error::required(&Path::new("allocateLoadBalancerNodePorts"), ""));
     }
     let class = spec.get("loadBalancerClass");
     if class.is_set() {
-        if kind.str() != "LoadBalancer" {
-            class.forbidden(errors, "may only be used when `type` is 'LoadBalancer'");
+        if balanced {
+            class.form(errors, names::qualified_name);
+        } else {
+            class.forbidden(errors, ONLY);
         }
-        class.form(errors, names::qualified_name);
     }
-    traffic(&spec, errors);
 }
 
-fn ips_invalid(ips: &At<'_>, detail: &str, errors: &mut ErrorList) {
-    errors.push(Error::invalid(&ips.path.index(0), "None", detail));
-}
-
-fn ports(ports: &At<'_>, headless: bool, kind: &str, errors: &mut ErrorList) {
-    if ports.is_empty() && !headless && kind != "ExternalName" {
-        ports.required(errors, "");
-    }
+fn ports(ports: &At<'_>, errors: &mut ErrorList) {
     let mut taken = BTreeSet::new();
     let several = ports.len() > 1;
     for port in ports.list() {
@@ -159,24 +175,21 @@ fn duplicates(ports: &At<'_>, errors: &mut ErrorList) {
     let key = |port: &At<'_>, field: &'static str| {
         (port.get("protocol").str().to_owned(), port.get(field).int_or_zero())
     };
-    // Upstream shows the internal form of a port here.
-    let shown = |protocol: &str, port: i64, node_port: i64| {
-        json!({"Name": "", "Protocol": protocol, "AppProtocol": null, "Port": port,
-            "TargetPort": 0, "NodePort": node_port})
-    };
     let mut node_ports = BTreeSet::new();
     for port in ports.list() {
         let (protocol, number) = key(&port, "nodePort");
-        if number != 0 && !node_ports.insert((protocol.clone(), number)) {
-            let path = port.path.child("nodePort");
-            errors.push(Error::duplicate(&path, shown(&protocol, 0, number)));
+        if number != 0 && !node_ports.insert((protocol, number)) {
+            port.get("nodePort").duplicate(errors);
         }
     }
     let mut numbers = BTreeSet::new();
     for port in ports.list() {
         let (protocol, number) = key(&port, "port");
         if !numbers.insert((protocol.clone(), number)) {
-            errors.push(Error::duplicate(&port.path, shown(&protocol, number, 0)));
+            // Upstream shows the internal form of a port here.
+            let shown = json!({"Name": "", "Protocol": protocol, "AppProtocol": null,
+                "Port": number, "TargetPort": 0, "NodePort": 0});
+            errors.push(Error::duplicate(&port.path, shown));
         }
     }
 }
@@ -261,12 +274,7 @@ fn addresses(spec: &At<'_>, errors: &mut ErrorList) {
 fn traffic(spec: &At<'_>, errors: &mut ErrorList) {
     let policy = spec.get("externalTrafficPolicy");
     if externally_accessible(spec.value) {
-        if policy.is_empty() {
-            let detail = "ExternalTrafficPolicy must be set for externally-accessible services";
-            policy.required(errors, detail);
-        } else {
-            policy.may_be_one_of(errors, &["Cluster", "Local"]);
-        }
+        policy.one_of(errors, &["Cluster", "Local"]);
     } else if !policy.is_empty() {
         policy.invalid(errors, "may only be set for externally-accessible services");
     }
@@ -279,6 +287,8 @@ fn traffic(spec: &At<'_>, errors: &mut ErrorList) {
     let internal = spec.get("internalTrafficPolicy");
     if matches!(spec.get("type").str(), "NodePort" | "LoadBalancer" | "ClusterIP") {
         internal.one_of(errors, &["Cluster", "Local"]);
+    } else {
+        internal.may_be_one_of(errors, &["Cluster", "Local"]);
     }
     spec.get("trafficDistribution")
         .may_be_one_of(errors, &["PreferClose", "PreferSameNode", "PreferSameZone"]);
