@@ -12,6 +12,7 @@
 mod compaction;
 mod file;
 mod index;
+mod plan;
 mod record;
 mod tables;
 mod watch;

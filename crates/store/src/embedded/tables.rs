@@ -178,26 +178,9 @@ pub(super) fn copy(database: &Database, to: &Path) -> Result<u64, Error> {
     prepare(&target)?;
 
     let write = target.begin_write().map_err(engine_error)?;
-    {
-        let source = snapshot.open_table(META).map_err(engine_error)?;
-        let mut copy = write.open_table(META).map_err(engine_error)?;
-        for row in source.iter().map_err(engine_error)? {
-            let (key, value) = row.map_err(engine_error)?;
-            copy.insert(key.value(), value.value()).map_err(engine_error)?;
-        }
-        let source = snapshot.open_table(LEASES).map_err(engine_error)?;
-        let mut copy = write.open_table(LEASES).map_err(engine_error)?;
-        for row in source.iter().map_err(engine_error)? {
-            let (key, value) = row.map_err(engine_error)?;
-            copy.insert(key.value(), value.value()).map_err(engine_error)?;
-        }
-        let source = snapshot.open_table(LATEST).map_err(engine_error)?;
-        let mut copy = write.open_table(LATEST).map_err(engine_error)?;
-        for row in source.iter().map_err(engine_error)? {
-            let (key, value) = row.map_err(engine_error)?;
-            copy.insert(key.value(), value.value()).map_err(engine_error)?;
-        }
-    }
+    copy_table(&snapshot, &write, META)?;
+    copy_table(&snapshot, &write, LEASES)?;
+    copy_table(&snapshot, &write, LATEST)?;
     write.commit().map_err(engine_error)?;
 
     let source = snapshot.open_table(LOG).map_err(engine_error)?;
@@ -217,4 +200,18 @@ pub(super) fn copy(database: &Database, to: &Path) -> Result<u64, Error> {
     }
     let meta = snapshot.open_table(META).map_err(engine_error)?;
     Ok(revision.max(number(&meta, COMPACTED)?))
+}
+
+fn copy_table<K: redb::Key + 'static, V: redb::Value + 'static>(
+    from: &ReadTransaction,
+    to: &redb::WriteTransaction,
+    table: TableDefinition<'_, K, V>,
+) -> Result<(), Error> {
+    let source = from.open_table(table).map_err(engine_error)?;
+    let mut copy = to.open_table(table).map_err(engine_error)?;
+    for row in source.iter().map_err(engine_error)? {
+        let (key, value) = row.map_err(engine_error)?;
+        copy.insert(key.value(), value.value()).map_err(engine_error)?;
+    }
+    Ok(())
 }
