@@ -108,7 +108,7 @@ async fn objects_reach_volumes_and_environment_and_follow_changes() {
     let volumes = VolumeManager::new(VolumeOptions {
         root_dir: root.path().to_owned(),
         node_name: "w1".into(),
-        client: Some(own),
+        client: Some(own.clone()),
         objects: objects.clone(),
         tokens: Tokens::new(Some(own.clone())),
         sources: Arc::new(NoSources),

@@ -84,7 +84,10 @@ async fn static_pods_run_outlive_the_kubelet_and_go_with_their_file() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("manifests")).unwrap();
     let init = format!("  initContainers:\n{}", container("setup", "echo ready"));
-    let main = format!("  containers:\n{}", container("main", "trap exit TERM; while true; do sleep 0.1; done"));
+    let main = format!(
+        "  containers:\n{}",
+        container("main", "trap exit TERM; while true; do sleep 0.1; done")
+    );
     manifest(dir.path(), "web", &(init + &main));
 
     let kubelet = Kubelet::start(&containerd, dir.path());
@@ -102,7 +105,10 @@ async fn static_pods_run_outlive_the_kubelet_and_go_with_their_file() {
     let all = containers(&containerd, "restart of the crashing container", again).await;
     let kept = named(&all, "main");
     assert_eq!(kept.len(), 1);
-    assert_eq!((kept[0].id.as_str(), kept[0].state()), (before.as_str(), ContainerState::ContainerRunning));
+    assert_eq!(
+        (kept[0].id.as_str(), kept[0].state()),
+        (before.as_str(), ContainerState::ContainerRunning)
+    );
 
     for name in ["web", "crash"] {
         std::fs::remove_file(dir.path().join("manifests").join(format!("{name}.yaml"))).unwrap();
