@@ -2,8 +2,8 @@
 //! up what belongs to none.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -51,7 +51,12 @@ impl Manager {
         let uid = pod_uid(&pod);
         let existing = self.with(|state| state.handles.get(&uid).cloned());
         if let Some(handle) = existing {
-            self.update(&uid, &handle, pod);
+            if handle.desired.borrow().gone {
+                // It came back unchanged while it was ending: it starts anew after that.
+                self.with(|state| state.successors.insert(spec::key(&pod), pod));
+            } else {
+                self.update(&uid, &handle, pod);
+            }
             return;
         }
         if mirror::is_static(&pod) && self.replaces_another(&pod) {
@@ -218,56 +223,55 @@ impl Manager {
 
     /// Cleans folders, mounts and cgroups of Pods that neither a source nor the runtime knows.
     pub async fn sweep(&self, outlines: &BTreeMap<PodUid, PodOutline>) {
+        // What is there is listed before what is known: a Pod gets its worker first, its files after.
+        let folders = self.context.volumes.mounted_uids();
+        let groups = self.context.cgroups.as_ref().map(|c| c.pod_uids()).unwrap_or_default();
+        let logs = log_folders(&self.context.log_dir);
         let known = self.uids();
         let stray = |uid: &PodUid| !known.contains(uid) && !outlines.contains_key(uid);
-        for uid in self.context.volumes.mounted_uids().into_iter().filter(stray) {
+        for uid in folders.into_iter().filter(stray) {
             if let Err(error) = self.context.volumes.unmount(&uid).await {
                 tracing::warn!(%uid, %error, "stray volumes stay");
                 continue;
             }
-            let dir = self.context.pod_dir(&uid);
-            if let Err(error) = tokio::fs::remove_dir_all(&dir).await {
-                tracing::debug!(dir = %dir.display(), %error, "stray pod folder stays");
-            }
+            remove_folder(&self.context.pod_dir(&uid));
         }
-        if let Some(cgroups) = &self.context.cgroups {
-            for uid in cgroups.pod_uids().into_iter().filter(stray) {
-                if let Err(error) = cgroups.destroy_pod(&uid).await {
-                    tracing::warn!(%uid, %error, "stray cgroup stays");
-                }
-            }
-        }
-        self.sweep_logs(&stray);
-        super::executor::prune_log_links(&self.context.log_dir);
-    }
-
-    fn sweep_logs(&self, stray: &impl Fn(&PodUid) -> bool) {
-        let Ok(entries) = std::fs::read_dir(&self.context.log_dir) else { return };
-        for entry in entries.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let Some((_, uid)) = name.rsplit_once('_') else { continue };
-            if stray(&PodUid(uid.to_owned()))
-                && let Err(error) = std::fs::remove_dir_all(entry.path())
+        for uid in groups.into_iter().filter(stray) {
+            if let Some(cgroups) = &self.context.cgroups
+                && let Err(error) = cgroups.destroy_pod(&uid).await
             {
-                tracing::debug!(dir = name, %error, "stray log folder stays");
+                tracing::warn!(%uid, %error, "stray cgroup stays");
             }
         }
-    }
-
-    /// Waits until all workers that are ending have ended, or `limit` has passed.
-    pub async fn settle(&self, limit: Duration) {
-        let ended = async {
-            while self.with(|state| state.handles.values().any(|h| h.desired.borrow().gone)) {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        if tokio::time::timeout(limit, ended).await.is_err() {
-            tracing::warn!("some pods are still ending");
+        for (_, folder) in logs.into_iter().filter(|(uid, _)| stray(uid)) {
+            remove_folder(&folder);
         }
+        super::executor::prune_log_links(&self.context.log_dir);
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Log folders with the UIDs in their names.
+fn log_folders(log_dir: &Path) -> Vec<(PodUid, PathBuf)> {
+    let entries = std::fs::read_dir(log_dir).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let (_, uid) = name.rsplit_once('_')?;
+            Some((PodUid(uid.to_owned()), entry.path()))
+        })
+        .collect()
+}
+
+fn remove_folder(path: &Path) {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::debug!(path = %path.display(), %error, "stray folder stays");
+        }
+        _ => {}
     }
 }
 

@@ -289,7 +289,13 @@ impl Worker {
             context.events.pod(pod, EventType::Warning, "FailedCreatePodContainer", message);
             return Err(Turn::Wait(self.retry_at()));
         }
-        match context.volumes.mount(pod, &context.ips(pod, record)).await {
+        let ips = context.ips(pod, record);
+        let mut wish = self.desired.clone();
+        let mounted = tokio::select! {
+            mounted = context.volumes.mount(pod, &ips) => mounted,
+            _ = wish.wait_for(Desired::must_stop) => return Err(Turn::Again),
+        };
+        match mounted {
             Ok(volumes) => Ok(volumes),
             Err(error) => {
                 context.events.pod(pod, EventType::Warning, "FailedMount", mount_message(&error));
@@ -329,7 +335,12 @@ impl Worker {
         let context = self.context.clone();
         if let Some(attempt) = plan.create_sandbox {
             self.clear_old_sandboxes(pod, record).await;
-            return match executor::create_sandbox(&context, pod, attempt).await {
+            let mut wish = self.desired.clone();
+            let created = tokio::select! {
+                created = executor::create_sandbox(&context, pod, attempt) => created,
+                _ = wish.wait_for(Desired::must_stop) => return Some(Turn::Again),
+            };
+            return match created {
                 Ok(_) => None,
                 Err(error) => {
                     tracing::warn!(pod = spec::key(pod), error, "no sandbox");
