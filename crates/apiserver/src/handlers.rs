@@ -25,6 +25,9 @@ use crate::pipeline::{Call, Failure};
 use crate::registry::{Resource, Target};
 use crate::reviews;
 
+/// The release by which deprecations are judged.
+const RELEASE: &str = "1.36";
+
 /// Routes a request to its handler.
 ///
 /// # Errors
@@ -67,6 +70,7 @@ pub async fn dispatch(call: &mut Call<'_>, body: Incoming) -> Result<Reply, Fail
     if !served || everywhere_only_reads || misplaced {
         return Err(Box::new(Status::method_not_allowed()));
     }
+    warn_deprecated(call, &resource);
     if reviews::is_review(info.group, info.resource) {
         return Box::pin(reviews::answer(call, &resource, body)).await;
     }
@@ -87,6 +91,16 @@ pub async fn dispatch(call: &mut Call<'_>, body: Incoming) -> Result<Reply, Fail
         "delete" => Box::pin(write::delete(call, &target, body)).await,
         "deletecollection" => Box::pin(write::delete_collection(call, &target, body)).await,
         _ => Err(Box::new(Status::method_not_allowed())),
+    }
+}
+
+/// Tells the client that the kind it uses will go away.
+fn warn_deprecated(call: &Call<'_>, resource: &Resource) {
+    let life = resource.type_ref.lifecycle();
+    if life.deprecated.is_some()
+        && let Some(text) = life.warning(&resource.api_version(), &resource.kind, RELEASE)
+    {
+        call.context.warnings.add(text);
     }
 }
 

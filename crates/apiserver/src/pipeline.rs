@@ -85,12 +85,11 @@ pub async fn handle(
     let path = query::decode(uri.path(), false);
     let query = Query::parse(uri.query().unwrap_or_default());
     let audit_id = audit_id::of(&parts.headers);
-    let mut known = false;
     let dry_run = query.non_empty("dryRun").is_some();
     let info = RequestInfo::parse(&parts.method, &path, &query);
     let mut reply = match &info {
         Ok(info) => {
-            let work = admit(&api, &connection, info, &query, &mut parts, body, &mut known);
+            let work = admit(&api, &connection, info, &query, &mut parts, body);
             match AssertUnwindSafe(work).catch_unwind().await {
                 Ok(Ok(reply)) => reply,
                 Ok(Err(status)) => respond::failure(&status, error_format(&parts.headers)),
@@ -103,9 +102,19 @@ pub async fn handle(
     };
     reply.headers_mut().insert(AUDIT_ID, audit_id);
     if let Ok(info) = &info {
+        let known = reply.status().is_success() || is_served(&api, info);
         metrics::finished(info, known, dry_run, reply.status().as_u16(), start);
     }
     reply
+}
+
+/// Whether a request names things that exist; what clients make up must not become labels of
+/// metrics.
+fn is_served(api: &Api, info: &RequestInfo<'_>) -> bool {
+    let resource = api.registry.resource(info.group, info.version, info.resource);
+    resource.is_some_and(|resource| {
+        info.subresource.is_empty() || resource.subresource(info.subresource).is_some()
+    })
 }
 
 async fn admit(
@@ -115,7 +124,6 @@ async fn admit(
     query: &Query<'_>,
     parts: &mut Parts,
     body: Incoming,
-    known: &mut bool,
 ) -> Result<Reply, Failure> {
     let user = api.authenticator.authenticate(connection, &parts.headers)?;
     let user = impersonate::apply(&api.authorizer, user, &mut parts.headers)?;
@@ -124,7 +132,6 @@ async fn admit(
     let context = |user: &Arc<User>| Context::new(user.clone());
     if is_long_running(info, query) {
         check()?;
-        *known = true;
         let context = context(&user);
         let mut call = Call { api, info, query, parts, context };
         let result = handlers::dispatch(&mut call, body).await;
@@ -134,7 +141,6 @@ async fn admit(
     let read_only = matches!(parts.method, Method::GET | Method::HEAD);
     let _in_flight = metrics::InFlight::new(read_only);
     check()?;
-    *known = true;
     let limit = time_limit(query, api.config.request_timeout)?;
     let context = context(&user);
     let mut call = Call { api, info, query, parts, context };

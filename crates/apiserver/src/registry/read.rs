@@ -287,7 +287,8 @@ fn page(
     let everything = selection.is_everything();
     let mut list = List { resource_version: revision, ..List::default() };
     if start.is_empty() && limit == 0 && everything && selection.prefix().is_empty() {
-        list.items = snapshot.iter().cloned().collect();
+        list.items.reserve_exact(snapshot.len());
+        list.items.extend(snapshot.iter().cloned());
         return list;
     }
     let mut objects = snapshot.range(start, selection.prefix());
