@@ -207,6 +207,12 @@ fn other_workloads() {
     check("apps/v1/ReplicaSet", &workload(""), &[]);
     check("apps/v1/DaemonSet", &workload(""), &[]);
     check("apps/v1/StatefulSet", &workload("serviceName: s"), &[]);
+    // A claim template gives a volume.
+    check(
+        "apps/v1/StatefulSet",
+        "spec: {serviceName: s, selector: {matchLabels: {a: b}}, volumeClaimTemplates: [{metadata: {name: data}, spec: {}}], template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: i, volumeMounts: [{name: data, mountPath: /data}]}]}}}",
+        &[],
+    );
     let (set, _) = created("apps/v1/DaemonSet", &workload(""));
     assert_eq!(meta::annotation(&set, "deprecated.daemonset.template.generation"), Some("1"));
     check_update(
@@ -353,7 +359,7 @@ fn storage() {
         "spec: {}",
         &[
             "spec.accessModes: Required value: at least 1 access mode is required",
-            "spec.resources.requests[storage]: Required value",
+            "spec.resources[storage]: Required value",
         ],
     );
     check_update(
@@ -390,10 +396,7 @@ fn networking() {
     check(
         "networking.k8s.io/v1/Ingress",
         &ingress("path: x, backend: {service: {name: s, port: {}}}"),
-        &[
-            "spec.rules[0].http.paths[0].pathType: Required value: pathType must be specified",
-            "spec.rules[0].http.paths[0].backend: Required value: port name or number is required",
-        ],
+        &["spec.rules[0].http.paths[0].pathType: Required value: pathType must be specified"],
     );
     check_defaults(
         "networking.k8s.io/v1/NetworkPolicy",
