@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use machinery::field::{Error, ErrorList, quote};
+use machinery::field::{Error, ErrorList};
 use machinery::names;
 
 use crate::cursor::At;
@@ -48,7 +48,8 @@ pub(super) fn domain_prefixed_path(at: &At<'_>, errors: &mut ErrorList) {
     }
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b);
     if !path.bytes().all(fits) {
-        let detail = "Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')";
+        let detail =
+            "Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')";
         errors.push(Error::invalid(&at.path, path, detail));
     }
 }
@@ -144,7 +145,10 @@ pub(super) fn ordinary_address(at: &At<'_>, errors: &mut ErrorList) {
         IpAddr::V6(v6) => v6.segments()[0] & 0xff0f == 0xff02,
     };
     if link_local_multicast {
-        at.invalid(errors, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)");
+        at.invalid(
+            errors,
+            "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)",
+        );
     }
 }
 
@@ -174,9 +178,4 @@ pub(super) fn joined(at: &At<'_>, rule: fn(&str) -> Vec<String>, errors: &mut Er
     if !messages.is_empty() {
         errors.push(Error::invalid(&at.path, at.str(), messages.join(",")));
     }
-}
-
-/// What a list says as Go prints a list of texts.
-pub(super) fn listed(items: &[&str]) -> String {
-    items.iter().map(|item| quote(item)).collect::<Vec<_>>().join(", ")
 }

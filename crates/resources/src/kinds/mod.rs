@@ -1,12 +1,14 @@
 //! The rules of single kinds, one file or folder per family.
 
+mod admission;
+mod aggregation;
 mod autoscaling;
 mod batch;
 mod certificates;
 mod config;
+mod definition;
 mod endpoints;
 mod event;
-mod extension;
 mod flowcontrol;
 mod forms;
 mod namespace;
@@ -44,9 +46,9 @@ pub(crate) fn strategy(group: &str, version: &str, kind: &str) -> &'static dyn S
         ("", "ServiceAccount") => &config::ServiceAccount,
         ("admissionregistration.k8s.io", kind) => admission(kind),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
-            &extension::CustomResourceDefinition
+            &definition::CustomResourceDefinition
         }
-        ("apiregistration.k8s.io", "APIService") => &extension::ApiService,
+        ("apiregistration.k8s.io", "APIService") => &aggregation::ApiService,
         ("apps", "ControllerRevision") => &workloads::ControllerRevision,
         ("apps", "DaemonSet") => &workloads::DaemonSet,
         ("apps", "Deployment") => &workloads::Deployment,
@@ -81,8 +83,11 @@ pub(crate) fn strategy(group: &str, version: &str, kind: &str) -> &'static dyn S
         ("rbac.authorization.k8s.io", "RoleBinding") => &rbac::RoleBinding { namespaced: true },
         ("scheduling.k8s.io", "PriorityClass") => &placement::PriorityClass,
         ("storage.k8s.io", "CSIDriver") => &storage::CsiDriver,
+        ("storage.k8s.io", "CSINode") => &storage::CsiNode,
+        ("storage.k8s.io", "CSIStorageCapacity") => &storage::CsiStorageCapacity,
         ("storage.k8s.io", "StorageClass") => &storage::StorageClass,
         ("storage.k8s.io", "VolumeAttachment") => &storage::VolumeAttachment,
+        ("storage.k8s.io", "VolumeAttributesClass") => &storage::VolumeAttributesClass,
         ("internal.apiserver.k8s.io" | "certificates.k8s.io", _) => &Plain,
         _ => &PlainSubdomain,
     }
@@ -90,14 +95,12 @@ pub(crate) fn strategy(group: &str, version: &str, kind: &str) -> &'static dyn S
 
 fn admission(kind: &str) -> &'static dyn Strategy {
     match kind {
-        "MutatingWebhookConfiguration" => &extension::WebhookConfiguration { mutating: true },
-        "ValidatingWebhookConfiguration" => &extension::WebhookConfiguration { mutating: false },
-        "ValidatingAdmissionPolicy" | "MutatingAdmissionPolicy" => {
-            &extension::AdmissionPolicy { matches: "matchConstraints", fails: true }
-        }
-        "ValidatingAdmissionPolicyBinding" | "MutatingAdmissionPolicyBinding" => {
-            &extension::AdmissionPolicy { matches: "matchResources", fails: false }
-        }
+        "MutatingWebhookConfiguration" => &admission::WebhookConfiguration { mutating: true },
+        "ValidatingWebhookConfiguration" => &admission::WebhookConfiguration { mutating: false },
+        "MutatingAdmissionPolicy" => &admission::Policy { mutating: true },
+        "ValidatingAdmissionPolicy" => &admission::Policy { mutating: false },
+        "MutatingAdmissionPolicyBinding" => &admission::PolicyBinding { mutating: true },
+        "ValidatingAdmissionPolicyBinding" => &admission::PolicyBinding { mutating: false },
         _ => &PlainSubdomain,
     }
 }

@@ -1,9 +1,14 @@
 //! Ingresses, NetworkPolicies and the addresses of Services.
 
-use machinery::Value;
-use machinery::field::{Error, ErrorList};
-use machinery::names;
+#[cfg(test)]
+mod tests;
 
+use std::net::IpAddr;
+
+use machinery::field::{Error, ErrorList, IMMUTABLE, Path};
+use machinery::{Value, meta, names};
+
+use super::forms;
 use super::pod::scheduling;
 use crate::cursor::{At, items_mut, set_default, set_default_zero};
 use crate::strategy::{Ctx, Generation, Strategy, subdomain_name};
@@ -24,50 +29,92 @@ impl Strategy for Ingress {
 
     fn validate(&self, _ctx: &Ctx<'_>, ingress: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        let spec = At::root(ingress).get("spec");
-        let (rules, default) = (spec.get("rules"), spec.get("defaultBackend"));
-        if rules.is_empty() && !default.is_set() {
-            let detail = "either `defaultBackend` or `rules` must be specified";
-            errors.push(Error::invalid(&spec.path, rules.value.clone(), detail));
+        ingress_spec(&At::root(ingress).get("spec"), &mut errors);
+        let class = At::root(ingress).get("spec").get("ingressClassName");
+        let older = meta::annotation(ingress, CLASS_ANNOTATION);
+        if let Some(older) = older
+            && class.is_set()
+            && class.str() != older
+        {
+            let path = Path::new("annotations").child(CLASS_ANNOTATION);
+            let detail = "must match `ingressClassName` when both are specified";
+            errors.push(Error::invalid(&path, older, detail));
         }
-        if default.is_set() {
-            backend(&default, &mut errors);
-        }
-        for rule in rules.list() {
-            host(&rule.get("host"), &mut errors);
-            let http = rule.get("http");
-            if !http.is_set() {
-                continue;
-            }
-            let paths = http.get("paths");
-            paths.must(&mut errors);
-            for path in paths.list() {
-                ingress_path(&path, &mut errors);
-            }
-        }
-        for tls in spec.get("tls").list() {
-            for name in tls.get("hosts").list() {
-                let rule = if name.str().contains('*') {
-                    names::wildcard_dns1123_subdomain
-                } else {
-                    names::dns1123_subdomain
-                };
-                name.form(&mut errors, rule);
-            }
-            tls.get("secretName").may_form(&mut errors, names::dns1123_subdomain);
-        }
-        spec.get("ingressClassName").may_form(&mut errors, names::dns1123_subdomain);
         errors
     }
+
+    fn validate_update(&self, _ctx: &Ctx<'_>, new: &Value, _old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        ingress_spec(&At::root(new).get("spec"), &mut errors);
+        errors
+    }
+
+    fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, _old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        for entry in At::root(new).get("status").get("loadBalancer").get("ingress").list() {
+            entry.get("ip").may_form(&mut errors, names::ip_address);
+            let hostname = entry.get("hostname");
+            hostname.may_form(&mut errors, names::dns1123_subdomain);
+            if hostname.str().parse::<IpAddr>().is_ok() {
+                hostname.invalid(&mut errors, "must be a DNS name, not an IP address");
+            }
+        }
+        errors
+    }
+
+    fn warnings(&self, _ctx: &Ctx<'_>, new: &Value, old: Option<&Value>) -> Vec<String> {
+        let older = meta::annotation(new, CLASS_ANNOTATION).is_some();
+        if old.is_none() && older {
+            let text = "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead";
+            return vec![text.to_owned()];
+        }
+        Vec::new()
+    }
+}
+
+const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+
+fn ingress_spec(spec: &At<'_>, errors: &mut ErrorList) {
+    let (rules, default) = (spec.get("rules"), spec.get("defaultBackend"));
+    if rules.is_empty() && !default.is_set() {
+        let detail = "either `defaultBackend` or `rules` must be specified";
+        errors.push(Error::invalid(&spec.path, rules.value.clone(), detail));
+    }
+    if default.is_set() {
+        backend(&default, errors);
+    }
+    for rule in rules.list() {
+        host(&rule.get("host"), errors);
+        let http = rule.get("http");
+        if !http.is_set() {
+            continue;
+        }
+        let paths = http.get("paths");
+        paths.must(errors);
+        for path in paths.list() {
+            ingress_path(&path, errors);
+        }
+    }
+    for tls in spec.get("tls").list() {
+        for name in tls.get("hosts").list() {
+            let rule = if name.str().contains('*') {
+                names::wildcard_dns1123_subdomain
+            } else {
+                names::dns1123_subdomain
+            };
+            name.form(errors, rule);
+        }
+        tls.get("secretName").may_form(errors, names::dns1123_subdomain);
+    }
+    spec.get("ingressClassName").may_form(errors, names::dns1123_subdomain);
 }
 
 fn host(host: &At<'_>, errors: &mut ErrorList) {
     if host.is_empty() {
         return;
     }
-    if host.str().parse::<std::net::IpAddr>().is_ok() {
+    if host.str().parse::<IpAddr>().is_ok() {
         host.invalid(errors, "must be a DNS name, not an IP address");
-        return;
     }
     if host.str().contains('*') {
         host.form(errors, names::wildcard_dns1123_subdomain);
@@ -99,7 +146,10 @@ fn ingress_path(path: &At<'_>, errors: &mut ErrorList) {
                 text.invalid(errors, "must be an absolute path");
             }
         }
-        "" => kind.required(errors, "pathType must be specified"),
+        "" => {
+            kind.required(errors, "pathType must be specified");
+            return;
+        }
         _ => kind.unsupported(errors, &["Exact", "ImplementationSpecific", "Prefix"]),
     }
     backend(&path.get("backend"), errors);
@@ -113,11 +163,11 @@ fn backend(backend: &At<'_>, errors: &mut ErrorList) {
             errors.push(Error::invalid(&backend.path, "", detail));
         }
         (false, false) => {
-            backend.required(errors, "resource or service backend is required");
+            let detail = "resource or service backend is required";
+            errors.push(Error::invalid(&backend.path, "", detail));
         }
         (false, true) => {
-            resource.get("kind").must(errors);
-            resource.get("name").must(errors);
+            forms::typed_reference(&resource, errors);
         }
         (true, false) => {
             service.get("name").must_form(errors, names::dns1035_label);
@@ -126,7 +176,7 @@ fn backend(backend: &At<'_>, errors: &mut ErrorList) {
             match (name.is_empty(), number.is_empty()) {
                 (false, false) => {
                     let detail = "cannot set both port name & port number";
-                    errors.push(Error::invalid(&service.get("port").path, "", detail));
+                    errors.push(Error::invalid(&backend.path, "", detail));
                 }
                 (false, true) => name.form(errors, names::port_name),
                 (true, false) => number.within(errors, 1, 65535),
@@ -160,19 +210,45 @@ impl Strategy for IngressClass {
 
     fn validate(&self, _ctx: &Ctx<'_>, class: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        let controller = At::root(class).get("spec").get("controller");
-        if controller.must(&mut errors) && !controller.str().contains('/') {
-            let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
-            controller.invalid(&mut errors, detail);
+        let spec = At::root(class).get("spec");
+        let controller = spec.get("controller");
+        if controller.must(&mut errors) {
+            if controller.str().len() > MAX_CONTROLLER {
+                errors.push(Error::too_long(&controller.path, MAX_CONTROLLER));
+            }
+            forms::domain_prefixed_path(&controller, &mut errors);
+        }
+        let parameters = spec.get("parameters");
+        if parameters.is_set() {
+            class_parameters(&parameters, &mut errors);
         }
         errors
     }
 
     fn validate_update(&self, ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
-        let mut errors = self.validate(ctx, new);
+        let mut errors = ErrorList::new();
         let field = |v| At::root(v).get("spec").get("controller");
         field(new).unchanged(&field(old), &mut errors);
+        errors.extend(self.validate(ctx, new));
         errors
+    }
+}
+
+const MAX_CONTROLLER: usize = 250;
+
+fn class_parameters(parameters: &At<'_>, errors: &mut ErrorList) {
+    forms::typed_reference(parameters, errors);
+    let (scope, namespace) = (parameters.get("scope"), parameters.get("namespace"));
+    match scope.str() {
+        "Namespace" if namespace.is_set() => namespace.form(errors, names::dns1123_label),
+        "Namespace" => namespace.required(errors, "`parameters.scope` is set to 'Namespace'"),
+        "Cluster" => {
+            if namespace.is_set() {
+                namespace.forbidden(errors, "`parameters.scope` is set to 'Cluster'");
+            }
+        }
+        "" => scope.required(errors, ""),
+        _ => scope.unsupported(errors, &["Cluster", "Namespace"]),
     }
 }
 
@@ -225,26 +301,38 @@ impl Strategy for NetworkPolicy {
             return errors;
         }
         for kind in types.list() {
-            kind.may_be_one_of(&mut errors, &["Egress", "Ingress"]);
+            if !matches!(kind.str(), "Ingress" | "Egress") {
+                kind.unsupported(&mut errors, &["Ingress", "Egress"]);
+            }
         }
         errors
     }
 }
 
 fn policy_port(port: &At<'_>, errors: &mut ErrorList) {
-    port.get("protocol").may_be_one_of(errors, &["SCTP", "TCP", "UDP"]);
+    port.get("protocol").may_be_one_of(errors, &["TCP", "UDP", "SCTP"]);
     let (first, last) = (port.get("port"), port.get("endPort"));
-    if first.is_set() {
-        super::pod::containers::port(&first, errors);
-        if last.is_set() {
-            if first.value.is_string() {
-                last.invalid(errors, "may not be specified when `port` is non-numeric");
-            } else if last.int_or_zero() < first.int_or_zero() {
-                last.invalid(errors, "must be greater than or equal to `port`");
+    match first.value {
+        Value::Null => {
+            if last.is_set() {
+                last.invalid(errors, "may not be specified when `port` is not specified");
             }
         }
-    } else if last.is_set() {
-        last.required(errors, "may not be specified when `port` is not specified");
+        Value::String(_) => {
+            if last.is_set() {
+                last.invalid(errors, "may not be specified when `port` is non-numeric");
+            }
+            first.form(errors, names::port_name);
+        }
+        _ => {
+            first.within(errors, 1, 65535);
+            if last.is_set() {
+                if last.int_or_zero() < first.int_or_zero() {
+                    last.invalid(errors, "must be greater than or equal to `port`");
+                }
+                last.within(errors, 1, 65535);
+            }
+        }
     }
 }
 
@@ -259,19 +347,53 @@ fn policy_peer(peer: &At<'_>, errors: &mut ErrorList) {
     }
     let block = peer.get("ipBlock");
     if block.is_set() {
-        if count > 0 {
-            let detail = "may not specify both ipBlock and another peer";
-            peer.forbidden(errors, detail);
-        }
-        count += 1;
-        block.get("cidr").must_form(errors, names::cidr);
-        for except in block.get("except").list() {
-            except.form(errors, names::cidr);
-        }
+        ip_block(&block, errors);
     }
-    if count == 0 {
+    if count == 0 && !block.is_set() {
         peer.required(errors, "must specify a peer");
+    } else if count > 0 && block.is_set() {
+        peer.forbidden(errors, "may not specify both ipBlock and another peer");
     }
+}
+
+fn ip_block(block: &At<'_>, errors: &mut ErrorList) {
+    let range = block.get("cidr");
+    if !range.must(errors) {
+        return;
+    }
+    range.form(errors, names::cidr);
+    let Some(whole) = parse_range(range.str()) else { return };
+    for except in block.get("except").list() {
+        except.form(errors, names::cidr);
+        if let Some(part) = parse_range(except.str())
+            && !strictly_inside(part, whole)
+        {
+            except.invalid(errors, "must be a strict subset of `cidr`");
+        }
+    }
+}
+
+/// An address as a number of 128 bits, the bits that count from the left, and the family.
+#[derive(Clone, Copy)]
+struct Range {
+    bits: u128,
+    length: u32,
+    v6: bool,
+}
+
+fn parse_range(text: &str) -> Option<Range> {
+    let (address, length) = text.split_once('/')?;
+    let length = length.parse().ok()?;
+    let (bits, v6) = match address.parse::<IpAddr>().ok()? {
+        IpAddr::V4(v4) => (u128::from(v4.to_bits()) << 96, false),
+        IpAddr::V6(v6) => (v6.to_bits(), true),
+    };
+    Some(Range { bits, length, v6 })
+}
+
+fn strictly_inside(part: Range, whole: Range) -> bool {
+    let mask = u128::MAX.checked_shl(128 - whole.length).unwrap_or(0);
+    part.v6 == whole.v6 && part.bits & mask == whole.bits & mask && part.length > whole.length
 }
 
 // === ServiceCIDR and IPAddress ===
@@ -286,18 +408,53 @@ impl Strategy for ServiceCidr {
 
     fn validate(&self, _ctx: &Ctx<'_>, cidr: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        let ranges = At::root(cidr).get("spec").get("cidrs");
-        if ranges.is_empty() {
-            ranges.required(&mut errors, "at least one CIDR required");
-        }
-        if ranges.len() > 2 {
-            let detail = "may only hold up to 2 values";
-            ranges.invalid(&mut errors, detail);
-        }
-        for range in ranges.list() {
-            range.form(&mut errors, names::cidr);
+        service_ranges(&At::root(cidr).get("spec").get("cidrs"), &mut errors);
+        errors
+    }
+
+    fn validate_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let ranges = |object| At::root(object).get("spec").get("cidrs");
+        let (new, old) = (ranges(new), ranges(old));
+        let changed = |errors: &mut ErrorList| {
+            for (range, before) in new.list().zip(old.items()) {
+                if range.value != before {
+                    range.invalid(errors, IMMUTABLE);
+                }
+            }
+        };
+        match (old.len(), new.len()) {
+            (before, now) if before == now => changed(&mut errors),
+            // A second family may come later.
+            (1, 2) => {
+                changed(&mut errors);
+                service_ranges(&new, &mut errors);
+            }
+            _ => new.invalid(&mut errors, IMMUTABLE),
         }
         errors
+    }
+}
+
+fn service_ranges(ranges: &At<'_>, errors: &mut ErrorList) {
+    if ranges.is_empty() {
+        ranges.required(errors, "at least one CIDR required");
+        return;
+    }
+    if ranges.len() > 2 {
+        ranges.invalid(errors, "may only hold up to 2 values");
+        return;
+    }
+    for range in ranges.list() {
+        range.form(errors, names::cidr);
+    }
+    let families: Vec<bool> =
+        ranges.list().filter_map(|range| parse_range(range.str())).map(|range| range.v6).collect();
+    if let [one, other] = families[..]
+        && one == other
+    {
+        let detail = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
+        ranges.invalid(errors, detail);
     }
 }
 
@@ -312,15 +469,19 @@ impl Strategy for IpAddress {
     fn validate(&self, _ctx: &Ctx<'_>, address: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         let parent = At::root(address).get("spec").get("parentRef");
-        if parent.must(&mut errors) {
-            parent.get("resource").must(&mut errors);
-            parent.get("name").must(&mut errors);
+        if !parent.is_set() {
+            parent.required(&mut errors, "");
+            return errors;
         }
+        parent.get("group").may_form(&mut errors, names::dns1123_subdomain);
+        parent.get("resource").must_form(&mut errors, names::path_segment);
+        parent.get("name").must_form(&mut errors, names::path_segment);
+        parent.get("namespace").may_form(&mut errors, names::path_segment);
         errors
     }
 
-    fn validate_update(&self, ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
-        let mut errors = self.validate(ctx, new);
+    fn validate_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
         let field = |v| At::root(v).get("spec").get("parentRef");
         field(new).unchanged(&field(old), &mut errors);
         errors

@@ -101,7 +101,8 @@ fn limit_item(item: &At<'_>, errors: &mut ErrorList) {
     }
     let has_storage = |list: &'static str| item.get(list).value.get("storage").is_some();
     if kind == "PersistentVolumeClaim" && !has_storage("min") && !has_storage("max") {
-        let detail = "either minimum or maximum storage value is required, but neither was provided";
+        let detail =
+            "either minimum or maximum storage value is required, but neither was provided";
         item.get("limits").required(errors, detail);
     }
     let names: BTreeSet<&str> =
@@ -142,9 +143,8 @@ struct Bounds<'a> {
 
 impl<'a> Bounds<'a> {
     fn of(item: &At<'_>, name: &'a str) -> Self {
-        let amount = |list: &'static str| {
-            item.get(list).value.get(name).and_then(Quantity::from_value)
-        };
+        let amount =
+            |list: &'static str| item.get(list).value.get(name).and_then(Quantity::from_value);
         Self {
             name,
             min: amount("min"),
@@ -229,7 +229,10 @@ impl Strategy for ResourceQuota {
             scopes.items().iter().filter_map(Value::as_str).collect::<BTreeSet<_>>()
         };
         if set(new) != set(old) {
-            At::root(new).get("spec").get("scopes").invalid(&mut errors, machinery::field::IMMUTABLE);
+            At::root(new)
+                .get("spec")
+                .get("scopes")
+                .invalid(&mut errors, machinery::field::IMMUTABLE);
         }
         errors
     }
@@ -280,7 +283,11 @@ fn amounts(list: &At<'_>, errors: &mut ErrorList) {
             errors.push(Error::invalid(&amount.path, name, message));
         }
         if well_formed && !name.contains('/') && !is_standard(name) {
-            errors.push(Error::invalid(&amount.path, name, "must be a standard resource for quota"));
+            errors.push(Error::invalid(
+                &amount.path,
+                name,
+                "must be a standard resource for quota",
+            ));
         }
         resources::quantity(name, &amount, errors);
         let whole = Quantity::from_value(amount.value).is_none_or(|amount| amount.is_integer());
@@ -301,7 +308,9 @@ fn is_scope(scope: &str) -> bool {
 fn fits(scope: &str, resource: &str) -> bool {
     match scope {
         "BestEffort" => resource == "pods",
-        "VolumeAttributesClass" => matches!(resource, "persistentvolumeclaims" | "requests.storage"),
+        "VolumeAttributesClass" => {
+            matches!(resource, "persistentvolumeclaims" | "requests.storage")
+        }
         _ if is_scope(scope) => resource == "pods" || COMPUTE.contains(&resource),
         _ => true,
     }

@@ -21,7 +21,9 @@ fn subsets() {
         &["subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`"],
     );
     check(
-        &endpoints("addresses: [{ip: x}, {ip: 127.0.0.1}, {ip: 169.254.0.1}, {ip: 224.0.0.9}, {ip: 0.0.0.0}]"),
+        &endpoints(
+            "addresses: [{ip: x}, {ip: 127.0.0.1}, {ip: 169.254.0.1}, {ip: 224.0.0.9}, {ip: 0.0.0.0}]",
+        ),
         &[
             r#"subsets[0].addresses[0].ip: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"#,
             r#"subsets[0].addresses[1].ip: Invalid value: "127.0.0.1": may not be in the loopback range (127.0.0.0/8, ::1/128)"#,
@@ -31,7 +33,9 @@ fn subsets() {
         ],
     );
     check(
-        &endpoints("addresses: [{ip: 10.0.0.1}], ports: [{port: 0}, {port: 1, name: a, protocol: X}]"),
+        &endpoints(
+            "addresses: [{ip: 10.0.0.1}], ports: [{port: 0}, {port: 1, name: a, protocol: X}]",
+        ),
         &[
             "subsets[0].ports[0].name: Required value",
             "subsets[0].ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive",
@@ -42,7 +46,10 @@ fn subsets() {
 
 #[test]
 fn slices() {
-    check(&slice("addressType: IPv4, endpoints: [{addresses: [10.0.0.1]}], ports: [{port: 80}]"), &[]);
+    check(
+        &slice("addressType: IPv4, endpoints: [{addresses: [10.0.0.1]}], ports: [{port: 80}]"),
+        &[],
+    );
     check_default(
         &slice("addressType: IPv4, endpoints: [], ports: [{port: 80}]"),
         "/ports/0",
@@ -67,7 +74,9 @@ fn slices() {
         ],
     );
     check(
-        &slice("addressType: IPv4, endpoints: [], ports: [{port: 1}, {port: 2}, {name: a, protocol: Z}]"),
+        &slice(
+            "addressType: IPv4, endpoints: [], ports: [{port: 1}, {port: 2}, {name: a, protocol: Z}]",
+        ),
         &[
             r#"ports[1].name: Duplicate value: """#,
             r#"ports[2].protocol: Unsupported value: "Z": supported values: "SCTP", "TCP", "UDP""#,

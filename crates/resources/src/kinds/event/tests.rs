@@ -23,12 +23,10 @@ fn older_form() {
         &[r#"involvedObject.namespace: Invalid value: "": does not match event.namespace"#],
     );
     check(
-        &older("involvedObject: {namespace: n}, eventTime: '2024-01-01T00:00:00.000000Z', reportingComponent: c"),
-        &[
-            "reportingInstance: Required value",
-            "action: Required value",
-            "reason: Required value",
-        ],
+        &older(
+            "involvedObject: {namespace: n}, eventTime: '2024-01-01T00:00:00.000000Z', reportingComponent: c",
+        ),
+        &["reportingInstance: Required value", "action: Required value", "reason: Required value"],
     );
 }
 
@@ -46,7 +44,9 @@ fn newer_form() {
     let long = COMPLETE.replace("action: a", &format!("action: {}", "a".repeat(129)));
     check(&newer(&long), &[r#"action: Invalid value: "": can have at most 128 characters"#]);
     check(
-        &newer(&format!("{COMPLETE}, series: {{count: 1, lastObservedTime: '2024-01-01T00:00:00.000000Z'}}")),
+        &newer(&format!(
+            "{COMPLETE}, series: {{count: 1, lastObservedTime: '2024-01-01T00:00:00.000000Z'}}"
+        )),
         &[r#"series.count: Invalid value: "": should be at least 2"#],
     );
 }

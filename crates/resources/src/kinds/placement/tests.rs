@@ -18,9 +18,8 @@ fn leases() {
 
 #[test]
 fn priorities() {
-    let class = |rest: &str| {
-        format!("{{apiVersion: scheduling.k8s.io/v1, kind: PriorityClass, {rest}}}")
-    };
+    let class =
+        |rest: &str| format!("{{apiVersion: scheduling.k8s.io/v1, kind: PriorityClass, {rest}}}");
     check(&class("value: 1000000000"), &[]);
     check_default(&class("value: 1"), "/preemptionPolicy", "PreemptLowerPriority");
     check(
@@ -62,15 +61,13 @@ fn priorities() {
 
 #[test]
 fn runtimes() {
-    let class =
-        |rest: &str| format!("{{apiVersion: node.k8s.io/v1, kind: RuntimeClass, {rest}}}");
+    let class = |rest: &str| format!("{{apiVersion: node.k8s.io/v1, kind: RuntimeClass, {rest}}}");
     check(&class("handler: runc, overhead: {podFixed: {cpu: 10m}}"), &[]);
+    check(&class("handler: a.b"), &[r#"handler: Invalid value: "a.b": must not contain dots"#]);
     check(
-        &class("handler: a.b"),
-        &[r#"handler: Invalid value: "a.b": must not contain dots"#],
-    );
-    check(
-        &class("handler: a, overhead: {podFixed: {cpu: -1}}, scheduling: {tolerations: [{key: a}, {key: a}]}"),
+        &class(
+            "handler: a, overhead: {podFixed: {cpu: -1}}, scheduling: {tolerations: [{key: a}, {key: a}]}",
+        ),
         &[
             r#"overhead.podFixed[cpu]: Invalid value: "-1": must be greater than or equal to 0"#,
             r#"scheduling.tolerations[1]: Duplicate value: {"key":"a"}"#,

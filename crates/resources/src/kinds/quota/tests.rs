@@ -15,12 +15,21 @@ fn limits_follow_from_each_other() {
         "/spec/limits/0",
         "{type: Container, max: {cpu: '2'}, min: {memory: 1Mi}, default: {cpu: '2'}, defaultRequest: {cpu: '2', memory: 1Mi}}",
     );
-    check_default(&range("type: Pod, max: {cpu: '2'}"), "/spec/limits/0", "{type: Pod, max: {cpu: '2'}}");
+    check_default(
+        &range("type: Pod, max: {cpu: '2'}"),
+        "/spec/limits/0",
+        "{type: Pod, max: {cpu: '2'}}",
+    );
 }
 
 #[test]
 fn limit_ranges() {
-    check(&range("type: Container, max: {cpu: '2'}, min: {cpu: 100m}, default: {cpu: '1'}, defaultRequest: {cpu: 500m}, maxLimitRequestRatio: {cpu: '10'}"), &[]);
+    check(
+        &range(
+            "type: Container, max: {cpu: '2'}, min: {cpu: 100m}, default: {cpu: '1'}, defaultRequest: {cpu: 500m}, maxLimitRequestRatio: {cpu: '10'}",
+        ),
+        &[],
+    );
     check(
         &range("type: Pod, default: {cpu: '1'}, defaultRequest: {cpu: '1'}"),
         &[
@@ -29,7 +38,9 @@ fn limit_ranges() {
         ],
     );
     check(
-        &range("type: Container, max: {cpu: 50m}, min: {cpu: 100m}, default: {cpu: 50m}, defaultRequest: {cpu: 50m}"),
+        &range(
+            "type: Container, max: {cpu: 50m}, min: {cpu: 100m}, default: {cpu: 50m}, defaultRequest: {cpu: 50m}",
+        ),
         &[
             r#"spec.limits[0].min[cpu]: Invalid value: "100m": min value 100m is greater than max value 50m"#,
             r#"spec.limits[0].defaultRequest[cpu]: Invalid value: "50m": min value 100m is greater than default request value 50m"#,
@@ -44,7 +55,9 @@ fn limit_ranges() {
         ],
     );
     check(
-        &range("type: Container, min: {cpu: '1'}, max: {cpu: '2'}, maxLimitRequestRatio: {cpu: '3'}"),
+        &range(
+            "type: Container, min: {cpu: '1'}, max: {cpu: '2'}, maxLimitRequestRatio: {cpu: '3'}",
+        ),
         &[
             r#"spec.limits[0].maxLimitRequestRatio[cpu]: Invalid value: "3": ratio 3 is greater than max/min = 2.000000"#,
         ],
@@ -63,7 +76,12 @@ fn limit_ranges() {
 
 #[test]
 fn quotas() {
-    check(&quota("hard: {pods: 5, requests.cpu: '1', count/jobs.batch: 3, requests.nvidia.com/gpu: 1, gold.storageclass.storage.k8s.io/requests.storage: 1Gi}"), &[]);
+    check(
+        &quota(
+            "hard: {pods: 5, requests.cpu: '1', count/jobs.batch: 3, requests.nvidia.com/gpu: 1, gold.storageclass.storage.k8s.io/requests.storage: 1Gi}",
+        ),
+        &[],
+    );
     check(
         &quota("hard: {pods: 500m, nonsense: 1, cpu: -1}"),
         &[
@@ -81,7 +99,9 @@ fn quotas() {
         ],
     );
     check(
-        &quota("hard: {pods: 1}, scopeSelector: {matchExpressions: [{scopeName: PriorityClass, operator: In}]}"),
+        &quota(
+            "hard: {pods: 1}, scopeSelector: {matchExpressions: [{scopeName: PriorityClass, operator: In}]}",
+        ),
         &[
             "spec.scopeSelector.matchExpressions.values: Required value: must be at least one value when `operator` is 'In' or 'NotIn' for scope selector",
         ],

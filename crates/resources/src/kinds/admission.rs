@@ -1,0 +1,213 @@
+//! Webhooks and policies that take part in admission.
+
+mod policy;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use machinery::Value;
+use machinery::field::{Error, ErrorList};
+use machinery::names;
+use serde_json::json;
+
+pub(super) use self::policy::{Policy, PolicyBinding};
+use super::forms;
+use super::pod::scheduling;
+use crate::cursor::{At, items_mut, set_default};
+use crate::strategy::{Ctx, Generation, Strategy, subdomain_name};
+
+const OPERATIONS: [&str; 5] = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
+const REVIEW_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
+const MAX_CONDITIONS: usize = 64;
+
+/// The rules of webhook configurations.
+pub(super) struct WebhookConfiguration {
+    pub(super) mutating: bool,
+}
+
+impl Strategy for WebhookConfiguration {
+    fn default(&self, configuration: &mut Value) {
+        for webhook in items_mut(configuration, "webhooks") {
+            set_default(webhook, "failurePolicy", "Fail");
+            set_default(webhook, "matchPolicy", "Equivalent");
+            set_default(webhook, "namespaceSelector", json!({}));
+            set_default(webhook, "objectSelector", json!({}));
+            set_default(webhook, "timeoutSeconds", 10);
+            if self.mutating {
+                set_default(webhook, "reinvocationPolicy", "Never");
+            }
+            for rule in items_mut(webhook, "rules") {
+                set_default(rule, "scope", "*");
+            }
+            if let Some(service) =
+                webhook.pointer_mut("/clientConfig/service").filter(|s| s.is_object())
+            {
+                set_default(service, "port", 443);
+            }
+        }
+    }
+
+    fn check_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        subdomain_name(name, prefix)
+    }
+
+    fn generation(&self) -> Generation {
+        Generation::Content
+    }
+
+    fn validate(&self, _ctx: &Ctx<'_>, configuration: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let mut taken = BTreeSet::new();
+        for webhook in At::root(configuration).get("webhooks").list() {
+            self.check_webhook(&webhook, &mut errors);
+            review_versions(&webhook.get("admissionReviewVersions"), &mut errors);
+            let name = webhook.get("name");
+            if !name.is_empty() && !taken.insert(name.str()) {
+                name.duplicate(&mut errors);
+            }
+        }
+        errors
+    }
+
+    fn allow_unconditional_update(&self) -> bool {
+        false
+    }
+}
+
+impl WebhookConfiguration {
+    fn check_webhook(&self, webhook: &At<'_>, errors: &mut ErrorList) {
+        forms::domain(&webhook.get("name"), 3, errors);
+        for rule in webhook.get("rules").list() {
+            check_rule(&rule, errors);
+        }
+        webhook.get("failurePolicy").may_be_one_of(errors, &["Fail", "Ignore"]);
+        webhook.get("matchPolicy").may_be_one_of(errors, &["Equivalent", "Exact"]);
+        let effects = webhook.get("sideEffects");
+        if effects.is_set() {
+            effects.may_be_one_of(errors, &["None", "NoneOnDryRun"]);
+        } else {
+            effects.required(errors, "must specify one of None, NoneOnDryRun");
+        }
+        let timeout = webhook.get("timeoutSeconds");
+        if timeout.int().is_some_and(|n| !(1..=30).contains(&n)) {
+            timeout.invalid(errors, "the timeout value must be between 1 and 30 seconds");
+        }
+        for selector in ["namespaceSelector", "objectSelector"] {
+            scheduling::label_selector(&webhook.get(selector), errors);
+        }
+        if self.mutating {
+            webhook.get("reinvocationPolicy").may_be_one_of(errors, &["IfNeeded", "Never"]);
+        }
+        forms::webhook_client(&webhook.get("clientConfig"), errors);
+        match_conditions(&webhook.get("matchConditions"), errors);
+    }
+}
+
+fn review_versions(versions: &At<'_>, errors: &mut ErrorList) {
+    let accepted = REVIEW_VERSIONS.join(", ");
+    if versions.is_empty() {
+        versions.required(errors, format!("must specify one of {accepted}"));
+        return;
+    }
+    let mut seen = BTreeSet::new();
+    for version in versions.list() {
+        if seen.insert(version.str()) {
+            version.form(errors, names::dns1035_label);
+        } else {
+            version.invalid(errors, "duplicate version");
+        }
+    }
+    if !REVIEW_VERSIONS.iter().any(|version| seen.contains(version)) {
+        versions.invalid(errors, format!("must include at least one of {accepted}"));
+    }
+}
+
+fn is_wildcard(item: &Value) -> bool {
+    item == "*"
+}
+
+/// What a webhook or policy is called for: operations on resources.
+fn check_rule(rule: &At<'_>, errors: &mut ErrorList) {
+    let alone = |list: &At<'_>, others: &str, errors: &mut ErrorList| {
+        if list.is_empty() {
+            list.required(errors, "");
+        }
+        if list.len() > 1 && list.items().iter().any(is_wildcard) {
+            list.invalid(errors, format!("if '*' is present, must not specify other {others}"));
+        }
+    };
+    let operations = rule.get("operations");
+    alone(&operations, "operations", errors);
+    for operation in operations.list() {
+        if !OPERATIONS.contains(&operation.str()) {
+            operation.unsupported(errors, &OPERATIONS);
+        }
+    }
+    alone(&rule.get("apiGroups"), "API groups", errors);
+    let versions = rule.get("apiVersions");
+    alone(&versions, "API versions", errors);
+    for version in versions.list() {
+        version.must(errors);
+    }
+    check_resources(&rule.get("resources"), errors);
+    rule.get("scope").may_be_one_of(errors, &["*", "Cluster", "Namespaced"]);
+}
+
+fn check_resources(resources: &At<'_>, errors: &mut ErrorList) {
+    if resources.is_empty() {
+        resources.required(errors, "");
+    }
+    // Resources that stand with all of their subresources, and the other way round.
+    let (mut whole, mut everywhere) = (BTreeSet::new(), BTreeSet::new());
+    let mut plain = false;
+    for resource in resources.list() {
+        let text = resource.str();
+        if !resource.must(errors) {
+            continue;
+        }
+        let Some((name, sub)) = text.split_once('/') else {
+            plain = text != "*";
+            continue;
+        };
+        if whole.contains(name) {
+            let detail = format!("if '{name}/*' is present, must not specify {text}");
+            resource.invalid(errors, detail);
+        }
+        if everywhere.contains(sub) {
+            resource.invalid(errors, format!("if '*/{sub}' is present, must not specify {text}"));
+        }
+        if sub == "*" {
+            whole.insert(name);
+        }
+        if name == "*" {
+            everywhere.insert(sub);
+        }
+    }
+    let has = |text: &str| resources.items().iter().any(|resource| resource == text);
+    if resources.len() > 1 && has("*/*") {
+        resources.invalid(errors, "if '*/*' is present, must not specify other resources");
+    }
+    if has("*") && plain {
+        let detail = "if '*' is present, must not specify other resources without subresources";
+        resources.invalid(errors, detail);
+    }
+}
+
+/// Expressions that decide whether a webhook or policy is asked at all.
+fn match_conditions(conditions: &At<'_>, errors: &mut ErrorList) {
+    if conditions.len() > MAX_CONDITIONS {
+        errors.push(Error::too_many(&conditions.path, conditions.len(), MAX_CONDITIONS));
+    }
+    let mut taken = BTreeSet::new();
+    for condition in conditions.list() {
+        let (expression, name) = (condition.get("expression"), condition.get("name"));
+        if expression.str().trim().is_empty() {
+            expression.required(errors, "");
+        }
+        name.must_form(errors, names::qualified_name);
+        if !name.is_empty() && !taken.insert(name.str()) {
+            name.duplicate(errors);
+        }
+    }
+}

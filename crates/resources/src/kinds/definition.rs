@@ -1,0 +1,328 @@
+//! Definitions of custom resources.
+
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use machinery::field::{Error, ErrorList, Path};
+use machinery::{Value, meta, names};
+use serde_json::json;
+
+use super::forms;
+use crate::cursor::{At, set_default, set_default_zero};
+use crate::strategy::{Ctx, Generation, Strategy, subdomain_name};
+
+const COLUMN_TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
+const COLUMN_FORMATS: [&str; 10] = [
+    "binary",
+    "bool",
+    "byte",
+    "date",
+    "date-time",
+    "double",
+    "float",
+    "int32",
+    "int64",
+    "password",
+];
+const APPROVAL: &str = "api-approved.kubernetes.io";
+
+/// The rules of CustomResourceDefinitions.
+pub(super) struct CustomResourceDefinition;
+
+impl Strategy for CustomResourceDefinition {
+    fn default(&self, crd: &mut Value) {
+        let Some(spec) = crd.get_mut("spec").filter(|s| s.is_object()) else { return };
+        if let Some(names) = spec.get_mut("names").filter(|n| n.is_object()) {
+            let kind = names.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+            if !kind.is_empty() {
+                set_default_zero(names, "singular", kind.to_lowercase());
+                set_default_zero(names, "listKind", format!("{kind}List"));
+            }
+        }
+        set_default(spec, "conversion", json!({}));
+        set_default_zero(&mut spec["conversion"], "strategy", "None");
+        if let Some(service) = spec
+            .pointer_mut("/conversion/webhook/clientConfig/service")
+            .filter(|service| service.is_object())
+        {
+            set_default(service, "port", 443);
+        }
+    }
+
+    fn check_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        subdomain_name(name, prefix)
+    }
+
+    fn generation(&self) -> Generation {
+        Generation::Spec
+    }
+
+    fn prepare_for_create(&self, _ctx: &Ctx<'_>, crd: &mut Value) {
+        let stored = stored_version(crd);
+        crd["status"] = json!({
+            "conditions": null,
+            "acceptedNames": {"plural": "", "kind": ""},
+            "storedVersions": stored.into_iter().collect::<Vec<_>>(),
+        });
+    }
+
+    fn prepare_for_update(&self, _ctx: &Ctx<'_>, new: &mut Value, _old: &Value) {
+        let Some(version) = stored_version(new) else { return };
+        let Some(status) = new.get_mut("status").filter(|s| s.is_object()) else { return };
+        set_default(status, "storedVersions", json!([]));
+        if let Some(stored) = status["storedVersions"].as_array_mut()
+            && !stored.iter().any(|v| *v == version)
+        {
+            stored.push(json!(version));
+        }
+    }
+
+    fn validate(&self, _ctx: &Ctx<'_>, crd: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let spec = At::root(crd).get("spec");
+        let (group, plural) = (spec.get("group"), spec.get("names").get("plural"));
+        let name = meta::name(crd);
+        if name != format!("{}.{}", plural.str(), group.str()) && !name.is_empty() {
+            let detail = "must be spec.names.plural+\".\"+spec.group";
+            At::root(crd).get("metadata").get("name").invalid(&mut errors, detail);
+        }
+        if group.must(&mut errors) {
+            let before = errors.len();
+            forms::joined(&group, names::dns1123_subdomain, &mut errors);
+            if errors.len() == before && !group.str().contains('.') {
+                group.invalid(&mut errors, "should be a domain with at least one dot");
+            }
+        }
+        spec.get("scope").one_of(&mut errors, &["Cluster", "Namespaced"]);
+        check_versions(&spec, &mut errors);
+        for field in ["plural", "singular", "kind", "listKind"] {
+            spec.get("names").get(field).must(&mut errors);
+        }
+        check_names(&spec.get("names"), &mut errors);
+        check_conversion(&spec.get("conversion"), &mut errors);
+        let preserve = spec.get("preserveUnknownFields");
+        if preserve.bool() {
+            let detail = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
+            preserve.invalid(&mut errors, detail);
+        }
+        check_names(&At::root(crd).get("status").get("acceptedNames"), &mut errors);
+        stored_versions(crd, &mut errors);
+        approval(crd, group.str(), &mut errors);
+        errors
+    }
+
+    fn validate_update(&self, ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
+        let mut errors = self.validate(ctx, new);
+        let (spec, before) = (At::root(new).get("spec"), At::root(old).get("spec"));
+        let (names, names_before) = (spec.get("names"), before.get("names"));
+        let conditions = At::root(old).get("status").get("conditions");
+        let established = conditions
+            .list()
+            .any(|c| c.get("type").str() == "Established" && c.get("status").str() == "True");
+        if established {
+            // Objects are stored under these.
+            spec.get("scope").unchanged(&before.get("scope"), &mut errors);
+            names.get("kind").unchanged(&names_before.get("kind"), &mut errors);
+        }
+        spec.get("group").unchanged(&before.get("group"), &mut errors);
+        names.get("plural").unchanged(&names_before.get("plural"), &mut errors);
+        errors
+    }
+
+    fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, _old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        check_names(&At::root(new).get("status").get("acceptedNames"), &mut errors);
+        stored_versions(new, &mut errors);
+        errors
+    }
+
+    fn allow_unconditional_update(&self) -> bool {
+        false
+    }
+}
+
+fn stored_version(crd: &Value) -> Option<String> {
+    let versions = crd.pointer("/spec/versions")?.as_array()?;
+    let stored =
+        versions.iter().find(|v| v.get("storage").and_then(Value::as_bool) == Some(true))?;
+    stored.get("name")?.as_str().map(str::to_owned)
+}
+
+fn check_versions(spec: &At<'_>, errors: &mut ErrorList) {
+    let versions = spec.get("versions");
+    let mut taken = BTreeSet::new();
+    for version in versions.list() {
+        taken.insert(version.get("name").str());
+        forms::joined(&version.get("name"), names::dns1035_label, errors);
+        check_version(&version, errors);
+    }
+    if taken.len() < versions.len() {
+        versions.invalid(errors, "must contain unique version names");
+    }
+    if versions.list().filter(|version| version.get("storage").bool()).count() != 1 {
+        versions.invalid(errors, "must have exactly one version marked as storage version");
+    }
+}
+
+fn check_version(version: &At<'_>, errors: &mut ErrorList) {
+    let schema = version.get("schema").get("openAPIV3Schema");
+    if schema.is_set() {
+        schema::check(&schema, errors);
+    } else if version.get("served").bool() {
+        schema.required(errors, "schemas are required");
+    }
+    let scale = version.get("subresources").get("scale");
+    if scale.is_set() {
+        for (field, below) in [("specReplicasPath", ".spec."), ("statusReplicasPath", ".status.")] {
+            let path = scale.get(field);
+            if path.must(errors) {
+                path_below(&path, below, errors);
+            }
+        }
+        let selector = scale.get("labelSelectorPath");
+        if !selector.is_empty() && !selector.str().starts_with(".spec.") {
+            let path = selector.str();
+            if !path.starts_with(".status.") {
+                let detail = "should be a json path under either .spec or .status";
+                selector.invalid(errors, detail);
+            }
+        }
+    }
+    for column in version.get("additionalPrinterColumns").list() {
+        check_column(&column, errors);
+    }
+    for field in version.get("selectableFields").list() {
+        let path = field.get("jsonPath");
+        if path.must(errors) && !path.str().starts_with('.') {
+            path.invalid(errors, "is an invalid path: does not start with '.'");
+        }
+    }
+}
+
+fn path_below(path: &At<'_>, prefix: &str, errors: &mut ErrorList) {
+    if !path.str().starts_with(prefix) {
+        let parent = prefix.trim_end_matches('.');
+        path.invalid(errors, format!("should be a json path under {parent}"));
+    }
+}
+
+fn check_column(column: &At<'_>, errors: &mut ErrorList) {
+    column.get("name").must(errors);
+    let kind = column.get("type");
+    let types = format!("must be one of {}", COLUMN_TYPES.join(","));
+    if kind.is_empty() {
+        kind.required(errors, types);
+    } else if !COLUMN_TYPES.contains(&kind.str()) {
+        kind.invalid(errors, types);
+    }
+    let format = column.get("format");
+    if !format.is_empty() && !COLUMN_FORMATS.contains(&format.str()) {
+        format.invalid(errors, format!("must be one of {}", COLUMN_FORMATS.join(",")));
+    }
+    column.get("jsonPath").must(errors);
+}
+
+fn check_names(names: &At<'_>, errors: &mut ErrorList) {
+    for field in ["plural", "singular"] {
+        let name = names.get(field);
+        if !name.is_empty() {
+            forms::joined(&name, names::dns1035_label, errors);
+        }
+    }
+    let (kind, list) = (names.get("kind"), names.get("listKind"));
+    forms::kind_name(&kind, errors);
+    forms::kind_name(&list, errors);
+    for name in names.get("shortNames").list() {
+        forms::joined(&name, names::dns1035_label, errors);
+    }
+    if !kind.is_empty() && kind.str() == list.str() {
+        list.invalid(errors, "kind and listKind may not be the same");
+    }
+    for name in names.get("categories").list() {
+        forms::joined(&name, names::dns1035_label, errors);
+    }
+}
+
+fn check_conversion(conversion: &At<'_>, errors: &mut ErrorList) {
+    if !conversion.is_set() {
+        return;
+    }
+    let strategy = conversion.get("strategy");
+    strategy.one_of(errors, &["None", "Webhook"]);
+    let webhook = conversion.get("webhook");
+    // The paths are those of the older form, in which upstream checks.
+    let client =
+        At::new(webhook.get("clientConfig").value, conversion.path.child("webhookClientConfig"));
+    let reviews = At::new(
+        webhook.get("conversionReviewVersions").value,
+        conversion.path.child("conversionReviewVersions"),
+    );
+    if strategy.str() == "Webhook" {
+        if client.is_set() {
+            forms::webhook_client(&client, errors);
+        } else {
+            client.required(errors, "required when strategy is set to Webhook");
+        }
+        if reviews.is_empty() {
+            reviews.required(errors, "");
+        } else if !reviews.items().iter().any(|v| v == "v1" || v == "v1beta1") {
+            reviews.invalid(errors, "must include at least one of v1, v1beta1");
+        }
+        return;
+    }
+    for unused in [client, reviews] {
+        if !unused.is_empty() {
+            unused.forbidden(errors, "should not be set when strategy is not set to Webhook");
+        }
+    }
+}
+
+/// Every version in which objects may be stored must stay.
+fn stored_versions(crd: &Value, errors: &mut ErrorList) {
+    let stored = At::root(crd).get("status").get("storedVersions");
+    if stored.is_empty() {
+        stored.invalid(errors, "must have at least one stored version");
+        return;
+    }
+    let versions = At::root(crd).get("spec").get("versions");
+    for version in stored.list() {
+        let name = version.str();
+        if !versions.list().any(|known| known.get("name").str() == name) {
+            let detail = format!(
+                "missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {name} and removes {name} from status.storedVersions"
+            );
+            version.invalid(errors, detail);
+        }
+    }
+    if let Some(current) = stored_version(crd)
+        && !stored.items().iter().any(|version| *version == current)
+    {
+        stored.invalid(errors, format!("must have the storage version {current}"));
+    }
+}
+
+/// The API's own groups take definitions that its reviewers saw.
+fn approval(crd: &Value, group: &str, errors: &mut ErrorList) {
+    let protected = group == "k8s.io"
+        || group == "kubernetes.io"
+        || group.ends_with(".k8s.io")
+        || group.ends_with(".kubernetes.io");
+    if !protected {
+        return;
+    }
+    let path = Path::new("metadata").child("annotations").key(APPROVAL);
+    match meta::annotation(crd, APPROVAL).unwrap_or_default() {
+        "" => {
+            let detail = "protected groups must have approval annotation \"api-approved.kubernetes.io\", see https://github.com/kubernetes/enhancements/pull/1111";
+            errors.push(Error::required(&path, detail));
+        }
+        given if given.starts_with("unapproved") || given.starts_with("https://") => {}
+        given => {
+            let detail = "protected groups must have approval annotation \"api-approved.kubernetes.io\" with either a URL or a reason starting with \"unapproved\", see https://github.com/kubernetes/enhancements/pull/1111";
+            errors.push(Error::invalid(&path, given, detail));
+        }
+    }
+}

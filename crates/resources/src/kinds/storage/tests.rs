@@ -1,0 +1,181 @@
+use crate::checks::{check, check_default, check_update, created};
+
+fn volume(spec: &str) -> String {
+    format!("{{apiVersion: v1, kind: PersistentVolume, spec: {{{spec}}}}}")
+}
+
+fn claim(spec: &str) -> String {
+    format!("{{apiVersion: v1, kind: PersistentVolumeClaim, spec: {{{spec}}}}}")
+}
+
+fn storage(kind: &str, rest: &str) -> String {
+    format!("{{apiVersion: storage.k8s.io/v1, kind: {kind}, {rest}}}")
+}
+
+const VOLUME: &str = "capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce]";
+const CLAIM: &str = "accessModes: [ReadWriteOnce], resources: {requests: {storage: 2Gi}}";
+
+#[test]
+fn volumes() {
+    let good = volume(&format!("{VOLUME}, hostPath: {{path: /x}}"));
+    check(&good, &[]);
+    check_default(
+        &good,
+        "/spec",
+        "{capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce], hostPath: {path: /x, type: ''}, persistentVolumeReclaimPolicy: Retain, volumeMode: Filesystem}",
+    );
+    assert_eq!(created(&good)["status"]["phase"], "Pending");
+    check(
+        &volume(
+            "accessModes: [ReadWriteOncePod, ReadOnlyMany, X], capacity: {storage: 0}, hostPath: {path: a/../b}, nfs: {server: s, path: /}",
+        ),
+        &[
+            r#"spec.accessModes: Unsupported value: "X": supported values: "ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod""#,
+            "spec.accessModes: Forbidden: may not use ReadWriteOncePod with other access modes",
+            r#"spec.capacity[storage]: Invalid value: "0": must be greater than zero"#,
+            "spec.hostPath.path: Invalid value: \"a/../b\": must not contain '..'",
+            "spec.nfs: Forbidden: may not specify more than 1 volume type",
+        ],
+    );
+    check(&volume(VOLUME), &["spec: Required value: must specify a volume type"]);
+    check(
+        &volume(&format!("{VOLUME}, local: {{path: /x}}")),
+        &["spec.nodeAffinity: Required value: Local volume requires node affinity"],
+    );
+    check_update(
+        &good,
+        "{spec: {hostPath: {path: /y}, volumeMode: Block}}",
+        &[
+            "spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation",
+            r#"volumeMode: Invalid value: "Block": field is immutable"#,
+        ],
+    );
+    let csi = volume(&format!("{VOLUME}, csi: {{driver: a.b, volumeHandle: h}}"));
+    check_update(
+        &csi,
+        "{spec: {csi: {controllerExpandSecretRef: {name: s, namespace: n}}, persistentVolumeReclaimPolicy: Delete}}",
+        &[],
+    );
+}
+
+#[test]
+fn claims() {
+    check(&claim(CLAIM), &[]);
+    check(
+        &claim("dataSource: {kind: PersistentVolumeClaim, name: ''}"),
+        &[
+            "spec.accessModes: Required value: at least 1 access mode is required",
+            "spec.resources[storage]: Required value",
+            "spec.dataSource.name: Required value",
+            "spec.dataSourceRef.name: Required value",
+        ],
+    );
+    let from = |source: &str| created(&claim(&format!("{CLAIM}, {source}")))["spec"].clone();
+    let spec = from("dataSource: {kind: PersistentVolumeClaim, name: a}");
+    assert_eq!(spec["dataSourceRef"], spec["dataSource"]);
+    let spec = from("dataSource: {apiGroup: a.b, kind: C, name: a}");
+    assert!(spec.get("dataSource").is_none() && spec.get("dataSourceRef").is_none());
+    let spec = from("dataSourceRef: {apiGroup: a.b, kind: C, name: a}");
+    assert_eq!(spec["dataSourceRef"], spec["dataSource"]);
+    let spec = from("dataSourceRef: {apiGroup: a.b, kind: C, name: a, namespace: other}");
+    assert!(spec.get("dataSource").is_none());
+}
+
+const FIXED: &str = "spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+
+#[test]
+fn changes_of_claims() {
+    check_update(&claim(CLAIM), "{spec: {volumeName: v, storageClassName: c}}", &[]);
+    check_update(&claim(CLAIM), "{spec: {accessModes: [ReadWriteMany]}}", &[FIXED]);
+    // Only bound claims grow, and their status says how far they may shrink.
+    check_update(&claim(CLAIM), "{spec: {resources: {requests: {storage: 3Gi}}}}", &[FIXED]);
+    let class = claim(&format!("{CLAIM}, storageClassName: a"));
+    check_update(&class, "{spec: {storageClassName: b}}", &[FIXED]);
+}
+
+#[test]
+fn classes() {
+    let class = |rest: &str| storage("StorageClass", rest);
+    check(&class("provisioner: kubernetes.io/No-Provisioner"), &[]);
+    check_default(&class("provisioner: a/b"), "/volumeBindingMode", "Immediate");
+    check_default(&class("provisioner: a/b"), "/reclaimPolicy", "Delete");
+    check(
+        &class("provisioner: '', reclaimPolicy: Recycle, volumeBindingMode: X"),
+        &[
+            "provisioner: Required value",
+            r#"reclaimPolicy: Unsupported value: "Recycle": supported values: "Delete", "Retain""#,
+            r#"volumeBindingMode: Unsupported value: "X": supported values: "Immediate", "WaitForFirstConsumer""#,
+        ],
+    );
+    check_update(
+        &class("provisioner: a/b"),
+        "{provisioner: c/d, parameters: {a: b}, reclaimPolicy: Retain, volumeBindingMode: WaitForFirstConsumer, allowVolumeExpansion: true}",
+        &[
+            "parameters: Forbidden: updates to parameters are forbidden.",
+            "provisioner: Forbidden: updates to provisioner are forbidden.",
+            "reclaimPolicy: Forbidden: updates to reclaimPolicy are forbidden.",
+            r#"volumeBindingMode: Invalid value: "WaitForFirstConsumer": field is immutable"#,
+        ],
+    );
+    check(
+        &storage("VolumeAttributesClass", "driverName: a.b"),
+        &["parameters: Required value: must contain at least one key/value pair"],
+    );
+}
+
+#[test]
+fn drivers() {
+    let driver = |spec: &str| storage("CSIDriver", &format!("spec: {{{spec}}}"));
+    check_default(
+        &driver(""),
+        "/spec",
+        "{attachRequired: true, podInfoOnMount: false, storageCapacity: false, fsGroupPolicy: ReadWriteOnceWithFSType, volumeLifecycleModes: [Persistent], requiresRepublish: false, seLinuxMount: false}",
+    );
+    check(
+        &driver(
+            "tokenRequests: [{audience: a, expirationSeconds: 1}, {audience: a}], volumeLifecycleModes: [X]",
+        ),
+        &[
+            "spec.tokenRequests[0].expirationSeconds: Invalid value: 1: may not specify a duration less than 10 minutes",
+            r#"spec.tokenRequests[1].audience: Duplicate value: "a""#,
+            r#"spec.volumeLifecycleModes: Unsupported value: "X": supported values: "Persistent", "Ephemeral""#,
+        ],
+    );
+    check_update(
+        &driver(""),
+        "{spec: {attachRequired: false}}",
+        &["spec.attachedRequired: Invalid value: false: field is immutable"],
+    );
+    check(
+        &storage("CSINode", "spec: {drivers: [{name: a, nodeID: ''}, {name: a, nodeID: b}]}"),
+        &[
+            "spec.drivers[0].nodeID: Required value",
+            r#"spec.drivers[1].name: Duplicate value: "a""#,
+        ],
+    );
+    check_update(
+        &storage("CSIStorageCapacity", "storageClassName: a"),
+        "{storageClassName: b}",
+        &[r#"storageClassName: Invalid value: "b": field is immutable"#],
+    );
+}
+
+#[test]
+fn attachments() {
+    let attachment = |spec: &str| storage("VolumeAttachment", &format!("spec: {{{spec}}}"));
+    let good = attachment("attacher: a.b, nodeName: w1, source: {persistentVolumeName: v}");
+    check(&good, &[]);
+    check(
+        &attachment("attacher: a, nodeName: w1, source: {}"),
+        &[
+            "spec.source: Required value: must specify exactly one of inlineVolumeSpec and persistentVolumeName",
+        ],
+    );
+    check_update(
+        &good,
+        "{spec: {nodeName: w2}}",
+        &[
+            r#"spec: Invalid value: {"attacher":"a.b","source":{"persistentVolumeName":"v"},"nodeName":"w2"}: field is immutable"#,
+        ],
+    );
+}
