@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use client::{Api, Client, Informer};
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
@@ -42,6 +43,7 @@ pub(crate) struct Informers {
     pub(crate) replication_controllers: Informer<ReplicationController>,
     pub(crate) daemon_sets: Informer<DaemonSet>,
     pub(crate) revisions: Informer<ControllerRevision>,
+    pub(crate) jobs: Informer<Job>,
     pub(crate) cluster_roles: Informer<ClusterRole>,
 }
 
@@ -98,6 +100,7 @@ impl Informers {
             replication_controllers: plain!(),
             daemon_sets: plain!(),
             revisions: owned!(),
+            jobs: plain!(),
             cluster_roles: plain!(),
         }
     }
@@ -119,6 +122,7 @@ impl Informers {
             ("replicationcontrollers", self.replication_controllers.has_synced()),
             ("daemonsets", self.daemon_sets.has_synced()),
             ("controllerrevisions", self.revisions.has_synced()),
+            ("jobs", self.jobs.has_synced()),
             ("clusterroles", self.cluster_roles.has_synced()),
         ]
         .into();

@@ -17,7 +17,7 @@ use crate::credentials::Credentials;
 use crate::informers::Informers;
 use crate::nodeipam::plan::{Cidr, InvalidCidr};
 use crate::{
-    Config, clusterrole, daemonset, deployment, endpoints, endpointslice, garbage, namespace,
+    Config, clusterrole, daemonset, deployment, endpoints, endpointslice, garbage, job, namespace,
     nodeipam, nodelifecycle, podgc, replicaset, rootca, serviceaccount,
 };
 
@@ -212,6 +212,8 @@ fn start_all(c: &mut Controllers, settings: Settings) {
     c.start("endpointslice-controller", "endpointslice-controller", endpointslice::run);
     c.start("node-lifecycle-controller", "node-controller", nodelifecycle::run);
     c.start("pod-garbage-collector-controller", "pod-garbage-collector", podgc::run);
+    c.start("job-controller", "job-controller", job::run);
+    c.start("ttl-after-finished-controller", "ttl-after-finished-controller", job::ttl::run);
     c.start(
         "clusterrole-aggregation-controller",
         "clusterrole-aggregation-controller",

@@ -1,6 +1,5 @@
 //! DaemonSets: one Pod on each node that fits.
 
-mod history;
 mod placement;
 mod plan;
 #[cfg(test)]
@@ -19,10 +18,9 @@ use crate::context::{Context, after};
 use crate::error::{SyncError, is_already_exists, is_namespace_terminating, is_not_found, message};
 use crate::informers::{ORPHAN, OWNER};
 use crate::object::{Key, Meta, controller_reference};
+use crate::history::{self, Current, REVISION_LABEL};
 use crate::{claim, scheduling, selector, slow_start};
 
-use history::Current;
-use placement::REVISION_LABEL;
 use plan::{Removal, Snapshot};
 
 const WORKERS: usize = 2;
@@ -176,7 +174,9 @@ impl Controller {
             let plan = plan::plan(&snapshot);
             result = self.execute(&api, &set, &hash, plan).await;
         }
-        let surplus = history::surplus(&set, &history, revision.nm(), &pods);
+        let limit = set.spec.as_ref().and_then(|s| s.revision_history_limit);
+        let live = pods.iter().filter_map(|p| p.label(REVISION_LABEL)).collect();
+        let surplus = history::surplus(limit, &history, &[revision.nm()], &live);
         self.report(&set, plan::status(&snapshot)).await?;
         result?;
         self.drop_revisions(&key, surplus).await?;
@@ -193,7 +193,9 @@ impl Controller {
         let history = informer.by_index(OWNER, set.id());
         let api: Api<ControllerRevision> = self.context.api(set.ns());
         let params = PostParams::default();
-        let revision = match history::current(set, &history) {
+        let template = set.spec.as_ref().map(|s| s.template.clone()).unwrap_or_default();
+        let collisions = set.status.as_ref().and_then(|s| s.collision_count);
+        let revision = match history::current(set, &template, collisions, &history) {
             Current::Stored(revision) => (*revision).clone(),
             Current::Renumber(revision) => api.replace(revision.nm(), &params, &revision).await?,
             Current::Create(revision) => match api.create(&params, &revision).await {

@@ -6,10 +6,10 @@ use k8s_openapi::api::core::v1::{
     Toleration,
 };
 
+use crate::history::REVISION_LABEL;
 use crate::object::{Meta, controller_reference};
 use crate::{pods, scheduling};
 
-pub(super) const REVISION_LABEL: &str = "controller-revision-hash";
 const GENERATION_LABEL: &str = "pod-template-generation";
 const GENERATION_ANNOTATION: &str = "deprecated.daemonset.template.generation";
 const NAME_FIELD: &str = "metadata.name";

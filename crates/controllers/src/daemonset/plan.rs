@@ -8,8 +8,9 @@ use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetStatus};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::placement::{REVISION_LABEL, fit, node_of};
+use super::placement::{fit, node_of};
 use crate::deployment::facts::scaled;
+use crate::history::REVISION_LABEL;
 use crate::object::Meta;
 use crate::pods;
 

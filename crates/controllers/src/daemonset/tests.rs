@@ -206,21 +206,26 @@ fn failed_daemons_are_replaced_and_told_of() {
     assert_eq!(text, "Found failed daemon pod n/ds-1 on node w1, will try to kill it");
 }
 
+fn current(world: &World, history: &[Arc<ControllerRevision>]) -> Current {
+    let template = &world.set.spec.as_ref().unwrap().template;
+    history::current(&world.set, template, None, history)
+}
+
 #[test]
 fn revisions_are_found_renumbered_and_dropped() {
     let mut world = World::new(0);
     let mut history: Vec<Arc<ControllerRevision>> = Vec::new();
     for image in ["a", "b", "c"] {
         world.template().hostname = Some(image.into());
-        let Current::Create(revision) = history::current(&world.set, &history) else { panic!() };
+        let Current::Create(revision) = current(&world, &history) else { panic!() };
         history.push(Arc::new(*revision));
-        assert!(matches!(history::current(&world.set, &history), Current::Stored(_)));
+        assert!(matches!(current(&world, &history), Current::Stored(_)));
     }
     assert_eq!(history.iter().map(|r| r.revision).collect::<Vec<_>>(), [1, 2, 3]);
     world.template().hostname = Some("a".into());
-    let Current::Renumber(back) = history::current(&world.set, &history) else { panic!() };
+    let Current::Renumber(back) = current(&world, &history) else { panic!() };
     assert_eq!((back.nm(), back.revision), (history[0].nm(), 4));
-    world.set.spec.as_mut().unwrap().revision_history_limit = Some(1);
-    let gone = history::surplus(&world.set, &history, history[0].nm(), &[]);
+    let live = std::collections::BTreeSet::new();
+    let gone = history::surplus(Some(1), &history, &[history[0].nm()], &live);
     assert_eq!(gone, [history[1].nm()]);
 }

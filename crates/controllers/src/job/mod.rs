@@ -1,0 +1,235 @@
+//! Jobs: Pods that run to their end, as often as asked for.
+
+mod indexes;
+mod plan;
+mod policy;
+pub(crate) mod ttl;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use client::{Action, Api, Event, EventType, Expectations, WorkQueue};
+use futures::future::join_all;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector, Pod};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::json;
+
+use crate::context::{Context, after};
+use crate::error::{SyncError, is_namespace_terminating, is_not_found, message};
+use crate::informers::{ORPHAN, OWNER};
+use crate::object::{Key, Meta, controller_reference};
+use crate::{claim, pods, selector, slow_start};
+
+use plan::{FINALIZER, Plan, Snapshot};
+
+struct Controller {
+    context: Context,
+    queue: WorkQueue<Key>,
+    expectations: Expectations,
+}
+
+/// Runs the controller until shutdown.
+pub(crate) async fn run(context: Context) {
+    let controller = Arc::new(Controller {
+        context: context.clone(),
+        queue: WorkQueue::new(),
+        expectations: Expectations::new(),
+    });
+    let informers = &context.informers;
+    let queue = controller.queue.clone();
+    informers.jobs.on_event(move |event| queue.add(Key::of(&**event.object())));
+    let watcher = Arc::clone(&controller);
+    informers.pods.on_event(move |event| watcher.pod_event(event));
+    informers.jobs.synced().await;
+    informers.pods.synced().await;
+    let queue = controller.queue.clone();
+    context.work(queue, 5, |key| Arc::clone(&controller).sync(key)).await;
+}
+
+impl Controller {
+    fn pod_event(&self, event: &Event<Pod>) {
+        let pod = event.object();
+        let reference = pod.controller().filter(|r| r.kind == "Job");
+        let Some(reference) = reference else { return };
+        let key = Key::new(pod.ns(), &reference.name);
+        let name = key.to_string();
+        if matches!(event, Event::Deleted(_)) || pod.is_deleting() {
+            self.expectations.deletion_observed(&name, pod.id());
+        } else if matches!(event, Event::Added(_)) {
+            self.expectations.creation_observed(&name);
+        }
+        self.queue.add(key);
+    }
+
+    async fn sync(self: Arc<Self>, key: Key) -> Result<Action, SyncError> {
+        let informers = &self.context.informers;
+        let name = key.to_string();
+        let Some(job) = informers.jobs.get(Some(&key.namespace), &key.name) else {
+            self.expectations.forget(&name);
+            return self.release_orphans(&key).await;
+        };
+        if job.is_deleting() || job.spec.as_ref().is_some_and(|s| {
+            s.managed_by.as_deref().is_some_and(|m| m != "kubernetes.io/job-controller")
+        }) {
+            return Ok(Action::Done);
+        }
+        let trusted = self.expectations.satisfied(&name);
+        let wanted = selector::compile(job.spec.as_ref().and_then(|s| s.selector.as_ref()))?;
+        let candidates = informers
+            .pods
+            .by_index(OWNER, job.id())
+            .into_iter()
+            .chain(informers.pods.by_index(ORPHAN, &key.namespace));
+        let claims = claim::sort(candidates, job.id(), false, &wanted);
+        let api: Api<Pod> = self.context.api(&key.namespace);
+        let owned = claim::settle(&api, claims, &controller_reference(&*job)).await?;
+        if !trusted {
+            return Ok(Action::Done);
+        }
+        let snapshot = Snapshot { job: &job, pods: &owned, now: Timestamp::now() };
+        let plan = plan::plan(&snapshot);
+        let requeue = plan.requeue;
+        self.execute(&api, &job, plan).await?;
+        Ok(after(requeue))
+    }
+
+    async fn execute(&self, api: &Api<Pod>, job: &Job, plan: Plan) -> Result<(), SyncError> {
+        let name = Key::of(job).to_string();
+        let recorder = &self.context.recorder;
+        let victims = plan.delete.iter().map(|p| p.id().to_owned());
+        self.expectations.expect(&name, plan.create.len(), victims);
+        let params = PostParams::default();
+        let (created, error) = slow_start::batches(plan.create.len(), |n| {
+            let pod = pod_for(job, plan.create[n]);
+            let (name, params) = (&name, &params);
+            async move {
+                match api.create(params, &pod).await {
+                    Ok(created) => {
+                        let text = format!("Created pod: {}", created.nm());
+                        recorder.event(job, EventType::Normal, "SuccessfulCreate", text);
+                        Ok(())
+                    }
+                    Err(error) if is_namespace_terminating(&error) => {
+                        self.expectations.creation_observed(name);
+                        Ok(())
+                    }
+                    Err(error) => {
+                        let text = format!("Error creating: {}", message(&error));
+                        recorder.event(job, EventType::Warning, "FailedCreate", text);
+                        Err(error)
+                    }
+                }
+            }
+        })
+        .await;
+        if error.is_some() {
+            for _ in created..plan.create.len() {
+                self.expectations.creation_observed(&name);
+            }
+        }
+        let deleted = join_all(plan.delete.iter().map(|pod| self.delete(api, job, &name, pod))).await;
+        if let Some(status) = plan.status {
+            let mut wanted = job.clone();
+            wanted.status = Some(status);
+            let jobs: Api<Job> = self.context.api(job.ns());
+            match jobs.replace_status(job.nm(), &params, &wanted).await {
+                Ok(_) => {}
+                Err(error) if is_not_found(&error) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        for (normal, reason, text) in plan.events {
+            let type_ = if normal { EventType::Normal } else { EventType::Warning };
+            recorder.event(job, type_, reason, text);
+        }
+        // Only now, that the status names them, may they go.
+        let released = join_all(plan.release.iter().map(|pod| release(api, pod))).await;
+        let failed = deleted.into_iter().chain(released).find_map(Result::err);
+        error.or(failed).map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    async fn delete(&self, api: &Api<Pod>, job: &Job, name: &str, pod: &Pod) -> Result<(), kube::Error> {
+        let result = match release(api, pod).await {
+            Ok(()) => api.delete(pod.nm(), &DeleteParams::default()).await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(()) => {
+                let text = format!("Deleted pod: {}", pod.nm());
+                self.context.recorder.event(job, EventType::Normal, "SuccessfulDelete", text);
+                Ok(())
+            }
+            Err(error) => {
+                self.expectations.deletion_observed(name, pod.id());
+                if is_not_found(&error) { Ok(()) } else { Err(error) }
+            }
+        }
+    }
+
+    /// Pods of a Job that is gone need not be counted any more.
+    async fn release_orphans(&self, key: &Key) -> Result<Action, SyncError> {
+        let api: Api<Pod> = self.context.api(&key.namespace);
+        for pod in self.context.informers.pods.list_namespace(&key.namespace) {
+            let ours = pod.controller().is_some_and(|r| r.kind == "Job" && r.name == key.name);
+            if ours {
+                release(&api, &pod).await?;
+            }
+        }
+        Ok(Action::Done)
+    }
+}
+
+/// Takes this controller's finalizer off a Pod.
+async fn release(api: &Api<Pod>, pod: &Pod) -> Result<(), kube::Error> {
+    let has = pod.metadata.finalizers.iter().flatten().any(|f| f == FINALIZER);
+    if !has {
+        return Ok(());
+    }
+    let patch = json!({"metadata": {
+        "uid": pod.id(),
+        "$deleteFromPrimitiveList/finalizers": [FINALIZER],
+    }});
+    match api.patch(pod.nm(), &PatchParams::default(), &Patch::Strategic(&patch)).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_not_found(&error) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The Pod to create, for a completion index if the Job has them.
+fn pod_for(job: &Job, index: Option<i32>) -> Pod {
+    let template = job.spec.as_ref().map(|s| s.template.clone()).unwrap_or_default();
+    let mut pod = pods::from_template(&template, job.ns(), controller_reference(job));
+    let finalizers = pod.metadata.finalizers.get_or_insert_default();
+    if !finalizers.iter().any(|f| f == FINALIZER) {
+        finalizers.push(FINALIZER.to_owned());
+    }
+    let Some(index) = index else { return pod };
+    let text = index.to_string();
+    pod.metadata.annotations.get_or_insert_default().insert(indexes::INDEX.to_owned(), text.clone());
+    pod.metadata.labels.get_or_insert_default().insert(indexes::INDEX.to_owned(), text);
+    pod.metadata.generate_name = Some(format!("{}-{index}-", job.nm()));
+    let Some(spec) = &mut pod.spec else { return pod };
+    spec.hostname.get_or_insert_with(|| format!("{}-{index}", job.nm()));
+    for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
+        let env = container.env.get_or_insert_default();
+        if env.iter().any(|e| e.name == "JOB_COMPLETION_INDEX") {
+            continue;
+        }
+        env.push(EnvVar {
+            name: "JOB_COMPLETION_INDEX".to_owned(),
+            value: None,
+            value_from: Some(EnvVarSource {
+                field_ref: Some(ObjectFieldSelector {
+                    api_version: None,
+                    field_path: format!("metadata.labels['{}']", indexes::INDEX),
+                }),
+                ..EnvVarSource::default()
+            }),
+        });
+    }
+    pod
+}
