@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
+use hyper::rt::Executor;
 use hyper::service::Service;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -99,12 +100,11 @@ pub async fn serve<F, S, B>(
             }
         };
         let (tls, connect) = (tls.clone(), connect.clone());
-        let (shutdown, abort) = (shutdown.clone(), abort.clone());
-        connections.spawn(async move {
-            tokio::select! {
-                () = abort.cancelled() => {}
-                () = connection(stream, address, tls, options, &*connect, shutdown) => {}
-            }
+        let shutdown = shutdown.clone();
+        let tasks = Tasks { tracker: connections.clone(), abort: abort.clone() };
+        let streams = tasks.clone();
+        tasks.execute(async move {
+            connection(stream, address, tls, options, &*connect, shutdown, streams).await;
         });
     }
     drop(listener);
@@ -116,6 +116,29 @@ pub async fn serve<F, S, B>(
     }
 }
 
+/// Runs everything that belongs to connections, HTTP/2 streams included, so that a server that has
+/// ended leaves nothing running.
+#[derive(Clone)]
+struct Tasks {
+    tracker: TaskTracker,
+    abort: CancellationToken,
+}
+
+impl<F> Executor<F> for Tasks
+where
+    F: Future + Send + 'static,
+{
+    fn execute(&self, work: F) {
+        let abort = self.abort.clone();
+        self.tracker.spawn(async move {
+            tokio::select! {
+                () = abort.cancelled() => {}
+                _ = work => {}
+            }
+        });
+    }
+}
+
 async fn connection<F, S, B>(
     stream: TcpStream,
     address: SocketAddr,
@@ -123,6 +146,7 @@ async fn connection<F, S, B>(
     options: Options,
     connect: &F,
     shutdown: CancellationToken,
+    tasks: Tasks,
 ) where
     F: Fn(Peer) -> S,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
@@ -162,7 +186,7 @@ async fn connection<F, S, B>(
     }
     let service = connect(peer);
     if session.alpn_protocol() == Some(b"h2") {
-        http2(stream, service, options, shutdown).await;
+        http2(stream, service, options, shutdown, tasks).await;
     } else {
         http1(stream, service, shutdown).await;
     }
@@ -196,8 +220,13 @@ where
     }
 }
 
-async fn http2<I, S, B>(stream: I, service: S, options: Options, shutdown: CancellationToken)
-where
+async fn http2<I, S, B>(
+    stream: I,
+    service: S,
+    options: Options,
+    shutdown: CancellationToken,
+    tasks: Tasks,
+) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
     S::Future: Send + 'static,
@@ -205,7 +234,7 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+    let connection = hyper::server::conn::http2::Builder::new(tasks)
         .timer(TokioTimer::new())
         .max_concurrent_streams(options.max_streams)
         .initial_stream_window_size(1 << 20)

@@ -4,6 +4,7 @@ use http::StatusCode;
 use machinery::status::Status;
 use machinery::time::Timestamp;
 use machinery::{Value, meta};
+use resources::columns::row_conditions;
 use serde_json::{Map, json};
 
 use crate::cache::{List, Object};
@@ -201,6 +202,10 @@ fn table(
         .map(|item| {
             let mut row = Map::new();
             row.insert("cells".to_owned(), (columns.cells)(&item, now).into());
+            let conditions = row_conditions(&resource.group, &resource.kind, &item);
+            if !conditions.is_empty() {
+                row.insert("conditions".to_owned(), conditions.into());
+            }
             match include {
                 Include::None => {}
                 Include::Metadata => {

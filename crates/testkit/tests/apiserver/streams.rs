@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 
+use ::streams::upgrade::{Reply, Target};
 use component::pki::Subject;
 use component::serve::{Certificates, Options, Peer, serve};
 use component::tls::ServerTls;
@@ -12,7 +13,6 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use ::streams::upgrade::{Reply, Target};
 use testkit::{ApiServer, Error, fixtures, send_json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -69,7 +69,9 @@ async fn kubelet(server: &ApiServer, admin: &kube::Client) -> Result<DropGuard, 
     let shutdown = CancellationToken::new();
     let connect = |peer: Peer| {
         let trusted = matches!(peer.certificates, Certificates::Trusted(_));
-        service_fn(move |request| async move { Ok::<_, Infallible>(answer(trusted, request).await) })
+        service_fn(
+            move |request| async move { Ok::<_, Infallible>(answer(trusted, request).await) },
+        )
     };
     tokio::spawn(serve(listener, Some(tls), Options::default(), connect, shutdown.clone()));
 
@@ -124,8 +126,7 @@ async fn commands_run_over_a_switched_connection() -> Outcome {
     let ca = server.authority().certificate().as_bytes();
     let tls = ::streams::tls::client_config(Some(ca), Some(identity))?;
     let address = server.address();
-    let target =
-        Target { host: address.ip().to_string(), port: address.port(), tls: Some(tls) };
+    let target = Target { host: address.ip().to_string(), port: address.port(), tls: Some(tls) };
     let path = "/api/v1/namespaces/default/pods/p/exec?command=echo&command=a%20b&stdout=true\
         &stdin=true&container=main";
     let request = Request::post(path)
