@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::future::BoxFuture;
 use component::health::Checks;
 use component::serve;
 use component::tls::ServerTls;
@@ -108,7 +109,16 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
 ///
 /// # Errors
 /// When it cannot start.
-pub async fn serve(
+pub fn serve(
+    config: Config,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, Result<(), Error>> {
+    // Boxed here, or the whole server would be compiled again by the crate that awaits it.
+    Box::pin(start(config, listener, shutdown))
+}
+
+async fn start(
     config: Config,
     listener: TcpListener,
     shutdown: CancellationToken,

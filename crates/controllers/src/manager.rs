@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use futures::future::BoxFuture;
 use client::{Client, ConnectOptions, EventRecorder, LeaderConfig, LeaderElector};
 use component::health::{Checks, Scope};
 use component::ops::OpsServer;
@@ -17,8 +18,8 @@ use crate::credentials::Credentials;
 use crate::informers::Informers;
 use crate::nodeipam::plan::{Cidr, InvalidCidr};
 use crate::{
-    Config, clusterrole, daemonset, deployment, endpoints, endpointslice, garbage, job, namespace,
-    nodeipam, nodelifecycle, podgc, replicaset, rootca, serviceaccount,
+    Config, clusterrole, daemonset, deployment, disruption, endpoints, endpointslice, garbage, job,
+    namespace, nodeipam, nodelifecycle, podgc, replicaset, rootca, serviceaccount, statefulset,
 };
 
 const NAME: &str = "kube-controller-manager";
@@ -63,7 +64,15 @@ struct Settings {
 ///
 /// # Errors
 /// See [`Error`]; the process ends then and is started again by its supervisor.
-pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
+pub fn run(
+    config: Config,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, Result<(), Error>> {
+    // Boxed here, or the whole component would be compiled again by the crate that awaits it.
+    Box::pin(serve(config, shutdown))
+}
+
+async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     let settings = read_settings(config)?;
     let config = Arc::clone(&settings.config);
     let options =
@@ -212,6 +221,8 @@ fn start_all(c: &mut Controllers, settings: Settings) {
     c.start("endpointslice-controller", "endpointslice-controller", endpointslice::run);
     c.start("node-lifecycle-controller", "node-controller", nodelifecycle::run);
     c.start("pod-garbage-collector-controller", "pod-garbage-collector", podgc::run);
+    c.start("statefulset-controller", "statefulset-controller", statefulset::run);
+    c.start("disruption-controller", "disruption-controller", disruption::run);
     c.start("job-controller", "job-controller", job::run);
     c.start("ttl-after-finished-controller", "ttl-after-finished-controller", job::ttl::run);
     c.start(

@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use futures::future::BoxFuture;
 use client::{Api, Event, Informer};
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -105,7 +106,15 @@ impl Config {
 ///
 /// # Errors
 /// See [`Error`]; an API server that is down is waited for.
-pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
+pub fn run(
+    config: Config,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, Result<(), Error>> {
+    // Boxed here, or the whole component would be compiled again by the crate that awaits it.
+    Box::pin(serve(config, shutdown))
+}
+
+async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     let zone = Zone::new(&config.cluster_domain)
         .map_err(|source| Error::Domain { domain: config.cluster_domain.clone(), source })?;
     let mut connect = config.connect.clone();

@@ -27,6 +27,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use crate::cidr::Cidr;
@@ -110,7 +111,15 @@ impl Config {
 ///
 /// # Errors
 /// See [`Error`]; an API server that is down is waited for.
-pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
+pub fn run(
+    config: Config,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, Result<(), Error>> {
+    // Boxed here, or the whole component would be compiled again by the crate that awaits it.
+    Box::pin(serve(config, shutdown))
+}
+
+async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     sync::run(config, shutdown).await
 }
 

@@ -27,6 +27,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::future::BoxFuture;
 use client::{Api, Event, EventRecorder, Informer, LeaderConfig, LeaderElector};
 use component::health::{Checks, Scope};
 use k8s_openapi::api::apps::v1::{ReplicaSet, StatefulSet};
@@ -84,7 +85,15 @@ impl Config {
 ///
 /// # Errors
 /// See [`Error`]; an API server that is down is waited for.
-pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
+pub fn run(
+    config: Config,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, Result<(), Error>> {
+    // Boxed here, or the whole component would be compiled again by the crate that awaits it.
+    Box::pin(serve(config, shutdown))
+}
+
+async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     let mut connect = config.connect.clone();
     if connect.user_agent.is_empty() {
         connect.user_agent = "kube-scheduler".to_owned();
