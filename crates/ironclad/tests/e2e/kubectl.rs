@@ -157,8 +157,8 @@ fn get_and_describe_print_columns() {
         "Controlled By:  ReplicaSet/web-",
         "Successfully assigned",
         "already present on machine",
-        "Created container",
-        "Started container",
+        "Container created",
+        "Container started",
         "QoS Class:                   BestEffort",
         "kube-api-access-",
     ] {

@@ -30,7 +30,7 @@ fn a_service_answers_by_name_address_and_node_port() {
             let answer = eventually(&format!("{target} answers on {node}"), || {
                 space.exec(
                     &format!("on-{node}"),
-                    &format!("wget -T 5 -qO- http://{target}/"),
+                    &format!("timeout 5 wget -qO- http://{target}/"),
                 )
             });
             assert!(pods.contains(answer.trim()), "{answer} is none of {pods:?}");
@@ -119,5 +119,5 @@ fn dns_knows_services_pods_and_their_absence() {
     let answer = lookup(&address).unwrap();
     assert!(answer.contains(&format!("web.{domain}")), "{answer}");
     assert!(lookup(&format!("nothing.{domain}.")).is_err());
-    assert!(lookup("kubernetes.default").unwrap().contains("10.96.0.1"));
+    assert!(lookup("kubernetes.default.svc.cluster.local.").unwrap().contains("10.96.0.1"));
 }
