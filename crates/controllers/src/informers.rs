@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use client::{Api, Client, Informer};
-use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{
+    ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
+};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use tokio_util::sync::CancellationToken;
 
@@ -43,6 +46,8 @@ pub(crate) struct Informers {
     pub(crate) replication_controllers: Informer<ReplicationController>,
     pub(crate) daemon_sets: Informer<DaemonSet>,
     pub(crate) revisions: Informer<ControllerRevision>,
+    pub(crate) stateful_sets: Informer<StatefulSet>,
+    pub(crate) budgets: Informer<PodDisruptionBudget>,
     pub(crate) jobs: Informer<Job>,
     pub(crate) cluster_roles: Informer<ClusterRole>,
 }
@@ -100,6 +105,8 @@ impl Informers {
             replication_controllers: plain!(),
             daemon_sets: plain!(),
             revisions: owned!(),
+            stateful_sets: plain!(),
+            budgets: plain!(),
             jobs: plain!(),
             cluster_roles: plain!(),
         }
@@ -122,6 +129,8 @@ impl Informers {
             ("replicationcontrollers", self.replication_controllers.has_synced()),
             ("daemonsets", self.daemon_sets.has_synced()),
             ("controllerrevisions", self.revisions.has_synced()),
+            ("statefulsets", self.stateful_sets.has_synced()),
+            ("poddisruptionbudgets", self.budgets.has_synced()),
             ("jobs", self.jobs.has_synced()),
             ("clusterroles", self.cluster_roles.has_synced()),
         ]

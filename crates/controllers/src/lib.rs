@@ -18,6 +18,7 @@ mod credentials;
 mod daemonset;
 mod deployment;
 mod discovery;
+mod disruption;
 mod endpoints;
 mod endpointslice;
 mod error;
@@ -38,6 +39,7 @@ mod scheduling;
 mod selector;
 mod serviceaccount;
 mod slow_start;
+mod statefulset;
 mod template;
 
 pub use config::Config;

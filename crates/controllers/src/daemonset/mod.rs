@@ -16,9 +16,9 @@ use kube::api::{DeleteParams, PostParams};
 
 use crate::context::{Context, after};
 use crate::error::{SyncError, is_already_exists, is_namespace_terminating, is_not_found, message};
+use crate::history::{self, Current, REVISION_LABEL};
 use crate::informers::{ORPHAN, OWNER};
 use crate::object::{Key, Meta, controller_reference};
-use crate::history::{self, Current, REVISION_LABEL};
 use crate::{claim, scheduling, selector, slow_start};
 
 use plan::{Removal, Snapshot};

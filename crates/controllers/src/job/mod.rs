@@ -3,9 +3,9 @@
 mod indexes;
 mod plan;
 mod policy;
-pub(crate) mod ttl;
 #[cfg(test)]
 mod tests;
+pub(crate) mod ttl;
 
 use std::sync::Arc;
 
@@ -71,9 +71,11 @@ impl Controller {
             self.expectations.forget(&name);
             return self.release_orphans(&key).await;
         };
-        if job.is_deleting() || job.spec.as_ref().is_some_and(|s| {
-            s.managed_by.as_deref().is_some_and(|m| m != "kubernetes.io/job-controller")
-        }) {
+        if job.is_deleting()
+            || job.spec.as_ref().is_some_and(|s| {
+                s.managed_by.as_deref().is_some_and(|m| m != "kubernetes.io/job-controller")
+            })
+        {
             return Ok(Action::Done);
         }
         let trusted = self.expectations.satisfied(&name);
@@ -130,7 +132,8 @@ impl Controller {
                 self.expectations.creation_observed(&name);
             }
         }
-        let deleted = join_all(plan.delete.iter().map(|pod| self.delete(api, job, &name, pod))).await;
+        let deleted =
+            join_all(plan.delete.iter().map(|pod| self.delete(api, job, &name, pod))).await;
         if let Some(status) = plan.status {
             let mut wanted = job.clone();
             wanted.status = Some(status);
@@ -151,7 +154,13 @@ impl Controller {
         error.or(failed).map_or(Ok(()), |error| Err(error.into()))
     }
 
-    async fn delete(&self, api: &Api<Pod>, job: &Job, name: &str, pod: &Pod) -> Result<(), kube::Error> {
+    async fn delete(
+        &self,
+        api: &Api<Pod>,
+        job: &Job,
+        name: &str,
+        pod: &Pod,
+    ) -> Result<(), kube::Error> {
         let result = match release(api, pod).await {
             Ok(()) => api.delete(pod.nm(), &DeleteParams::default()).await.map(|_| ()),
             Err(error) => Err(error),
@@ -209,7 +218,10 @@ fn pod_for(job: &Job, index: Option<i32>) -> Pod {
     }
     let Some(index) = index else { return pod };
     let text = index.to_string();
-    pod.metadata.annotations.get_or_insert_default().insert(indexes::INDEX.to_owned(), text.clone());
+    pod.metadata
+        .annotations
+        .get_or_insert_default()
+        .insert(indexes::INDEX.to_owned(), text.clone());
     pod.metadata.labels.get_or_insert_default().insert(indexes::INDEX.to_owned(), text);
     pod.metadata.generate_name = Some(format!("{}-{index}-", job.nm()));
     let Some(spec) = &mut pod.spec else { return pod };

@@ -147,7 +147,8 @@ pub(super) fn plan(snapshot: &Snapshot<'_>) -> Plan {
 fn same(a: &JobStatus, b: &JobStatus) -> bool {
     let plain = |s: &JobStatus| {
         let mut s = s.clone();
-        for count in [&mut s.active, &mut s.ready, &mut s.terminating, &mut s.succeeded, &mut s.failed]
+        for count in
+            [&mut s.active, &mut s.ready, &mut s.terminating, &mut s.succeeded, &mut s.failed]
         {
             *count = count.filter(|n| *n != 0);
         }
@@ -160,13 +161,20 @@ fn same(a: &JobStatus, b: &JobStatus) -> bool {
         s.conditions = s.conditions.filter(|c| !c.is_empty());
         s
     };
-    plain(a) == plain(b) && (b.uncounted_terminated_pods.is_some() || a.uncounted_terminated_pods.is_none())
+    plain(a) == plain(b)
+        && (b.uncounted_terminated_pods.is_some() || a.uncounted_terminated_pods.is_none())
 }
 
 fn census<'a>(job: &Job, all: &'a [Arc<Pod>]) -> Census<'a> {
-    let replace_late = job.spec.as_ref().and_then(|s| s.pod_replacement_policy.as_deref()) == Some("Failed");
-    let mut census =
-        Census { active: Vec::new(), terminating: 0, ready: 0, succeeded: Vec::new(), failed: Vec::new() };
+    let replace_late =
+        job.spec.as_ref().and_then(|s| s.pod_replacement_policy.as_deref()) == Some("Failed");
+    let mut census = Census {
+        active: Vec::new(),
+        terminating: 0,
+        ready: 0,
+        succeeded: Vec::new(),
+        failed: Vec::new(),
+    };
     for pod in all {
         match pods::phase(pod) {
             "Succeeded" => census.succeeded.push(pod),
@@ -195,9 +203,7 @@ fn count(
     plan: &mut Plan,
 ) -> Option<Failure> {
     let mut listed = status.uncounted_terminated_pods.take().unwrap_or_default();
-    let finalized = |uid: &str| {
-        snapshot.pods.iter().any(|p| p.id() == uid && has_finalizer(p))
-    };
+    let finalized = |uid: &str| snapshot.pods.iter().any(|p| p.id() == uid && has_finalizer(p));
     // Whose finalizer is gone is counted for good.
     let settle = |list: &mut Option<Vec<String>>, total: &mut Option<i32>| {
         let list = list.get_or_insert_default();
@@ -275,9 +281,11 @@ fn over_limit(
         return Some(Failure { reason, message: target.message.clone().unwrap_or_default() });
     }
     let limit = job.spec.as_ref().and_then(|s| s.backoff_limit).unwrap_or(6);
-    let on_failure = job.spec.as_ref().and_then(|s| s.template.spec.as_ref()?.restart_policy.as_deref())
-        == Some("OnFailure");
-    let restarts: i32 = if on_failure { census.active.iter().map(|p| restarts(p)).sum() } else { 0 };
+    let on_failure =
+        job.spec.as_ref().and_then(|s| s.template.spec.as_ref()?.restart_policy.as_deref())
+            == Some("OnFailure");
+    let restarts: i32 =
+        if on_failure { census.active.iter().map(|p| restarts(p)).sum() } else { 0 };
     let past_restarts = on_failure && restarts > 0 && restarts >= limit.max(1);
     if failed > limit || past_restarts {
         let message = "Job has reached the specified backoff limit".to_owned();
@@ -305,7 +313,14 @@ fn deadline_in(job: &Job, now: Timestamp) -> Option<Duration> {
     Some(Duration::try_from(due.duration_since(now)).unwrap_or_default())
 }
 
-fn set(status: &mut JobStatus, type_: &str, value: &str, reason: &str, message: &str, now: Timestamp) -> bool {
+fn set(
+    status: &mut JobStatus,
+    type_: &str,
+    value: &str,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) -> bool {
     let conditions = status.conditions.get_or_insert_default();
     if conditions.iter().any(|c| c.type_ == type_ && c.status == value) {
         return false;

@@ -1,6 +1,8 @@
 //! What a failed Pod means for its Job, by the Pod failure policy. Pure.
 
-use k8s_openapi::api::batch::v1::{Job, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule};
+use k8s_openapi::api::batch::v1::{
+    Job, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule,
+};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use crate::object::Meta;
@@ -43,9 +45,11 @@ fn cause(rule: &PodFailurePolicyRule, pod: &Pod) -> Option<Cause> {
     if let Some(codes) = &rule.on_exit_codes {
         let status = pod.status.as_ref()?;
         let all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
-        let (container, code) = all.filter_map(|c| Some((c, exit_code(c)?))).find(|(c, code)| {
-            codes.container_name.as_ref().is_none_or(|name| *name == c.name) && matches(codes, *code)
-        })?;
+        let (container, code) =
+            all.filter_map(|c| Some((c, exit_code(c)?))).find(|(c, code)| {
+                codes.container_name.as_ref().is_none_or(|name| *name == c.name)
+                    && matches(codes, *code)
+            })?;
         let container = container.name.clone();
         return Some(Box::new(move |pod| {
             format!("Container {container} for pod {pod} failed with exit code {code}")

@@ -1,4 +1,6 @@
-use k8s_openapi::api::batch::v1::{JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule};
+use k8s_openapi::api::batch::v1::{
+    JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule,
+};
 use k8s_openapi::api::core::v1::{
     ContainerState, ContainerStateTerminated, ContainerStatus, PodStatus,
 };
@@ -25,7 +27,12 @@ impl World {
             ..ObjectMeta::default()
         };
         let now = Timestamp::from_second(1_000_000).unwrap();
-        Self { job: Job { metadata, spec: Some(spec), status: None }, pods: Vec::new(), now, made: 0 }
+        Self {
+            job: Job { metadata, spec: Some(spec), status: None },
+            pods: Vec::new(),
+            now,
+            made: 0,
+        }
     }
 
     fn plan(&self) -> Plan {
@@ -175,8 +182,7 @@ fn suspension_stops_and_resumption_starts() {
 
 #[test]
 fn indexes_are_completed_each_once() {
-    let mut world =
-        World::new(JobSpec { completion_mode: Some("Indexed".into()), ..spec(3, 3) });
+    let mut world = World::new(JobSpec { completion_mode: Some("Indexed".into()), ..spec(3, 3) });
     world.settle();
     let mut indexes: Vec<_> = world.pods.iter().filter_map(|p| indexes::of(p)).collect();
     indexes.sort_unstable();

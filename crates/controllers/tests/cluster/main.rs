@@ -3,4 +3,5 @@
 
 mod deployments;
 mod nodes;
+mod workloads;
 mod world;
