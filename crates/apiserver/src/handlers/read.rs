@@ -8,18 +8,14 @@ use super::options;
 use super::represent::Form;
 use crate::http::respond::Reply;
 use crate::pipeline::{Call, Failure};
-use crate::registry::{Body, Target};
+use crate::registry::Target;
 
-/// One object.
+/// One object, or the part of it that a subresource shows.
 pub(super) async fn get(call: &Call<'_>, target: &Target) -> Result<Reply, Failure> {
     let form = Form::of(call)?;
     let version = call.query.get("resourceVersion").unwrap_or(Cow::Borrowed(""));
-    Ok(match call.api.registry.show(target, &version).await? {
-        Body::Object(object) => form.object(StatusCode::OK, &target.resource, &object),
-        Body::Value(value) => form.value(StatusCode::OK, &target.resource, value),
-        Body::List(list) => form.list(&target.resource, list),
-        Body::Status(status) => return Err(status),
-    })
+    let body = call.api.registry.show(target, &version).await?;
+    Ok(form.body(StatusCode::OK, &target.resource, body))
 }
 
 /// A collection.

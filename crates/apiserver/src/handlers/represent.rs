@@ -12,7 +12,7 @@ use crate::http::body::Body;
 use crate::http::negotiate::{Accepted, Format, Transform};
 use crate::http::respond::{self, Reply};
 use crate::pipeline::{Call, Failure};
-use crate::registry::Resource;
+use crate::registry::{self, Resource};
 
 /// How much of an object comes along with its row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,16 @@ impl Form {
 
     fn encode(self, code: StatusCode, value: &Value) -> Reply {
         respond::encoded(code, value, self.accepted.format, self.pretty)
+    }
+
+    /// Whatever an operation gave.
+    pub(super) fn body(self, code: StatusCode, resource: &Resource, body: registry::Body) -> Reply {
+        match body {
+            registry::Body::Object(object) => self.object(code, resource, &object),
+            registry::Body::Value(value) => self.value(code, resource, value),
+            registry::Body::List(list) => self.list(resource, list),
+            registry::Body::Status(status) => self.encode(code, &status.to_value()),
+        }
     }
 
     /// A cached object.

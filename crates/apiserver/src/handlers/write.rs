@@ -10,9 +10,9 @@ use super::body::{self, Expected};
 use super::options;
 use super::represent::Form;
 use crate::http::negotiate;
-use crate::http::respond::{self, Reply};
+use crate::http::respond::Reply;
 use crate::pipeline::{Call, Failure};
-use crate::registry::{self, Outcome, PatchType, Target};
+use crate::registry::{Outcome, PatchType, Target};
 
 /// The media types of patches, in upstream's order.
 const PATCHES: [(&str, PatchType); 4] = [
@@ -124,14 +124,5 @@ fn decode(call: &Call<'_>, target: &Target, bytes: &[u8]) -> Result<machinery::V
 fn represent(form: Form, target: &Target, outcome: Outcome) -> Result<Reply, Failure> {
     let code = StatusCode::from_u16(outcome.code)
         .map_err(|_| Status::internal("the registry gave no HTTP status"))?;
-    let resource = &target.resource;
-    Ok(match outcome.body {
-        registry::Body::Object(object) => form.object(code, resource, &object),
-        registry::Body::Value(value) => form.value(code, resource, value),
-        registry::Body::List(list) => form.list(resource, list),
-        registry::Body::Status(status) => {
-            let value = status.to_value();
-            respond::encoded(code, &value, form.accepted.format, form.pretty)
-        }
-    })
+    Ok(form.body(code, &target.resource, outcome.body))
 }

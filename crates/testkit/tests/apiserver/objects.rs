@@ -183,6 +183,42 @@ async fn admission_shapes_pods() -> Outcome {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subresources_have_kinds_of_their_own() -> Outcome {
+    let (_server, client) = server().await?;
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    let deployment = fixtures::deployment("web", 2);
+    expect(&send_json(&client, "POST", deployments, &deployment).await?, 201);
+    let path = format!("{deployments}/web/scale");
+    let mut scale = expect(&send_json(&client, "GET", &path, &Value::Null).await?, 200);
+    assert_eq!((&scale["kind"], &scale["spec"]["replicas"]), (&json!("Scale"), &json!(2)));
+    scale["spec"]["replicas"] = 5.into();
+    let scaled = expect(&send_json(&client, "PUT", &path, &scale).await?, 200);
+    assert_eq!(scaled["spec"]["replicas"], 5);
+    let path = format!("{deployments}/web");
+    let read = expect(&send_json(&client, "GET", &path, &Value::Null).await?, 200);
+    assert_eq!(
+        (&read["spec"]["replicas"], &read["metadata"]["generation"]),
+        (&json!(5), &json!(2))
+    );
+
+    let pods = "/api/v1/namespaces/default/pods";
+    expect(&send_json(&client, "POST", pods, &fixtures::pod("p")).await?, 201);
+    let binding = json!({"kind": "Binding", "apiVersion": "v1", "metadata": {"name": "p"},
+        "target": {"kind": "Node", "name": "w1"}});
+    let bound = send_json(&client, "POST", &format!("{pods}/p/binding"), &binding).await?;
+    assert_eq!(expect(&bound, 201)["status"], "Success");
+    let pod = expect(&send_json(&client, "GET", &format!("{pods}/p"), &Value::Null).await?, 200);
+    assert_eq!(pod["spec"]["nodeName"], "w1");
+    let eviction =
+        json!({"kind": "Eviction", "apiVersion": "policy/v1", "metadata": {"name": "p"}});
+    let evicted = send_json(&client, "POST", &format!("{pods}/p/eviction"), &eviction).await?;
+    assert_eq!(expect(&evicted, 201)["status"], "Success");
+    let pod = expect(&send_json(&client, "GET", &format!("{pods}/p"), &Value::Null).await?, 200);
+    assert!(pod["metadata"]["deletionTimestamp"].is_string());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn paths_that_serve_nothing() -> Outcome {
     let (_server, client) = server().await?;
     for (method, path, code) in [
