@@ -16,6 +16,8 @@ pub mod meta;
 pub mod names;
 pub mod openapi;
 pub mod patch;
+#[cfg(test)]
+mod properties;
 pub mod quantity;
 pub mod schema;
 pub mod selector;
