@@ -21,6 +21,7 @@ mod discovery;
 mod disruption;
 mod endpoints;
 mod endpointslice;
+mod endpointslicemirroring;
 mod error;
 mod garbage;
 mod history;

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use futures::future::BoxFuture;
 use client::{Client, ConnectOptions, EventRecorder, LeaderConfig, LeaderElector};
 use component::health::{Checks, Scope};
 use component::ops::OpsServer;
+use futures::future::BoxFuture;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::ReplicationController;
 use thiserror::Error;
@@ -18,8 +18,9 @@ use crate::credentials::Credentials;
 use crate::informers::Informers;
 use crate::nodeipam::plan::{Cidr, InvalidCidr};
 use crate::{
-    Config, clusterrole, daemonset, deployment, disruption, endpoints, endpointslice, garbage, job,
-    namespace, nodeipam, nodelifecycle, podgc, replicaset, rootca, serviceaccount, statefulset,
+    Config, clusterrole, daemonset, deployment, disruption, endpoints, endpointslice,
+    endpointslicemirroring, garbage, job, namespace, nodeipam, nodelifecycle, podgc, replicaset,
+    rootca, serviceaccount, statefulset,
 };
 
 const NAME: &str = "kube-controller-manager";
@@ -64,10 +65,7 @@ struct Settings {
 ///
 /// # Errors
 /// See [`Error`]; the process ends then and is started again by its supervisor.
-pub fn run(
-    config: Config,
-    shutdown: CancellationToken,
-) -> BoxFuture<'static, Result<(), Error>> {
+pub fn run(config: Config, shutdown: CancellationToken) -> BoxFuture<'static, Result<(), Error>> {
     // Boxed here, or the whole component would be compiled again by the crate that awaits it.
     Box::pin(serve(config, shutdown))
 }
@@ -219,6 +217,11 @@ fn start_all(c: &mut Controllers, settings: Settings) {
     c.start("serviceaccount-controller", "service-account-controller", serviceaccount::run);
     c.start("endpoints-controller", "endpoint-controller", endpoints::run);
     c.start("endpointslice-controller", "endpointslice-controller", endpointslice::run);
+    c.start(
+        "endpointslice-mirroring-controller",
+        "endpointslicemirroring-controller",
+        endpointslicemirroring::run,
+    );
     c.start("node-lifecycle-controller", "node-controller", nodelifecycle::run);
     c.start("pod-garbage-collector-controller", "pod-garbage-collector", podgc::run);
     c.start("statefulset-controller", "statefulset-controller", statefulset::run);

@@ -19,7 +19,7 @@ use crate::error::{SyncError, is_namespace_terminating, is_not_found, message};
 use crate::informers::SERVICE;
 use crate::object::{Key, Meta};
 
-use pending::Pending;
+pub(crate) use pending::Pending;
 use plan::{MANAGED_BY, MANAGER, Plan, SERVICE_NAME};
 
 const ZONE: &str = "topology.kubernetes.io/zone";

@@ -181,6 +181,29 @@ async fn services_find_their_pods_and_lost_pods_are_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoints_written_by_hand_are_mirrored() {
+    let world = World::start(false).await;
+    let services: Api<Service> = world.api(NS);
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "ext"},
+        "spec": {"ports": [{"port": 80}]},
+    });
+    services.create(&PostParams::default(), &object(service)).await.unwrap();
+    let endpoints: Api<Endpoints> = world.api(NS);
+    let by_hand = json!({
+        "apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "ext"},
+        "subsets": [{"addresses": [{"ip": "192.0.2.10"}], "ports": [{"port": 8080}]}],
+    });
+    endpoints.create(&PostParams::default(), &object(by_hand)).await.unwrap();
+    let slices: Api<EndpointSlice> = world.api(NS);
+    let of_ext = ListParams::default().labels("kubernetes.io/service-name=ext");
+    let mirror = until(|| async { slices.list(&of_ext).await.unwrap().items.pop() }).await;
+    assert_eq!(mirror.endpoints.unwrap()[0].addresses, ["192.0.2.10"]);
+    endpoints.delete("ext", &DeleteParams::default()).await.unwrap();
+    until(|| async { slices.list(&of_ext).await.unwrap().items.is_empty().then_some(()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn namespaces_are_furnished_and_emptied() {
     let world = World::start_with(true, true).await;
     let namespaces: Api<Namespace> = Api::all(world.client.clone());
