@@ -103,6 +103,33 @@ async fn strangers_see_little() -> Outcome {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_of_others_are_refused() -> Outcome {
+    let (server, _admin) = server().await?;
+    let other = component::pki::Authority::generate("kubernetes")?;
+    let subject = component::pki::Subject {
+        common_name: "root".to_owned(),
+        organizations: vec!["system:masters".to_owned()],
+        client: true,
+        ..Default::default()
+    };
+    let pair = other.issue(&subject, std::time::Duration::from_secs(600))?;
+    let identity = ::streams::tls::Identity {
+        certificate: pair.certificate.as_bytes(),
+        key: pair.key.as_bytes(),
+    };
+    let ca = server.authority().certificate().as_bytes();
+    let tls = ::streams::tls::client_config(Some(ca), Some(identity))?;
+    let (host, port) = (server.address().ip().to_string(), server.address().port());
+    let target = ::streams::upgrade::Target { host, port, tls: Some(tls) };
+    let request = http::Request::get("/version").body(http_body_util::Empty::<&[u8]>::new())?;
+    let ::streams::upgrade::Reply::Answered(answer) = target.send(request).await? else {
+        return Err("nobody asked for an upgrade".into());
+    };
+    assert_eq!(answer.status(), 401);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn impersonation() -> Outcome {
     let (server, admin) = server().await?;
     let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
