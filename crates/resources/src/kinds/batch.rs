@@ -3,12 +3,13 @@
 use machinery::Value;
 use machinery::field::{Error, ErrorList};
 use machinery::meta;
+use machinery::selector::LabelSelector;
 use serde_json::{Map, json};
 
 use super::pod::{defaults, scheduling, spec as pod_spec, template_warnings};
 use super::workloads::spec_mut;
 use crate::cursor::{At, items_mut, same, set_default, set_default_zero};
-use crate::strategy::{Ctx, Generation, Strategy, subdomain_name};
+use crate::strategy::{Ctx, Generation, Propagation, Strategy, subdomain_name};
 
 const UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
 const NAME_LABEL: &str = "batch.kubernetes.io/job-name";
@@ -22,6 +23,11 @@ const MAX_INDEXES: i64 = 100_000;
 pub(super) struct Job;
 
 impl Strategy for Job {
+    /// As before there was a choice.
+    fn default_propagation(&self) -> Propagation {
+        Propagation::Orphan
+    }
+
     fn default(&self, object: &mut Value) {
         let labels = object.pointer("/spec/template/metadata/labels").cloned();
         if let Some(labels) = labels.filter(|l| l.as_object().is_some_and(|l| !l.is_empty()))
@@ -101,13 +107,27 @@ impl Strategy for Job {
         } else {
             let template = spec.get("template");
             let labels = template.get("metadata").get("labels");
-            for (key, expected) in [(UID_LABEL, meta::uid(job)), (NAME_LABEL, meta::name(job))] {
-                let label = meta::label(template.value, key);
-                if label != Some(expected) {
-                    let detail = format!("must be '{expected}'");
-                    let path = labels.path.key(key);
-                    errors.push(Error::invalid(&path, label.unwrap_or_default(), detail));
+            for (key, expected) in [
+                (OLD_UID_LABEL, meta::uid(job)),
+                (OLD_NAME_LABEL, meta::name(job)),
+                (UID_LABEL, meta::uid(job)),
+                (NAME_LABEL, meta::name(job)),
+            ] {
+                let path = labels.path.key(key);
+                let detail = format!("must be '{expected}'");
+                match meta::label(template.value, key) {
+                    None => errors.push(Error::required(&path, detail)),
+                    Some(label) if label != expected => {
+                        errors.push(Error::invalid(&path, labels.value.clone(), detail));
+                    }
+                    Some(_) => {}
                 }
+            }
+            let selector = spec.get("selector");
+            let parsed = LabelSelector::from_value(Some(selector.value));
+            let generated = [(UID_LABEL, meta::uid(job)), (NAME_LABEL, meta::name(job))];
+            if parsed.is_ok_and(|parsed| !parsed.matches(&generated[..])) {
+                selector.invalid(&mut errors, "`selector` not auto-generated");
             }
         }
         errors

@@ -1,11 +1,14 @@
 //! ConfigMaps, Secrets and ServiceAccounts.
 
+#[cfg(test)]
+mod tests;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use machinery::Value;
 use machinery::field::{Error, ErrorList, Path};
 use machinery::{meta, names};
-use serde_json::{Map, json};
+use serde_json::json;
 
 use crate::cursor::{At, remove, same, set_default_zero};
 use crate::strategy::{Ctx, Strategy, subdomain_name};
@@ -174,14 +177,30 @@ fn docker(data: &At<'_>, key: &str, errors: &mut ErrorList) {
         return;
     };
     let bytes = STANDARD.decode(text).unwrap_or_default();
-    if let Err(error) = serde_json::from_slice::<Map<String, Value>>(&bytes) {
-        let detail = if bytes.is_empty() {
-            "unexpected end of JSON input".to_owned()
-        } else {
-            error.to_string()
-        };
+    if let Err(detail) = json_object(&bytes) {
         errors.push(Error::invalid(&path, "<secret contents redacted>", detail));
     }
+}
+
+/// Whether bytes are a JSON object, or null; if not, what Go says about them.
+fn json_object(bytes: &[u8]) -> Result<(), String> {
+    if bytes.is_empty() {
+        return Err("unexpected end of JSON input".to_owned());
+    }
+    let found = match serde_json::from_slice::<Value>(bytes) {
+        Ok(Value::Object(_) | Value::Null) => return Ok(()),
+        Ok(Value::Array(_)) => "array",
+        Ok(Value::String(_)) => "string",
+        Ok(Value::Number(_)) => "number",
+        Ok(Value::Bool(_)) => "bool",
+        Err(error) => {
+            let explained = machinery::codec::peek_type_meta(bytes).err();
+            let text = explained.map_or_else(|| error.to_string(), |error| error.to_string());
+            // The part that says what the bytes were read for is not about a Secret.
+            return Err(text.rsplit("json parse error: ").next().unwrap_or(&text).to_owned());
+        }
+    };
+    Err(format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"))
 }
 
 // === ServiceAccount ===

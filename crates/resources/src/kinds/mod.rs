@@ -7,6 +7,7 @@ mod batch;
 mod certificates;
 mod config;
 mod definition;
+mod dra;
 mod endpoints;
 mod event;
 mod flowcontrol;
@@ -61,6 +62,7 @@ pub(crate) fn strategy(group: &str, version: &str, kind: &str) -> &'static dyn S
         ("batch", "CronJob") => &batch::CronJob,
         ("batch", "Job") => &batch::Job,
         ("certificates.k8s.io", "CertificateSigningRequest") => &certificates::SigningRequest,
+        ("certificates.k8s.io", "ClusterTrustBundle") => &certificates::ClusterTrustBundle,
         ("coordination.k8s.io", "Lease") => &placement::Lease,
         ("discovery.k8s.io", "EndpointSlice") => &endpoints::EndpointSlice,
         ("events.k8s.io", "Event") => &event::Event { newer: true },
@@ -81,6 +83,10 @@ pub(crate) fn strategy(group: &str, version: &str, kind: &str) -> &'static dyn S
         }
         ("rbac.authorization.k8s.io", "Role") => &rbac::Role { namespaced: true },
         ("rbac.authorization.k8s.io", "RoleBinding") => &rbac::RoleBinding { namespaced: true },
+        ("resource.k8s.io", "DeviceClass") => &dra::DeviceClass,
+        ("resource.k8s.io", "ResourceClaim") => &dra::ResourceClaim,
+        ("resource.k8s.io", "ResourceClaimTemplate") => &dra::ResourceClaimTemplate,
+        ("resource.k8s.io", "ResourceSlice") => &dra::ResourceSlice,
         ("scheduling.k8s.io", "PriorityClass") => &placement::PriorityClass,
         ("storage.k8s.io", "CSIDriver") => &storage::CsiDriver,
         ("storage.k8s.io", "CSINode") => &storage::CsiNode,

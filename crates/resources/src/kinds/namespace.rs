@@ -46,7 +46,7 @@ impl Strategy for Namespace {
 
     fn validate(&self, _ctx: &Ctx<'_>, namespace: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        finalizers(namespace, &mut errors);
+        finalizers(namespace, false, &mut errors);
         errors
     }
 
@@ -93,7 +93,7 @@ impl Strategy for Namespace {
         _old: &Value,
     ) -> ErrorList {
         let mut errors = ErrorList::new();
-        finalizers(new, &mut errors);
+        finalizers(new, true, &mut errors);
         errors
     }
 
@@ -106,13 +106,19 @@ impl Strategy for Namespace {
     }
 }
 
-fn finalizers(namespace: &Value, errors: &mut ErrorList) {
-    for finalizer in At::root(namespace).get("spec").get("finalizers").list() {
+/// Checks finalizers; only when they are written through `finalize` the index is reported.
+fn finalizers(namespace: &Value, indexed: bool, errors: &mut ErrorList) {
+    let list = At::root(namespace).get("spec").get("finalizers");
+    for finalizer in list.list() {
+        let path = if indexed { &finalizer.path } else { &list.path };
         let name = finalizer.str();
-        finalizer.form(errors, names::qualified_name);
-        if !name.contains('/') && name != FINALIZER {
+        for message in names::qualified_name(name) {
+            errors.push(Error::invalid(path, name, message));
+        }
+        let standard = matches!(name, "kubernetes" | "orphan" | "foregroundDeletion");
+        if !name.contains('/') && !standard {
             let detail = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.push(Error::invalid(&finalizer.path, name, detail));
+            errors.push(Error::invalid(path, name, detail));
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Nodes.
 
+#[cfg(test)]
+mod tests;
+
 use machinery::Value;
-use machinery::field::{Error, ErrorList};
-use machinery::{meta, names};
+use machinery::field::{ErrorList, Path};
+use machinery::names;
 
 use super::pod::{resources, scheduling};
 use crate::cursor::At;
@@ -37,6 +40,7 @@ impl Strategy for Node {
     fn validate_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         rules(new, &mut errors);
+        addresses(new, &mut errors);
         let (spec, before) = (At::root(new).get("spec"), At::root(old).get("spec"));
         let (ranges, old_ranges) = (spec.get("podCIDRs"), before.get("podCIDRs"));
         if !old_ranges.is_empty() && ranges.value != old_ranges.value {
@@ -51,10 +55,8 @@ impl Strategy for Node {
         errors
     }
 
-    fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, _old: &Value) -> ErrorList {
-        let mut errors = ErrorList::new();
-        status(new, &mut errors);
-        errors
+    fn validate_status_update(&self, ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
+        self.validate_update(ctx, new, old)
     }
 
     fn canonicalize(&self, node: &mut Value) {
@@ -91,37 +93,42 @@ fn one_range(node: &mut Value) {
 
 fn rules(node: &Value, errors: &mut ErrorList) {
     let spec = At::root(node).get("spec");
-    scheduling::taints(&spec.get("taints"), errors);
+    // Upstream's path; the taints stand in the spec.
+    let taints = At::new(spec.get("taints").value, Path::new("metadata").child("taints"));
+    scheduling::taints(&taints, errors);
+    amounts(node, errors);
     let ranges = spec.get("podCIDRs");
     for range in ranges.list() {
         range.form(errors, names::cidr);
     }
-    if ranges.len() > 2 {
+    let v6 = |range: &At<'_>| range.str().contains(':');
+    let families: Vec<bool> = ranges.list().map(|range| v6(&range)).collect();
+    let fits = match families[..] {
+        [] | [_] => true,
+        [one, other] => one != other,
+        _ => false,
+    };
+    if !fits {
         ranges.invalid(errors, "may specify no more than one CIDR for each IP family");
     }
-    status(node, errors);
-    // Names double as the value of a label.
-    let hostname = meta::label(node, "kubernetes.io/hostname");
-    if let Some(hostname) = hostname {
-        for message in names::label_value(hostname) {
-            let path = machinery::field::Path::new("metadata").child("labels");
-            errors.push(Error::invalid(&path, hostname, message));
+}
+
+fn amounts(node: &Value, errors: &mut ErrorList) {
+    let status = At::root(node).get("status");
+    for list in ["capacity", "allocatable"] {
+        let path = status.get(list).path;
+        for (name, amount) in status.get(list).entries() {
+            let amount = At::new(amount.value, path.child(name.to_owned()));
+            resources::quantity(name, &amount, errors);
         }
     }
 }
 
-fn status(node: &Value, errors: &mut ErrorList) {
-    let status = At::root(node).get("status");
-    for list in ["capacity", "allocatable"] {
-        for (name, amount) in status.get(list).entries() {
-            resources::quantity(name, &amount, errors);
-        }
-    }
-    let mut taken: Vec<&Value> = Vec::new();
-    for address in status.get("addresses").list() {
-        if taken.contains(&address.value) {
+fn addresses(node: &Value, errors: &mut ErrorList) {
+    let addresses = At::root(node).get("status").get("addresses");
+    for (i, address) in addresses.list().enumerate() {
+        if addresses.items()[..i].contains(address.value) {
             address.duplicate(errors);
         }
-        taken.push(address.value);
     }
 }

@@ -1,5 +1,8 @@
 //! Roles and their bindings.
 
+#[cfg(test)]
+mod tests;
+
 use machinery::Value;
 use machinery::field::{Error, ErrorList};
 use machinery::names;

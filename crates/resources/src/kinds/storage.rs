@@ -12,7 +12,7 @@ use machinery::names;
 
 pub(super) use self::claim::PersistentVolumeClaim;
 pub(super) use self::csi::{CsiDriver, CsiNode, CsiStorageCapacity, VolumeAttachment};
-pub(super) use self::volume::PersistentVolume;
+pub(super) use self::volume::{PersistentVolume, driver_name};
 use crate::cursor::{At, same, set_default};
 use crate::strategy::{Ctx, Strategy, subdomain_name};
 

@@ -445,7 +445,7 @@ fn small_kinds() {
         "v1/Node",
         "spec: {taints: [{key: a, effect: X}]}",
         &[
-            r#"spec.taints[0].effect: Unsupported value: "X": supported values: "NoSchedule", "PreferNoSchedule", "NoExecute""#,
+            r#"metadata.taints[0].effect: Unsupported value: "X": supported values: "NoSchedule", "PreferNoSchedule", "NoExecute""#,
         ],
     );
     check_update(
@@ -493,7 +493,7 @@ fn requests_for_certificates() {
     let registration = kind("certificates.k8s.io/v1/CertificateSigningRequest");
     let mut csr = object(
         registration,
-        "spec: {request: eA==, signerName: kubernetes.io/kube-apiserver-client, usages: [client auth], username: root}",
+        "spec: {request: LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K, signerName: kubernetes.io/kube-apiserver-client, usages: [client auth], username: root}",
     );
     registration.prepare_create(&ctx, &mut csr);
     assert_eq!(csr["spec"]["username"], "jane");

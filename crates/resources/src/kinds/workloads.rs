@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::pod::{defaults, scheduling, spec as pod_spec, template_warnings};
 use crate::cursor::{At, copy_field, items_mut, same, set_default, set_default_zero};
-use crate::strategy::{Ctx, Generation, Strategy, label_name, subdomain_name};
+use crate::strategy::{Ctx, Generation, Propagation, Strategy, label_name, subdomain_name};
 
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
@@ -296,6 +296,11 @@ impl Strategy for ReplicaSet {
 pub(super) struct ReplicationController;
 
 impl Strategy for ReplicationController {
+    /// As before there was a choice.
+    fn default_propagation(&self) -> Propagation {
+        Propagation::Orphan
+    }
+
     fn default(&self, object: &mut Value) {
         let labels = object.pointer("/spec/template/metadata/labels").cloned();
         if let Some(labels) = labels.filter(Value::is_object) {
@@ -645,6 +650,10 @@ impl Strategy for PodTemplate {
 pub(super) struct PodDisruptionBudget;
 
 impl Strategy for PodDisruptionBudget {
+    fn allow_unconditional_update(&self) -> bool {
+        false
+    }
+
     fn check_name(&self, name: &str, prefix: bool) -> Vec<String> {
         subdomain_name(name, prefix)
     }

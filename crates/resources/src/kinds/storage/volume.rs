@@ -293,7 +293,7 @@ fn check_path(path: &At<'_>, errors: &mut ErrorList) {
 }
 
 /// The name under which a CSI driver is registered.
-pub(super) fn driver_name(name: &At<'_>, errors: &mut ErrorList) {
+pub(in crate::kinds) fn driver_name(name: &At<'_>, errors: &mut ErrorList) {
     name.must(errors);
     if name.str().len() > MAX_DRIVER_NAME {
         errors.push(Error::too_long(&name.path, MAX_DRIVER_NAME));
