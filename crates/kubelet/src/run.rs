@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use client::{ConnectOptions, Event, Informer};
+use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -63,7 +64,7 @@ pub enum Error {
     #[error("creating {path}: {source}")]
     Folder {
         /// Which one.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
@@ -88,7 +89,12 @@ struct Identity {
 }
 
 /// Runs the kubelet until shutdown. Containers keep running after it.
-pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
+pub fn run(config: Config, shutdown: CancellationToken) -> BoxFuture<'static, Result<(), Error>> {
+    // Boxed here, or the whole component would be compiled again by the crate that awaits it.
+    Box::pin(serve(config, shutdown))
+}
+
+async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     for path in [&config.root_dir, &config.pod_log_dir] {
         std::fs::create_dir_all(path)
             .map_err(|source| Error::Folder { path: path.clone(), source })?;
@@ -117,11 +123,18 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let (state_sender, runtime_state) = watch::channel(RuntimeState::default());
     tokio::spawn(runtime_state::watch(runtime.clone(), state_sender, shutdown.clone()));
     let (changed_sender, probes_changed) = mpsc::unbounded_channel();
+    let (importing_sender, importing) = watch::channel(config.images_dir.is_some());
 
     let parts =
         Parts { config: &config, identity: &identity, version: &version, shutdown: &shutdown };
-    let context =
-        parts.context(&runtime, &runtime_state, api.clone(), informers.as_ref(), changed_sender);
+    let context = parts.context(
+        &runtime,
+        &runtime_state,
+        api.clone(),
+        informers.as_ref(),
+        changed_sender,
+        importing,
+    );
     let manager = Manager::new(context.clone());
     let (relisted_sender, relisted) = watch::channel(Instant::now());
     let access = Arc::new(Access::new(runtime.clone(), manager.clone(), relisted));
@@ -141,9 +154,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let server = tokio::spawn(parts.start_server(&access, &context));
     tokio::spawn(logs::rotate(access.clone(), parts.rotation(), shutdown.clone()));
 
-    // Images come first: static Pods are made of them.
-    if let Some(folder) = &config.images_dir {
-        import_images(folder, &config, &runtime, &shutdown).await;
+    if let Some(folder) = config.images_dir.clone() {
+        let importer = Importer::new(folder.clone(), config.ctr.clone(), runtime.clone());
+        tokio::spawn(import_images(folder, importer, importing_sender, shutdown.clone()));
     }
     let (ready_sender, sources_ready) = watch::channel(false);
     let static_read =
@@ -236,6 +249,7 @@ impl Parts<'_> {
         api: Option<kube::Client>,
         informers: Option<&Informers>,
         probes_changed: mpsc::UnboundedSender<PodUid>,
+        importing: watch::Receiver<bool>,
     ) -> Arc<Context> {
         let (config, kubelet) = (self.config, &self.config.kubelet);
         let events = Events::new(&self.identity.node_name, api.clone());
@@ -269,7 +283,7 @@ impl Parts<'_> {
             objects,
             probes: probe::Manager::new(runtime.clone(), events.clone(), probes_changed),
             cgroups,
-            images: Images::new(runtime.clone(), events.clone(), pulls),
+            images: Images::new(runtime.clone(), events.clone(), pulls, importing),
             sources,
             reporter,
             dns: dns_context(kubelet),
@@ -563,36 +577,32 @@ async fn wake_on_probes(manager: Arc<Manager>, mut changed: mpsc::UnboundedRecei
     }
 }
 
+/// Imports image files now and whenever there are new ones; Pods wait for the first round.
 async fn import_images(
-    folder: &Path,
-    config: &Config,
-    runtime: &Runtime,
-    shutdown: &CancellationToken,
+    folder: PathBuf,
+    mut importer: Importer,
+    importing: watch::Sender<bool>,
+    shutdown: CancellationToken,
 ) {
-    let mut importer = Importer::new(folder.to_owned(), config.ctr.clone(), runtime.clone());
-    match importer.import().await {
-        Ok(count) => tracing::info!(count, folder = %folder.display(), "images imported"),
-        Err(error) => tracing::warn!(%error, "images not imported"),
-    }
-    let (folder, shutdown) = (folder.to_owned(), shutdown.clone());
-    tokio::spawn(async move {
-        let mut watch = WatchDir::new(folder);
-        loop {
-            tokio::select! {
-                () = watch.changed() => {}
-                () = shutdown.cancelled() => return,
-            }
-            if let Err(error) = importer.import().await {
-                tracing::warn!(%error, "images not imported");
-            }
+    let mut watch = WatchDir::new(folder);
+    loop {
+        match importer.import().await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "images imported"),
+            Err(error) => tracing::warn!(%error, "images not imported"),
         }
-    });
+        importing.send_replace(false);
+        tokio::select! {
+            () = watch.changed() => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
 }
 
 async fn collect_images(
     runtime: Runtime,
     thresholds: Thresholds,
-    root_dir: std::path::PathBuf,
+    root_dir: PathBuf,
     shutdown: CancellationToken,
 ) {
     let mut ledger = collect::Ledger::default();

@@ -175,6 +175,15 @@ impl Runtime {
         Ok(call!(self.runtime, status, proto::StatusRequest { verbose: false }, READ_TIMEOUT)?)
     }
 
+    /// The image that sandboxes are made of, if the runtime tells (containerd does).
+    pub async fn sandbox_image(&self) -> Option<String> {
+        let request = proto::StatusRequest { verbose: true };
+        let status = call!(self.runtime, status, request, READ_TIMEOUT).ok()?;
+        let config: serde_json::Value = serde_json::from_str(status.info.get("config")?).ok()?;
+        let name = config.get("sandboxImage")?.as_str()?;
+        (!name.is_empty()).then(|| name.to_owned())
+    }
+
     /// Tells the runtime the node's Pod range.
     pub async fn update_pod_cidr(&self, pod_cidr: &str) -> Result<(), RuntimeError> {
         let network_config = Some(proto::NetworkConfig { pod_cidr: pod_cidr.to_owned() });

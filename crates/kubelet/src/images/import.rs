@@ -2,6 +2,7 @@
 //!
 //! CRI has no import, so the runtime's own client is used: `ctr -n k8s.io images import FILE`.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -56,15 +57,16 @@ impl Importer {
         Self { folder, client, runtime, done: HashSet::new() }
     }
 
-    /// Imports the files that are new or changed; returns how many were.
+    /// Imports the files that are new or changed; returns how many were. One at a time: the
+    /// client writes every archive's index under the same name and blocks others meanwhile.
     pub async fn import(&mut self) -> Result<usize, ImportError> {
+        let mut fresh = files(&self.folder)?;
+        fresh.retain(|mark| !self.done.contains(mark));
+        let sandbox = self.runtime.sandbox_image().await.unwrap_or_default();
+        fresh.sort_by_key(|(path, _, length)| (!is_archive_of(path, &sandbox), Reverse(*length)));
         let mut count = 0;
-        for (path, modified, length) in files(&self.folder)? {
-            let mark = (path.clone(), modified, length);
-            if self.done.contains(&mark) {
-                continue;
-            }
-            self.import_file(&path).await?;
+        for mark in fresh {
+            self.import_file(&mark.0).await?;
             self.done.insert(mark);
             count += 1;
         }
@@ -91,6 +93,15 @@ impl Importer {
         tracing::info!(file = %path.display(), "imported image");
         Ok(())
     }
+}
+
+/// Whether a file is named after an image, as `pause.tar` after `registry.k8s.io/pause:3.10`. Only
+/// the order of imports depends on it: sandboxes can be made while the rest is being imported, and
+/// of the rest the largest archives are those of the control plane.
+fn is_archive_of(path: &Path, image: &str) -> bool {
+    let name = image.rsplit('/').next().unwrap_or_default();
+    let name = name.split([':', '@']).next().unwrap_or_default();
+    path.file_stem().is_some_and(|stem| !name.is_empty() && stem == name)
 }
 
 fn files(folder: &Path) -> Result<Vec<(PathBuf, Option<SystemTime>, u64)>, ImportError> {

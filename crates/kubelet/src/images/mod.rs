@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::{Container, Pod, Secret};
 use k8s_openapi::jiff::Timestamp;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::cri::{Runtime, RuntimeError, proto};
 use crate::events::{EventType, Events};
@@ -18,6 +18,9 @@ use crate::pod::backoff::Backoff;
 use crate::pod::plan::Waiting;
 use crate::runtime::security::ImageUser;
 use crate::seam::pod_uid;
+
+/// Between looks for an image that may be imported any moment.
+const IMPORT_LOOK: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// An image on the node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,15 +48,61 @@ pub struct Images {
     backoff: Arc<Mutex<Backoff>>,
     /// Held while pulling when pulls are serialized.
     pulls: Arc<Semaphore>,
+    /// Whether image files are still being imported, so that what is missing may yet come.
+    importing: watch::Receiver<bool>,
 }
 
 // === impl Images ===
 
 impl Images {
-    /// Images of `runtime`; at most `parallel` pulls at a time.
-    pub fn new(runtime: Runtime, events: Events, parallel: usize) -> Self {
+    /// Images of `runtime`; at most `parallel` pulls at a time. `importing` is true while image
+    /// files are being imported.
+    pub fn new(
+        runtime: Runtime,
+        events: Events,
+        parallel: usize,
+        importing: watch::Receiver<bool>,
+    ) -> Self {
         let pulls = Arc::new(Semaphore::new(parallel.max(1)));
-        Self { runtime, events, backoff: Arc::default(), pulls }
+        Self { runtime, events, backoff: Arc::default(), pulls, importing }
+    }
+
+    /// The image of this name, waiting for it while files are being imported.
+    async fn find(&self, reference: &str) -> Result<Option<proto::Image>, RuntimeError> {
+        let mut importing = self.importing.clone();
+        loop {
+            let last = !*importing.borrow_and_update();
+            let found = self.runtime.image_status(reference).await?;
+            if found.is_some() || last {
+                return Ok(found);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(IMPORT_LOOK) => {}
+                changed = importing.changed() => {
+                    if changed.is_err() {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until the image that sandboxes are made of is there, or the import is over.
+    pub async fn sandbox_image(&self) {
+        let mut importing = self.importing.clone();
+        if !*importing.borrow() {
+            return;
+        }
+        let found = async {
+            match self.runtime.sandbox_image().await {
+                Some(name) if self.find(&name).await.is_ok() => {}
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = found => {}
+            _ = importing.wait_for(|importing| !importing) => {}
+        }
     }
 
     /// Makes sure that the image of `container` is on the node, as its pull policy has it.
@@ -74,7 +123,7 @@ impl Images {
             }
         };
         let policy = container.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
-        let present = match self.runtime.image_status(&wanted).await {
+        let present = match self.find(&wanted).await {
             Ok(present) => present,
             Err(error) => {
                 let message = format!("Failed to inspect image {wanted:?}: {error}");

@@ -15,8 +15,8 @@ use super::facts;
 const ATTACH: &str = "volumes.kubernetes.io/controller-managed-attach-detach";
 /// First wait between tries; doubles up to [`MAX_RETRY`].
 const RETRY: Duration = Duration::from_millis(100);
-/// Longest wait between tries.
-const MAX_RETRY: Duration = Duration::from_secs(7);
+/// Longest wait between tries; a cluster that comes up should not wait for its nodes.
+const MAX_RETRY: Duration = Duration::from_millis(400);
 
 /// What the node says of itself when it registers.
 #[derive(Clone, Debug)]
@@ -40,8 +40,14 @@ impl Registration {
     pub async fn run(&self, client: kube::Client, shutdown: &CancellationToken) {
         let api: kube::Api<Node> = kube::Api::all(client);
         let mut pause = RETRY;
+        let mut told = false;
         while let Err(error) = self.register(&api).await {
-            tracing::warn!(%error, "node not registered yet");
+            if told {
+                tracing::debug!(%error, "node not registered yet");
+            } else {
+                tracing::warn!(%error, "node not registered yet");
+                told = true;
+            }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = shutdown.cancelled() => return,

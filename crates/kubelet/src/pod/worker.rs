@@ -336,8 +336,12 @@ impl Worker {
         if let Some(attempt) = plan.create_sandbox {
             self.clear_old_sandboxes(pod, record).await;
             let mut wish = self.desired.clone();
+            let created = async {
+                context.images.sandbox_image().await;
+                executor::create_sandbox(&context, pod, attempt).await
+            };
             let created = tokio::select! {
-                created = executor::create_sandbox(&context, pod, attempt) => created,
+                created = created => created,
                 _ = wish.wait_for(Desired::must_stop) => return Some(Turn::Again),
             };
             return match created {
