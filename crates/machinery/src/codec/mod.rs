@@ -12,8 +12,8 @@
 mod decode;
 mod encode;
 mod keys;
-mod report;
 pub mod protobuf;
+mod report;
 mod scalar;
 mod syntax;
 #[cfg(test)]

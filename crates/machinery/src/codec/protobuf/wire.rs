@@ -112,3 +112,48 @@ impl<'a> Scalar<'a> {
         std::str::from_utf8(self.bytes(tag)?).map_err(|_| Error::Utf8(tag))
     }
 }
+
+pub(super) const VARINT: u8 = 0;
+pub(super) const FIXED64: u8 = 1;
+pub(super) const LENGTH: u8 = 2;
+
+pub(super) fn put_key(out: &mut Vec<u8>, tag: u32, wire_type: u8) {
+    put_varint(out, u64::from(tag) << 3 | u64::from(wire_type));
+}
+
+pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Bytes that a number takes.
+pub(super) fn varint_len(value: u64) -> usize {
+    let bits = 64 - (value | 1).leading_zeros() as usize;
+    bits.div_ceil(7)
+}
+
+pub(super) fn put_bytes(out: &mut Vec<u8>, tag: u32, bytes: &[u8]) {
+    put_key(out, tag, LENGTH);
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// Writes a message within a message.
+pub(super) fn message(out: &mut Vec<u8>, tag: u32, write: impl FnOnce(&mut Vec<u8>)) {
+    put_key(out, tag, LENGTH);
+    let start = out.len();
+    // Most are short, so that room for one byte of length is enough.
+    out.push(0);
+    write(out);
+    let len = out.len() - start - 1;
+    if len < 0x80 {
+        out[start] = len as u8;
+        return;
+    }
+    let mut prefix = Vec::with_capacity(10);
+    put_varint(&mut prefix, len as u64);
+    out.splice(start..=start, prefix);
+}
