@@ -8,7 +8,7 @@ use machinery::selector::{FieldSelector, LabelSelector};
 use super::object::{Object, Presentation};
 
 /// Bytes handed out at once.
-const PIECE: usize = 64 << 10;
+pub(super) const PIECE: usize = 64 << 10;
 
 /// Which objects of a resource a list or watch is about.
 #[derive(Debug, Clone, Default)]

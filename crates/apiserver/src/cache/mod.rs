@@ -9,6 +9,7 @@
 
 mod dispatch;
 mod list;
+mod list_protobuf;
 mod object;
 mod ordered;
 mod scan;
@@ -18,10 +19,12 @@ mod watch;
 
 pub use dispatch::Dispatcher;
 pub use list::{List, ListBody, Selection};
+pub use list_protobuf::ProtobufListBody;
 pub use object::{FieldSet, Object, Presentation};
 pub use ordered::Snapshot;
 pub use state::{Cache, Exact, Start};
 pub(crate) use watch::Manner;
+pub(crate) use watch::value_frame;
 pub use watch::{EventType, WatchItem, Watcher};
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use machinery::Value;
+use machinery::codec::protobuf;
 use machinery::selector::Labels;
 use resources::SelectableFields;
 use resources::selectable::Read;
@@ -66,6 +67,8 @@ enum FieldValue {
 #[derive(Debug)]
 pub struct Object {
     json: Bytes,
+    /// In its envelope, once somebody asked for it; empty if it has no such form.
+    protobuf: OnceLock<Bytes>,
     revision: u64,
     /// `namespace/name`, or `name` in cluster scope: the key behind the resource's prefix.
     key: Box<str>,
@@ -125,6 +128,7 @@ impl Object {
             .collect();
         Some(Self {
             json: shared(json),
+            protobuf: OnceLock::new(),
             revision,
             key: key.into(),
             namespace_len: u16::try_from(key.find('/').unwrap_or(0)).ok()?,
@@ -139,6 +143,13 @@ impl Object {
     /// The whole object as compact JSON.
     pub fn json(&self) -> Bytes {
         self.json.clone()
+    }
+
+    /// The whole object as a protobuf message in its envelope, made once and shared like the JSON.
+    /// `None` for kinds that have no such form.
+    pub fn protobuf(&self) -> Option<&Bytes> {
+        let encode = || shared(protobuf::encode_builtin(&self.value()).unwrap_or_default());
+        Some(self.protobuf.get_or_init(encode)).filter(|message| !message.is_empty())
     }
 
     /// The object as a tree.
@@ -226,6 +237,7 @@ impl Object {
             .collect();
         Self {
             json: shared(json),
+            protobuf: OnceLock::new(),
             revision,
             key: self.key.clone(),
             namespace_len: self.namespace_len,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use machinery::codec::protobuf;
 use machinery::status::Status;
 use machinery::{Value, meta};
 use serde_json::json;
@@ -60,8 +61,8 @@ pub(super) struct Change {
     pub(super) old: Option<Arc<Object>>,
     /// The old object as of `revision`, for those to whom it is gone.
     gone: OnceLock<Arc<Object>>,
-    /// Encoded events, while watchers are likely to ask for them.
-    lines: Mutex<[Option<Bytes>; 3]>,
+    /// Encoded events in JSON and in protobuf, while watchers are likely to ask for them.
+    lines: Mutex<[Option<Bytes>; 6]>,
 }
 
 impl Change {
@@ -94,19 +95,43 @@ impl Change {
     }
 
     fn line(&self, kind: EventType) -> Bytes {
-        let at = match kind {
-            EventType::Added => 0,
-            EventType::Modified => 1,
-            _ => 2,
-        };
+        self.encoded(position(kind), || line(kind, &self.object(kind).json()))
+    }
+
+    fn frame(&self, kind: EventType) -> Bytes {
+        self.encoded(3 + position(kind), || object_frame(kind, &self.object(kind)))
+    }
+
+    fn encoded(&self, at: usize, encode: impl FnOnce() -> Bytes) -> Bytes {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines[at].get_or_insert_with(|| line(kind, &self.object(kind).json())).clone()
+        lines[at].get_or_insert_with(encode).clone()
     }
 
     /// Gives up the encoded events; they are made again if somebody asks after all.
     pub(super) fn forget_lines(&self) {
         *self.lines.lock().unwrap_or_else(PoisonError::into_inner) = Default::default();
     }
+}
+
+/// The place of an event among the encoded ones of a change.
+fn position(kind: EventType) -> usize {
+    match kind {
+        EventType::Added => 0,
+        EventType::Modified => 1,
+        _ => 2,
+    }
+}
+
+/// An event as a protobuf frame.
+fn object_frame(kind: EventType, object: &Object) -> Bytes {
+    let message = object.protobuf().map(|message| &message[..]);
+    protobuf::watch_event(kind.as_str(), message.unwrap_or_default()).into()
+}
+
+/// An event with a tree as a protobuf frame.
+pub(crate) fn value_frame(kind: EventType, value: &Value) -> Bytes {
+    let message = protobuf::encode_builtin(value).unwrap_or_default();
+    protobuf::watch_event(kind.as_str(), &message).into()
 }
 
 fn line(kind: EventType, json: &[u8]) -> Bytes {
@@ -166,6 +191,16 @@ impl WatchItem {
             Content::Change(change) => change.line(self.kind),
             Content::Object(object) => line(self.kind, &object.json()),
             Content::Value(value) => line(self.kind, value.to_string().as_bytes()),
+        }
+    }
+
+    /// The event as a protobuf frame, the same bytes for every watcher. Only for kinds that have
+    /// that form.
+    pub fn protobuf(&self) -> Bytes {
+        match &self.content {
+            Content::Change(change) => change.frame(self.kind),
+            Content::Object(object) => object_frame(self.kind, object),
+            Content::Value(value) => value_frame(self.kind, value),
         }
     }
 

@@ -8,17 +8,11 @@ use machinery::codec::{self, DecodeError, FieldValidation, protobuf};
 use machinery::schema::TypeRef;
 use machinery::status::Status;
 
-use crate::http::negotiate;
+use crate::http::negotiate::{self, PROTOBUF};
 use crate::pipeline::{Call, Failure};
 
 /// Upstream's limit, a little above the largest object that etcd takes.
 const LIMIT: usize = 3 * 1024 * 1024;
-
-/// The media types of objects.
-const OBJECTS: [&str; 3] = ["application/json", "application/yaml", PROTOBUF];
-
-/// What kubectl and upstream's components send.
-pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// Reads a whole body.
 ///
@@ -70,7 +64,7 @@ pub fn decode(
             check_kind(&mut object, expected)?;
             return Ok(object);
         }
-        _ => return Err(Box::new(Status::unsupported_media_type(&OBJECTS))),
+        _ => return Err(Box::new(Status::unsupported_media_type(&negotiate::ACCEPTED))),
     };
     let decoded = if yaml {
         codec::decode_yaml(bytes, expected.ty, validation)

@@ -11,8 +11,7 @@ use machinery::schema;
 use machinery::selector::{FieldSelector, LabelSelector};
 use machinery::status::Status;
 
-use super::body::PROTOBUF;
-use crate::http::negotiate;
+use crate::http::negotiate::{self, PROTOBUF};
 use crate::http::query::Query;
 use crate::pipeline::{Call, Failure};
 use crate::registry::{DeleteOptions, ListOptions, WriteOptions};
@@ -158,10 +157,7 @@ pub(super) fn delete(call: &Call<'_>, body: &Bytes) -> Result<DeleteOptions, Fai
         "" | "application/json" => codec::decode_json(body, ty, FieldValidation::Ignore),
         "application/yaml" => codec::decode_yaml(body, ty, FieldValidation::Ignore),
         PROTOBUF => protobuf::decode(body, ty),
-        _ => {
-            let accepted = ["application/json", "application/yaml", PROTOBUF];
-            return Err(Box::new(Status::unsupported_media_type(&accepted)));
-        }
+        _ => return Err(Box::new(Status::unsupported_media_type(&negotiate::ACCEPTED))),
     };
     let mut value = decoded.map_err(bad_request)?.value;
     // Upstream takes dryRun from the query of a delete with a body too.

@@ -1,5 +1,6 @@
 //! Objects in the form that the client takes: whole, as rows of a Table, or only their metadata.
 
+use bytes::Bytes;
 use http::StatusCode;
 use machinery::status::Status;
 use machinery::time::Timestamp;
@@ -47,9 +48,20 @@ impl Form {
         Ok(Self { accepted, pretty: call.pretty(), include })
     }
 
-    /// Whether stored bytes can be sent as they are.
+    /// The form, or JSON if it is protobuf and the resource's objects have no such form.
+    pub(super) fn fit_for(mut self, resource: &Resource) -> Self {
+        if self.accepted.format == Format::Protobuf && !resource.has_protobuf() {
+            self.accepted.format = Format::Json;
+        }
+        self
+    }
+
+    /// Whether bytes that are kept can be sent as they are.
     pub(super) fn is_verbatim(self) -> bool {
-        self.accepted == Accepted::JSON && !self.pretty
+        let pretty = self.pretty && self.accepted.format == Format::Json;
+        self.accepted.transform == Transform::None
+            && self.accepted.format != Format::Yaml
+            && !pretty
     }
 
     fn encode(self, code: StatusCode, value: &Value) -> Reply {
@@ -69,7 +81,14 @@ impl Form {
     /// A cached object.
     pub(super) fn object(self, code: StatusCode, resource: &Resource, object: &Object) -> Reply {
         if self.is_verbatim() {
-            return respond::json_bytes(code, object.json());
+            let message = match self.accepted.format {
+                Format::Protobuf => object.protobuf(),
+                _ => None,
+            };
+            return match message {
+                Some(message) => respond::protobuf_bytes(code, message.clone()),
+                None => respond::json_bytes(code, object.json()),
+            };
         }
         self.value(code, resource, object.value())
     }
@@ -90,7 +109,17 @@ impl Form {
     /// A list.
     pub(super) fn list(self, resource: &Resource, list: List) -> Reply {
         if self.is_verbatim() {
-            return verbatim(list.into_json(resource));
+            if self.accepted.format == Format::Protobuf
+                && let Some(body) = list.protobuf(resource, &list_meta(&list))
+            {
+                let reply = respond::protobuf_bytes(StatusCode::OK, &b""[..]);
+                let len = body.len();
+                return in_pieces(reply, body, len);
+            }
+            let body = list.into_json(resource);
+            let reply = respond::json_bytes(StatusCode::OK, &b""[..]);
+            let len = body.len();
+            return in_pieces(reply, body, len);
         }
         let metadata = list_meta(&list);
         let items = list.items.iter().map(|object| object.value());
@@ -140,14 +169,16 @@ impl Form {
         match self.accepted.format {
             Format::Json => "application/json",
             Format::Yaml => "application/yaml;stream=watch",
+            Format::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
         }
     }
 }
 
 /// A list as the cache writes it, chunk by chunk.
-fn verbatim(body: crate::cache::ListBody) -> Reply {
-    let mut reply = respond::json_bytes(StatusCode::OK, &b""[..]);
-    let len = body.len();
+fn in_pieces<B>(mut reply: Reply, body: B, len: u64) -> Reply
+where
+    B: Iterator<Item = Bytes> + Send + 'static,
+{
     *reply.body_mut() = Body::lazy(body, len);
     reply
 }

@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::options;
 use super::represent::Form;
-use crate::cache::{EventType, WatchItem, Watcher};
+use crate::cache::{EventType, WatchItem, Watcher, value_frame};
 use crate::http::body::Body;
+use crate::http::negotiate::Format;
 use crate::http::respond::{self, Reply};
 use crate::metrics::LongRunning;
 use crate::pipeline::{Call, Failure};
@@ -40,7 +41,7 @@ struct Stream {
 
 /// Streams the changes of a collection.
 pub(super) fn watch(call: &Call<'_>, target: &Target) -> Result<Reply, Failure> {
-    let form = Form::of(call)?;
+    let form = Form::of(call)?.fit_for(&target.resource);
     let mut options = options::list(call)?;
     let mut target = target.clone();
     if !target.name.is_empty() {
@@ -97,17 +98,17 @@ impl Stream {
     }
 
     fn line(&mut self, item: &WatchItem) -> Bytes {
+        let format = self.form.accepted.format;
         if self.form.is_verbatim() || item.kind() == EventType::Error {
-            return item.json();
+            return if format == Format::Protobuf { item.protobuf() } else { item.json() };
         }
         let object = self.form.event(&self.target.resource, item.value(), self.first);
         self.first = false;
-        let event = json!({"type": item.kind().as_str(), "object": object});
-        match self.form.accepted.format {
-            crate::http::negotiate::Format::Yaml => {
-                format!("---\n{}", respond::encode_yaml(&event)).into()
-            }
-            crate::http::negotiate::Format::Json => respond::encode_json(&event, false).into(),
+        let event = |object| json!({"type": item.kind().as_str(), "object": object});
+        match format {
+            Format::Protobuf => value_frame(item.kind(), &object),
+            Format::Yaml => format!("---\n{}", respond::encode_yaml(&event(object))).into(),
+            Format::Json => respond::encode_json(&event(object), false).into(),
         }
     }
 }

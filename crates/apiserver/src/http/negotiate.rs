@@ -11,6 +11,8 @@ pub enum Format {
     Json,
     /// `application/yaml`
     Yaml,
+    /// `application/vnd.kubernetes.protobuf`
+    Protobuf,
 }
 
 /// What is made of the objects in a response.
@@ -33,14 +35,17 @@ pub enum Transform {
 /// The chosen form of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
-    /// JSON or YAML.
+    /// How it is written.
     pub format: Format,
     /// What is made of the objects.
     pub transform: Transform,
 }
 
 /// The media types of an Accept header that can be answered with objects.
-pub const ACCEPTED: [&str; 2] = ["application/json", "application/yaml"];
+pub const ACCEPTED: [&str; 3] = ["application/json", "application/yaml", PROTOBUF];
+
+/// The binary form of objects, which upstream's components and kubectl speak.
+pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// One entry of an Accept header.
 #[derive(Clone, Debug)]
@@ -84,6 +89,7 @@ impl Accepted {
         let format = match entry.media_type {
             "application/json" | "*/*" | "application/*" => Format::Json,
             "application/yaml" => Format::Yaml,
+            PROTOBUF => Format::Protobuf,
             _ => return None,
         };
         if entry.parameter("stream").is_some_and(|stream| stream != "watch") {
@@ -102,6 +108,8 @@ impl Accepted {
                     _ => return None,
                 };
                 match kind {
+                    // A Table's cells have no binary form.
+                    "Table" if format == Format::Protobuf => return None,
                     "Table" => Transform::Table { beta },
                     "PartialObjectMetadata" | "PartialObjectMetadataList" => {
                         Transform::Metadata { beta }
@@ -165,7 +173,7 @@ mod tests {
 
     #[test]
     fn best_entry_wins() {
-        use Format::{Json, Yaml};
+        use Format::{Json, Protobuf, Yaml};
         check("application/json", Some((Json, Transform::None)));
         check("application/yaml", Some((Yaml, Transform::None)));
         let table = Transform::Table { beta: false };
@@ -173,10 +181,15 @@ mod tests {
             "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
             Some((Json, table)),
         );
-        check("application/vnd.kubernetes.protobuf", None);
+        check(PROTOBUF, Some((Protobuf, Transform::None)));
+        check(&format!("{PROTOBUF},application/json"), Some((Protobuf, Transform::None)));
+        check(&format!("application/json,{PROTOBUF}"), Some((Json, Transform::None)));
+        check(&format!("{PROTOBUF};q=0.4,application/json;q=0.5"), Some((Json, Transform::None)));
+        check(&format!("{PROTOBUF};stream=watch"), Some((Protobuf, Transform::None)));
+        check(&format!("{PROTOBUF};as=Table;v=v1;g=meta.k8s.io"), None);
         check(
-            "application/vnd.kubernetes.protobuf,application/json",
-            Some((Json, Transform::None)),
+            &format!("{PROTOBUF};as=PartialObjectMetadata;v=v1;g=meta.k8s.io"),
+            Some((Protobuf, Transform::Metadata { beta: false })),
         );
         check("application/json;q=0.5,application/yaml", Some((Yaml, Transform::None)));
         check(

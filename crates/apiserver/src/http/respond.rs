@@ -4,16 +4,18 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use machinery::Value;
+use machinery::codec::protobuf;
 use machinery::status::Status;
 
 use super::body::Body;
-use super::negotiate::Format;
+use super::negotiate::{self, Format};
 
 /// What every handler gives.
 pub type Reply = Response<Body>;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const YAML: HeaderValue = HeaderValue::from_static("application/yaml");
+const PROTOBUF: HeaderValue = HeaderValue::from_static(negotiate::PROTOBUF);
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const PRIVATE: HeaderValue = HeaderValue::from_static("no-cache, private");
 
@@ -46,7 +48,18 @@ pub fn encoded(code: StatusCode, value: &Value, format: Format, pretty: bool) ->
     match format {
         Format::Json => json_bytes(code, encode_json(value, pretty)),
         Format::Yaml => bytes(code, YAML, encode_yaml(value)),
+        Format::Protobuf => match protobuf::encode_builtin(value) {
+            Ok(message) => protobuf_bytes(code, message),
+            // What has no binary form is sent all the same.
+            Err(_) => json_bytes(code, encode_json(value, false)),
+        },
     }
+}
+
+/// A response of an object in protobuf.
+#[must_use]
+pub fn protobuf_bytes(code: StatusCode, body: impl Into<Bytes>) -> Reply {
+    bytes(code, PROTOBUF, body)
 }
 
 /// JSON text, compact with a newline at the end, or pretty.

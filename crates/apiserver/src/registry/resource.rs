@@ -4,10 +4,10 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use machinery::schema::TypeRef;
-use machinery::{Value, codec, meta};
+use machinery::{Value, codec, meta, schema};
 use resources::Registration;
 
-use crate::cache::{Cache, List, ListBody, Object, Presentation};
+use crate::cache::{Cache, List, ListBody, Object, Presentation, ProtobufListBody};
 
 /// A registration with the cache of its objects.
 #[derive(Clone)]
@@ -92,6 +92,12 @@ impl Resource {
         format!("{}List", self.kind)
     }
 
+    /// Whether its objects have a protobuf form.
+    pub fn has_protobuf(&self) -> bool {
+        let known = schema::builtin().kind(&self.group, &self.version, &self.kind);
+        known.is_some_and(|ty| !ty.lacks_protobuf())
+    }
+
     /// A stored object as this resource shows it.
     pub(super) fn present(&self, object: Arc<Object>) -> Arc<Object> {
         match &self.presentation {
@@ -144,5 +150,14 @@ impl List {
     /// The list as JSON, for a resource's objects.
     pub fn into_json(self, resource: &Resource) -> ListBody {
         self.json_of(&resource.api_version(), &resource.list_kind(), false)
+    }
+    /// The list in protobuf, for a resource's objects that have that form.
+    pub(crate) fn protobuf(
+        &self,
+        resource: &Resource,
+        metadata: &Value,
+    ) -> Option<ProtobufListBody> {
+        let version = (&*resource.group, &*resource.version);
+        self.protobuf_of(version, &resource.list_kind(), metadata)
     }
 }

@@ -4,6 +4,7 @@ mod access;
 mod discovery;
 mod identity;
 mod objects;
+mod protobuf;
 mod representations;
 mod streams;
 mod watches;
