@@ -521,3 +521,31 @@ fn defaults_of_every_kind_settle() {
         assert_eq!(once, twice, "{registration:?}");
     }
 }
+
+/// Objects of any shape come out with errors, never with a panic.
+#[test]
+fn odd_shapes_are_taken() {
+    let shapes = [
+        json!({}),
+        json!({"metadata": null, "spec": null, "status": null}),
+        json!({"metadata": {"name": "x"}, "spec": {}, "status": {}}),
+    ];
+    for registration in crate::all() {
+        for (shape, before) in shapes.iter().flat_map(|s| shapes.iter().map(move |b| (s, b))) {
+            let mut new = shape.clone();
+            registration.default(&mut new);
+            registration.prepare_create(&ctx(), &mut new);
+            registration.check_create(&ctx(), &new);
+            registration.prepare_update(&ctx(), &mut new, before);
+            assert_ne!(registration.check_update(&ctx(), &new, before).len(), 0);
+            registration.prepare_status_update(&ctx(), &mut new, before);
+            registration.check_status_update(&ctx(), &new, before);
+            for subresource in &registration.subresources {
+                let name = &subresource.name;
+                registration.prepare_subresource_update(&ctx(), name, &mut new, before);
+                registration.check_subresource_update(&ctx(), name, &new, before);
+            }
+            registration.strategy.warnings(&ctx(), &new, Some(before));
+        }
+    }
+}
