@@ -147,7 +147,7 @@ proptest::proptest! {
         let mut message = MAGIC.to_vec();
         message.extend_from_slice(&bytes);
         let mut envelope = MAGIC.to_vec();
-        envelope.extend([0x12, 0xff & bytes.len() as u8 & 0x7f]);
+        envelope.extend([0x12, bytes.len() as u8 & 0x7f]);
         envelope.extend_from_slice(&bytes);
         for kind in ["Pod", "Service", "Event", "PodList", "Secret", "DeleteOptions"] {
             decode(&message, ty("", "v1", kind)).ok();
