@@ -78,7 +78,8 @@ pub async fn survey(
 ) -> Result<(Vec<proto::Image>, BTreeSet<String>), RuntimeError> {
     let images = runtime.list_images().await?;
     let containers = runtime.list_containers(Default::default()).await?;
-    let mut names = BTreeSet::new();
+    // Sandboxes use an image too, which no container names.
+    let mut names: BTreeSet<String> = runtime.sandbox_image().await.into_iter().collect();
     for container in containers {
         names.insert(container.image_ref);
         names.insert(container.image_id);

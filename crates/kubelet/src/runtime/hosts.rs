@@ -93,3 +93,53 @@ fn append_aliases(text: &mut String, spec: &PodSpec) {
         writeln!(text, "{}\t{names}", alias.ip).expect("writing to a String cannot fail");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(spec: serde_json::Value) -> Pod {
+        serde_json::from_value(
+            json!({"metadata": {"name": "web-0", "namespace": "shop"}, "spec": spec}),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn names_come_from_the_spec_else_from_the_pod() {
+        let names = |spec| names(&pod(spec), "cluster.local");
+        assert_eq!(names(json!({"containers": []})), ("web-0".into(), String::new()));
+        assert_eq!(
+            names(json!({"containers": [], "hostname": "a", "subdomain": "web"})),
+            ("a".into(), "web.shop.svc.cluster.local".into())
+        );
+        let long = format!("{}-x", "a".repeat(62));
+        assert_eq!(truncate(&long), "a".repeat(62));
+    }
+
+    #[test]
+    fn a_full_name_must_fit_the_kernel() {
+        let pod = pod(
+            json!({"containers": [], "hostname": "a".repeat(50), "subdomain": "web", "setHostnameAsFQDN": true}),
+        );
+        let error = sandbox_hostname(&pod, "cluster.local").unwrap_err();
+        assert!(
+            error.ends_with("is too long (64 characters is the max, 77 characters requested)"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_hosts_file_names_the_pod_and_its_aliases() {
+        let pod = pod(json!({
+            "containers": [], "subdomain": "web",
+            "hostAliases": [{"ip": "1.2.3.4", "hostnames": ["x", "y"]}]
+        }));
+        let text = hosts_file(&pod, &["10.0.0.5".into()], "cluster.local", "");
+        assert!(text.starts_with("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"));
+        assert!(text.ends_with(
+            "10.0.0.5\tweb-0.web.shop.svc.cluster.local\tweb-0\n\n# Entries added by HostAliases.\n1.2.3.4\tx\ty\n"
+        ));
+    }
+}

@@ -294,3 +294,89 @@ fn apparmor(profile: &AppArmorProfile) -> proto::SecurityProfile {
         _ => unconfined(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn defaults() -> SecurityDefaults {
+        SecurityDefaults { seccomp_dir: "/seccomp".into(), seccomp_default: false }
+    }
+
+    fn context(
+        pod: Value,
+        container: Value,
+        image: ImageUser,
+    ) -> Result<proto::LinuxContainerSecurityContext, NonRootError> {
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "p", "namespace": "n", "uid": "u"},
+            "spec": {"containers": [{"name": "c", "securityContext": container}], "securityContext": pod}
+        }))
+        .unwrap();
+        let container = pod.spec.as_ref().unwrap().containers[0].clone();
+        for_container(&pod, &container, &image, None, &defaults())
+    }
+
+    #[test]
+    fn the_container_wins_over_its_pod_and_both_over_the_image() {
+        let image = ImageUser { uid: Some(7), name: String::new() };
+        let user = |pod, container| {
+            context(pod, container, image.clone()).unwrap().run_as_user.map(|uid| uid.value)
+        };
+        assert_eq!(user(json!({}), json!({})), Some(7));
+        assert_eq!(user(json!({"runAsUser": 8}), json!({})), Some(8));
+        assert_eq!(user(json!({"runAsUser": 8}), json!({"runAsUser": 9})), Some(9));
+    }
+
+    #[test]
+    fn privileged_containers_are_not_confined() {
+        let plain = context(
+            json!({"fsGroup": 5, "supplementalGroups": [6]}),
+            json!({}),
+            ImageUser::default(),
+        )
+        .unwrap();
+        assert_eq!(plain.supplemental_groups, [5, 6]);
+        assert_eq!(plain.masked_paths.len(), MASKED.len());
+        let privileged =
+            context(json!({}), json!({"privileged": true}), ImageUser::default()).unwrap();
+        assert!(privileged.masked_paths.is_empty() && privileged.readonly_paths.is_empty());
+        assert_eq!(privileged.seccomp, Some(unconfined()));
+    }
+
+    #[test]
+    fn seccomp_profiles_by_name() {
+        let profile = |container| {
+            let made =
+                context(json!({}), container, ImageUser::default()).unwrap().seccomp.unwrap();
+            (made.profile_type(), made.localhost_ref)
+        };
+        let of = |value: Value| json!({"seccompProfile": value});
+        assert_eq!(profile(json!({})).0, ProfileType::Unconfined);
+        assert_eq!(profile(of(json!({"type": "RuntimeDefault"}))).0, ProfileType::RuntimeDefault);
+        assert_eq!(
+            profile(of(json!({"type": "Localhost", "localhostProfile": "a.json"}))),
+            (ProfileType::Localhost, "/seccomp/a.json".into())
+        );
+    }
+
+    #[test]
+    fn root_is_refused_in_upstreams_words() {
+        let text = |container, image| {
+            context(json!({"runAsNonRoot": true}), container, image).unwrap_err().to_string()
+        };
+        assert_eq!(
+            text(json!({}), ImageUser::default()),
+            "container has runAsNonRoot and image will run as root (pod: \"p_n(u)\", container: c)"
+        );
+        assert_eq!(
+            text(json!({"runAsUser": 0}), ImageUser::default()),
+            "container's runAsUser breaks non-root policy (pod: \"p_n(u)\", container: c)"
+        );
+        assert!(
+            text(json!({}), ImageUser { uid: None, name: "app".into() })
+                .contains("non-numeric user (app)")
+        );
+    }
+}
