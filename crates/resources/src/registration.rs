@@ -366,6 +366,11 @@ impl Registration {
                 !same(new.get("spec").unwrap_or(&null), old.get("spec").unwrap_or(&null))
             }
             Generation::Content => object_meta::content_differs(new, old),
+            Generation::ContentAndLabels => {
+                let labels = |object: &Value| object.pointer("/metadata/labels").cloned();
+                object_meta::content_differs(new, old)
+                    || !same(&labels(new).unwrap_or_default(), &labels(old).unwrap_or_default())
+            }
         };
         meta::set_generation(new, meta::generation(old) + i64::from(changed));
     }

@@ -37,6 +37,8 @@ pub enum Generation {
     Spec,
     /// It starts at 1 and counts changes of anything but metadata and status.
     Content,
+    /// As [`Generation::Content`], and changes of labels count too.
+    ContentAndLabels,
 }
 
 /// What becomes of `status` when an object is created through the main resource.

@@ -11,7 +11,7 @@ use machinery::field::{Error, ErrorList};
 use machinery::names;
 
 use super::forms;
-use crate::cursor::{At, items_mut, same, set_default, set_default_zero};
+use crate::cursor::{At, items_mut, remove, same, set_default, set_default_zero};
 use crate::strategy::{Ctx, Generation, Strategy, subdomain_name};
 
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
@@ -111,7 +111,21 @@ impl Strategy for EndpointSlice {
     }
 
     fn generation(&self) -> Generation {
-        Generation::Content
+        Generation::ContentAndLabels
+    }
+
+    fn prepare_for_create(&self, _ctx: &Ctx<'_>, slice: &mut Value) {
+        drop_topology(slice);
+    }
+
+    fn prepare_for_update(&self, _ctx: &Ctx<'_>, new: &mut Value, old: &Value) {
+        let changed = !same(
+            new.get("endpoints").unwrap_or(&Value::Null),
+            old.get("endpoints").unwrap_or(&Value::Null),
+        );
+        if changed {
+            drop_topology(new);
+        }
     }
 
     fn validate(&self, _ctx: &Ctx<'_>, slice: &Value) -> ErrorList {
@@ -129,6 +143,13 @@ impl Strategy for EndpointSlice {
         let (kind, before) = (At::root(new).get("addressType"), At::root(old).get("addressType"));
         kind.unchanged(&before, &mut errors);
         errors
+    }
+}
+
+/// This version does not take the field; it shows what an older one left.
+fn drop_topology(slice: &mut Value) {
+    for endpoint in items_mut(slice, "endpoints") {
+        remove(endpoint, "deprecatedTopology");
     }
 }
 
@@ -150,12 +171,6 @@ fn check_endpoints(endpoints: &At<'_>, kind: &str, errors: &mut ErrorList) {
         if endpoint.get("nodeName").is_set() {
             endpoint.get("nodeName").form(errors, names::dns1123_subdomain);
         }
-        let topology = endpoint.get("deprecatedTopology");
-        crate::object_meta::labels(&topology, errors);
-        if topology.value.get("kubernetes.io/hostname").is_some() {
-            let detail = "must use nodeName field in endpoints for storing node name";
-            topology.invalid(errors, detail);
-        }
         if endpoint.get("hostname").is_set() {
             endpoint.get("hostname").form(errors, names::dns1123_label);
         }
@@ -164,17 +179,20 @@ fn check_endpoints(endpoints: &At<'_>, kind: &str, errors: &mut ErrorList) {
 }
 
 fn check_address(address: &At<'_>, kind: &str, errors: &mut ErrorList) {
-    let text = address.str();
-    let parsed = text.parse::<IpAddr>();
+    let parsed = address.str().parse::<IpAddr>();
     match kind {
-        "IPv4" => match parsed {
-            Ok(IpAddr::V4(_)) => forms::ordinary_address(address, errors),
-            _ => address.invalid(errors, "must be a valid IPv4 address"),
-        },
-        "IPv6" => match parsed {
-            Ok(IpAddr::V6(_)) => forms::ordinary_address(address, errors),
-            _ => address.invalid(errors, "must be a valid IPv6 address"),
-        },
+        "IPv4" => {
+            if !parsed.is_ok_and(|ip| ip.is_ipv4()) {
+                address.invalid(errors, "must be a valid IPv4 address");
+            }
+            forms::ordinary_address(address, errors);
+        }
+        "IPv6" => {
+            if !parsed.is_ok_and(|ip| ip.is_ipv6()) {
+                address.invalid(errors, "must be a valid IPv6 address");
+            }
+            forms::ordinary_address(address, errors);
+        }
         "FQDN" => forms::domain(address, 2, errors),
         _ => {}
     }

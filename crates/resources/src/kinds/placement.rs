@@ -33,10 +33,18 @@ impl Strategy for Lease {
             transitions.invalid(&mut errors, "must be greater than or equal to 0");
         }
         let strategy = spec.get("strategy");
-        strategy.may_form(&mut errors, names::qualified_name);
+        if strategy.is_set() {
+            // Upstream's path has the name twice.
+            let at = At::new(strategy.value, strategy.path.child("strategy"));
+            if strategy.str().contains('/') {
+                at.form(&mut errors, names::qualified_name);
+            } else if strategy.str() != "OldestEmulationVersion" {
+                at.unsupported(&mut errors, &["OldestEmulationVersion"]);
+            }
+        }
         let preferred = spec.get("preferredHolder");
         if !preferred.is_empty() && strategy.is_empty() {
-            let detail = "may only be specified when `strategy` is defined";
+            let detail = "may only be specified if `strategy` is defined";
             preferred.forbidden(&mut errors, detail);
         }
         errors

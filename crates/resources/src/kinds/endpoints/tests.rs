@@ -1,4 +1,6 @@
-use crate::checks::{check, check_default, check_update};
+use machinery::meta;
+
+use crate::checks::{check, check_default, check_update, created, updated};
 
 fn endpoints(subset: &str) -> String {
     format!("{{apiVersion: v1, kind: Endpoints, subsets: [{{{subset}}}]}}")
@@ -61,9 +63,9 @@ fn slices() {
         &[r#"addressType: Unsupported value: "X": supported values: "FQDN", "IPv4", "IPv6""#],
     );
     check(
-        &slice("addressType: IPv4, endpoints: [{addresses: ['::1']}, {addresses: []}]"),
+        &slice("addressType: IPv4, endpoints: [{addresses: ['2001:db8::1']}, {addresses: []}]"),
         &[
-            r#"endpoints[0].addresses[0]: Invalid value: "::1": must be a valid IPv4 address"#,
+            r#"endpoints[0].addresses[0]: Invalid value: "2001:db8::1": must be a valid IPv4 address"#,
             "endpoints[1].addresses: Required value: must contain at least 1 address",
         ],
     );
@@ -87,4 +89,16 @@ fn slices() {
         "{addressType: IPv6}",
         &[r#"addressType: Invalid value: "IPv6": field is immutable"#],
     );
+}
+
+#[test]
+fn slices_count_changes_of_labels() {
+    let slice = slice(
+        "addressType: IPv4, endpoints: [{addresses: [10.0.0.1], deprecatedTopology: {a: b}}]",
+    );
+    let object = created(&slice);
+    assert_eq!(meta::generation(&object), 1);
+    assert!(object.pointer("/endpoints/0/deprecatedTopology").is_none());
+    assert_eq!(meta::generation(&updated(&slice, "{metadata: {labels: {a: b}}}")), 2);
+    assert_eq!(meta::generation(&updated(&slice, "{metadata: {annotations: {a: b}}}")), 1);
 }
