@@ -83,7 +83,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
 ];
 
 /// Crates that tests of any crate may use.
-const FOR_TESTS: [&str; 1] = ["testkit"];
+const FOR_TESTS: [&str; 2] = ["image", "testkit"];
 
 /// Where an error without a type is good enough.
 const ANYHOW: [&str; 4] = ["ironclad", "xtask", "testkit", "bench"];
