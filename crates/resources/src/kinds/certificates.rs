@@ -15,7 +15,8 @@ use crate::cursor::{At, items_mut, remove, same, set_default, set_default_zero};
 use crate::strategy::{Ctx, Strategy};
 
 /// The longest name of a signer: two domains and a name.
-const MAX_SIGNER: usize = 253 + 1 + 63 + 1 + 253;
+const MAX_SIGNER: usize = MAX_DOMAIN + 1 + 63 + 1 + 253;
+const MAX_DOMAIN: usize = 253;
 const MIN_SECONDS: i64 = 600;
 const MAX_TRUST_BUNDLE: usize = 1024 * 1024;
 const USAGES: [&str; 23] = [
@@ -46,7 +47,6 @@ const USAGES: [&str; 23] = [
 
 /// The name of a signer: a domain and a path of names under it.
 fn signer_name(at: &At<'_>, errors: &mut ErrorList) {
-    const EXAMPLE: &str = "\"example.com/signer-name\"";
     let text = at.str();
     if text.is_empty() {
         at.required(errors, "");
@@ -59,31 +59,31 @@ fn signer_name(at: &At<'_>, errors: &mut ErrorList) {
         at.invalid(errors, detail);
         return;
     };
-    let messages = names::dns1123_subdomain(domain);
-    for message in messages {
-        errors.push(Error::invalid(
-            &at.path,
-            domain,
-            format!("validating label {}: {message}", machinery::field::quote(domain)),
-        ));
+    if domain.len() > MAX_DOMAIN {
+        errors.push(Error::too_long(&at.path, MAX_DOMAIN));
     }
-    if domain.split('.').count() < 2 {
-        errors.push(Error::invalid(
-            &at.path,
-            domain,
-            "should be a domain with at least two segments separated by dots",
-        ));
+    labels(at, domain, names::dns1123_label, errors);
+    if !domain.contains('.') {
+        let detail = "should be a domain with at least two segments separated by dots";
+        errors.push(Error::invalid(&at.path, domain, detail));
     }
-    if path.is_empty() {
-        let detail = format!("validating label \"\": must not be empty, e.g. {EXAMPLE}");
-        errors.push(Error::invalid(&at.path, path, detail));
-    } else {
-        for message in names::dns1123_subdomain(path) {
-            errors.push(Error::invalid(&at.path, path, message));
-        }
-    }
+    labels(at, path, names::dns1123_subdomain, errors);
     if text.len() > MAX_SIGNER {
         errors.push(Error::too_long(&at.path, MAX_SIGNER));
+    }
+}
+
+/// Checks the labels of one half of a signer's name up to the first that does not fit.
+fn labels(at: &At<'_>, half: &str, rule: fn(&str) -> Vec<String>, errors: &mut ErrorList) {
+    let wrong = half.split('.').find_map(|label| {
+        let messages = rule(label);
+        (!messages.is_empty()).then_some((label, messages))
+    });
+    if let Some((label, messages)) = wrong {
+        for message in messages {
+            let detail = format!("validating label {}: {message}", machinery::field::quote(label));
+            errors.push(Error::invalid(&at.path, half, detail));
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use machinery::{Value, meta, names};
 use serde_json::json;
 
 use super::forms;
-use crate::cursor::{At, set_default, set_default_zero};
+use crate::cursor::{At, same, set_default, set_default_zero};
 use crate::strategy::{Ctx, Generation, Strategy, subdomain_name};
 
 const COLUMN_TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
@@ -157,7 +157,16 @@ fn check_versions(spec: &At<'_>, errors: &mut ErrorList) {
     for version in versions.list() {
         taken.insert(version.get("name").str());
         forms::joined(&version.get("name"), names::dns1035_label, errors);
-        check_version(&version, errors);
+        let schema = version.get("schema").get("openAPIV3Schema");
+        if !schema.is_set() && version.get("served").bool() {
+            schema.required(errors, "schemas are required");
+        }
+        for field in version.get("selectableFields").list() {
+            let path = field.get("jsonPath");
+            if path.must(errors) && !path.str().starts_with('.') {
+                path.invalid(errors, "is an invalid path: does not start with '.'");
+            }
+        }
     }
     if taken.len() < versions.len() {
         versions.invalid(errors, "must contain unique version names");
@@ -165,40 +174,50 @@ fn check_versions(spec: &At<'_>, errors: &mut ErrorList) {
     if versions.list().filter(|version| version.get("storage").bool()).count() != 1 {
         versions.invalid(errors, "must have exactly one version marked as storage version");
     }
+    for schema in per_version(spec, "schema", "validation") {
+        let schema = schema.get("openAPIV3Schema");
+        if schema.is_set() {
+            schema::check(&schema, errors);
+        }
+    }
+    for subresources in per_version(spec, "subresources", "subresources") {
+        check_scale(&subresources.get("scale"), errors);
+    }
+    for columns in per_version(spec, "additionalPrinterColumns", "additionalPrinterColumns") {
+        for column in columns.list() {
+            check_column(&column, errors);
+        }
+    }
 }
 
-fn check_version(version: &At<'_>, errors: &mut ErrorList) {
-    let schema = version.get("schema").get("openAPIV3Schema");
-    if schema.is_set() {
-        schema::check(&schema, errors);
-    } else if version.get("served").bool() {
-        schema.required(errors, "schemas are required");
-    }
-    let scale = version.get("subresources").get("scale");
-    if scale.is_set() {
-        for (field, below) in [("specReplicasPath", ".spec."), ("statusReplicasPath", ".status.")] {
-            let path = scale.get(field);
-            if path.must(errors) {
-                path_below(&path, below, errors);
-            }
+/// A field of each version; what all versions share stands beside them to upstream, under a name
+/// of its own.
+fn per_version<'a>(spec: &At<'a>, field: &'static str, shared: &'static str) -> Vec<At<'a>> {
+    let fields: Vec<At<'a>> =
+        spec.get("versions").list().map(|version| version.get(field)).collect();
+    match fields.first() {
+        Some(first) if fields.iter().all(|other| same(first.value, other.value)) => {
+            vec![At::new(first.value, spec.path.child(shared))]
         }
-        let selector = scale.get("labelSelectorPath");
-        if !selector.is_empty() && !selector.str().starts_with(".spec.") {
-            let path = selector.str();
-            if !path.starts_with(".status.") {
-                let detail = "should be a json path under either .spec or .status";
-                selector.invalid(errors, detail);
-            }
+        _ => fields,
+    }
+}
+
+fn check_scale(scale: &At<'_>, errors: &mut ErrorList) {
+    if !scale.is_set() {
+        return;
+    }
+    for (field, below) in [("specReplicasPath", ".spec."), ("statusReplicasPath", ".status.")] {
+        let path = scale.get(field);
+        if path.must(errors) {
+            path_below(&path, below, errors);
         }
     }
-    for column in version.get("additionalPrinterColumns").list() {
-        check_column(&column, errors);
-    }
-    for field in version.get("selectableFields").list() {
-        let path = field.get("jsonPath");
-        if path.must(errors) && !path.str().starts_with('.') {
-            path.invalid(errors, "is an invalid path: does not start with '.'");
-        }
+    let selector = scale.get("labelSelectorPath");
+    let text = selector.str();
+    if !text.is_empty() && !text.starts_with(".spec.") && !text.starts_with(".status.") {
+        let detail = "should be a json path under either .spec or .status";
+        selector.invalid(errors, detail);
     }
 }
 

@@ -180,6 +180,18 @@ impl<'a> Bounds<'a> {
         ordered(&self.min, &self.default, [min, default], "default", false);
         ordered(&self.default, &self.max, [default, max], "default", true);
         self.check_ratio(item, errors);
+        // Devices and huge pages are given whole, so that limit and request are one.
+        let divisible = !self.name.contains('/') && !self.name.starts_with("hugepages-");
+        if let (false, Some(limit), Some(asked)) = (divisible, &self.default, &self.request)
+            && limit != asked
+        {
+            let path = item.get("defaultRequest").path.key(self.name);
+            let detail = format!(
+                "default value {limit} must equal to defaultRequest value {asked} in {}",
+                self.name
+            );
+            errors.push(Error::invalid(&path, asked.to_string(), detail));
+        }
     }
 
     fn check_ratio(&self, item: &At<'_>, errors: &mut ErrorList) {

@@ -155,6 +155,10 @@ fn structural(schema: &At<'_>, place: Place, errors: &mut ErrorList) {
         };
         kind.required(errors, format!("must not be empty {at}"));
     }
+    if embedded && schema.get("additionalProperties").is_set() {
+        let detail = "must not be used if x-kubernetes-embedded-resource is set";
+        schema.get("additionalProperties").forbidden(errors, detail);
+    }
     if place == Place::Root && !kind.is_empty() && kind.str() != "object" {
         kind.invalid(errors, "must be object at the root");
     }

@@ -56,7 +56,8 @@ fn rules() {
 
 #[test]
 fn schemas() {
-    let at = "spec.versions[0].schema.openAPIV3Schema";
+    // One version has its schema beside itself to upstream.
+    let at = "spec.validation.openAPIV3Schema";
     let check = |schema: &str, expected: &[&str]| {
         let expected: Vec<String> = expected.iter().map(|text| format!("{at}.{text}")).collect();
         let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
@@ -128,6 +129,22 @@ fn protected_groups() {
         &protected,
         &[
             r#"metadata.annotations[api-approved.kubernetes.io]: Required value: protected groups must have approval annotation "api-approved.kubernetes.io", see https://github.com/kubernetes/enhancements/pull/1111"#,
+        ],
+    );
+}
+
+#[test]
+fn versions_that_differ() {
+    let two = crd(
+        "foos.a.b",
+        "group: a.b, scope: Namespaced, names: {plural: foos, kind: Foo}, versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}, {name: v2, served: true, storage: false, schema: {openAPIV3Schema: {}}, subresources: {scale: {specReplicasPath: .a, statusReplicasPath: .status.b}}, additionalPrinterColumns: [{name: a, type: x, jsonPath: .a}]}]",
+    );
+    check(
+        &two,
+        &[
+            "spec.versions[1].schema.openAPIV3Schema.type: Required value: must not be empty at the root",
+            r#"spec.versions[1].subresources.scale.specReplicasPath: Invalid value: ".a": should be a json path under .spec"#,
+            r#"spec.versions[1].additionalPrinterColumns[0].type: Invalid value: "x": must be one of boolean,date,integer,number,string"#,
         ],
     );
 }

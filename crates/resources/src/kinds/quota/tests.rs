@@ -75,6 +75,18 @@ fn limit_ranges() {
 }
 
 #[test]
+fn limits_of_what_cannot_be_divided() {
+    check(
+        &range(
+            "type: Container, default: {nvidia.com/gpu: 2}, defaultRequest: {nvidia.com/gpu: 1}",
+        ),
+        &[
+            r#"spec.limits[0].defaultRequest[nvidia.com/gpu]: Invalid value: "1": default value 2 must equal to defaultRequest value 1 in nvidia.com/gpu"#,
+        ],
+    );
+}
+
+#[test]
 fn quotas() {
     check(
         &quota(
