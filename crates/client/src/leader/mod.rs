@@ -58,6 +58,10 @@ pub fn identity() -> String {
     format!("{}_{}", host.trim(), uuid::Uuid::new_v4())
 }
 
+/// Wait between attempts while no lease was seen yet: the API server is only just coming up, and
+/// there is no one to contend with.
+const UNSEEN_RETRY: Duration = Duration::from_millis(100);
+
 /// Why the leader stopped leading.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum LeaderError {
@@ -137,8 +141,11 @@ impl LeaderElector {
             if acquired {
                 break;
             }
-            // Jitter as upstream's JitterFactor 1.2, so that candidates do not march in step.
-            let wait = self.config.retry_period.mul_f64(1.0 + 1.2 * rand::rng().random::<f64>());
+            let wait = match observed.record {
+                // Jitter as upstream's JitterFactor 1.2, so that candidates do not march in step.
+                Some(_) => self.config.retry_period.mul_f64(1.0 + 1.2 * rand::rng().random::<f64>()),
+                None => UNSEEN_RETRY.min(self.config.retry_period),
+            };
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 () = tokio::time::sleep(wait) => {}

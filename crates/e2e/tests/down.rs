@@ -11,6 +11,11 @@ use crate::cluster::{eventually, images, ironclad, stdout};
 fn left(name: &str, network: Option<&str>) -> BTreeSet<String> {
     let mut left = BTreeSet::new();
     for entry in fs::read_dir("/proc").expect("/proc is mounted").flatten() {
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        if stat.contains(") Z ") {
+            // Ended; its entry waits for the machine's init.
+            continue;
+        }
         let groups = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
         if groups.contains(&format!("/ironclad/{name}/"))
             || groups.contains(&format!("/ironclad/{name}\n"))
