@@ -36,9 +36,7 @@ pub async fn run(target: &Target, options: &Options) -> Result<Report, Error> {
     let mut control = target.connect().await?;
     let namespace = format!("bench-{}", std::process::id());
     let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
-    control
-        .send(Method::POST, "/api/v1/namespaces", bytes(&body))
-        .await?;
+    control.send(Method::POST, "/api/v1/namespaces", bytes(&body)).await?;
     let result = scenarios(target, options, &namespace).await;
     let path = format!("/api/v1/namespaces/{namespace}");
     control.send(Method::DELETE, &path, Bytes::new()).await?;
@@ -52,44 +50,30 @@ async fn scenarios(target: &Target, options: &Options, namespace: &str) -> Resul
     let create = |connection: Connection| create(connection, path.clone(), number.clone());
 
     // The short list first, while there are few objects.
-    let first = Limit {
-        until: None,
-        requests: SHORT,
-    };
+    let first = Limit { until: None, requests: SHORT };
     load(target, 1, first, create).await?;
     let listed = format!("list of {SHORT} ConfigMaps");
     let scenario = timed(options.duration);
     let list = |connection| get(connection, path.clone());
-    report
-        .scenarios
-        .push(measure(&listed, target, 8, scenario, list).await?);
+    report.scenarios.push(measure(&listed, target, 8, scenario, list).await?);
 
     let one: Arc<str> = format!("{path}/c-0").into();
     let read = |connection| get(connection, one.clone());
     let scenario = timed(options.duration);
-    report
-        .scenarios
-        .push(measure("get one ConfigMap", target, MANY, scenario, read).await?);
+    report.scenarios.push(measure("get one ConfigMap", target, MANY, scenario, read).await?);
 
     for connections in [1, MANY] {
         let name = "create 1 KiB ConfigMaps (durable)";
         let scenario = timed(options.duration);
-        report
-            .scenarios
-            .push(measure(name, target, connections, scenario, create).await?);
+        report.scenarios.push(measure(name, target, connections, scenario, create).await?);
     }
     let made = number.load(Ordering::Relaxed);
     if options.objects > 0 {
-        let missing = Limit {
-            until: None,
-            requests: options.objects.saturating_sub(made),
-        };
+        let missing = Limit { until: None, requests: options.objects.saturating_sub(made) };
         load(target, MANY, missing, create).await?;
         let listed = format!("list of {} ConfigMaps", number.load(Ordering::Relaxed));
         let scenario = timed(options.duration);
-        report
-            .scenarios
-            .push(measure(&listed, target, 4, scenario, list).await?);
+        report.scenarios.push(measure(&listed, target, 4, scenario, list).await?);
     }
     Ok(report)
 }
@@ -102,10 +86,7 @@ struct Limit {
 }
 
 fn timed(duration: Duration) -> Limit {
-    Limit {
-        until: Some(Instant::now() + duration),
-        requests: usize::MAX,
-    }
+    Limit { until: Some(Instant::now() + duration), requests: usize::MAX }
 }
 
 /// Sends the next request of a scenario and gives the connection back.
@@ -178,18 +159,12 @@ async fn create(
         "metadata": {"name": name},
         "data": {"payload": "x".repeat(SIZE)},
     });
-    let result = connection
-        .send(Method::POST, &path, bytes(&body))
-        .await
-        .map(drop);
+    let result = connection.send(Method::POST, &path, bytes(&body)).await.map(drop);
     (connection, result)
 }
 
 async fn get(mut connection: Connection, path: Arc<str>) -> (Connection, Result<(), Error>) {
-    let result = connection
-        .send(Method::GET, &path, Bytes::new())
-        .await
-        .map(drop);
+    let result = connection.send(Method::GET, &path, Bytes::new()).await.map(drop);
     (connection, result)
 }
 

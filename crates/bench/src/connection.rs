@@ -77,22 +77,14 @@ impl Target {
     /// When it cannot be read or names no usable server.
     pub async fn from_kubeconfig(path: &std::path::Path) -> Result<Self, Error> {
         let file = Kubeconfig::read_from(path)?;
-        let token = file
-            .auth_infos
-            .first()
-            .and_then(|user| user.auth_info.as_ref()?.token.clone());
+        let token = file.auth_infos.first().and_then(|user| user.auth_info.as_ref()?.token.clone());
         let config =
             kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
-        let mut tls = config
-            .rustls_client_config()
-            .map_err(|error| Error::Credentials(Box::new(error)))?;
+        let mut tls =
+            config.rustls_client_config().map_err(|error| Error::Credentials(Box::new(error)))?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let url = config.cluster_url.to_string();
-        let host = config
-            .cluster_url
-            .host()
-            .ok_or_else(|| Error::Server(url.clone()))?
-            .to_owned();
+        let host = config.cluster_url.host().ok_or_else(|| Error::Server(url.clone()))?.to_owned();
         let name = ServerName::try_from(host.clone()).map_err(|_| Error::Server(url))?;
         let token = token
             .map(|token| {
@@ -102,13 +94,7 @@ impl Target {
             .transpose()
             .map_err(http::Error::from)?;
         let port = config.cluster_url.port_u16().unwrap_or(443);
-        Ok(Self {
-            host,
-            port,
-            name,
-            tls: TlsConnector::from(Arc::new(tls)),
-            token,
-        })
+        Ok(Self { host, port, name, tls: TlsConnector::from(Arc::new(tls)), token })
     }
 
     /// Opens a connection.
@@ -116,26 +102,15 @@ impl Target {
     /// # Errors
     /// When the server does not take it.
     pub async fn connect(&self) -> Result<Connection, Error> {
-        let failed = |source| Error::Connect {
-            server: format!("{}:{}", self.host, self.port),
-            source,
-        };
-        let socket = TcpStream::connect((self.host.as_str(), self.port))
-            .await
-            .map_err(failed)?;
+        let failed =
+            |source| Error::Connect { server: format!("{}:{}", self.host, self.port), source };
+        let socket = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(failed)?;
         socket.set_nodelay(true).map_err(failed)?;
-        let stream = self
-            .tls
-            .connect(self.name.clone(), socket)
-            .await
-            .map_err(failed)?;
+        let stream = self.tls.connect(self.name.clone(), socket).await.map_err(failed)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         // Its error reaches the sender too.
         tokio::spawn(async move { connection.await.ok() });
-        Ok(Connection {
-            target: self.clone(),
-            sender,
-        })
+        Ok(Connection { target: self.clone(), sender })
     }
 }
 
@@ -156,19 +131,13 @@ impl Connection {
             request = request.header(AUTHORIZATION, token);
         }
         self.sender.ready().await?;
-        let response = self
-            .sender
-            .send_request(request.body(Full::new(body))?)
-            .await?;
+        let response = self.sender.send_request(request.body(Full::new(body))?).await?;
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();
         if status.is_success() {
             return Ok(body);
         }
         let start = &body[..body.len().min(300)];
-        Err(Error::Refused {
-            status,
-            body: String::from_utf8_lossy(start).into_owned(),
-        })
+        Err(Error::Refused { status, body: String::from_utf8_lossy(start).into_owned() })
     }
 }

@@ -30,15 +30,10 @@ pub async fn run(client: &Client, options: &Options) -> Result<Figures, kube::Er
     let name = format!("bench-pods-{}", std::process::id());
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let namespace = Namespace {
-        metadata: kube::api::ObjectMeta {
-            name: Some(name.clone()),
-            ..Default::default()
-        },
+        metadata: kube::api::ObjectMeta { name: Some(name.clone()), ..Default::default() },
         ..Default::default()
     };
-    namespaces
-        .create(&PostParams::default(), &namespace)
-        .await?;
+    namespaces.create(&PostParams::default(), &namespace).await?;
     let pods: Api<Pod> = Api::namespaced(client.clone(), &name);
     let begun = Instant::now();
     let mut sample = Sample::default();
@@ -46,16 +41,10 @@ pub async fn run(client: &Client, options: &Options) -> Result<Figures, kube::Er
         match tokio::time::timeout(PATIENCE, start(&pods, index, &options.image)).await {
             Ok(Ok(latency)) => sample.latencies.push(latency),
             Ok(Err(error)) => sample.errors.push(error.to_string()),
-            Err(_) => sample
-                .errors
-                .push(format!("Pod {index} did not run in time")),
+            Err(_) => sample.errors.push(format!("Pod {index} did not run in time")),
         }
     }
-    let figures = Figures::new(
-        "create a Pod until it is Running",
-        vec![sample],
-        begun.elapsed(),
-    );
+    let figures = Figures::new("create a Pod until it is Running", vec![sample], begun.elapsed());
     namespaces.delete(&name, &DeleteParams::default()).await?;
     Ok(figures)
 }

@@ -53,9 +53,7 @@ impl Figures {
     pub fn new(scenario: &str, samples: Vec<Sample>, elapsed: Duration) -> Self {
         let connections = samples.len();
         let errors: usize = samples.iter().map(|sample| sample.errors.len()).sum();
-        let first_error = samples
-            .iter()
-            .find_map(|sample| sample.errors.first().cloned());
+        let first_error = samples.iter().find_map(|sample| sample.errors.first().cloned());
         let mut latencies: Vec<_> = samples.into_iter().flat_map(|s| s.latencies).collect();
         latencies.sort_unstable();
         let milliseconds = |time: Option<&Duration>| time.map_or(0.0, |t| t.as_secs_f64() * 1e3);
@@ -116,17 +114,9 @@ mod tests {
         let mut samples = vec![sample(0..50), sample(50..100)];
         samples[1].errors.push("no".to_owned());
         let figures = Figures::new("x", samples, Duration::from_secs(2));
-        let seen = (
-            figures.answers,
-            figures.errors,
-            figures.per_second,
-            figures.connections,
-        );
+        let seen = (figures.answers, figures.errors, figures.per_second, figures.connections);
         assert_eq!(seen, (100, 1, 50.0, 2));
-        assert_eq!(
-            (figures.p50_ms, figures.p99_ms, figures.max_ms),
-            (50.0, 99.0, 99.0)
-        );
+        assert_eq!((figures.p50_ms, figures.p99_ms, figures.max_ms), (50.0, 99.0, 99.0));
         assert_eq!(figures.first_error.as_deref(), Some("no"));
     }
 }

@@ -50,13 +50,9 @@ pub(crate) async fn remove(clusters: &Path, folder: Folder) -> Result<(), DownEr
         end_nodes(&cluster).await?;
         let hierarchies = cgroups::mounted().map_err(DownError::Cgroups)?;
         let name = &cluster.plan.name;
-        cgroups::remove(&hierarchies, name, PATIENCE)
-            .await
-            .map_err(DownError::Cgroups)?;
+        cgroups::remove(&hierarchies, name, PATIENCE).await.map_err(DownError::Cgroups)?;
         network::remove(&cluster.plan).await?;
-        let last = state::all(clusters)
-            .iter()
-            .all(|other| other.plan.name == *name);
+        let last = state::all(clusters).iter().all(|other| other.plan.name == *name);
         if last && !cluster.host_forwarded {
             network::stop_forwarding()?;
         }
@@ -75,10 +71,7 @@ async fn end_nodes(cluster: &Cluster) -> Result<(), DownError> {
         // No event tells a process that is not the parent; the kernel needs some milliseconds.
         while process.runs() {
             if tokio::time::Instant::now() > deadline {
-                return Err(DownError::Process {
-                    node: node.clone(),
-                    pid: process.pid,
-                });
+                return Err(DownError::Process { node: node.clone(), pid: process.pid });
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

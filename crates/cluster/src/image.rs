@@ -63,17 +63,9 @@ pub fn write(folder: &Path) -> Result<(), ImageError> {
 fn write_archive(image: &ImageBuilder, folder: &Path, name: &str) -> Result<(), ImageError> {
     let path = folder.join(name);
     let partial = folder.join(format!(".{name}.partial"));
-    let failed = |source| ImageError::File {
-        path: path.clone(),
-        source,
-    };
+    let failed = |source| ImageError::File { path: path.clone(), source };
     let mut out = BufWriter::new(File::create(&partial).map_err(failed)?);
-    image
-        .write(&mut out)
-        .map_err(|source| ImageError::Archive {
-            path: path.clone(),
-            source,
-        })?;
+    image.write(&mut out).map_err(|source| ImageError::Archive { path: path.clone(), source })?;
     out.flush().map_err(failed)?;
     fs::rename(&partial, &path).map_err(failed)
 }

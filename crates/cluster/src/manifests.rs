@@ -30,11 +30,7 @@ pub fn control_plane(address: Ipv4Addr, image: &str) -> Vec<(String, Value)> {
     const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
     let pki = |file: &str| format!("{PKI}/{file}");
     let flag = |name: &str, value: &str| format!("--{name}={value}");
-    let pki_folder = || Folder {
-        name: "k8s-certs",
-        path: PKI,
-        read_only: true,
-    };
+    let pki_folder = || Folder { name: "k8s-certs", path: PKI, read_only: true };
 
     let api_server = Component {
         name: "kube-apiserver",
@@ -44,16 +40,10 @@ pub fn control_plane(address: Ipv4Addr, image: &str) -> Vec<(String, Value)> {
             flag("client-ca-file", &pki("ca.crt")),
             flag("tls-cert-file", &pki("apiserver.crt")),
             flag("tls-private-key-file", &pki("apiserver.key")),
-            flag(
-                "kubelet-client-certificate",
-                &pki("apiserver-kubelet-client.crt"),
-            ),
+            flag("kubelet-client-certificate", &pki("apiserver-kubelet-client.crt")),
             flag("kubelet-client-key", &pki("apiserver-kubelet-client.key")),
             flag("kubelet-certificate-authority", &pki("ca.crt")),
-            flag(
-                "service-account-issuer",
-                "https://kubernetes.default.svc.cluster.local",
-            ),
+            flag("service-account-issuer", "https://kubernetes.default.svc.cluster.local"),
             flag("service-account-key-file", &pki("sa.pub")),
             flag("service-account-signing-key-file", &pki("sa.key")),
             flag("service-cluster-ip-range", SERVICE_CIDR),
@@ -63,11 +53,7 @@ pub fn control_plane(address: Ipv4Addr, image: &str) -> Vec<(String, Value)> {
         probe: (address, API_PORT, "/livez", "/readyz"),
         folders: &[
             pki_folder(),
-            Folder {
-                name: "store",
-                path: "/var/lib/ironclad/store",
-                read_only: false,
-            },
+            Folder { name: "store", path: "/var/lib/ironclad/store", read_only: false },
         ],
     };
     let controller_manager_conf = Folder {
@@ -88,17 +74,11 @@ pub fn control_plane(address: Ipv4Addr, image: &str) -> Vec<(String, Value)> {
         probe: (LOOPBACK, 10257, "/healthz", "/healthz"),
         folders: &[pki_folder(), controller_manager_conf],
     };
-    let scheduler_conf = Folder {
-        name: "kubeconfig",
-        path: "/etc/kubernetes/scheduler.conf",
-        read_only: true,
-    };
+    let scheduler_conf =
+        Folder { name: "kubeconfig", path: "/etc/kubernetes/scheduler.conf", read_only: true };
     let scheduler = Component {
         name: "kube-scheduler",
-        arguments: vec![
-            flag("kubeconfig", scheduler_conf.path),
-            flag("leader-elect", "true"),
-        ],
+        arguments: vec![flag("kubeconfig", scheduler_conf.path), flag("leader-elect", "true")],
         cpu: "100m",
         probe: (LOOPBACK, 10259, "/healthz", "/healthz"),
         folders: &[scheduler_conf],
@@ -113,17 +93,11 @@ pub fn control_plane(address: Ipv4Addr, image: &str) -> Vec<(String, Value)> {
 #[must_use]
 pub fn api_server_names(address: Ipv4Addr) -> Vec<String> {
     let service = format!("kubernetes.default.svc.{}", crate::plan::CLUSTER_DOMAIN);
-    [
-        "kubernetes",
-        "kubernetes.default",
-        "kubernetes.default.svc",
-        &service,
-        "localhost",
-    ]
-    .map(str::to_owned)
-    .into_iter()
-    .chain([KUBERNETES_SERVICE, address, Ipv4Addr::LOCALHOST].map(|a| a.to_string()))
-    .collect()
+    ["kubernetes", "kubernetes.default", "kubernetes.default.svc", &service, "localhost"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain([KUBERNETES_SERVICE, address, Ipv4Addr::LOCALHOST].map(|a| a.to_string()))
+        .collect()
 }
 
 fn pod(component: &Component<'_>, image: &str) -> Value {
@@ -192,11 +166,7 @@ mod tests {
         let names: Vec<_> = pods.iter().map(|(file, _)| file.as_str()).collect();
         assert_eq!(
             names,
-            [
-                "kube-apiserver.yaml",
-                "kube-controller-manager.yaml",
-                "kube-scheduler.yaml"
-            ]
+            ["kube-apiserver.yaml", "kube-controller-manager.yaml", "kube-scheduler.yaml"]
         );
         for (file, pod) in &pods {
             let container = &pod["spec"]["containers"][0];
@@ -206,9 +176,8 @@ mod tests {
                     continue;
                 };
                 let path = format!("/{path}");
-                let mounted = mounts
-                    .iter()
-                    .any(|m| path.starts_with(m["mountPath"].as_str().unwrap()));
+                let mounted =
+                    mounts.iter().any(|m| path.starts_with(m["mountPath"].as_str().unwrap()));
                 assert!(mounted, "{file}: {path} is not mounted");
             }
         }

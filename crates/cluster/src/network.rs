@@ -72,12 +72,8 @@ pub fn taken(routes: &str) -> Vec<u8> {
         let mask = u32::from_str_radix(fields.nth(5)?, 16).ok()?.swap_bytes();
         Some((address, mask))
     };
-    let routes: Vec<_> = routes
-        .lines()
-        .skip(1)
-        .filter_map(parse)
-        .filter(|(_, mask)| *mask != 0)
-        .collect();
+    let routes: Vec<_> =
+        routes.lines().skip(1).filter_map(parse).filter(|(_, mask)| *mask != 0).collect();
     let covered = |n: &u8| {
         let network = u32::from(Ipv4Addr::new(10, 189, *n, 0));
         let own = u32::MAX << (32 - u32::from(PREFIX));
@@ -109,12 +105,7 @@ pub async fn create(plan: &Plan) -> Result<(), NetworkError> {
     let handle = connect()?;
     let link = LinkBridge::new(&plan.bridge).up().build();
     let step = format!("creating bridge {}", plan.bridge);
-    handle
-        .link()
-        .add(link)
-        .execute()
-        .await
-        .map_err(netlink(step))?;
+    handle.link().add(link).execute().await.map_err(netlink(step))?;
     let index = index(&handle, &plan.bridge).await?;
     let step = format!("giving {} to bridge {}", plan.gateway, plan.bridge);
     let address = handle.address().add(index, plan.gateway.into(), PREFIX);
@@ -159,12 +150,7 @@ pub async fn attach(plan: &Plan, node: &NodePlan, pid: Pid) -> Result<(), Networ
         .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
         .build();
     let step = format!("connecting node {}", node.name);
-    handle
-        .link()
-        .add(cable)
-        .execute()
-        .await
-        .map_err(netlink(step))?;
+    handle.link().add(cable).execute().await.map_err(netlink(step))?;
     let (gateway, address, name) = (plan.gateway, node.address, node.name.clone());
     tokio::task::spawn_blocking(move || configure_node(pid, address, gateway, &name))
         .await
@@ -194,25 +180,13 @@ async fn configure(address: Ipv4Addr, gateway: Ipv4Addr) -> Result<(), NetworkEr
     let ethernet = index(&handle, NODE_INTERFACE).await?;
     for link in [loopback, ethernet] {
         let up = LinkUnspec::new_with_index(link).up().build();
-        handle
-            .link()
-            .set(up)
-            .execute()
-            .await
-            .map_err(netlink("bringing an interface up"))?;
+        handle.link().set(up).execute().await.map_err(netlink("bringing an interface up"))?;
     }
     let own = handle.address().add(ethernet, address.into(), PREFIX);
-    own.execute()
-        .await
-        .map_err(netlink("setting a node's address"))?;
-    let route = RouteMessageBuilder::<Ipv4Addr>::new()
-        .gateway(gateway)
-        .build();
+    own.execute().await.map_err(netlink("setting a node's address"))?;
+    let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
     let default = handle.route().add(route);
-    default
-        .execute()
-        .await
-        .map_err(netlink("setting a node's default route"))?;
+    default.execute().await.map_err(netlink("setting a node's default route"))?;
     fs::write(IP_FORWARD, "1").map_err(failed("setting net.ipv4.ip_forward on a node"))
 }
 
@@ -223,12 +197,7 @@ async fn configure(address: Ipv4Addr, gateway: Ipv4Addr) -> Result<(), NetworkEr
 pub async fn remove(plan: &Plan) -> Result<(), NetworkError> {
     let handle = connect()?;
     // Cables end with the namespace of their node, a little after its last process.
-    for name in plan
-        .nodes
-        .iter()
-        .map(|node| &node.interface)
-        .chain([&plan.bridge])
-    {
+    for name in plan.nodes.iter().map(|node| &node.interface).chain([&plan.bridge]) {
         match index(&handle, name).await {
             Ok(index) => match handle.link().del(index).execute().await {
                 Err(error) if !gone(&error) => {
@@ -268,21 +237,13 @@ async fn nft(rules: &str) -> Result<(), NetworkError> {
         .spawn()
         .map_err(failed("starting nft"))?;
     let mut input = child.stdin.take().expect("standard input is piped");
-    input
-        .write_all(rules.as_bytes())
-        .await
-        .map_err(failed("writing to nft"))?;
+    input.write_all(rules.as_bytes()).await.map_err(failed("writing to nft"))?;
     drop(input);
-    let output = child
-        .wait_with_output()
-        .await
-        .map_err(failed("waiting for nft"))?;
+    let output = child.wait_with_output().await.map_err(failed("waiting for nft"))?;
     if output.status.success() {
         Ok(())
     } else {
-        Err(NetworkError::Nft(
-            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        ))
+        Err(NetworkError::Nft(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
     }
 }
 

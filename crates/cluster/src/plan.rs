@@ -98,25 +98,15 @@ pub fn plan(request: &Request, taken: &[u8]) -> Result<Plan, PlanError> {
     if request.nodes == 0 || request.nodes > MAX_NODES {
         return Err(PlanError::Nodes(request.nodes));
     }
-    let network = (0..=u8::MAX)
-        .find(|n| !taken.contains(n))
-        .ok_or(PlanError::NoNetwork)?;
+    let network = (0..=u8::MAX).find(|n| !taken.contains(n)).ok_or(PlanError::NoNetwork)?;
     let address = |host: usize| {
         let host = u8::try_from(host).expect("MAX_NODES keeps host numbers below 255");
         Ipv4Addr::new(10, 189, network, host)
     };
     let nodes = (0..request.nodes)
         .map(|index| NodePlan {
-            name: if index == 0 {
-                "m1".to_owned()
-            } else {
-                format!("w{index}")
-            },
-            role: if index == 0 {
-                Role::ControlPlane
-            } else {
-                Role::Worker
-            },
+            name: if index == 0 { "m1".to_owned() } else { format!("w{index}") },
+            role: if index == 0 { Role::ControlPlane } else { Role::Worker },
             address: address(index + 2),
             interface: format!("ic{network}n{index}"),
             // As with kubeadm, a lone node has to run everything.
@@ -168,10 +158,7 @@ mod tests {
     use super::*;
 
     fn request(name: &str, nodes: usize) -> Request {
-        Request {
-            name: name.to_owned(),
-            nodes,
-        }
+        Request { name: name.to_owned(), nodes }
     }
 
     #[test]
@@ -180,12 +167,7 @@ mod tests {
         let rows: Vec<_> = plan
             .nodes
             .iter()
-            .map(|n| {
-                format!(
-                    "{} {:?} {} {} {}",
-                    n.name, n.role, n.address, n.interface, n.tainted
-                )
-            })
+            .map(|n| format!("{} {:?} {} {} {}", n.name, n.role, n.address, n.interface, n.tainted))
             .collect();
         assert_eq!(
             rows,

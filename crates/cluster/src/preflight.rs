@@ -28,10 +28,7 @@ const PROGRAMS: [(&str, &str); 5] = [
 ];
 
 fn render(problems: &[Problem]) -> String {
-    let lines: Vec<_> = problems
-        .iter()
-        .map(|p| format!("  - {}: {}", p.what, p.remedy))
-        .collect();
+    let lines: Vec<_> = problems.iter().map(|p| format!("  - {}: {}", p.what, p.remedy)).collect();
     lines.join("\n")
 }
 
@@ -55,36 +52,22 @@ pub fn check() -> Result<Facts, NotReady> {
     let cni = containerd::cni_folder();
     if cni.is_none() {
         let what = "CNI plugins bridge, host-local, loopback and portmap are missing".to_owned();
-        missing(
-            what,
-            "apt-get install containernetworking-plugins".to_owned(),
-        );
+        missing(what, "apt-get install containernetworking-plugins".to_owned());
     }
     if !fs::read_to_string("/proc/filesystems").is_ok_and(|text| text.contains("overlay"))
-        && !Command::new("modprobe")
-            .arg("overlay")
-            .status()
-            .is_ok_and(|s| s.success())
+        && !Command::new("modprobe").arg("overlay").status().is_ok_and(|s| s.success())
     {
         let remedy = "load the kernel module with `modprobe overlay`";
         missing("the kernel has no overlayfs".to_owned(), remedy.to_owned());
     }
     if !Path::new("/proc/sys/net/bridge").exists()
-        && !Command::new("modprobe")
-            .arg("br_netfilter")
-            .status()
-            .is_ok_and(|s| s.success())
+        && !Command::new("modprobe").arg("br_netfilter").status().is_ok_and(|s| s.success())
     {
         let remedy = "load the kernel module with `modprobe br_netfilter`";
-        missing(
-            "bridged traffic does not pass netfilter".to_owned(),
-            remedy.to_owned(),
-        );
+        missing("bridged traffic does not pass netfilter".to_owned(), remedy.to_owned());
     }
     let output = Command::new("containerd").arg("--version").output();
-    let version = output
-        .ok()
-        .map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
+    let version = output.ok().map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
     let major = version.as_deref().and_then(containerd::major_version);
     match (cni, problems.is_empty()) {
         (Some(cni), true) => Ok(Facts {
@@ -102,9 +85,7 @@ pub fn check() -> Result<Facts, NotReady> {
 #[must_use]
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|path| path.is_file())
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
 /// Whether this process has `CAP_SYS_RESOURCE`, without which containers cannot have a lower
@@ -125,14 +106,9 @@ mod tests {
 
     #[test]
     fn an_error_names_every_problem_and_its_remedy() {
-        let problem = |what: &str, remedy: &str| Problem {
-            what: what.into(),
-            remedy: remedy.into(),
-        };
+        let problem =
+            |what: &str, remedy: &str| Problem { what: what.into(), remedy: remedy.into() };
         let error = NotReady(vec![problem("a", "b"), problem("c", "d")]);
-        assert_eq!(
-            error.to_string(),
-            "this host is not ready for a cluster:\n  - a: b\n  - c: d"
-        );
+        assert_eq!(error.to_string(), "this host is not ready for a cluster:\n  - a: b\n  - c: d");
     }
 }

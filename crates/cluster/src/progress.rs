@@ -22,11 +22,7 @@ impl Progress {
     #[must_use]
     pub fn start() -> Self {
         let now = Instant::now();
-        Self {
-            begun: now,
-            step: now,
-            terminal: std::io::stderr().is_terminal(),
-        }
+        Self { begun: now, step: now, terminal: std::io::stderr().is_terminal() }
     }
 
     /// Says what is being done; only on a terminal, where the line is overwritten.
@@ -61,9 +57,7 @@ impl Progress {
     fn print(&self, text: &str) {
         // A terminal that is gone must not stop the work.
         let mut out = std::io::stderr().lock();
-        out.write_all(text.as_bytes())
-            .and_then(|()| out.flush())
-            .ok();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok();
     }
 }
 

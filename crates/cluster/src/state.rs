@@ -72,10 +72,7 @@ impl Process {
         let fields = stat.rsplit_once(')')?.1;
         let state = fields.split_whitespace().next()?;
         let started = fields.split_whitespace().nth(19)?.parse().ok()?;
-        (state != "Z").then_some(Self {
-            pid: pid.as_raw(),
-            started,
-        })
+        (state != "Z").then_some(Self { pid: pid.as_raw(), started })
     }
 
     /// Whether it still runs.
@@ -94,10 +91,7 @@ impl Folder {
     /// [`StateError::Missing`] without one, [`StateError::Busy`] when another command holds it.
     pub fn open(clusters: &Path, name: &str, create: bool) -> Result<Self, StateError> {
         let path = clusters.join(name);
-        let failed = |source| StateError::Io {
-            path: path.clone(),
-            source,
-        };
+        let failed = |source| StateError::Io { path: path.clone(), source };
         if create {
             fs::create_dir_all(&path).map_err(failed)?;
         } else if !path.is_dir() {
@@ -106,11 +100,7 @@ impl Folder {
         let file = File::open(&path).map_err(failed)?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .map_err(|_| StateError::Busy(name.to_owned()))?;
-        Ok(Self {
-            name: name.to_owned(),
-            path,
-            _lock: lock,
-        })
+        Ok(Self { name: name.to_owned(), path, _lock: lock })
     }
 
     /// The name of the cluster.
@@ -155,10 +145,8 @@ impl Folder {
     /// # Errors
     /// When something in it is in use.
     pub fn remove(self) -> Result<(), StateError> {
-        fs::remove_dir_all(&self.path).map_err(|source| StateError::Io {
-            path: self.path.clone(),
-            source,
-        })?;
+        fs::remove_dir_all(&self.path)
+            .map_err(|source| StateError::Io { path: self.path.clone(), source })?;
         for parent in self.path.ancestors().skip(1).take(2) {
             // Not empty: other clusters, or files of the user.
             if fs::remove_dir(parent).is_err() {
@@ -175,9 +163,7 @@ pub fn all(clusters: &Path) -> Vec<Cluster> {
     let Ok(entries) = fs::read_dir(clusters) else {
         return Vec::new();
     };
-    let mut found: Vec<_> = entries
-        .filter_map(|entry| read(&entry.ok()?.path()))
-        .collect();
+    let mut found: Vec<_> = entries.filter_map(|entry| read(&entry.ok()?.path())).collect();
     found.sort_by(|a, b| a.plan.name.cmp(&b.plan.name));
     found
 }
@@ -204,23 +190,9 @@ mod tests {
         let missing = Folder::open(&clusters, "c", false).unwrap_err();
         assert!(matches!(missing, StateError::Missing(_)));
         let folder = Folder::open(&clusters, "c", true).unwrap();
-        assert!(matches!(
-            Folder::open(&clusters, "c", true),
-            Err(StateError::Busy(_))
-        ));
-        let plan = plan(
-            &Request {
-                name: "c".into(),
-                nodes: 1,
-            },
-            &[],
-        )
-        .unwrap();
-        let cluster = Cluster {
-            plan,
-            host_forwarded: false,
-            nodes: [].into(),
-        };
+        assert!(matches!(Folder::open(&clusters, "c", true), Err(StateError::Busy(_))));
+        let plan = plan(&Request { name: "c".into(), nodes: 1 }, &[]).unwrap();
+        let cluster = Cluster { plan, host_forwarded: false, nodes: [].into() };
         folder.write(&cluster).unwrap();
         assert_eq!(all(&clusters), [cluster]);
         folder.remove().unwrap();
@@ -231,12 +203,6 @@ mod tests {
     fn a_process_is_told_from_another_with_its_number() {
         let own = Process::of(nix::unistd::getpid()).unwrap();
         assert!(own.runs());
-        assert!(
-            !Process {
-                started: own.started + 1,
-                ..own
-            }
-            .runs()
-        );
+        assert!(!Process { started: own.started + 1, ..own }.runs());
     }
 }

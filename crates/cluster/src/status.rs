@@ -31,10 +31,7 @@ pub const HEAD: [&str; 6] = ["CLUSTER", "NODE", "ROLE", "ADDRESS", "PROCESS", "S
 
 fn describe(cluster: &Cluster, nodes: Option<&[(String, bool)]>) -> Vec<[String; 6]> {
     let row = |node: &crate::plan::NodePlan| {
-        let process = cluster
-            .nodes
-            .get(&node.name)
-            .filter(|process| process.runs());
+        let process = cluster.nodes.get(&node.name).filter(|process| process.runs());
         let known = nodes.and_then(|all| all.iter().find(|(name, _)| *name == node.name));
         let status = match (nodes, known) {
             (None, _) => "Unknown (the API server does not answer)",
@@ -66,19 +63,11 @@ async fn ready(kubeconfig: &Path) -> Option<Vec<(String, bool)>> {
     let nodes: Api<Node> = Api::all(client::connect(&options).await.ok()?);
     let list = tokio::time::timeout(PATIENCE, nodes.list(&ListParams::default())).await;
     let is_ready = |node: &Node| {
-        let conditions = node
-            .status
-            .as_ref()
-            .and_then(|status| status.conditions.as_ref());
+        let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
         conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
     };
     let list = list.ok()?.ok()?;
-    let named = |node: Node| {
-        (
-            node.metadata.name.clone().unwrap_or_default(),
-            is_ready(&node),
-        )
-    };
+    let named = |node: Node| (node.metadata.name.clone().unwrap_or_default(), is_ready(&node));
     Some(list.items.into_iter().map(named).collect())
 }
 
@@ -89,24 +78,10 @@ mod tests {
 
     #[test]
     fn a_node_without_a_process_is_stopped_and_without_an_object_missing() {
-        let plan = plan(
-            &Request {
-                name: "c".into(),
-                nodes: 2,
-            },
-            &[],
-        )
-        .unwrap();
-        let cluster = Cluster {
-            plan,
-            host_forwarded: true,
-            nodes: [].into(),
-        };
+        let plan = plan(&Request { name: "c".into(), nodes: 2 }, &[]).unwrap();
+        let cluster = Cluster { plan, host_forwarded: true, nodes: [].into() };
         let rows = describe(&cluster, Some(&[("m1".to_owned(), true)]));
-        let short: Vec<_> = rows
-            .iter()
-            .map(|r| format!("{} {} {}", r[1], r[4], r[5]))
-            .collect();
+        let short: Vec<_> = rows.iter().map(|r| format!("{} {} {}", r[1], r[4], r[5])).collect();
         assert_eq!(short, ["m1 stopped Ready", "w1 stopped Missing"]);
         assert!(describe(&cluster, None)[0][5].starts_with("Unknown"));
     }

@@ -48,10 +48,7 @@ pub struct Options {
 
 /// Why there is no cluster.
 #[derive(Debug, thiserror::Error)]
-#[allow(
-    missing_docs,
-    reason = "each variant wraps the error of one step, documented there"
-)]
+#[allow(missing_docs, reason = "each variant wraps the error of one step, documented there")]
 pub enum UpError {
     #[error(transparent)]
     NotReady(#[from] NotReady),
@@ -76,10 +73,7 @@ pub enum UpError {
     #[error(transparent)]
     Addon(#[from] AddonError),
     #[error("waiting for {what}: {source}")]
-    Wait {
-        what: String,
-        source: Box<kube::runtime::wait::Error>,
-    },
+    Wait { what: String, source: Box<kube::runtime::wait::Error> },
     #[error("{0} was not there in time")]
     TimedOut(String),
     #[error("node {0} stopped while it was being prepared")]
@@ -142,11 +136,7 @@ async fn build(
     let images = folder.join("images");
     let archives = prepare_images(&images, options.images.as_deref());
     let keys = ClusterKeys::generate()?;
-    progress.done(&format!(
-        "Planned cluster {:?} of {} nodes",
-        plan.name,
-        plan.nodes.len()
-    ));
+    progress.done(&format!("Planned cluster {:?} of {} nodes", plan.name, plan.nodes.len()));
 
     progress.doing("Writing credentials and configuration");
     let resolv_conf = ["/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"]
@@ -167,10 +157,7 @@ async fn build(
     let bootstrap = folder.join("super-admin.conf");
     for (path, content) in [
         (&bootstrap, files::super_admin_kubeconfig(&context)?),
-        (
-            &folder.join("admin.conf"),
-            files::admin_kubeconfig(&context)?,
-        ),
+        (&folder.join("admin.conf"), files::admin_kubeconfig(&context)?),
     ] {
         write_private(path, &content)?;
     }
@@ -178,19 +165,15 @@ async fn build(
 
     progress.doing("Connecting the nodes");
     network::create(&plan).await?;
-    archives
-        .await
-        .map_err(|error| file(&images)(io::Error::other(error)))??;
+    archives.await.map_err(|error| file(&images)(io::Error::other(error)))??;
     for node in &plan.nodes {
         start_node(folder, &mut cluster, node).await?;
     }
     progress.done(&format!("Started {}", names(&plan)));
 
     progress.doing("Waiting for the API server");
-    let connect = ConnectOptions {
-        kubeconfig: Some(bootstrap),
-        user_agent: "ironclad-up".to_owned(),
-    };
+    let connect =
+        ConnectOptions { kubeconfig: Some(bootstrap), user_agent: "ironclad-up".to_owned() };
     let client = client::connect(&connect).await?;
     api_server(&client, &cluster).await?;
     progress.done(&format!("API server answers at {server}"));
@@ -226,11 +209,7 @@ fn write_plan(options: &Options, folder: &Folder) -> Result<Cluster, UpError> {
         None => network::forwarding()?,
     };
     let plan = plan(&options.request, &taken)?;
-    let cluster = Cluster {
-        plan,
-        host_forwarded,
-        nodes: BTreeMap::new(),
-    };
+    let cluster = Cluster { plan, host_forwarded, nodes: BTreeMap::new() };
     folder.write(&cluster)?;
     Ok(cluster)
 }
@@ -284,24 +263,17 @@ async fn start_node(
     cluster: &mut Cluster,
     node: &NodePlan,
 ) -> Result<(), UpError> {
-    let failed = |source| UpError::Start {
-        node: node.name.clone(),
-        source,
-    };
+    let failed = |source| UpError::Start { node: node.name.clone(), source };
     let root = folder.node(&node.name);
     let log = File::create(root.join("var/log/node-init.log")).map_err(failed)?;
-    let arguments = [
-        "node-init".to_owned(),
-        format!("--spec={}", root.join("node.json").display()),
-    ];
+    let arguments =
+        ["node-init".to_owned(), format!("--spec={}", root.join("node.json").display())];
     let program = std::env::current_exe().map_err(failed)?;
     let (input, go): (OwnedFd, OwnedFd) =
         nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|e| failed(e.into()))?;
     let pid = namespaces::spawn(&program, &arguments, &input, &log).map_err(failed)?;
     let stopped = || UpError::NodeStopped(node.name.clone());
-    cluster
-        .nodes
-        .insert(node.name.clone(), Process::of(pid).ok_or_else(stopped)?);
+    cluster.nodes.insert(node.name.clone(), Process::of(pid).ok_or_else(stopped)?);
     folder.write(cluster)?;
     network::attach(&cluster.plan, node, pid).await?;
     nix::unistd::write(&go, b"g").map_err(|_| stopped())?;
@@ -310,14 +282,8 @@ async fn start_node(
 
 async fn api_server(client: &Client, cluster: &Cluster) -> Result<(), UpError> {
     loop {
-        let request = http::Request::get("/readyz")
-            .body(Vec::new())
-            .expect("the path is valid");
-        if client
-            .request_text(request)
-            .await
-            .is_ok_and(|text| text == "ok")
-        {
+        let request = http::Request::get("/readyz").body(Vec::new()).expect("the path is valid");
+        if client.request_text(request).await.is_ok_and(|text| text == "ok") {
             return Ok(());
         }
         let stopped = |(_, process): &(&String, &Process)| !process.runs();
@@ -330,10 +296,7 @@ async fn api_server(client: &Client, cluster: &Cluster) -> Result<(), UpError> {
 
 async fn nodes_ready(client: &Client, node: &NodePlan) -> Result<(), UpError> {
     let nodes: Api<Node> = Api::all(client.clone());
-    wait(nodes.clone(), &node.name, |node: Option<&Node>| {
-        node.is_some()
-    })
-    .await?;
+    wait(nodes.clone(), &node.name, |node: Option<&Node>| node.is_some()).await?;
     addons::label(client, node).await?;
     wait(nodes, &node.name, |node: Option<&Node>| {
         let conditions = node.and_then(|node| node.status.as_ref()?.conditions.as_ref());
@@ -352,15 +315,11 @@ async fn system_ready(client: &Client) -> Result<(), UpError> {
     })
     .await?;
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), "kube-system");
-    wait(
-        deployments,
-        "kube-dns",
-        |deployment: Option<&Deployment>| {
-            let wanted = deployment.and_then(|d| d.spec.as_ref()?.replicas);
-            let ready = deployment.and_then(|d| d.status.as_ref()?.ready_replicas);
-            wanted.is_some() && wanted == ready
-        },
-    )
+    wait(deployments, "kube-dns", |deployment: Option<&Deployment>| {
+        let wanted = deployment.and_then(|d| d.spec.as_ref()?.replicas);
+        let ready = deployment.and_then(|d| d.status.as_ref()?.ready_replicas);
+        wanted.is_some() && wanted == ready
+    })
     .await
 }
 
@@ -373,14 +332,8 @@ where
         + serde::de::DeserializeOwned
         + 'static,
 {
-    let failed = |source| UpError::Wait {
-        what: name.to_owned(),
-        source: Box::new(source),
-    };
-    await_condition(api, name, condition)
-        .await
-        .map(drop)
-        .map_err(failed)
+    let failed = |source| UpError::Wait { what: name.to_owned(), source: Box::new(source) };
+    await_condition(api, name, condition).await.map(drop).map_err(failed)
 }
 
 /// The end of the log of every node, for a user who has to find out what went wrong.
@@ -415,10 +368,7 @@ fn write_private(path: &Path, content: &str) -> Result<(), UpError> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
-    options
-        .open(path)
-        .and_then(|mut open| open.write_all(content.as_bytes()))
-        .map_err(file(path))
+    options.open(path).and_then(|mut open| open.write_all(content.as_bytes())).map_err(file(path))
 }
 
 fn file(path: &Path) -> impl FnOnce(io::Error) -> UpError + use<> {

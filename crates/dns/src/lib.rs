@@ -23,8 +23,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use futures::future::BoxFuture;
 use client::{Api, Event, Informer};
+use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use tokio::net::{TcpListener, UdpSocket};
@@ -106,10 +106,7 @@ impl Config {
 ///
 /// # Errors
 /// See [`Error`]; an API server that is down is waited for.
-pub fn run(
-    config: Config,
-    shutdown: CancellationToken,
-) -> BoxFuture<'static, Result<(), Error>> {
+pub fn run(config: Config, shutdown: CancellationToken) -> BoxFuture<'static, Result<(), Error>> {
     // Boxed here, or the whole component would be compiled again by the crate that awaits it.
     Box::pin(serve(config, shutdown))
 }

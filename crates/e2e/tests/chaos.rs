@@ -11,13 +11,9 @@ struct Own(Cluster);
 impl Own {
     fn up(name: &str) -> Self {
         // What an earlier run may have left behind.
-        ironclad()
-            .args(["down", "--name", name])
-            .output()
-            .expect("ironclad runs");
+        ironclad().args(["down", "--name", name]).output().expect("ironclad runs");
         let mut up = ironclad();
-        up.args(["up", "--nodes", "3", "--name", name, "--images"])
-            .arg(images());
+        up.args(["up", "--nodes", "3", "--name", name, "--images"]).arg(images());
         stdout(&mut up);
         Self(Cluster::named(name))
     }
@@ -59,11 +55,7 @@ fn kill(cluster: &Cluster, node: &str, words: &str) {
     eventually(&format!("{words:?} back on {node}"), || {
         let now = processes(cluster, node, words);
         let back = !now.is_empty() && now.iter().all(|pid| !victims.contains(pid));
-        if back {
-            Ok(())
-        } else {
-            Err(format!("{now:?}"))
-        }
+        if back { Ok(()) } else { Err(format!("{now:?}")) }
     });
 }
 
@@ -72,10 +64,7 @@ fn everything_that_is_killed_comes_back_and_the_rollout_ends() {
     let own = Own::up("e2e-chaos");
     let cluster = &own.0;
     let space = Namespace::on(cluster.clone(), "chaos");
-    space.kubectl(&format!(
-        "create deployment web --image={} --replicas=4",
-        WEB[0]
-    ));
+    space.kubectl(&format!("create deployment web --image={} --replicas=4", WEB[0]));
     space.kubectl("rollout status deployment/web --timeout=90s");
     let victims = [
         ("m1", "/ironclad kube-apiserver"),
@@ -91,20 +80,13 @@ fn everything_that_is_killed_comes_back_and_the_rollout_ends() {
         let image = WEB[(turn + 1) % 2];
         space.kubectl(&format!("set image deployment/web web={image}"));
         kill(cluster, node, words);
-        eventually(
-            &format!("{words} was killed and the rollout went on"),
-            || {
-                let output = space
-                    .command("rollout status deployment/web --timeout=60s")
-                    .output()
-                    .expect("kubectl runs");
-                if output.status.success() {
-                    Ok(())
-                } else {
-                    Err(format!("{output:?}"))
-                }
-            },
-        );
+        eventually(&format!("{words} was killed and the rollout went on"), || {
+            let output = space
+                .command("rollout status deployment/web --timeout=60s")
+                .output()
+                .expect("kubectl runs");
+            if output.status.success() { Ok(()) } else { Err(format!("{output:?}")) }
+        });
         let pods = space.json("get pods -l app=web");
         let running = pods["items"]
             .as_array()

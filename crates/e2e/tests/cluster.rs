@@ -9,134 +9,114 @@ use serde_json::Value;
 /// How long a test waits for the system before it gives up; nothing is concluded from less.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// The image whose `sh` and applets tests use.
-pub const BUSYBOX: &str = "ironclad.local/busybox:1";
+pub(crate) const BUSYBOX: &str = "ironclad.local/busybox:1";
 /// A web server on port 8080 that answers with its host name, and its next version.
-pub const WEB: [&str; 2] = ["ironclad.local/web:1", "ironclad.local/web:2"];
+pub(crate) const WEB: [&str; 2] = ["ironclad.local/web:1", "ironclad.local/web:2"];
 
 fn environment(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `make test`"))
 }
 
 /// The program under test.
-pub fn ironclad() -> Command {
+pub(crate) fn ironclad() -> Command {
     Command::new(environment("IRONCLAD_BIN"))
 }
 
 /// The folder of the test images.
-pub fn images() -> PathBuf {
+pub(crate) fn images() -> PathBuf {
     environment("IRONCLAD_IMAGES").into()
 }
 
 /// A cluster by name.
 #[derive(Clone)]
-pub struct Cluster {
-    pub name: String,
-    pub kubeconfig: PathBuf,
+pub(crate) struct Cluster {
+    pub(crate) name: String,
+    pub(crate) kubeconfig: PathBuf,
 }
 
 impl Cluster {
     /// The one that `make test` made.
-    pub fn shared() -> Self {
+    pub(crate) fn shared() -> Self {
         Self::named(&environment("IRONCLAD_E2E"))
     }
 
-    pub fn named(name: &str) -> Self {
-        let kubeconfig = Path::new("/var/lib/ironclad/clusters")
-            .join(name)
-            .join("admin.conf");
-        Self {
-            name: name.to_owned(),
-            kubeconfig,
-        }
+    pub(crate) fn named(name: &str) -> Self {
+        let kubeconfig = Path::new("/var/lib/ironclad/clusters").join(name).join("admin.conf");
+        Self { name: name.to_owned(), kubeconfig }
     }
 
     /// kubectl with `arguments`, split at blanks.
-    pub fn command(&self, arguments: &str) -> Command {
+    pub(crate) fn command(&self, arguments: &str) -> Command {
         let mut command = Command::new(environment("KUBECTL"));
-        command
-            .env("KUBECONFIG", &self.kubeconfig)
-            .args(arguments.split_whitespace());
+        command.env("KUBECONFIG", &self.kubeconfig).args(arguments.split_whitespace());
         command
     }
 
     /// What kubectl prints; panics with its error when it fails.
-    pub fn kubectl(&self, arguments: &str) -> String {
+    pub(crate) fn kubectl(&self, arguments: &str) -> String {
         stdout(&mut self.command(arguments))
     }
 
     /// An object as JSON.
-    pub fn json(&self, arguments: &str) -> Value {
+    pub(crate) fn json(&self, arguments: &str) -> Value {
         let text = self.kubectl(&format!("{arguments} -o json"));
         serde_json::from_str(&text).expect("kubectl prints JSON")
     }
 
-    /// Folder of a node on the host.
-    pub fn node(&self, name: &str) -> PathBuf {
-        self.kubeconfig.with_file_name("nodes").join(name)
-    }
-
     /// The addresses of the nodes.
-    pub fn addresses(&self) -> Vec<String> {
+    pub(crate) fn addresses(&self) -> Vec<String> {
         let path = "jsonpath={.items[*].status.addresses[?(@.type==\"InternalIP\")].address}";
         let mut command = self.command("get nodes -o");
         command.arg(path);
-        stdout(&mut command)
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect()
+        stdout(&mut command).split_whitespace().map(str::to_owned).collect()
     }
 }
 
 /// A namespace that ends with the test.
-pub struct Namespace {
-    pub cluster: Cluster,
-    pub name: String,
+pub(crate) struct Namespace {
+    pub(crate) cluster: Cluster,
+    pub(crate) name: String,
 }
 
 impl Namespace {
     /// A new namespace of the shared cluster.
-    pub fn new(test: &str) -> Self {
+    pub(crate) fn new(test: &str) -> Self {
         Self::on(Cluster::shared(), test)
     }
 
-    pub fn on(cluster: Cluster, test: &str) -> Self {
+    pub(crate) fn on(cluster: Cluster, test: &str) -> Self {
         let name = format!("{test}-{}", std::process::id());
         cluster.kubectl(&format!("create namespace {name}"));
         Self { cluster, name }
     }
 
-    pub fn command(&self, arguments: &str) -> Command {
-        self.cluster
-            .command(&format!("--namespace {} {arguments}", self.name))
+    pub(crate) fn command(&self, arguments: &str) -> Command {
+        self.cluster.command(&format!("--namespace {} {arguments}", self.name))
     }
 
-    pub fn kubectl(&self, arguments: &str) -> String {
+    pub(crate) fn kubectl(&self, arguments: &str) -> String {
         stdout(&mut self.command(arguments))
     }
 
     /// kubectl's error output; panics when it succeeds.
-    pub fn refused(&self, arguments: &str) -> String {
+    pub(crate) fn refused(&self, arguments: &str) -> String {
         let output = self.command(arguments).output().expect("kubectl runs");
-        assert!(
-            !output.status.success(),
-            "kubectl {arguments} succeeded: {output:?}"
-        );
+        assert!(!output.status.success(), "kubectl {arguments} succeeded: {output:?}");
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
-    pub fn json(&self, arguments: &str) -> Value {
-        self.cluster
-            .json(&format!("--namespace {} {arguments}", self.name))
+    pub(crate) fn json(&self, arguments: &str) -> Value {
+        self.cluster.json(&format!("--namespace {} {arguments}", self.name))
     }
 
     /// kubectl with `manifest` on its standard input.
-    pub fn pipe(&self, arguments: &str, manifest: &str) -> String {
+    pub(crate) fn pipe(&self, arguments: &str, manifest: &str) -> String {
         let output = feed(&mut self.command(arguments), manifest);
         check(&format!("kubectl {arguments}"), &output)
     }
 
     /// Runs `script` in Pod `pod`.
-    pub fn exec(&self, pod: &str, script: &str) -> Result<String, String> {
+    pub(crate) fn exec(&self, pod: &str, script: &str) -> Result<String, String> {
         let mut command = self.command(&format!("exec {pod} -- sh -c"));
         let output = command.arg(script).output().expect("kubectl runs");
         if output.status.success() {
@@ -147,23 +127,18 @@ impl Namespace {
     }
 
     /// The names of the Pods that match `selector` and are not being deleted.
-    pub fn pods(&self, selector: &str) -> Vec<String> {
+    pub(crate) fn pods(&self, selector: &str) -> Vec<String> {
         let list = self.json(&format!("get pods -l {selector}"));
         let items = list["items"].as_array().expect("a list has items");
         items
             .iter()
             .filter(|pod| pod["metadata"].get("deletionTimestamp").is_none())
-            .map(|pod| {
-                pod["metadata"]["name"]
-                    .as_str()
-                    .expect("a Pod has a name")
-                    .to_owned()
-            })
+            .map(|pod| pod["metadata"]["name"].as_str().expect("a Pod has a name").to_owned())
             .collect()
     }
 
     /// A Pod that sleeps on `node`, ready for [`Namespace::exec`].
-    pub fn sleeper(&self, name: &str, node: &str) {
+    pub(crate) fn sleeper(&self, name: &str, node: &str) {
         let manifest = format!(
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: {name}}}}}\nspec:\n  \
              nodeSelector: {{kubernetes.io/hostname: {node}}}\n  tolerations: [{{operator: Exists}}]\n  \
@@ -171,9 +146,7 @@ impl Namespace {
              containers:\n  - {{name: c, image: {BUSYBOX}, command: [sleep, infinity]}}\n"
         );
         self.pipe("create -f -", &manifest);
-        self.kubectl(&format!(
-            "wait --for=condition=Ready pod/{name} --timeout=90s"
-        ));
+        self.kubectl(&format!("wait --for=condition=Ready pod/{name} --timeout=90s"));
     }
 }
 
@@ -192,16 +165,13 @@ impl Drop for Namespace {
 }
 
 /// The output of a command that must succeed.
-pub fn stdout(command: &mut Command) -> String {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .expect("the program runs");
+pub(crate) fn stdout(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().expect("the program runs");
     check(&format!("{command:?}"), &output)
 }
 
 /// Runs a command with `input`.
-pub fn feed(command: &mut Command, input: &str) -> Output {
+pub(crate) fn feed(command: &mut Command, input: &str) -> Output {
     use std::io::Write as _;
     let mut child = command
         .stdin(Stdio::piped())
@@ -210,8 +180,7 @@ pub fn feed(command: &mut Command, input: &str) -> Output {
         .spawn()
         .expect("the program runs");
     let mut pipe = child.stdin.take().expect("standard input is piped");
-    pipe.write_all(input.as_bytes())
-        .expect("the program reads its input");
+    pipe.write_all(input.as_bytes()).expect("the program reads its input");
     drop(pipe);
     child.wait_with_output().expect("the program ends")
 }
@@ -219,16 +188,12 @@ pub fn feed(command: &mut Command, input: &str) -> Output {
 fn check(what: &str, output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{what}: {}\n{text}{error}",
-        output.status
-    );
+    assert!(output.status.success(), "{what}: {}\n{text}{error}", output.status);
     text
 }
 
 /// Asks `question` again and again until it gives an answer.
-pub fn eventually<T>(what: &str, mut question: impl FnMut() -> Result<T, String>) -> T {
+pub(crate) fn eventually<T>(what: &str, mut question: impl FnMut() -> Result<T, String>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match question() {
@@ -240,23 +205,19 @@ pub fn eventually<T>(what: &str, mut question: impl FnMut() -> Result<T, String>
 }
 
 /// Waits until `question` gives `wanted`.
-pub fn eventually_equal<T: PartialEq + std::fmt::Debug>(
+pub(crate) fn eventually_equal<T: PartialEq + std::fmt::Debug>(
     what: &str,
     wanted: &T,
     mut question: impl FnMut() -> T,
 ) {
     eventually(what, || {
         let answer = question();
-        if answer == *wanted {
-            Ok(())
-        } else {
-            Err(format!("{answer:?} is not {wanted:?}"))
-        }
+        if answer == *wanted { Ok(()) } else { Err(format!("{answer:?} is not {wanted:?}")) }
     });
 }
 
 /// What a web server on `address` answers to the host.
-pub fn fetch(address: &str) -> Result<String, String> {
+pub(crate) fn fetch(address: &str) -> Result<String, String> {
     let output = Command::new("curl")
         .args(["-sS", "--max-time", "5", &format!("http://{address}/")])
         .output()

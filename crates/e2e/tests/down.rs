@@ -25,31 +25,19 @@ fn left(name: &str, network: Option<&str>) -> BTreeSet<String> {
     }
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
     left.extend(
-        mounts
-            .lines()
-            .filter(|m| m.contains(&format!("/clusters/{name}/")))
-            .map(str::to_owned),
+        mounts.lines().filter(|m| m.contains(&format!("/clusters/{name}/"))).map(str::to_owned),
     );
     let rules = stdout(Command::new("nft").args(["list", "tables"]));
     left.extend(
-        rules
-            .lines()
-            .filter(|t| t.ends_with(&format!("ironclad-{name}")))
-            .map(str::to_owned),
+        rules.lines().filter(|t| t.ends_with(&format!("ironclad-{name}"))).map(str::to_owned),
     );
     let links = stdout(Command::new("ip").args(["-o", "link"]));
     if let Some(network) = network {
         left.extend(
-            links
-                .lines()
-                .filter(|l| l.contains(&format!("ic{network}")))
-                .map(str::to_owned),
+            links.lines().filter(|l| l.contains(&format!("ic{network}"))).map(str::to_owned),
         );
     }
-    for hierarchy in fs::read_dir("/sys/fs/cgroup")
-        .expect("cgroups are mounted")
-        .flatten()
-    {
+    for hierarchy in fs::read_dir("/sys/fs/cgroup").expect("cgroups are mounted").flatten() {
         let group = hierarchy.path().join("ironclad").join(name);
         if group.exists() {
             left.insert(group.display().to_string());
@@ -64,9 +52,7 @@ fn left(name: &str, network: Option<&str>) -> BTreeSet<String> {
 
 /// The number in the names of the cluster's network interfaces.
 fn network(name: &str) -> Option<String> {
-    let path = Path::new("/var/lib/ironclad/clusters")
-        .join(name)
-        .join("cluster.json");
+    let path = Path::new("/var/lib/ironclad/clusters").join(name).join("cluster.json");
     let state: serde_json::Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
     Some(state["plan"]["network"].to_string())
 }
@@ -80,36 +66,24 @@ fn nothing_is_left_of_a_cluster_that_was_up() {
     let name = "e2e-down";
     ironclad().args(["down", "--name", name]).output().unwrap();
     let mut up = ironclad();
-    up.args(["up", "--nodes", "1", "--name", name, "--images"])
-        .arg(images());
+    up.args(["up", "--nodes", "1", "--name", name, "--images"]).arg(images());
     stdout(&mut up);
     let network = network(name).unwrap();
-    assert!(
-        left(name, Some(&network)).len() > 5,
-        "the cluster is not seen at all"
-    );
+    assert!(left(name, Some(&network)).len() > 5, "the cluster is not seen at all");
     let again = ironclad().args(["up", "--name", name]).output().unwrap();
-    assert!(
-        String::from_utf8_lossy(&again.stderr).contains("exists already"),
-        "{again:?}"
-    );
+    assert!(String::from_utf8_lossy(&again.stderr).contains("exists already"), "{again:?}");
     down(name);
     assert_eq!(left(name, Some(&network)), BTreeSet::new());
     let twice = ironclad().args(["down", "--name", name]).output().unwrap();
     assert!(!twice.status.success());
-    assert!(
-        String::from_utf8_lossy(&twice.stderr).contains("no cluster named"),
-        "{twice:?}"
-    );
+    assert!(String::from_utf8_lossy(&twice.stderr).contains("no cluster named"), "{twice:?}");
 }
 
 #[test]
 fn nothing_is_left_of_an_up_that_was_interrupted_or_killed() {
-    for (signal, steps) in [
-        ("-INT", "Started"),
-        ("-KILL", "Started"),
-        ("-KILL", "API server answers"),
-    ] {
+    for (signal, steps) in
+        [("-INT", "Started"), ("-KILL", "Started"), ("-KILL", "API server answers")]
+    {
         let name = "e2e-cut";
         ironclad().args(["down", "--name", name]).output().unwrap();
         let log = tempfile::NamedTempFile::new().unwrap();
@@ -121,11 +95,7 @@ fn nothing_is_left_of_an_up_that_was_interrupted_or_killed() {
             .unwrap();
         eventually("on its way", || {
             let text = fs::read_to_string(log.path()).unwrap();
-            if text.contains(steps) {
-                Ok(())
-            } else {
-                Err(text)
-            }
+            if text.contains(steps) { Ok(()) } else { Err(text) }
         });
         let network = network(name).unwrap();
         stdout(Command::new("kill").args([signal, &up.id().to_string()]));
@@ -136,11 +106,7 @@ fn nothing_is_left_of_an_up_that_was_interrupted_or_killed() {
         }
         eventually("clean", || {
             let left = left(name, Some(&network));
-            if left.is_empty() {
-                Ok(())
-            } else {
-                Err(format!("{left:?}"))
-            }
+            if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
         });
     }
 }
@@ -149,10 +115,7 @@ fn nothing_is_left_of_an_up_that_was_interrupted_or_killed() {
 fn bad_requests_are_refused_before_anything_is_made() {
     for (arguments, wanted) in [
         (&["up", "--name", "Bad!"][..], "invalid cluster name"),
-        (
-            &["up", "--name", "e2e-none", "--nodes", "0"],
-            "invalid number of nodes",
-        ),
+        (&["up", "--name", "e2e-none", "--nodes", "0"], "invalid number of nodes"),
         (&["down", "--name", "e2e-none"], "no cluster named"),
         (&["kubeconfig", "--name", "e2e-none"], "no cluster named"),
     ] {

@@ -33,42 +33,26 @@ spec:
 fn apply_creates_then_changes_then_leaves_alone() {
     let space = Namespace::new("apply");
     let created = space.pipe("apply -f -", &manifest(1, WEB[0]));
-    assert_eq!(
-        created,
-        "deployment.apps/web created\nservice/web created\n"
-    );
+    assert_eq!(created, "deployment.apps/web created\nservice/web created\n");
     let unchanged = space.pipe("apply -f -", &manifest(1, WEB[0]));
-    assert_eq!(
-        unchanged,
-        "deployment.apps/web unchanged\nservice/web unchanged\n"
-    );
+    assert_eq!(unchanged, "deployment.apps/web unchanged\nservice/web unchanged\n");
     let diff = feed(&mut space.command("diff -f -"), &manifest(2, WEB[0]));
     assert_eq!(diff.status.code(), Some(1), "{diff:?}");
     let text = String::from_utf8_lossy(&diff.stdout).into_owned();
-    assert!(
-        text.contains("-  replicas: 1") && text.contains("+  replicas: 2"),
-        "{text}"
-    );
+    assert!(text.contains("-  replicas: 1") && text.contains("+  replicas: 2"), "{text}");
     let changed = space.pipe("apply -f -", &manifest(2, WEB[0]));
-    assert_eq!(
-        changed,
-        "deployment.apps/web configured\nservice/web unchanged\n"
-    );
+    assert_eq!(changed, "deployment.apps/web configured\nservice/web unchanged\n");
     assert_eq!(space.json("get deployment web")["spec"]["replicas"], 2);
     let deleted = space.pipe("delete -f -", &manifest(2, WEB[0]));
-    assert!(
-        deleted.starts_with("deployment.apps \"web\" deleted"),
-        "{deleted}"
-    );
+    assert!(deleted.starts_with("deployment.apps \"web\" deleted"), "{deleted}");
 }
 
 #[test]
 fn run_logs_exec_and_pipes() {
     let space = Namespace::new("exec");
     let image = crate::cluster::BUSYBOX;
-    let printed = space.kubectl(&format!(
-        "run talk --image={image} --command -- sh -c echo\\ hi;sleep\\ 3600"
-    ));
+    let printed = space
+        .kubectl(&format!("run talk --image={image} --command -- sh -c echo\\ hi;sleep\\ 3600"));
     assert_eq!(printed, "pod/talk created\n");
     space.kubectl("delete pod talk --now");
     let pod = format!(
@@ -78,33 +62,16 @@ fn run_logs_exec_and_pipes() {
     space.pipe("create -f -", &pod);
     let waited = space.kubectl("wait --for=condition=Ready pod/talk --timeout=90s");
     assert_eq!(waited, "pod/talk condition met\n");
-    let mut lines: Vec<String> = space
-        .kubectl("logs talk")
-        .lines()
-        .map(str::to_owned)
-        .collect();
+    let mut lines: Vec<String> = space.kubectl("logs talk").lines().map(str::to_owned).collect();
     lines.sort();
     assert_eq!(lines, ["one", "two"]);
     assert_eq!(space.kubectl("logs talk --tail=1").lines().count(), 1);
-    assert_eq!(
-        space.exec("talk", "echo inside; echo aside >&2").unwrap(),
-        "inside\n"
-    );
-    let failed = space
-        .command("exec talk -- sh -c")
-        .arg("exit 7")
-        .output()
-        .unwrap();
+    assert_eq!(space.exec("talk", "echo inside; echo aside >&2").unwrap(), "inside\n");
+    let failed = space.command("exec talk -- sh -c").arg("exit 7").output().unwrap();
     assert_eq!(failed.status.code(), Some(7));
     let error = String::from_utf8_lossy(&failed.stderr).into_owned();
-    assert!(
-        error.contains("command terminated with exit code 7"),
-        "{error}"
-    );
-    let piped = feed(
-        &mut space.command("exec -i talk -- cat"),
-        "through and back",
-    );
+    assert!(error.contains("command terminated with exit code 7"), "{error}");
+    let piped = feed(&mut space.command("exec -i talk -- cat"), "through and back");
     assert_eq!(String::from_utf8_lossy(&piped.stdout), "through and back");
 }
 
@@ -115,12 +82,7 @@ fn get_and_describe_print_columns() {
     space.kubectl("rollout status deployment/web --timeout=90s");
     let head = |arguments: &str| -> String {
         let text = space.kubectl(arguments);
-        text.lines()
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ")
+        text.lines().next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
     };
     for (arguments, columns) in [
         ("get deployments", "NAME READY UP-TO-DATE AVAILABLE AGE"),
@@ -170,28 +132,17 @@ fn get_and_describe_print_columns() {
 fn label_annotate_patch_and_edit_change_objects() {
     let space = Namespace::new("change");
     space.kubectl("create configmap c --from-literal=a=1");
-    assert_eq!(
-        space.kubectl("label configmap c tier=test"),
-        "configmap/c labeled\n"
-    );
-    assert_eq!(
-        space.kubectl("annotate configmap c note=x"),
-        "configmap/c annotated\n"
-    );
-    assert_eq!(
-        space.kubectl("label configmap c tier-"),
-        "configmap/c unlabeled\n"
-    );
+    assert_eq!(space.kubectl("label configmap c tier=test"), "configmap/c labeled\n");
+    assert_eq!(space.kubectl("annotate configmap c note=x"), "configmap/c annotated\n");
+    assert_eq!(space.kubectl("label configmap c tier-"), "configmap/c unlabeled\n");
     let patches = [
         ("merge", r#"{"data":{"b":"2"}}"#),
         ("strategic", r#"{"data":{"c":"3"}}"#),
         ("json", r#"[{"op":"remove","path":"/data/a"}]"#),
     ];
     for (kind, patch) in patches {
-        let printed = space.pipe(
-            &format!("patch configmap c --type={kind} --patch-file=/dev/stdin"),
-            patch,
-        );
+        let printed =
+            space.pipe(&format!("patch configmap c --type={kind} --patch-file=/dev/stdin"), patch);
         assert_eq!(printed, "configmap/c patched\n");
     }
     let object = space.json("get configmap c");
@@ -230,20 +181,14 @@ fn errors_are_worded_as_upstream() {
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: d}\nspec: {x: 1}\n",
     );
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(
-        error.contains("strict decoding error: unknown field \"spec\""),
-        "{error}"
-    );
+    assert!(error.contains("strict decoding error: unknown field \"spec\""), "{error}");
 }
 
 #[test]
 fn access_is_controlled() {
     let space = Namespace::new("access");
     assert_eq!(space.kubectl("auth can-i delete pods").trim(), "yes");
-    let asked = space
-        .command("auth can-i create pods --as=someone")
-        .output()
-        .unwrap();
+    let asked = space.command("auth can-i create pods --as=someone").output().unwrap();
     assert_eq!(String::from_utf8_lossy(&asked.stdout).trim(), "no");
     let error = space.refused("get pods --as=someone");
     let wanted = format!(
@@ -259,36 +204,17 @@ fn access_is_controlled() {
     space.refused(&format!("get secrets --as={account}"));
     let token = space.kubectl("create token default");
     let whoami = space.kubectl(&format!("auth whoami --token={}", token.trim()));
-    assert!(
-        whoami.contains("kubernetes-admin") || whoami.contains(&account),
-        "{whoami}"
-    );
+    assert!(whoami.contains("kubernetes-admin") || whoami.contains(&account), "{whoami}");
 }
 
 #[test]
 fn the_api_explains_itself() {
     let cluster = Cluster::shared();
     let resources = cluster.kubectl("api-resources");
-    for row in [
-        "pods",
-        "deployments",
-        "endpointslices",
-        "networkpolicies",
-        "leases",
-    ] {
-        assert!(
-            resources
-                .lines()
-                .any(|line| line.starts_with(&format!("{row} "))),
-            "{row}"
-        );
+    for row in ["pods", "deployments", "endpointslices", "networkpolicies", "leases"] {
+        assert!(resources.lines().any(|line| line.starts_with(&format!("{row} "))), "{row}");
     }
-    assert!(
-        cluster
-            .kubectl("api-versions")
-            .lines()
-            .any(|line| line == "apps/v1")
-    );
+    assert!(cluster.kubectl("api-versions").lines().any(|line| line == "apps/v1"));
     let text = cluster.kubectl("explain pod.spec.containers.livenessProbe");
     assert!(text.contains("FIELD: livenessProbe <Probe>"), "{text}");
     assert!(text.contains("periodSeconds\t<integer>"), "{text}");

@@ -3,6 +3,8 @@
 //! `make test` makes the cluster that most of them share, each in a namespace of its own; those
 //! that break things make one for themselves.
 
+#![allow(clippy::unwrap_used, reason = "a test that finds nothing to unwrap has failed")]
+
 mod chaos;
 mod cluster;
 mod down;

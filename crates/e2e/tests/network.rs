@@ -7,10 +7,7 @@ use crate::cluster::{Namespace, WEB, eventually, eventually_equal, fetch};
 const NODES: [&str; 3] = ["m1", "w1", "w2"];
 
 fn web(space: &Namespace, replicas: usize) {
-    space.kubectl(&format!(
-        "create deployment web --image={} --replicas={replicas}",
-        WEB[0]
-    ));
+    space.kubectl(&format!("create deployment web --image={} --replicas={replicas}", WEB[0]));
     space.kubectl("expose deployment web --port=80 --target-port=8080 --type=NodePort");
     space.kubectl("rollout status deployment/web --timeout=90s");
 }
@@ -28,18 +25,13 @@ fn a_service_answers_by_name_address_and_node_port() {
         let domain = format!("web.{}.svc.cluster.local", space.name);
         for target in ["web", &domain, address] {
             let answer = eventually(&format!("{target} answers on {node}"), || {
-                space.exec(
-                    &format!("on-{node}"),
-                    &format!("timeout 5 wget -qO- http://{target}/"),
-                )
+                space.exec(&format!("on-{node}"), &format!("timeout 5 wget -qO- http://{target}/"))
             });
             assert!(pods.contains(answer.trim()), "{answer} is none of {pods:?}");
         }
     }
     for address in space.cluster.addresses() {
-        let answer = eventually("the node port answers", || {
-            fetch(&format!("{address}:{port}"))
-        });
+        let answer = eventually("the node port answers", || fetch(&format!("{address}:{port}")));
         assert!(pods.contains(&answer), "{answer} is none of {pods:?}");
     }
 }
@@ -70,9 +62,7 @@ fn scaling_changes_who_answers() {
     let port = service["spec"]["ports"][0]["nodePort"].as_u64().unwrap();
     let node = space.cluster.addresses().remove(0);
     let answers = || -> BTreeSet<String> {
-        (0..20)
-            .filter_map(|_| fetch(&format!("{node}:{port}")).ok())
-            .collect()
+        (0..20).filter_map(|_| fetch(&format!("{node}:{port}")).ok()).collect()
     };
     let pods = || -> BTreeSet<String> { space.pods("app=web").into_iter().collect() };
     eventually_equal("the first answers", &pods(), answers);
@@ -100,10 +90,7 @@ fn dns_knows_services_pods_and_their_absence() {
     );
     space.sleeper("asker", "w1");
     let lookup = |name: &str| space.exec("asker", &format!("nslookup {name}"));
-    let address = space.json("get service web")["spec"]["clusterIP"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let address = space.json("get service web")["spec"]["clusterIP"].as_str().unwrap().to_owned();
     let domain = format!("{}.svc.cluster.local", space.name);
     let answer = lookup(&format!("web.{domain}.")).unwrap();
     assert!(answer.contains(&address), "{answer}");
@@ -111,11 +98,7 @@ fn dns_knows_services_pods_and_their_absence() {
     let pod_address = pod["status"]["podIP"].as_str().unwrap();
     eventually("headless", || {
         let answer = lookup(&format!("headless.{domain}."))?;
-        if answer.contains(pod_address) {
-            Ok(())
-        } else {
-            Err(answer)
-        }
+        if answer.contains(pod_address) { Ok(()) } else { Err(answer) }
     });
     let answer = lookup(&address).unwrap();
     assert!(answer.contains(&format!("web.{domain}")), "{answer}");

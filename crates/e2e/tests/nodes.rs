@@ -5,17 +5,11 @@ use crate::cluster::{Cluster, eventually_equal};
 #[test]
 fn three_nodes_are_ready() {
     let text = Cluster::shared().kubectl("get nodes --no-headers");
-    let rows: Vec<Vec<&str>> = text
-        .lines()
-        .map(|line| line.split_whitespace().take(3).collect())
-        .collect();
+    let rows: Vec<Vec<&str>> =
+        text.lines().map(|line| line.split_whitespace().take(3).collect()).collect();
     assert_eq!(
         rows,
-        [
-            ["m1", "Ready", "control-plane"],
-            ["w1", "Ready", "<none>"],
-            ["w2", "Ready", "<none>"],
-        ]
+        [["m1", "Ready", "control-plane"], ["w1", "Ready", "<none>"], ["w2", "Ready", "<none>"],]
     );
     assert!(text.contains("v1.36."), "{text}");
 }
@@ -65,48 +59,22 @@ fn a_node_describes_itself() {
     let cluster = Cluster::shared();
     let node = cluster.json("get node w1");
     let info = &node["status"]["nodeInfo"];
-    assert!(
-        info["kubeletVersion"]
-            .as_str()
-            .unwrap()
-            .starts_with("v1.36."),
-        "{info}"
-    );
-    assert!(
-        info["containerRuntimeVersion"]
-            .as_str()
-            .unwrap()
-            .starts_with("containerd://")
-    );
+    assert!(info["kubeletVersion"].as_str().unwrap().starts_with("v1.36."), "{info}");
+    assert!(info["containerRuntimeVersion"].as_str().unwrap().starts_with("containerd://"));
     assert_eq!(node["metadata"]["labels"]["kubernetes.io/hostname"], "w1");
     let text = cluster.kubectl("describe node m1");
-    for part in [
-        "Taints:             node-role.kubernetes.io/control-plane:NoSchedule",
-        "PodCIDR:",
-    ] {
+    for part in ["Taints:             node-role.kubernetes.io/control-plane:NoSchedule", "PodCIDR:"]
+    {
         assert!(text.contains(part), "{part:?} is not in\n{text}");
     }
-    assert!(
-        cluster
-            .kubectl("get lease -n kube-node-lease w2")
-            .contains("w2")
-    );
+    assert!(cluster.kubectl("get lease -n kube-node-lease w2").contains("w2"));
 }
 
 #[test]
 fn the_server_has_its_version_and_is_healthy() {
     let cluster = Cluster::shared();
     let version = cluster.json("version");
-    assert!(
-        version["serverVersion"]["gitVersion"]
-            .as_str()
-            .unwrap()
-            .starts_with("v1.36.")
-    );
+    assert!(version["serverVersion"]["gitVersion"].as_str().unwrap().starts_with("v1.36."));
     assert_eq!(cluster.kubectl("get --raw /readyz"), "ok");
-    assert!(
-        cluster
-            .kubectl("get --raw /metrics")
-            .contains("apiserver_request_total")
-    );
+    assert!(cluster.kubectl("get --raw /metrics").contains("apiserver_request_total"));
 }

@@ -8,20 +8,14 @@ fn a_bare_pod_that_is_deleted_is_gone() {
     space.sleeper("alone", "w1");
     space.kubectl("delete pod alone");
     let error = space.refused("get pod alone");
-    assert_eq!(
-        error.trim(),
-        "Error from server (NotFound): pods \"alone\" not found"
-    );
+    assert_eq!(error.trim(), "Error from server (NotFound): pods \"alone\" not found");
     assert!(space.pods("app=alone").is_empty());
 }
 
 #[test]
 fn a_pod_of_a_deployment_is_replaced_by_a_new_one_and_ends_with_it() {
     let space = Namespace::new("replace");
-    space.kubectl(&format!(
-        "create deployment web --image={} --replicas=2",
-        WEB[0]
-    ));
+    space.kubectl(&format!("create deployment web --image={} --replicas=2", WEB[0]));
     space.kubectl("rollout status deployment/web --timeout=90s");
     let before = space.json("get pods -l app=web");
     let victim = before["items"][0]["metadata"].clone();
@@ -96,9 +90,7 @@ spec:
 #[test]
 fn a_failing_container_is_restarted_and_backs_off() {
     let space = Namespace::new("crash");
-    space.kubectl(&format!(
-        "run crash --image={BUSYBOX} --command -- sh -c exit\\ 3"
-    ));
+    space.kubectl(&format!("run crash --image={BUSYBOX} --command -- sh -c exit\\ 3"));
     let status = eventually("in CrashLoopBackOff", || {
         let pod = space.json("get pod crash");
         let status = pod["status"]["containerStatuses"][0].clone();
@@ -109,10 +101,7 @@ fn a_failing_container_is_restarted_and_backs_off() {
     });
     assert!(status["restartCount"].as_u64().unwrap() >= 1);
     let events = space.kubectl("get events");
-    assert!(
-        events.contains("Back-off restarting failed container"),
-        "{events}"
-    );
+    assert!(events.contains("Back-off restarting failed container"), "{events}");
 }
 
 #[test]
@@ -126,11 +115,7 @@ fn a_pod_that_fits_no_node_says_why() {
     let wanted = "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu.";
     eventually("told", || {
         let text = space.kubectl("describe pod big");
-        if text.contains("FailedScheduling") && text.contains(wanted) {
-            Ok(())
-        } else {
-            Err(text)
-        }
+        if text.contains("FailedScheduling") && text.contains(wanted) { Ok(()) } else { Err(text) }
     });
 }
 
@@ -140,11 +125,7 @@ fn an_image_that_is_nowhere_is_said_so() {
     space.kubectl("run ghost --image=ironclad.local/ghost:1 --image-pull-policy=Never");
     eventually("told", || {
         let text = space.kubectl("get pod ghost");
-        if text.contains("ErrImageNeverPull") {
-            Ok(())
-        } else {
-            Err(text)
-        }
+        if text.contains("ErrImageNeverPull") { Ok(()) } else { Err(text) }
     });
 }
 
@@ -176,11 +157,7 @@ spec:
     eventually("restarted", || {
         let pod = space.json("get pod probed");
         let status = pod["status"]["containerStatuses"][0].clone();
-        if status["restartCount"] == 1 {
-            Ok(())
-        } else {
-            Err(status.to_string())
-        }
+        if status["restartCount"] == 1 { Ok(()) } else { Err(status.to_string()) }
     });
     let events = space.kubectl("get events");
     assert!(events.contains("Liveness probe failed"), "{events}");

@@ -3,10 +3,7 @@
 use crate::cluster::{BUSYBOX, Cluster, Namespace, WEB, eventually, eventually_equal};
 
 fn create(space: &Namespace, replicas: usize) {
-    space.kubectl(&format!(
-        "create deployment web --image={} --replicas={replicas}",
-        WEB[0]
-    ));
+    space.kubectl(&format!("create deployment web --image={} --replicas={replicas}", WEB[0]));
     space.kubectl("rollout status deployment/web --timeout=90s");
 }
 
@@ -16,12 +13,7 @@ fn images(space: &Namespace) -> Vec<String> {
     let mut images: Vec<String> = items
         .iter()
         .filter(|pod| pod["metadata"].get("deletionTimestamp").is_none())
-        .map(|pod| {
-            pod["spec"]["containers"][0]["image"]
-                .as_str()
-                .unwrap()
-                .to_owned()
-        })
+        .map(|pod| pod["spec"]["containers"][0]["image"].as_str().unwrap().to_owned())
         .collect();
     images.dedup();
     images
@@ -34,10 +26,7 @@ fn a_rollout_goes_forth_and_back() {
     let set = space.kubectl(&format!("set image deployment/web web={}", WEB[1]));
     assert_eq!(set, "deployment.apps/web image updated\n");
     let status = space.kubectl("rollout status deployment/web --timeout=90s");
-    assert!(
-        status.contains("deployment \"web\" successfully rolled out"),
-        "{status}"
-    );
+    assert!(status.contains("deployment \"web\" successfully rolled out"), "{status}");
     assert_eq!(images(&space), [WEB[1]]);
     let history = space.kubectl("rollout history deployment/web");
     assert!(
@@ -49,10 +38,7 @@ fn a_rollout_goes_forth_and_back() {
     space.kubectl("rollout status deployment/web --timeout=90s");
     assert_eq!(images(&space), [WEB[0]]);
     let history = space.kubectl("rollout history deployment/web");
-    assert!(
-        !history.contains("\n1 ") && history.contains("\n3 "),
-        "{history}"
-    );
+    assert!(!history.contains("\n1 ") && history.contains("\n3 "), "{history}");
     space.kubectl("rollout restart deployment/web");
     space.kubectl("rollout status deployment/web --timeout=90s");
 }
@@ -61,29 +47,17 @@ fn a_rollout_goes_forth_and_back() {
 fn a_paused_deployment_waits() {
     let space = Namespace::new("pause");
     create(&space, 2);
-    assert_eq!(
-        space.kubectl("rollout pause deployment/web"),
-        "deployment.apps/web paused\n"
-    );
+    assert_eq!(space.kubectl("rollout pause deployment/web"), "deployment.apps/web paused\n");
     space.kubectl(&format!("set image deployment/web web={}", WEB[1]));
     // The controller has seen the change when it has observed its generation.
     eventually("observed", || {
         let object = space.json("get deployment web");
-        let (seen, now) = (
-            &object["status"]["observedGeneration"],
-            &object["metadata"]["generation"],
-        );
-        if seen == now {
-            Ok(())
-        } else {
-            Err(format!("{seen} of {now}"))
-        }
+        let (seen, now) =
+            (&object["status"]["observedGeneration"], &object["metadata"]["generation"]);
+        if seen == now { Ok(()) } else { Err(format!("{seen} of {now}")) }
     });
     assert_eq!(images(&space), [WEB[0]]);
-    assert_eq!(
-        space.kubectl("rollout resume deployment/web"),
-        "deployment.apps/web resumed\n"
-    );
+    assert_eq!(space.kubectl("rollout resume deployment/web"), "deployment.apps/web resumed\n");
     space.kubectl("rollout status deployment/web --timeout=90s");
     assert_eq!(images(&space), [WEB[1]]);
 }
@@ -100,11 +74,7 @@ fn recreate_never_runs_two_versions() {
     eventually("changed", || {
         let images = images(&space);
         assert!(images.len() < 2, "two versions at once: {images:?}");
-        if images == [WEB[1]] {
-            Ok(())
-        } else {
-            Err(format!("{images:?}"))
-        }
+        if images == [WEB[1]] { Ok(()) } else { Err(format!("{images:?}")) }
     });
     space.kubectl("rollout status deployment/web --timeout=90s");
 }
@@ -124,12 +94,7 @@ fn a_daemon_set_covers_the_nodes_that_it_tolerates() {
         let items = list["items"].as_array().unwrap();
         let mut nodes: Vec<String> = items
             .iter()
-            .map(|pod| {
-                pod["spec"]["nodeName"]
-                    .as_str()
-                    .unwrap_or_default()
-                    .to_owned()
-            })
+            .map(|pod| pod["spec"]["nodeName"].as_str().unwrap_or_default().to_owned())
             .collect();
         nodes.sort();
         nodes
@@ -139,11 +104,7 @@ fn a_daemon_set_covers_the_nodes_that_it_tolerates() {
         "patch daemonset d --type=merge --patch-file=/dev/stdin",
         r#"{"spec":{"template":{"spec":{"tolerations":[{"operator":"Exists"}]}}}}"#,
     );
-    eventually_equal(
-        "on all",
-        &["m1", "w1", "w2"].map(str::to_owned).to_vec(),
-        nodes,
-    );
+    eventually_equal("on all", &["m1", "w1", "w2"].map(str::to_owned).to_vec(), nodes);
 }
 
 #[test]

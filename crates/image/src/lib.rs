@@ -129,25 +129,14 @@ impl ImageBuilder {
     /// Adds a file with its permission bits. Folders above it are made with mode 0755.
     #[must_use]
     pub fn file(mut self, path: &str, source: impl Into<Source>, mode: u32) -> Self {
-        self.insert(
-            path,
-            Entry::File {
-                source: source.into(),
-                mode,
-            },
-        );
+        self.insert(path, Entry::File { source: source.into(), mode });
         self
     }
 
     /// Adds a symbolic link.
     #[must_use]
     pub fn symlink(mut self, path: &str, target: &str) -> Self {
-        self.insert(
-            path,
-            Entry::Symlink {
-                target: target.to_owned(),
-            },
-        );
+        self.insert(path, Entry::Symlink { target: target.to_owned() });
         self
     }
 
@@ -176,8 +165,7 @@ impl ImageBuilder {
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         let prefix = format!("{name}=");
-        self.environment
-            .retain(|variable| !variable.starts_with(&prefix));
+        self.environment.retain(|variable| !variable.starts_with(&prefix));
         self.environment.push(prefix + value);
         self
     }
@@ -206,9 +194,7 @@ impl ImageBuilder {
     fn insert(&mut self, path: &str, entry: Entry) {
         let path = path.trim_matches('/');
         for (at, _) in path.match_indices('/') {
-            self.entries
-                .entry(path[..at].to_owned())
-                .or_insert(Entry::Directory { mode: 0o755 });
+            self.entries.entry(path[..at].to_owned()).or_insert(Entry::Directory { mode: 0o755 });
         }
         self.entries.insert(path.to_owned(), entry);
     }
@@ -297,21 +283,12 @@ impl ImageBuilder {
                     let mut header = header(tar::EntryType::Symlink, 0o777, 0);
                     layer.append_link(&mut header, path, target)?;
                 }
-                Entry::File {
-                    source: Source::Bytes(bytes),
-                    mode,
-                } => {
+                Entry::File { source: Source::Bytes(bytes), mode } => {
                     let mut header = header(tar::EntryType::Regular, *mode, bytes.len() as u64);
                     layer.append_data(&mut header, path, bytes.as_slice())?;
                 }
-                Entry::File {
-                    source: Source::File(from),
-                    mode,
-                } => {
-                    let read = |source| Error::Read {
-                        path: from.clone(),
-                        source,
-                    };
+                Entry::File { source: Source::File(from), mode } => {
+                    let read = |source| Error::Read { path: from.clone(), source };
                     let file = File::open(from).map_err(read)?;
                     let size = file.metadata().map_err(read)?.len();
                     let mut bytes = file.take(size);
@@ -364,10 +341,7 @@ pub fn full_reference(reference: &str) -> String {
         Some(_) => ("docker.io", reference.to_owned()),
         None => ("docker.io", format!("library/{reference}")),
     };
-    let tagged = rest
-        .rsplit('/')
-        .next()
-        .is_some_and(|name| name.contains(':'));
+    let tagged = rest.rsplit('/').next().is_some_and(|name| name.contains(':'));
     format!("{first}/{rest}{}", if tagged { "" } else { ":latest" })
 }
 

@@ -46,23 +46,14 @@ fn archive_is_consistent_and_deterministic() {
     let json = |name: &str| -> Value { serde_json::from_slice(&files[name]).unwrap() };
     let entry = &json("index.json")["manifests"][0];
     assert_eq!(entry["digest"], written.digest);
-    assert_eq!(
-        entry["annotations"]["io.containerd.image.name"],
-        "example.test/app:1"
-    );
+    assert_eq!(entry["annotations"]["io.containerd.image.name"], "example.test/app:1");
     let manifest = json(&blob(&written.digest));
     assert_eq!(manifest["config"]["digest"], written.id);
     let config = json(&blob(&written.id));
-    assert_eq!(
-        config["rootfs"]["diff_ids"][0],
-        manifest["layers"][0]["digest"]
-    );
+    assert_eq!(config["rootfs"]["diff_ids"][0], manifest["layers"][0]["digest"]);
     assert_eq!(config["config"]["Env"], json!(["PATH=/usr/bin"]));
     assert_eq!(config["config"]["Entrypoint"], json!(["/usr/bin/app"]));
-    assert_eq!(
-        json("manifest.json")[0]["RepoTags"],
-        json!(["example.test/app:1"])
-    );
+    assert_eq!(json("manifest.json")[0]["RepoTags"], json!(["example.test/app:1"]));
 
     let layer = &files[&blob(manifest["layers"][0]["digest"].as_str().unwrap())];
     assert_eq!(manifest["layers"][0]["size"], layer.len());
@@ -88,13 +79,8 @@ fn archive_is_consistent_and_deterministic() {
 
 #[test]
 fn missing_source() {
-    let error = sample(Path::new("/no/such/file"))
-        .write(&mut Vec::new())
-        .unwrap_err();
-    assert!(
-        error.to_string().starts_with("reading /no/such/file: "),
-        "{error}"
-    );
+    let error = sample(Path::new("/no/such/file")).write(&mut Vec::new()).unwrap_err();
+    assert!(error.to_string().starts_with("reading /no/such/file: "), "{error}");
 }
 
 #[track_caller]

@@ -8,8 +8,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 /// Waits until the runtime ends the Pod.
 pub(crate) fn run() -> ExitCode {
-    let signals: SigSet =
-        [Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
+    let signals: SigSet = [Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
     if let Err(error) = signals.thread_block() {
         eprintln!("pause: blocking signals: {error}");
         return ExitCode::FAILURE;

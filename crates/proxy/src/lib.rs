@@ -111,10 +111,7 @@ impl Config {
 ///
 /// # Errors
 /// See [`Error`]; an API server that is down is waited for.
-pub fn run(
-    config: Config,
-    shutdown: CancellationToken,
-) -> BoxFuture<'static, Result<(), Error>> {
+pub fn run(config: Config, shutdown: CancellationToken) -> BoxFuture<'static, Result<(), Error>> {
     // Boxed here, or the whole component would be compiled again by the crate that awaits it.
     Box::pin(serve(config, shutdown))
 }

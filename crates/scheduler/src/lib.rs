@@ -27,9 +27,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures::future::BoxFuture;
 use client::{Api, Event, EventRecorder, Informer, LeaderConfig, LeaderElector};
 use component::health::{Checks, Scope};
+use futures::future::BoxFuture;
 use k8s_openapi::api::apps::v1::{ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::{ReplicationController, Service};
 use tokio::sync::mpsc;
@@ -85,10 +85,7 @@ impl Config {
 ///
 /// # Errors
 /// See [`Error`]; an API server that is down is waited for.
-pub fn run(
-    config: Config,
-    shutdown: CancellationToken,
-) -> BoxFuture<'static, Result<(), Error>> {
+pub fn run(config: Config, shutdown: CancellationToken) -> BoxFuture<'static, Result<(), Error>> {
     // Boxed here, or the whole component would be compiled again by the crate that awaits it.
     Box::pin(serve(config, shutdown))
 }

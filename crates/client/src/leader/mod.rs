@@ -143,7 +143,9 @@ impl LeaderElector {
             }
             let wait = match observed.record {
                 // Jitter as upstream's JitterFactor 1.2, so that candidates do not march in step.
-                Some(_) => self.config.retry_period.mul_f64(1.0 + 1.2 * rand::rng().random::<f64>()),
+                Some(_) => {
+                    self.config.retry_period.mul_f64(1.0 + 1.2 * rand::rng().random::<f64>())
+                }
                 None => UNSEEN_RETRY.min(self.config.retry_period),
             };
             tokio::select! {

@@ -48,9 +48,7 @@ pub fn objects(plan: &Plan) -> Vec<DynamicObject> {
         .flat_map(|manifest| {
             let text = values
                 .iter()
-                .fold(manifest.to_owned(), |text, (name, value)| {
-                    text.replace(name, value)
-                });
+                .fold(manifest.to_owned(), |text, (name, value)| text.replace(name, value));
             let documents: Vec<_> = serde_yaml::Deserializer::from_str(&text)
                 .map(|document| {
                     DynamicObject::deserialize(document).expect("the built-in manifests are valid")
@@ -85,9 +83,7 @@ pub async fn label(client: &Client, node: &NodePlan) -> Result<(), AddonError> {
         "node.kubernetes.io/exclude-from-external-load-balancers": "",
     }}});
     let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(client.clone());
-    let patched = nodes
-        .patch(&node.name, &PatchParams::default(), &Patch::Merge(labels))
-        .await;
+    let patched = nodes.patch(&node.name, &PatchParams::default(), &Patch::Merge(labels)).await;
     patched.map(drop).map_err(|source| AddonError::Refused {
         kind: "Node".to_owned(),
         name: node.name.clone(),
@@ -106,8 +102,7 @@ async fn put(client: &Client, object: &DynamicObject) -> Result<(), AddonError> 
     };
     let result = match api.create(&PostParams::default(), object).await {
         Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
-            api.patch(&name, &PatchParams::default(), &Patch::Merge(object))
-                .await
+            api.patch(&name, &PatchParams::default(), &Patch::Merge(object)).await
         }
         other => other,
     };
@@ -125,23 +120,12 @@ mod tests {
 
     #[test]
     fn every_manifest_is_valid_and_nothing_is_left_to_fill_in() {
-        let plan = plan(
-            &Request {
-                name: "c".into(),
-                nodes: 3,
-            },
-            &[],
-        )
-        .unwrap();
+        let plan = plan(&Request { name: "c".into(), nodes: 3 }, &[]).unwrap();
         let objects = objects(&plan);
         let names: Vec<_> = objects
             .iter()
             .map(|o| {
-                format!(
-                    "{} {}",
-                    o.types.as_ref().unwrap().kind,
-                    o.metadata.name.as_ref().unwrap()
-                )
+                format!("{} {}", o.types.as_ref().unwrap().kind, o.metadata.name.as_ref().unwrap())
             })
             .collect();
         assert_eq!(
@@ -159,9 +143,7 @@ mod tests {
                 "Deployment kube-dns",
             ]
         );
-        let text = serde_json::to_string(&objects)
-            .unwrap()
-            .replace("$(NODE_NAME)", "");
+        let text = serde_json::to_string(&objects).unwrap().replace("$(NODE_NAME)", "");
         assert!(!text.contains('$'), "{text}");
     }
 }

@@ -31,22 +31,14 @@ fn hierarchy(line: &str) -> Option<Hierarchy> {
     let mount_point = PathBuf::from(left.split(' ').nth(4)?);
     let mut right = right.split(' ');
     match right.next()? {
-        "cgroup2" => Some(Hierarchy {
-            mount_point,
-            kind: "cgroup2",
-            options: String::new(),
-        }),
+        "cgroup2" => Some(Hierarchy { mount_point, kind: "cgroup2", options: String::new() }),
         "cgroup" => {
             let super_options = right.nth(1)?;
             let generic = ["rw", "ro", "xattr", "clone_children", "noprefix"];
             let selecting =
                 |option: &&str| !generic.contains(option) && !option.starts_with("release_agent=");
             let options: Vec<_> = super_options.split(',').filter(selecting).collect();
-            Some(Hierarchy {
-                mount_point,
-                kind: "cgroup",
-                options: options.join(","),
-            })
+            Some(Hierarchy { mount_point, kind: "cgroup", options: options.join(",") })
         }
         _ => None,
     }
@@ -101,10 +93,7 @@ pub fn enable_controllers(group: &Path) -> io::Result<()> {
     let Ok(controllers) = fs::read_to_string(group.join("cgroup.controllers")) else {
         return Ok(());
     };
-    let wanted: Vec<_> = controllers
-        .split_whitespace()
-        .map(|name| format!("+{name}"))
-        .collect();
+    let wanted: Vec<_> = controllers.split_whitespace().map(|name| format!("+{name}")).collect();
     if wanted.is_empty() {
         return Ok(());
     }
@@ -143,10 +132,7 @@ fn kill_all(group: &Path) {
     for folder in subgroups(group) {
         kill_all(&folder);
     }
-    for pid in fs::read_to_string(group.join("cgroup.procs"))
-        .unwrap_or_default()
-        .lines()
-    {
+    for pid in fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default().lines() {
         if let Ok(pid) = pid.parse::<i32>().map(nix::unistd::Pid::from_raw)
             && pid.as_raw() > 1
         {
@@ -162,10 +148,7 @@ fn remove_tree(group: &Path) -> io::Result<()> {
     }
     match fs::remove_dir(group) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(io::Error::new(
-            error.kind(),
-            format!("{}: {error}", group.display()),
-        )),
+        Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", group.display()))),
         Ok(()) => Ok(()),
     }
 }

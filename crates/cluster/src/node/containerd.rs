@@ -132,10 +132,7 @@ mod tests {
                 "containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u3",
                 Some(1),
             ),
-            (
-                "containerd github.com/containerd/containerd/v2 v2.1.4 75cb2b7",
-                Some(2),
-            ),
+            ("containerd github.com/containerd/containerd/v2 v2.1.4 75cb2b7", Some(2)),
             ("containerd containerd.io 1.7.27 05044ec0", Some(1)),
             ("nothing", None),
         ] {

@@ -97,19 +97,10 @@ pub fn files(context: &Context<'_>, node: &NodePlan) -> Result<Vec<File>, pki::E
     };
     let serving = context.keys.ca.issue(&serving, VALIDITY)?;
     let mut files = vec![
-        secret(
-            "/etc/kubernetes/kubelet.conf",
-            user_kubeconfig(context, &user, &["system:nodes"])?,
-        ),
-        plain(
-            "/etc/kubernetes/pki/ca.crt",
-            context.keys.ca.certificate().to_owned(),
-        ),
+        secret("/etc/kubernetes/kubelet.conf", user_kubeconfig(context, &user, &["system:nodes"])?),
+        plain("/etc/kubernetes/pki/ca.crt", context.keys.ca.certificate().to_owned()),
         plain("/var/lib/kubelet/config.yaml", yaml(&kubelet_config(node))),
-        plain(
-            "/etc/containerd/config.toml",
-            containerd::config(context.containerd, PAUSE_IMAGE),
-        ),
+        plain("/etc/containerd/config.toml", containerd::config(context.containerd, PAUSE_IMAGE)),
         plain("/etc/hosts", hosts(node)),
         plain("/etc/hostname", format!("{}\n", node.name)),
         plain("/etc/resolv.conf", resolv_conf(context.name_servers)),
@@ -145,11 +136,7 @@ fn write_one(path: &Path, file: &File) -> io::Result<()> {
     }
     let partial = path.with_added_extension("partial");
     let mut options = fs::OpenOptions::new();
-    options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(file.mode);
+    options.write(true).create(true).truncate(true).mode(file.mode);
     io::Write::write_all(&mut options.open(&partial)?, file.content.as_bytes())?;
     fs::set_permissions(&partial, fs::Permissions::from_mode(file.mode))?;
     fs::rename(&partial, path)
@@ -170,23 +157,11 @@ fn control_plane(
         ..Subject::default()
     };
     const PKI: &str = "/etc/kubernetes/pki";
-    keyed(
-        files,
-        &format!("{PKI}/apiserver"),
-        ca.issue(&serving, VALIDITY)?,
-    );
+    keyed(files, &format!("{PKI}/apiserver"), ca.issue(&serving, VALIDITY)?);
     let to_kubelets = client("kube-apiserver-kubelet-client", &["kubeadm:cluster-admins"]);
-    keyed(
-        files,
-        &format!("{PKI}/apiserver-kubelet-client"),
-        ca.issue(&to_kubelets, VALIDITY)?,
-    );
+    keyed(files, &format!("{PKI}/apiserver-kubelet-client"), ca.issue(&to_kubelets, VALIDITY)?);
     let front_proxy = &context.keys.front_proxy;
-    keyed(
-        files,
-        &format!("{PKI}/front-proxy-ca"),
-        front_proxy.pair().clone(),
-    );
+    keyed(files, &format!("{PKI}/front-proxy-ca"), front_proxy.pair().clone());
     keyed(
         files,
         &format!("{PKI}/front-proxy-client"),
@@ -203,19 +178,10 @@ fn control_plane(
         let path = format!("/etc/kubernetes/{file}");
         files.push(secret(&path, user_kubeconfig(context, user, &[])?));
     }
-    files.push(secret(
-        "/etc/kubernetes/admin.conf",
-        admin_kubeconfig(context)?,
-    ));
-    files.push(secret(
-        "/etc/kubernetes/super-admin.conf",
-        super_admin_kubeconfig(context)?,
-    ));
+    files.push(secret("/etc/kubernetes/admin.conf", admin_kubeconfig(context)?));
+    files.push(secret("/etc/kubernetes/super-admin.conf", super_admin_kubeconfig(context)?));
     for (file, pod) in manifests::control_plane(node.address, IRONCLAD_IMAGE) {
-        files.push(secret(
-            &format!("/etc/kubernetes/manifests/{file}"),
-            yaml(&pod),
-        ));
+        files.push(secret(&format!("/etc/kubernetes/manifests/{file}"), yaml(&pod)));
     }
     Ok(())
 }
@@ -249,17 +215,11 @@ fn kubelet_config(node: &NodePlan) -> Value {
 }
 
 fn hosts(node: &NodePlan) -> String {
-    format!(
-        "127.0.0.1 localhost\n::1 localhost ip6-localhost\n{} {}\n",
-        node.address, node.name
-    )
+    format!("127.0.0.1 localhost\n::1 localhost ip6-localhost\n{} {}\n", node.address, node.name)
 }
 
 fn resolv_conf(name_servers: &[String]) -> String {
-    name_servers
-        .iter()
-        .map(|server| format!("nameserver {server}\n"))
-        .collect()
+    name_servers.iter().map(|server| format!("nameserver {server}\n")).collect()
 }
 
 fn user_kubeconfig(
@@ -270,13 +230,7 @@ fn user_kubeconfig(
     let ca = &context.keys.ca;
     let credentials = ca.issue(&client(user, groups), VALIDITY)?;
     let authority = ca.certificate();
-    Ok(kubeconfig::render(
-        context.cluster,
-        context.server,
-        authority,
-        user,
-        &credentials,
-    ))
+    Ok(kubeconfig::render(context.cluster, context.server, authority, user, &credentials))
 }
 
 fn client(user: &str, groups: &[&str]) -> Subject {
@@ -298,19 +252,11 @@ fn keyed(files: &mut Vec<File>, stem: &str, pair: Pair) {
 }
 
 fn plain(path: &str, content: String) -> File {
-    File {
-        path: path.into(),
-        mode: 0o644,
-        content,
-    }
+    File { path: path.into(), mode: 0o644, content }
 }
 
 fn secret(path: &str, content: String) -> File {
-    File {
-        path: path.into(),
-        mode: 0o600,
-        content,
-    }
+    File { path: path.into(), mode: 0o600, content }
 }
 
 #[cfg(test)]
@@ -319,14 +265,7 @@ mod tests {
     use crate::plan::{Request, plan};
 
     fn all(index: usize) -> Vec<File> {
-        let plan = plan(
-            &Request {
-                name: "c".into(),
-                nodes: 3,
-            },
-            &[],
-        )
-        .unwrap();
+        let plan = plan(&Request { name: "c".into(), nodes: 3 }, &[]).unwrap();
         let keys = ClusterKeys::generate().unwrap();
         let facts = containerd::Facts {
             major: 1,
@@ -348,12 +287,7 @@ mod tests {
     fn no_key_is_readable_by_others() {
         for file in all(0) {
             let private = file.content.contains("PRIVATE KEY") || file.content.contains("key-data");
-            assert_eq!(
-                private,
-                file.mode & 0o077 == 0 && !is_manifest(&file),
-                "{:?}",
-                file.path
-            );
+            assert_eq!(private, file.mode & 0o077 == 0 && !is_manifest(&file), "{:?}", file.path);
         }
     }
 
@@ -382,10 +316,7 @@ mod tests {
             .map(|e| e.unwrap().file_name())
             .collect();
         assert_eq!(names, ["b"]);
-        let mode = fs::metadata(folder.path().join("a/b"))
-            .unwrap()
-            .permissions()
-            .mode();
+        let mode = fs::metadata(folder.path().join("a/b")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 }

@@ -61,10 +61,7 @@ pub enum InitError {
 }
 
 fn step<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> InitError {
-    move |source| InitError::Step {
-        what,
-        source: source.into(),
-    }
+    move |source| InitError::Step { what, source: source.into() }
 }
 
 /// Prepares the node that `spec` describes and supervises its services until it is told to end.
@@ -72,10 +69,7 @@ fn step<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> InitError {
 /// # Errors
 /// [`InitError`] with the step of the preparation that failed.
 pub fn run(spec: &Path) -> Result<(), InitError> {
-    let failed = |source| InitError::Spec {
-        path: spec.to_owned(),
-        source,
-    };
+    let failed = |source| InitError::Spec { path: spec.to_owned(), source };
     let text = fs::read(spec).map_err(failed)?;
     let spec: Spec =
         serde_json::from_slice(&text).map_err(|error| failed(io::Error::other(error)))?;
@@ -86,9 +80,7 @@ pub fn run(spec: &Path) -> Result<(), InitError> {
 
     prepare(&spec)?;
     // A byte means that the network is there; the end of the pipe, that `up` gave up.
-    io::stdin()
-        .read_exact(&mut [0])
-        .map_err(|_| InitError::Abandoned)?;
+    io::stdin().read_exact(&mut [0]).map_err(|_| InitError::Abandoned)?;
 
     let mut supervisor = Supervisor::new(services(&spec), Instant::now());
     supervise(&mut supervisor, &events)
@@ -174,10 +166,7 @@ fn wait(events: &SignalFd, timeout: Option<Duration>) -> io::Result<()> {
         let milliseconds = left.as_millis().saturating_add(1);
         PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX)
     });
-    match poll(
-        &mut [PollFd::new(events.as_fd(), PollFlags::POLLIN)],
-        timeout,
-    ) {
+    match poll(&mut [PollFd::new(events.as_fd(), PollFlags::POLLIN)], timeout) {
         Err(nix::errno::Errno::EINTR) | Ok(_) => Ok(()),
         Err(error) => Err(error.into()),
     }

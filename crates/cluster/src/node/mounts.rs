@@ -47,14 +47,7 @@ impl Folders {
     /// # Errors
     /// When the host's disk refuses.
     pub fn create(&self) -> io::Result<()> {
-        for folder in [
-            "etc",
-            "etc.work",
-            "var/lib",
-            "var/log",
-            "var/tmp",
-            "var/cache",
-        ] {
+        for folder in ["etc", "etc.work", "var/lib", "var/log", "var/tmp", "var/cache"] {
             fs::create_dir_all(self.root.join(folder))?;
         }
         for (link, target) in [("var/run", "/run"), ("var/lock", "/run/lock")] {
@@ -102,9 +95,7 @@ impl Folders {
 
 fn cgroup_mounts(hierarchies: &[Hierarchy]) -> Result<(), MountError> {
     let root = Path::new("/sys/fs/cgroup");
-    let unified = hierarchies
-        .iter()
-        .any(|h| h.kind == "cgroup2" && h.mount_point == root);
+    let unified = hierarchies.iter().any(|h| h.kind == "cgroup2" && h.mount_point == root);
     if !unified {
         attach("tmpfs", root, "tmpfs", MsFlags::empty(), "mode=755")?;
     }
@@ -117,13 +108,7 @@ fn cgroup_mounts(hierarchies: &[Hierarchy]) -> Result<(), MountError> {
                 source,
             })?;
         }
-        attach(
-            hierarchy.kind,
-            target,
-            hierarchy.kind,
-            MsFlags::empty(),
-            &hierarchy.options,
-        )?;
+        attach(hierarchy.kind, target, hierarchy.kind, MsFlags::empty(), &hierarchy.options)?;
     }
     // Hosts without a v1 hierarchy of all controllers have links such as cpu -> cpu,cpuacct.
     for hierarchy in hierarchies.iter().filter(|h| h.options.contains(',')) {
@@ -139,17 +124,8 @@ fn cgroup_mounts(hierarchies: &[Hierarchy]) -> Result<(), MountError> {
 }
 
 fn propagate(flag: MsFlags) -> Result<(), MountError> {
-    mount(
-        None::<&str>,
-        "/",
-        None::<&str>,
-        flag | MsFlags::MS_REC,
-        None::<&str>,
-    )
-    .map_err(|errno| MountError {
-        what: "propagation".to_owned(),
-        target: "/".into(),
-        source: errno.into(),
+    mount(None::<&str>, "/", None::<&str>, flag | MsFlags::MS_REC, None::<&str>).map_err(|errno| {
+        MountError { what: "propagation".to_owned(), target: "/".into(), source: errno.into() }
     })
 }
 

@@ -42,11 +42,7 @@ pub fn spawn(program: &Path, arguments: &[String], input: &OwnedFd, log: &File) 
             if libc::dup2(input, 0) < 0 || libc::dup2(log, 1) < 0 || libc::dup2(log, 2) < 0 {
                 return 126;
             }
-            libc::close_range(
-                3,
-                libc::c_uint::MAX,
-                libc::CLOSE_RANGE_CLOEXEC as libc::c_int,
-            );
+            libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int);
         }
         match nix::unistd::execve(&program, &argv, &environment) {
             Ok(never) => match never {},
@@ -80,8 +76,6 @@ where
             nix::sched::setns(&namespace, CloneFlags::CLONE_NEWNET)?;
             Ok(work())
         });
-        thread
-            .join()
-            .map_err(|_| io::Error::other("the thread in the namespace panicked"))?
+        thread.join().map_err(|_| io::Error::other("the thread in the namespace panicked"))?
     })
 }

@@ -47,10 +47,7 @@ impl Supervisor {
     /// Services that are all to be started at `now`.
     #[must_use]
     pub fn new(services: Vec<Service>, now: Instant) -> Self {
-        let services = services
-            .into_iter()
-            .map(|service| (service, State::Waiting(now)))
-            .collect();
+        let services = services.into_iter().map(|service| (service, State::Waiting(now))).collect();
         Self { services }
     }
 
@@ -78,10 +75,8 @@ impl Supervisor {
 
     /// Takes note that process `pid` ended at `now`; its name when it was a service.
     pub fn ended(&mut self, pid: Pid, now: Instant) -> Option<&'static str> {
-        let (service, state) = self
-            .services
-            .iter_mut()
-            .find(|(_, state)| *state == State::Running(pid))?;
+        let (service, state) =
+            self.services.iter_mut().find(|(_, state)| *state == State::Running(pid))?;
         *state = State::Waiting(now + RESTART_DELAY);
         Some(service.name)
     }
@@ -93,10 +88,7 @@ impl Supervisor {
             State::Waiting(due) => Some(due.saturating_duration_since(now)),
             State::Running(_) => None,
         };
-        self.services
-            .iter()
-            .filter_map(|(_, state)| due(state))
-            .min()
+        self.services.iter().filter_map(|(_, state)| due(state)).min()
     }
 
     /// The processes that run, by service.
@@ -112,10 +104,7 @@ impl Supervisor {
 
 #[allow(unsafe_code)]
 fn start(service: &Service) -> io::Result<Pid> {
-    let log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&service.log)?;
+    let log = OpenOptions::new().create(true).append(true).open(&service.log)?;
     let mut command = Command::new(&service.program);
     command
         .arg0(service.name)
@@ -140,9 +129,7 @@ fn start(service: &Service) -> io::Result<Pid> {
 /// The signals that end the supervisor or tell it of a child.
 #[must_use]
 pub fn signals() -> SigSet {
-    [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT]
-        .into_iter()
-        .collect()
+    [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT].into_iter().collect()
 }
 
 #[cfg(test)]

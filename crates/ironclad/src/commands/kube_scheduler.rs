@@ -18,10 +18,8 @@ pub(crate) struct Flags {
 }
 
 pub(crate) async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let connect = ConnectOptions {
-        kubeconfig: flags.kubeconfig,
-        user_agent: "kube-scheduler".to_owned(),
-    };
+    let connect =
+        ConnectOptions { kubeconfig: flags.kubeconfig, user_agent: "kube-scheduler".to_owned() };
     let mut config = Config::new(connect, &client::leader::identity());
     if !flags.leader_elect {
         config.leader = None;

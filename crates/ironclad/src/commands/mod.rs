@@ -40,7 +40,7 @@ enum Command {
     /// Measure an API server
     Bench(bench::Bench),
     /// Serve the Kubernetes API from the embedded store
-    KubeApiserver(kube_apiserver::Flags),
+    KubeApiserver(Box<kube_apiserver::Flags>),
     /// Run the controllers
     KubeControllerManager(kube_controller_manager::Flags),
     /// Assign Pods to nodes
@@ -69,7 +69,7 @@ pub(crate) fn run() -> ExitCode {
         // and a thread each keeps them small.
         Command::KubeApiserver(flags) => {
             component::logging::init(verbosity);
-            parallel(|shutdown| kube_apiserver::run(flags, shutdown))
+            parallel(|shutdown| kube_apiserver::run(*flags, shutdown))
         }
         Command::KubeControllerManager(flags) => {
             component::logging::init(verbosity);
@@ -116,7 +116,10 @@ where
     W: Future<Output = anyhow::Result<()>>,
 {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.enable_all().build()?.block_on(async { work(component::signal::shutdown_token()?).await })
+    builder
+        .enable_all()
+        .build()?
+        .block_on(async { work(component::signal::shutdown_token()?).await })
 }
 
 fn single<F, W>(work: F) -> anyhow::Result<()>
@@ -125,5 +128,8 @@ where
     W: Future<Output = anyhow::Result<()>>,
 {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_all().build()?.block_on(async { work(component::signal::shutdown_token()?).await })
+    builder
+        .enable_all()
+        .build()?
+        .block_on(async { work(component::signal::shutdown_token()?).await })
 }

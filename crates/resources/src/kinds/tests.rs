@@ -407,7 +407,9 @@ fn networking() {
     check(
         "discovery.k8s.io/v1/EndpointSlice",
         "{addressType: IPv4, endpoints: [{addresses: ['2001:db8::1']}]}",
-        &[r#"endpoints[0].addresses[0]: Invalid value: "2001:db8::1": must be a valid IPv4 address"#],
+        &[
+            r#"endpoints[0].addresses[0]: Invalid value: "2001:db8::1": must be a valid IPv4 address"#,
+        ],
     );
 }
 

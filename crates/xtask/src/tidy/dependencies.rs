@@ -77,7 +77,16 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ),
     (
         "testkit",
-        &["apiserver", "client", "cluster", "component", "machinery", "resources", "store"],
+        &[
+            "apiserver",
+            "client",
+            "cluster",
+            "component",
+            "machinery",
+            "resources",
+            "store",
+            "streams",
+        ],
     ),
     ("fuzz", &["machinery", "streams"]),
     ("xtask", &["image"]),
