@@ -24,8 +24,8 @@ down:
 test: deps tools-test build images
 	scripts/test.sh $(BIN) $(IMAGES)
 
-bench: deps build
-	$(BIN) bench api
+bench: deps build images
+	scripts/bench.sh $(BIN) $(IMAGES)
 
 build:
 	cargo build --release --locked --package ironclad --target $(HOST)
