@@ -4,7 +4,7 @@ use machinery::codec::{self, FieldValidation};
 use machinery::field::{Error, ErrorList, Path};
 use machinery::gvk::GroupKind;
 use machinery::schema::TypeRef;
-use machinery::status::{Cause, Details, Status, reason};
+use machinery::status::{Details, Status, reason};
 use machinery::{Value, patch};
 
 use super::update::Source;
@@ -39,16 +39,10 @@ fn refused(error: patch::Error) -> Failure {
     match error {
         patch::Error::Malformed(text) => Status::bad_request(text),
         patch::Error::TooManyOperations { .. } => Status::request_entity_too_large(error),
-        patch::Error::Unprocessable(text) => {
+        // Upstream does not tell what is wrong either; kubectl's output depends on that.
+        patch::Error::Unprocessable(_) => {
             let message = "the server rejected our request due to an error in our request";
-            Status::failure(422, reason::INVALID, message).with_details(Details {
-                causes: vec![Cause {
-                    reason: "UnexpectedServerResponse".to_owned(),
-                    message: text,
-                    field: String::new(),
-                }],
-                ..Details::default()
-            })
+            Status::failure(422, reason::INVALID, message).with_details(Details::default())
         }
     }
     .into()

@@ -255,6 +255,7 @@ async fn patches_that_do_not_fit_are_refused_in_upstreams_words() {
     let status = f.patch(&target, PatchType::Json, test).await.unwrap_err();
     assert_eq!(status.code, 422);
     assert_eq!(status.message, "the server rejected our request due to an error in our request");
+    assert!(status.details.is_some_and(|details| details.causes.is_empty()));
 }
 
 #[tokio::test]
