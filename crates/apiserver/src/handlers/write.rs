@@ -3,8 +3,8 @@
 
 use http::StatusCode;
 use hyper::body::Incoming;
-use machinery::schema;
 use machinery::status::Status;
+use machinery::{Value, schema};
 
 use super::body::{self, Expected};
 use super::options;
@@ -12,7 +12,7 @@ use super::represent::Form;
 use crate::http::negotiate;
 use crate::http::respond::Reply;
 use crate::pipeline::{Call, Failure};
-use crate::registry::{Outcome, PatchType, Target};
+use crate::registry::{DeleteOptions, Outcome, PatchType, Target, WriteOptions};
 
 /// The media types of patches, in upstream's order.
 const PATCHES: [(&str, PatchType); 4] = [
@@ -28,10 +28,7 @@ pub(super) async fn create(
     target: &Target,
     body: Incoming,
 ) -> Result<Reply, Failure> {
-    let form = Form::of(call)?;
-    let bytes = body::read(body).await?;
-    let options = options::write(call, "CreateOptions", false)?;
-    let object = decode(call, target, &bytes)?;
+    let (form, object, options) = whole(call, target, body, "CreateOptions").await?;
     let registry = &call.api.registry;
     let outcome = registry.create(&call.context, target, object, &options).await?;
     represent(form, target, outcome)
@@ -43,10 +40,7 @@ pub(super) async fn update(
     target: &Target,
     body: Incoming,
 ) -> Result<Reply, Failure> {
-    let form = Form::of(call)?;
-    let bytes = body::read(body).await?;
-    let options = options::write(call, "UpdateOptions", false)?;
-    let object = decode(call, target, &bytes)?;
+    let (form, object, options) = whole(call, target, body, "UpdateOptions").await?;
     let registry = &call.api.registry;
     let outcome = registry.update(&call.context, target, object, &options).await?;
     represent(form, target, outcome)
@@ -77,9 +71,7 @@ pub(super) async fn delete(
     target: &Target,
     body: Incoming,
 ) -> Result<Reply, Failure> {
-    let form = Form::of(call)?;
-    let bytes = body::read(body).await?;
-    let options = options::delete(call, &bytes)?;
+    let (form, options) = deletion(call, body).await?;
     let outcome = call.api.registry.delete(&call.context, target, &options).await?;
     represent(form, target, outcome)
 }
@@ -90,17 +82,37 @@ pub(super) async fn delete_collection(
     target: &Target,
     body: Incoming,
 ) -> Result<Reply, Failure> {
-    let form = Form::of(call)?;
-    let bytes = body::read(body).await?;
-    let options = options::delete(call, &bytes)?;
+    let (form, options) = deletion(call, body).await?;
     let selection = options::list(call)?;
     let registry = &call.api.registry;
     let outcome = registry.delete_collection(&call.context, target, &options, &selection).await?;
     represent(form, target, outcome)
 }
 
+/// The form of the answer, the object and the options of a request that sends a whole object.
+async fn whole(
+    call: &Call<'_>,
+    target: &Target,
+    body: Incoming,
+    kind_of_options: &str,
+) -> Result<(Form, Value, WriteOptions), Failure> {
+    let form = Form::of(call)?;
+    let bytes = body::read(body).await?;
+    let options = options::write(call, kind_of_options, false)?;
+    let object = decode(call, target, &bytes)?;
+    Ok((form, object, options))
+}
+
+/// The form of the answer and the options of a deletion.
+async fn deletion(call: &Call<'_>, body: Incoming) -> Result<(Form, DeleteOptions), Failure> {
+    let form = Form::of(call)?;
+    let bytes = body::read(body).await?;
+    let options = options::delete(call, &bytes)?;
+    Ok((form, options))
+}
+
 /// Decodes a body as the kind that the target, or its subresource, takes.
-fn decode(call: &Call<'_>, target: &Target, bytes: &[u8]) -> Result<machinery::Value, Failure> {
+fn decode(call: &Call<'_>, target: &Target, bytes: &[u8]) -> Result<Value, Failure> {
     let resource = &target.resource;
     let validation = options::field_validation(call);
     let subresource =
