@@ -2,12 +2,14 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::rt::Executor;
+use hyper::server::conn;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::pki_types::CertificateDer;
@@ -201,23 +203,13 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let connection = hyper::server::conn::http1::Builder::new()
+    let connection = conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .half_close(false)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    tokio::pin!(connection);
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = result {
-        tracing::debug!(%error, "connection");
-    }
+    until_done(connection, conn::http1::UpgradeableConnection::graceful_shutdown, shutdown).await;
 }
 
 async fn http2<I, S, B>(
@@ -234,7 +226,7 @@ async fn http2<I, S, B>(
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let connection = hyper::server::conn::http2::Builder::new(tasks)
+    let connection = conn::http2::Builder::new(tasks)
         .timer(TokioTimer::new())
         .max_concurrent_streams(options.max_streams)
         .initial_stream_window_size(1 << 20)
@@ -243,11 +235,20 @@ async fn http2<I, S, B>(
         .keep_alive_interval(Some(Duration::from_secs(60)))
         .keep_alive_timeout(Duration::from_secs(30))
         .serve_connection(TokioIo::new(stream), service);
+    until_done(connection, conn::http2::Connection::graceful_shutdown, shutdown).await;
+}
+
+/// Serves until the connection ends. At shutdown `wind_down` makes it end after the requests that
+/// it has.
+async fn until_done<C>(connection: C, wind_down: fn(Pin<&mut C>), shutdown: CancellationToken)
+where
+    C: Future<Output = hyper::Result<()>>,
+{
     tokio::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
         () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
+            wind_down(connection.as_mut());
             connection.await
         }
     };
