@@ -201,12 +201,12 @@ impl<'a> Filters<'a> {
 
     /// Tells the filters that `pod` is now on `node`.
     pub fn added(&mut self, pod: &Pod, node: &NodeInfo) {
-        self.list.iter_mut().for_each(|(_, filter)| filter.added(pod, node));
+        self.list.iter_mut().for_each(|(_, filter)| filter.shift(pod, node, 1));
     }
 
     /// Tells the filters that `pod` is no longer on `node`.
     pub fn removed(&mut self, pod: &Pod, node: &NodeInfo) {
-        self.list.iter_mut().for_each(|(_, filter)| filter.removed(pod, node));
+        self.list.iter_mut().for_each(|(_, filter)| filter.shift(pod, node, -1));
     }
 
     /// A copy for a what-if.

@@ -77,11 +77,8 @@ pub trait Filter {
     /// Whether the Pod can go there.
     fn check(&self, node: &NodeInfo) -> Verdict;
 
-    /// Takes note that `pod` is now on `node`, in a what-if.
-    fn added(&mut self, _pod: &Pod, _node: &NodeInfo) {}
-
-    /// Takes note that `pod` is no longer on `node`, in a what-if.
-    fn removed(&mut self, _pod: &Pod, _node: &NodeInfo) {}
+    /// Takes note, in a what-if, that `pod` is now on `node` (`by` is 1) or no longer (-1).
+    fn shift(&mut self, _pod: &Pod, _node: &NodeInfo, _by: i64) {}
 
     /// A copy for a what-if of its own.
     fn duplicate<'s>(&'s self) -> Box<dyn Filter + 's>;

@@ -121,23 +121,6 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn shift(&mut self, other: &Pod, node: &NodeInfo, by: i64) {
-        let cluster = self.cluster;
-        for term in other.pod_affinity.iter().flat_map(|a| &a.required_anti) {
-            if selects(term, self.pod, cluster) {
-                count(&mut self.unwanted, node, &term.topology_key, by);
-            }
-        }
-        let all = !self.affinity.is_empty()
-            && self.affinity.iter().all(|term| selects(term, other, cluster));
-        for term in self.affinity.iter().filter(|_| all) {
-            count(&mut self.near, node, &term.topology_key, by);
-        }
-        for term in self.anti.iter().filter(|term| selects(term, other, cluster)) {
-            count(&mut self.far, node, &term.topology_key, by);
-        }
-    }
-
     fn near_enough(&self, node: &NodeInfo) -> bool {
         let mut found = true;
         for term in self.affinity {
@@ -172,12 +155,21 @@ impl Filter for Check<'_> {
         Ok(())
     }
 
-    fn added(&mut self, pod: &Pod, node: &NodeInfo) {
-        self.shift(pod, node, 1);
-    }
-
-    fn removed(&mut self, pod: &Pod, node: &NodeInfo) {
-        self.shift(pod, node, -1);
+    fn shift(&mut self, other: &Pod, node: &NodeInfo, by: i64) {
+        let cluster = self.cluster;
+        for term in other.pod_affinity.iter().flat_map(|a| &a.required_anti) {
+            if selects(term, self.pod, cluster) {
+                count(&mut self.unwanted, node, &term.topology_key, by);
+            }
+        }
+        let all = !self.affinity.is_empty()
+            && self.affinity.iter().all(|term| selects(term, other, cluster));
+        for term in self.affinity.iter().filter(|_| all) {
+            count(&mut self.near, node, &term.topology_key, by);
+        }
+        for term in self.anti.iter().filter(|term| selects(term, other, cluster)) {
+            count(&mut self.far, node, &term.topology_key, by);
+        }
     }
 
     fn duplicate<'s>(&'s self) -> Box<dyn Filter + 's> {

@@ -130,18 +130,6 @@ impl<'a> Hard<'a> {
             constraints.iter().map(|c| i64::from(c.selector.matches(&pod.labels()))).collect();
         Hard { pod, constraints, domains, own }
     }
-
-    fn shift(&mut self, other: &Pod, node: &NodeInfo, by: i64) {
-        for (constraint, domains) in self.constraints.iter().zip(&mut self.domains) {
-            if matches_one(constraint, self.pod, other)
-                && counts(constraint, self.pod, node)
-                && let Some(domain) = node.node.label(&constraint.topology_key)
-                && let Some(count) = domains.get_mut(domain)
-            {
-                *count += by;
-            }
-        }
-    }
 }
 
 impl Filter for Hard<'_> {
@@ -168,12 +156,16 @@ impl Filter for Hard<'_> {
         Ok(())
     }
 
-    fn added(&mut self, pod: &Pod, node: &NodeInfo) {
-        self.shift(pod, node, 1);
-    }
-
-    fn removed(&mut self, pod: &Pod, node: &NodeInfo) {
-        self.shift(pod, node, -1);
+    fn shift(&mut self, other: &Pod, node: &NodeInfo, by: i64) {
+        for (constraint, domains) in self.constraints.iter().zip(&mut self.domains) {
+            if matches_one(constraint, self.pod, other)
+                && counts(constraint, self.pod, node)
+                && let Some(domain) = node.node.label(&constraint.topology_key)
+                && let Some(count) = domains.get_mut(domain)
+            {
+                *count += by;
+            }
+        }
     }
 
     fn duplicate<'s>(&'s self) -> Box<dyn Filter + 's> {
