@@ -119,21 +119,17 @@ pub(super) async fn exec(
     container: &str,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let Wanted { command, streams } = Wanted::parse(request.uri());
-    let set_up = async {
-        check_streams(streams)?;
-        let id = container_id(access, namespace, pod, container)?;
-        let url = access.runtime().exec(proto::ExecRequest {
-            container_id: id,
+    let open = |container_id, Wanted { command, streams }| {
+        access.runtime().exec(proto::ExecRequest {
+            container_id,
             cmd: command,
             tty: streams.tty,
             stdin: streams.stdin,
             stdout: streams.stdout,
             stderr: streams.stderr,
-        });
-        remote_command(request, streams, &url.await?).await
+        })
     };
-    set_up.await.unwrap_or_else(StreamError::answer)
+    into_container(access, namespace, pod, container, request, open).await
 }
 
 pub(super) async fn attach(
@@ -143,18 +139,38 @@ pub(super) async fn attach(
     container: &str,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let streams = Wanted::parse(request.uri()).streams;
-    let set_up = async {
-        check_streams(streams)?;
-        let id = container_id(access, namespace, pod, container)?;
-        let url = access.runtime().attach(proto::AttachRequest {
-            container_id: id,
+    let open = |container_id, Wanted { streams, .. }| {
+        access.runtime().attach(proto::AttachRequest {
+            container_id,
             tty: streams.tty,
             stdin: streams.stdin,
             stdout: streams.stdout,
             stderr: streams.stderr,
-        });
-        remote_command(request, streams, &url.await?).await
+        })
+    };
+    into_container(access, namespace, pod, container, request, open).await
+}
+
+/// Connects the client with the streams of a container, at the address that `open` gets from the
+/// runtime for the container's id.
+async fn into_container<F>(
+    access: &Arc<dyn PodAccess>,
+    namespace: &str,
+    pod: &str,
+    container: &str,
+    request: Request<Incoming>,
+    open: impl FnOnce(String, Wanted) -> F,
+) -> Response<Body>
+where
+    F: Future<Output = Result<String, RuntimeError>>,
+{
+    let set_up = async {
+        let wanted = Wanted::parse(request.uri());
+        let streams = wanted.streams;
+        check_streams(streams)?;
+        let id = container_id(access, namespace, pod, container)?;
+        let url = open(id, wanted).await?;
+        remote_command(request, streams, &url).await
     };
     set_up.await.unwrap_or_else(StreamError::answer)
 }
