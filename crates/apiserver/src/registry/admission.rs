@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use machinery::Value;
 
-use super::{Context, Failure, Registry, Resource};
+use super::{Context, Failure, Registry, Resource, Target, WriteOptions};
 
 /// What a request does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +55,31 @@ pub struct Attributes<'a> {
     pub old: Option<&'a Value>,
     /// Whether nothing will be stored.
     pub dry_run: bool,
+}
+
+impl<'a> Attributes<'a> {
+    /// Of the creation of an object.
+    pub(super) fn create(
+        registry: &'a Registry,
+        context: &'a Context,
+        target: &'a Target,
+        name: &'a str,
+        object: Value,
+        options: &WriteOptions,
+    ) -> Self {
+        Self {
+            registry,
+            context,
+            operation: Operation::Create,
+            resource: &target.resource,
+            namespace: &target.namespace,
+            name,
+            subresource: "",
+            object: Some(object),
+            old: None,
+            dry_run: options.dry_run,
+        }
+    }
 }
 
 /// Judges every write. `admit` runs on the defaulted object before its kind's rules, `validate`

@@ -6,7 +6,7 @@ use machinery::field::ErrorList;
 use machinery::status::Status;
 use machinery::{Value, meta, time};
 
-use super::admission::{Attributes, Operation};
+use super::admission::Attributes;
 use super::write::Stored;
 use super::{Context, Failure, Outcome, Registry, Resource, Target, WriteOptions, resource};
 
@@ -53,18 +53,7 @@ impl Registry {
         resource.default(&mut object);
 
         let name = meta::name(&object).to_owned();
-        let mut attributes = Attributes {
-            registry: self,
-            context,
-            operation: Operation::Create,
-            resource,
-            namespace: &target.namespace,
-            name: &name,
-            subresource: "",
-            object: Some(object),
-            old: None,
-            dry_run: options.dry_run,
-        };
+        let mut attributes = Attributes::create(self, context, target, &name, object, options);
         self.admit(&mut attributes).await?;
         let mut admitted = attributes.object.take().ok_or_else(admission_lost)?;
 
@@ -127,18 +116,7 @@ impl Registry {
         }
         resource.strategy.canonicalize(&mut object);
 
-        let attributes = Attributes {
-            registry: self,
-            context,
-            operation: Operation::Create,
-            resource,
-            namespace: &target.namespace,
-            name: &name,
-            subresource: "",
-            object: Some(object),
-            old: None,
-            dry_run: options.dry_run,
-        };
+        let attributes = Attributes::create(self, context, target, &name, object, options);
         self.admit_final(&attributes).await?;
         let mut object = attributes.object.ok_or_else(admission_lost)?;
 

@@ -5,8 +5,7 @@ use machinery::status::Status;
 use machinery::{Value, meta, time};
 use serde_json::{Map, json};
 
-use super::success;
-use crate::registry::admission::{Attributes, Operation};
+use super::{check_name, success};
 use crate::registry::create::check_namespace;
 use crate::registry::{Context, Failure, Outcome, Registry, Target, WriteOptions};
 
@@ -27,25 +26,10 @@ impl Registry {
             if name.is_empty() {
                 return Err(Status::bad_request("name is required").into());
             }
-        } else if !meta::name(&binding).is_empty() && meta::name(&binding) != name {
-            return Err(
-                Status::bad_request("name in URL does not match name in Binding object").into()
-            );
+        } else {
+            check_name(target, &binding, "Binding")?;
         }
-        let mut attributes = Attributes {
-            registry: self,
-            context,
-            operation: Operation::Create,
-            resource: &target.resource,
-            namespace: &target.namespace,
-            name: &name,
-            subresource: "binding",
-            object: Some(binding),
-            old: None,
-            dry_run: options.dry_run,
-        };
-        self.admit_only(&mut attributes).await?;
-        let binding = attributes.object.take().unwrap_or_default();
+        let binding = self.admit_post(context, target, &name, "binding", binding, options).await?;
 
         let node = binding["target"]["name"].as_str().unwrap_or_default().to_owned();
         let kind = binding["target"]["kind"].as_str().unwrap_or_default();

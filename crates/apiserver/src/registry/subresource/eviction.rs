@@ -5,8 +5,7 @@ use machinery::status::{Cause, Details, Status};
 use machinery::{Value, meta, time};
 use serde_json::json;
 
-use super::success;
-use crate::registry::admission::{Attributes, Operation};
+use super::{check_name, success};
 use crate::registry::{Context, DeleteOptions, Failure, Outcome, Registry, Target, WriteOptions};
 
 /// Budgets that remember more evicted Pods than this are being overrun.
@@ -20,26 +19,9 @@ impl Registry {
         eviction: Value,
         options: &WriteOptions,
     ) -> Result<Outcome, Failure> {
-        let named = meta::name(&eviction);
-        if !named.is_empty() && named != target.name {
-            return Err(
-                Status::bad_request("name in URL does not match name in Eviction object").into()
-            );
-        }
-        let mut attributes = Attributes {
-            registry: self,
-            context,
-            operation: Operation::Create,
-            resource: &target.resource,
-            namespace: &target.namespace,
-            name: &target.name,
-            subresource: "eviction",
-            object: Some(eviction),
-            old: None,
-            dry_run: options.dry_run,
-        };
-        self.admit_only(&mut attributes).await?;
-        let eviction = attributes.object.take().unwrap_or_default();
+        check_name(target, &eviction, "Eviction")?;
+        let eviction =
+            self.admit_post(context, target, &target.name, "eviction", eviction, options).await?;
         let mut delete = match eviction.get("deleteOptions") {
             Some(options) if options.is_object() => DeleteOptions::from_value(options)?,
             _ => DeleteOptions::default(),

@@ -4,10 +4,11 @@ mod binding;
 mod eviction;
 mod scale;
 
-use machinery::Value;
 use machinery::status::Status;
+use machinery::{Value, meta};
 
 pub(super) use self::scale::scale_of;
+use super::admission::Attributes;
 use super::{Body, Context, Failure, Outcome, Registry, Target, WriteOptions};
 
 impl Registry {
@@ -30,6 +31,32 @@ impl Registry {
             }
         }
     }
+
+    /// Admission of what is posted to a subresource, which may change it.
+    async fn admit_post(
+        &self,
+        context: &Context,
+        target: &Target,
+        name: &str,
+        subresource: &str,
+        object: Value,
+        options: &WriteOptions,
+    ) -> Result<Value, Failure> {
+        let attributes = Attributes::create(self, context, target, name, object, options);
+        let mut attributes = Attributes { subresource, ..attributes };
+        self.admit_only(&mut attributes).await?;
+        Ok(attributes.object.take().unwrap_or_default())
+    }
+}
+
+/// An object that is posted to a subresource has the name that the URL says, or none.
+fn check_name(target: &Target, object: &Value, kind: &str) -> Result<(), Failure> {
+    let name = meta::name(object);
+    if name.is_empty() || name == target.name {
+        return Ok(());
+    }
+    let text = format!("name in URL does not match name in {kind} object");
+    Err(Status::bad_request(text).into())
 }
 
 /// What a request answers that did its work and has no object to show.
