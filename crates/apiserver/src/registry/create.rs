@@ -118,19 +118,19 @@ impl Registry {
 
         let attributes = Attributes::create(self, context, target, &name, object, options);
         self.admit_final(&attributes).await?;
-        let mut object = attributes.object.ok_or_else(admission_lost)?;
+        let object = attributes.object.ok_or_else(admission_lost)?;
 
         let key = resource::key(&target.namespace, &name);
         if options.dry_run {
             if resource.cache().get(&key).is_some() {
                 return Ok(Stored::Changed);
             }
-            let object = resource.unstored(&key, &mut object, 0);
+            let object = resource.unstored(&key, &resource.encode(object), 0);
             return object
                 .map(Stored::Yes)
                 .ok_or_else(|| Status::internal("the object cannot be read back").into());
         }
-        let stored = self.store_new(resource, &key, &mut object).await?;
+        let stored = self.store_new(resource, &key, object).await?;
         if matches!(stored, Stored::Yes(_)) {
             allocation.keep();
         }

@@ -152,14 +152,13 @@ impl Registry {
                         return Ok(Deleted::Gone(gone));
                     }
                 }
-                Step::Mark(mut marked) if options.dry_run => {
+                Step::Mark(marked) => {
+                    let bytes = resource.encode(marked);
                     let revision = stored.resource_version();
-                    let marked = resource.unstored(stored.key(), &mut marked, revision);
-                    return Ok(Deleted::Marked(marked.unwrap_or(shown)));
-                }
-                Step::Mark(mut marked) => {
-                    let bytes = resource.encode(&mut marked);
-                    let revision = stored.resource_version();
+                    if options.dry_run {
+                        let marked = resource.unstored(stored.key(), &bytes, revision);
+                        return Ok(Deleted::Marked(marked.unwrap_or(shown)));
+                    }
                     let result = self.store_update(resource, stored.key(), bytes, revision).await?;
                     if let Stored::Yes(object) = result {
                         return Ok(Deleted::Marked(object));

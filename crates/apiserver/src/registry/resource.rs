@@ -106,28 +106,19 @@ impl Resource {
         }
     }
 
-    /// The bytes that are stored for an object, which loses its resourceVersion.
-    pub(super) fn encode(&self, object: &mut Value) -> Vec<u8> {
-        meta::set_resource_version(object, "");
-        match self.storage.conversion {
-            Some(conversion) => {
-                let mut stored = object.clone();
-                (conversion.to_storage)(&mut stored);
-                codec::encode_json(&stored, self.storage.ty)
-            }
-            None => codec::encode_json(object, self.storage.ty),
+    /// The bytes that are stored for an object: its storage version without a resourceVersion.
+    pub(super) fn encode(&self, mut object: Value) -> Vec<u8> {
+        meta::set_resource_version(&mut object, "");
+        if let Some(conversion) = self.storage.conversion {
+            (conversion.to_storage)(&mut object);
         }
+        codec::encode_json(&object, self.storage.ty)
     }
 
-    /// An object that is not in the store, such as the result of a dry run.
-    pub(super) fn unstored(
-        &self,
-        key: &str,
-        object: &mut Value,
-        revision: u64,
-    ) -> Option<Arc<Object>> {
-        let stored = self.encode(object);
-        let object = Object::new(key, &stored, revision, self.cache.fields())?;
+    /// An object that is not in the store, such as the result of a dry run, from the bytes that
+    /// would be stored.
+    pub(super) fn unstored(&self, key: &str, bytes: &[u8], revision: u64) -> Option<Arc<Object>> {
+        let object = Object::new(key, bytes, revision, self.cache.fields())?;
         Some(self.present(Arc::new(object)))
     }
 }

@@ -135,27 +135,27 @@ impl Registry {
         resource.strategy.canonicalize(&mut new);
         attributes.object = Some(new);
         self.admit_final(&attributes).await?;
-        let mut new = attributes.object.take().ok_or_else(admission_lost)?;
+        let new = attributes.object.take().ok_or_else(admission_lost)?;
 
         let key = stored.key();
         if is_finished(resource, &new, old) {
             if options.dry_run {
-                return unstored(resource, stored, &mut new);
+                return unstored(resource, stored, &resource.encode(new));
             }
             let gone = self.store_delete(resource, stored).await?;
             if matches!(gone, Stored::Yes(_)) {
                 allocation.keep();
                 self.release(resource, &new);
-                return unstored(resource, stored, &mut new);
+                return unstored(resource, stored, &resource.encode(new));
             }
             return Ok(gone);
         }
-        let bytes = resource.encode(&mut new);
+        let bytes = resource.encode(new);
         if bytes == stored.stored() {
             return Ok(Stored::Yes(resource.present(stored.clone())));
         }
         if options.dry_run {
-            return unstored(resource, stored, &mut new);
+            return unstored(resource, stored, &bytes);
         }
         let result = self.store_update(resource, key, bytes, stored.resource_version()).await?;
         if matches!(result, Stored::Yes(_)) {
@@ -165,9 +165,9 @@ impl Registry {
     }
 }
 
-fn unstored(resource: &Resource, stored: &Object, new: &mut Value) -> Result<Stored, Failure> {
+fn unstored(resource: &Resource, stored: &Object, bytes: &[u8]) -> Result<Stored, Failure> {
     resource
-        .unstored(stored.key(), new, stored.resource_version())
+        .unstored(stored.key(), bytes, stored.resource_version())
         .map(Stored::Yes)
         .ok_or_else(|| Status::internal("the object cannot be read back").into())
 }

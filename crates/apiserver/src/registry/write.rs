@@ -35,7 +35,7 @@ impl Registry {
         &self,
         resource: &Arc<Resource>,
         key: &str,
-        object: &mut Value,
+        object: Value,
     ) -> Result<Stored, Failure> {
         let bytes = resource.encode(object);
         let lease = self.lease_for(resource).await?;
