@@ -5,15 +5,18 @@
 
 use std::sync::Arc;
 
-use client::{Api, Resource};
+use client::{Api, Informer, Resource};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Patch, PatchParams};
+use kube::core::NamespaceResourceScope;
 use machinery::selector::LabelSelector;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use crate::context::Context;
 use crate::error::{SyncError, is_not_found};
-use crate::object::Meta;
+use crate::informers::{ORPHAN, OWNER};
+use crate::object::{Key, Meta};
 use crate::selector;
 
 /// What to do about each candidate.
@@ -25,6 +28,61 @@ pub(crate) struct Claims<K> {
     pub(crate) adopt: Vec<Arc<K>>,
     /// To be let go.
     pub(crate) release: Vec<Arc<K>>,
+}
+
+/// The object of this kind that controls `child`, by its reference; `None` too when another object
+/// has that name by now.
+pub(crate) fn controller_of<K: Resource<DynamicType = ()>>(
+    owners: &Informer<K>,
+    child: &impl Resource,
+) -> Option<Arc<K>> {
+    let reference = child.controller().filter(|r| r.kind == K::kind(&()))?;
+    owners.get(Some(child.ns()), &reference.name).filter(|owner| owner.id() == reference.uid)
+}
+
+/// Those that may take `orphan`: nobody when it is controlled already.
+pub(crate) fn adopters<K: Resource>(
+    owners: &Informer<K>,
+    orphan: &impl Resource,
+    selector: impl Fn(&K) -> Option<LabelSelector>,
+) -> Vec<Arc<K>> {
+    if orphan.controller().is_some() {
+        return Vec::new();
+    }
+    let labels = orphan.meta().labels.as_ref();
+    let mut owners = owners.list_namespace(orphan.ns());
+    owners.retain(|owner| selector(owner).is_some_and(|s| selector::matches(&s, labels)));
+    owners
+}
+
+/// What [`sort`] must look at: all that `owner` controls, and the orphans of its namespace.
+pub(crate) fn candidates<K>(informer: &Informer<K>, owner: &impl Resource) -> Vec<Arc<K>> {
+    let mut found = informer.by_index(OWNER, owner.id());
+    found.extend(informer.by_index(ORPHAN, owner.ns()));
+    found
+}
+
+/// Asks the server, not the copy, before taking anything: a deleted owner must not adopt.
+pub(crate) async fn confirm<K, C>(
+    context: &Context,
+    owner: &K,
+    claims: &Claims<C>,
+) -> Result<(), SyncError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
+{
+    if claims.adopt.is_empty() {
+        return Ok(());
+    }
+    let fresh = context.api::<K>(owner.ns()).get_opt(owner.nm()).await?;
+    if fresh.is_none_or(|fresh| fresh.id() != owner.id() || fresh.is_deleting()) {
+        let key = Key::of(owner);
+        return Err(SyncError::NotReady(format!("{key} is being deleted or replaced")));
+    }
+    Ok(())
 }
 
 /// Sorts candidates (owned objects and orphans of the namespace) by what to do with them.

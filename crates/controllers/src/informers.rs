@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use client::{Api, Client, Informer};
+use client::{Api, Client, Informer, Resource, WorkQueue};
 use k8s_openapi::api::apps::v1::{
     ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
 };
@@ -16,7 +16,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use tokio_util::sync::CancellationToken;
 
-use crate::object::{Meta, by_orphanage, by_owner};
+use crate::object::{Key, Meta, by_orphanage, by_owner};
 use crate::pods;
 
 /// Index: by the UID of the controlling owner.
@@ -137,4 +137,10 @@ impl Informers {
         .into();
         synced.into_iter().filter(|(_, synced)| !synced).map(|(name, _)| name).collect()
     }
+}
+
+/// Brings every object to the queue whenever it changes, for the controller of its kind.
+pub(crate) fn enqueue<K: Resource + 'static>(informer: &Informer<K>, queue: &WorkQueue<Key>) {
+    let queue = queue.clone();
+    informer.on_event(move |event| queue.add(Key::of(&**event.object())));
 }

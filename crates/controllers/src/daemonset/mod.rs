@@ -5,21 +5,23 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
+use std::iter;
 use std::sync::Arc;
 
-use client::{Action, Api, Event, EventType, Expectations, WorkQueue};
+use client::{Action, Api, Event, EventType, WorkQueue};
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, DaemonSetStatus};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{DeleteParams, PostParams};
 
 use crate::context::{Context, after};
-use crate::error::{SyncError, is_already_exists, is_namespace_terminating, is_not_found, message};
-use crate::history::{self, Current, REVISION_LABEL};
-use crate::informers::{ORPHAN, OWNER};
+use crate::error::SyncError;
+use crate::history::{self, REVISION_LABEL};
+use crate::informers::{OWNER, enqueue};
 use crate::object::{Key, Meta, controller_reference};
-use crate::{claim, scheduling, selector, slow_start};
+use crate::pod_control::PodControl;
+use crate::revisions::{self, Settled};
+use crate::{claim, scheduling, selector};
 
 use plan::{Removal, Snapshot};
 
@@ -29,8 +31,7 @@ const BURST: usize = 250;
 
 struct Controller {
     context: Context,
-    queue: WorkQueue<Key>,
-    expectations: Expectations,
+    pods: PodControl,
     /// Counts how often the daemon of a set failed on a node, for growing delays.
     failures: WorkQueue<(Key, String)>,
 }
@@ -39,13 +40,11 @@ struct Controller {
 pub(crate) async fn run(context: Context) {
     let controller = Arc::new(Controller {
         context: context.clone(),
-        queue: WorkQueue::new(),
-        expectations: Expectations::new(),
+        pods: PodControl::new(&context),
         failures: WorkQueue::new(),
     });
     let informers = &context.informers;
-    let queue = controller.queue.clone();
-    informers.daemon_sets.on_event(move |event| queue.add(Key::of(&**event.object())));
+    enqueue(&informers.daemon_sets, &controller.pods.queue);
     let watcher = Arc::clone(&controller);
     informers.pods.on_event(move |event| watcher.pod_event(event));
     let watcher = Arc::clone(&controller);
@@ -56,7 +55,7 @@ pub(crate) async fn run(context: Context) {
     informers.revisions.synced().await;
     let retry = Arc::clone(&controller);
     let failed = run_failed(retry);
-    let queue = controller.queue.clone();
+    let queue = controller.pods.queue.clone();
     let work = context.work(queue, WORKERS, |key| Arc::clone(&controller).sync(key));
     tokio::join!(work, failed);
 }
@@ -69,7 +68,7 @@ async fn run_failed(controller: Arc<Controller>) {
             due = controller.failures.get() => {
                 let Some(due) = due else { return };
                 controller.failures.done(&due);
-                controller.queue.add(due.0);
+                controller.pods.queue.add(due.0);
             }
         }
     }
@@ -88,54 +87,21 @@ impl Controller {
             return;
         }
         for set in self.context.informers.daemon_sets.list() {
-            self.queue.add(Key::of(&*set));
+            self.pods.queue.add(Key::of(&*set));
         }
     }
 
     fn pod_event(&self, event: &Event<Pod>) {
-        let pod = event.object();
-        if let Event::Updated { old, .. } = event
-            && old.controller() != pod.controller()
-        {
-            self.owner_of(old).into_iter().for_each(|key| self.queue.add(key));
-        }
-        let Some(key) = self.owner_of(pod) else {
-            if pod.controller().is_none() && !matches!(event, Event::Deleted(_)) {
-                self.enqueue_matching(pod);
-            }
-            return;
-        };
-        let name = key.to_string();
-        if pod.is_deleting() || matches!(event, Event::Deleted(_)) {
-            self.expectations.deletion_observed(&name, pod.id());
-        } else if matches!(event, Event::Added(_)) {
-            self.expectations.creation_observed(&name);
-        }
-        self.queue.add(key);
-    }
-
-    fn owner_of(&self, pod: &Pod) -> Option<Key> {
-        let reference = pod.controller().filter(|r| r.kind == "DaemonSet")?;
-        let set = self.context.informers.daemon_sets.get(Some(pod.ns()), &reference.name)?;
-        (set.id() == reference.uid).then(|| Key::of(&*set))
-    }
-
-    fn enqueue_matching(&self, pod: &Pod) {
-        for set in self.context.informers.daemon_sets.list_namespace(pod.ns()) {
-            let Ok(wanted) = selector::compile(set.spec.as_ref().map(|s| &s.selector)) else {
-                continue;
-            };
-            if selector::matches(&wanted, pod.metadata.labels.as_ref()) {
-                self.queue.add(Key::of(&*set));
-            }
-        }
+        self.pods.route(event, &self.context.informers.daemon_sets, |set| {
+            selector::compile(set.spec.as_ref().map(|s| &s.selector)).ok()
+        });
     }
 
     async fn sync(self: Arc<Self>, key: Key) -> Result<Action, SyncError> {
         let informers = &self.context.informers;
         let name = key.to_string();
         let Some(set) = informers.daemon_sets.get(Some(&key.namespace), &key.name) else {
-            self.expectations.forget(&name);
+            self.pods.expectations.forget(&name);
             return Ok(Action::Done);
         };
         let wanted = selector::compile(set.spec.as_ref().map(|s| &s.selector))?;
@@ -147,19 +113,10 @@ impl Controller {
         if set.is_deleting() {
             return Ok(Action::Done);
         }
-        let trusted = self.expectations.satisfied(&name);
-        let candidates = informers
-            .pods
-            .by_index(OWNER, set.id())
-            .into_iter()
-            .chain(informers.pods.by_index(ORPHAN, &key.namespace));
+        let trusted = self.pods.expectations.satisfied(&name);
+        let candidates = claim::candidates(&informers.pods, &*set);
         let claims = claim::sort(candidates, set.id(), false, &wanted);
-        if !claims.adopt.is_empty() {
-            let fresh = self.context.api::<DaemonSet>(&key.namespace).get_opt(&key.name).await?;
-            if fresh.is_none_or(|f| f.id() != set.id() || f.is_deleting()) {
-                return Err(SyncError::NotReady(format!("{key} is being deleted or replaced")));
-            }
-        }
+        claim::confirm(&self.context, &*set, &claims).await?;
         let api: Api<Pod> = self.context.api(&key.namespace);
         let pods = claim::settle(&api, claims, &controller_reference(&*set)).await?;
         let Some((revision, history)) = self.revision(&set).await? else {
@@ -179,7 +136,7 @@ impl Controller {
         let surplus = history::surplus(limit, &history, &[revision.nm()], &live);
         self.report(&set, plan::status(&snapshot)).await?;
         result?;
-        self.drop_revisions(&key, surplus).await?;
+        revisions::remove(&self.context.api(&key.namespace), surplus).await?;
         Ok(after(plan::next_availability(&snapshot)))
     }
 
@@ -192,44 +149,20 @@ impl Controller {
         let informer = &self.context.informers.revisions;
         let history = informer.by_index(OWNER, set.id());
         let api: Api<ControllerRevision> = self.context.api(set.ns());
-        let params = PostParams::default();
         let template = set.spec.as_ref().map(|s| s.template.clone()).unwrap_or_default();
         let collisions = set.status.as_ref().and_then(|s| s.collision_count);
-        let revision = match history::current(set, &template, collisions, &history) {
-            Current::Stored(revision) => (*revision).clone(),
-            Current::Renumber(revision) => api.replace(revision.nm(), &params, &revision).await?,
-            Current::Create(revision) => match api.create(&params, &revision).await {
-                Ok(created) => created,
-                Err(error) if is_namespace_terminating(&error) => return Ok(None),
-                Err(error) if is_already_exists(&error) => {
-                    let present = api.get_opt(revision.nm()).await?;
-                    match present {
-                        Some(present) if present.data == revision.data => present,
-                        _ => {
-                            let mut status = set.status.clone().unwrap_or_default();
-                            let count = status.collision_count.unwrap_or(0) + 1;
-                            status.collision_count = Some(count);
-                            self.report(set, status).await?;
-                            return Ok(None);
-                        }
-                    }
-                }
-                Err(error) => return Err(error.into()),
-            },
-        };
-        Ok(Some((revision, history)))
-    }
-
-    async fn drop_revisions(&self, key: &Key, names: Vec<String>) -> Result<(), SyncError> {
-        let api: Api<ControllerRevision> = self.context.api(&key.namespace);
-        for name in names {
-            match api.delete(&name, &DeleteParams::default()).await {
-                Ok(_) => {}
-                Err(error) if is_not_found(&error) => {}
-                Err(error) => return Err(error.into()),
+        let current = history::current(set, &template, collisions, &history);
+        let is_same = |a: &ControllerRevision, b: &ControllerRevision| a.data == b.data;
+        match revisions::settle(&api, current, is_same).await? {
+            Settled::Stored(revision) => Ok(Some((*revision, history))),
+            Settled::NamespaceTerminating => Ok(None),
+            Settled::Collision => {
+                let mut status = set.status.clone().unwrap_or_default();
+                status.collision_count = Some(collisions.unwrap_or(0) + 1);
+                self.report(set, status).await?;
+                Ok(None)
             }
         }
-        Ok(())
     }
 
     async fn execute(
@@ -250,43 +183,12 @@ impl Controller {
         }
         let name = key.to_string();
         let victims = delete.iter().map(|r| r.pod.id().to_owned());
-        self.expectations.expect(&name, create.len(), victims);
-        let recorder = &self.context.recorder;
-        let params = PostParams::default();
-        let (created, error) = slow_start::batches(create.len(), |n| {
-            let pod = placement::pod_for(set, hash, &create[n]);
-            let (name, params) = (&name, &params);
-            async move {
-                match api.create(params, &pod).await {
-                    Ok(created) => {
-                        let text = format!("Created pod: {}", created.nm());
-                        recorder.event(set, EventType::Normal, "SuccessfulCreate", text);
-                        Ok(())
-                    }
-                    Err(error) if is_namespace_terminating(&error) => {
-                        self.expectations.creation_observed(name);
-                        Ok(())
-                    }
-                    Err(error) => {
-                        let text = format!("Error creating: {}", message(&error));
-                        recorder.event(set, EventType::Warning, "FailedCreate", text);
-                        Err(error)
-                    }
-                }
-            }
-        })
-        .await;
-        if error.is_some() {
-            for _ in created..create.len() {
-                self.expectations.creation_observed(&name);
-            }
-        }
-        let deleted = join_all(delete.iter().map(|removal| self.delete(api, set, &name, removal)));
-        let failed = deleted.await.into_iter().find_map(Result::err);
-        match error.or(failed) {
-            None => Ok(()),
-            Some(error) => Err(error.into()),
-        }
+        self.pods.expectations.expect(&name, create.len(), victims);
+        let pod = |n: usize| placement::pod_for(set, hash, &create[n]);
+        let created = self.pods.create(api, set, create.len(), pod).await;
+        let deleted = join_all(delete.iter().map(|removal| self.delete(api, set, removal))).await;
+        let mut results = iter::once(created).chain(deleted);
+        results.find_map(Result::err).map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Failed daemons are replaced with growing delay.
@@ -311,30 +213,12 @@ impl Controller {
         &self,
         api: &Api<Pod>,
         set: &DaemonSet,
-        name: &str,
         removal: &Removal,
     ) -> Result<(), kube::Error> {
-        let recorder = &self.context.recorder;
-        let pod = &removal.pod;
         if let Some((reason, text)) = &removal.event {
-            recorder.event(set, EventType::Warning, reason, text.clone());
+            self.context.recorder.event(set, EventType::Warning, reason, text.clone());
         }
-        match api.delete(pod.nm(), &DeleteParams::default()).await {
-            Ok(_) => {
-                let text = format!("Deleted pod: {}", pod.nm());
-                recorder.event(set, EventType::Normal, "SuccessfulDelete", text);
-                Ok(())
-            }
-            Err(error) => {
-                self.expectations.deletion_observed(name, pod.id());
-                if is_not_found(&error) {
-                    return Ok(());
-                }
-                let text = format!("Error deleting: {}", message(&error));
-                recorder.event(set, EventType::Warning, "FailedDelete", text);
-                Err(error)
-            }
-        }
+        self.pods.delete(api, set, &removal.pod).await
     }
 
     async fn report(&self, set: &DaemonSet, status: DaemonSetStatus) -> Result<(), SyncError> {
@@ -343,11 +227,7 @@ impl Controller {
         }
         let mut wanted = set.clone();
         wanted.status = Some(status);
-        let api: Api<DaemonSet> = self.context.api(set.ns());
-        match api.replace_status(set.nm(), &PostParams::default(), &wanted).await {
-            Ok(_) => Ok(()),
-            Err(error) if is_not_found(&error) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        self.context.write_status(&wanted).await?;
+        Ok(())
     }
 }

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::placement::{fit, node_of, pod_for, tolerations};
 use super::*;
+use crate::history::Current;
 
 struct World {
     set: DaemonSet,

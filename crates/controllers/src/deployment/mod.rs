@@ -21,7 +21,7 @@ use serde_json::json;
 
 use crate::context::{Context, after};
 use crate::error::{SyncError, is_already_exists, is_namespace_terminating, is_not_found, message};
-use crate::informers::{ORPHAN, OWNER};
+use crate::informers::{OWNER, enqueue};
 use crate::object::{Key, Meta, controller_reference};
 use crate::{claim, pods, selector};
 
@@ -38,8 +38,7 @@ struct Controller {
 pub(crate) async fn run(context: Context) {
     let controller = Arc::new(Controller { context: context.clone(), queue: WorkQueue::new() });
     let informers = &context.informers;
-    let queue = controller.queue.clone();
-    informers.deployments.on_event(move |event| queue.add(Key::of(&**event.object())));
+    enqueue(&informers.deployments, &controller.queue);
     let watcher = Arc::clone(&controller);
     informers.replica_sets.on_event(move |event| watcher.set_event(event));
     let watcher = Arc::clone(&controller);
@@ -70,23 +69,19 @@ impl Controller {
         let set = event.object();
         match self.owner_of(set) {
             Some(key) => self.queue.add(key),
-            None if set.controller().is_none() => {
-                for deployment in self.context.informers.deployments.list_namespace(set.ns()) {
-                    let wanted = deployment.spec.as_ref().map(|s| &s.selector);
-                    let Ok(wanted) = selector::compile(wanted) else { continue };
-                    if selector::matches(&wanted, set.metadata.labels.as_ref()) {
-                        self.queue.add(Key::of(&*deployment));
-                    }
-                }
+            None => {
+                let deployments = &self.context.informers.deployments;
+                let adopters = claim::adopters(deployments, &**set, |deployment| {
+                    selector::compile(deployment.spec.as_ref().map(|s| &s.selector)).ok()
+                });
+                adopters.iter().for_each(|deployment| self.queue.add(Key::of(&**deployment)));
             }
-            None => {}
         }
     }
 
     fn owner_of(&self, set: &ReplicaSet) -> Option<Key> {
-        let reference = set.controller().filter(|r| r.kind == "Deployment")?;
-        let found = self.context.informers.deployments.get(Some(set.ns()), &reference.name)?;
-        (found.id() == reference.uid).then(|| Key::of(&*found))
+        let deployments = &self.context.informers.deployments;
+        claim::controller_of(deployments, set).map(|deployment| Key::of(&*deployment))
     }
 
     /// A Recreate waits for the last old Pod.
@@ -118,18 +113,9 @@ impl Controller {
             return Ok(Action::Done);
         }
         let selector = selector::compile(Some(&spec.selector))?;
-        let candidates = informers
-            .replica_sets
-            .by_index(OWNER, deployment.id())
-            .into_iter()
-            .chain(informers.replica_sets.by_index(ORPHAN, &key.namespace));
+        let candidates = claim::candidates(&informers.replica_sets, &*deployment);
         let claims = claim::sort(candidates, deployment.id(), deployment.is_deleting(), &selector);
-        if !claims.adopt.is_empty() {
-            let fresh = self.context.api::<Deployment>(&key.namespace).get_opt(&key.name).await?;
-            if fresh.is_none_or(|f| f.id() != deployment.id() || f.is_deleting()) {
-                return Err(SyncError::NotReady(format!("{key} is being deleted or replaced")));
-            }
-        }
+        claim::confirm(&self.context, &*deployment, &claims).await?;
         let api: Api<ReplicaSet> = self.context.api(&key.namespace);
         let sets = claim::settle(&api, claims, &controller_reference(&*deployment)).await?;
         let snapshot = Snapshot {
@@ -250,11 +236,7 @@ impl Controller {
         status: DeploymentStatus,
     ) -> Result<(), SyncError> {
         object.status = Some(status);
-        let api: Api<Deployment> = self.context.api(object.ns());
-        match api.replace_status(object.nm(), &PostParams::default(), &object).await {
-            Ok(_) => Ok(()),
-            Err(error) if is_not_found(&error) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        self.context.write_status(&object).await?;
+        Ok(())
     }
 }

@@ -4,15 +4,14 @@ mod plan;
 
 use std::collections::HashMap;
 
-use client::{Action, Api, WorkQueue};
+use client::{Action, WorkQueue};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::PostParams;
 
 use crate::context::{Context, after};
-use crate::error::{SyncError, is_not_found};
-use crate::informers::Informers;
+use crate::error::SyncError;
+use crate::informers::{Informers, enqueue};
 use crate::object::{Key, Meta};
 use crate::{pods, selector};
 
@@ -20,8 +19,7 @@ use crate::{pods, selector};
 pub(crate) async fn run(context: Context) {
     let queue: WorkQueue<Key> = WorkQueue::new();
     let informers = &context.informers;
-    let adder = queue.clone();
-    informers.budgets.on_event(move |event| adder.add(Key::of(&**event.object())));
+    enqueue(&informers.budgets, &queue);
     let (adder, budgets) = (queue.clone(), informers.budgets.clone());
     informers.pods.on_event(move |event| {
         let pod = event.object();
@@ -65,12 +63,7 @@ async fn sync(context: Context, key: Key) -> Result<Action, SyncError> {
     if budget.status.as_ref() != Some(&status) {
         let mut wanted = (*budget).clone();
         wanted.status = Some(status);
-        let api: Api<PodDisruptionBudget> = context.api(&key.namespace);
-        match api.replace_status(&key.name, &PostParams::default(), &wanted).await {
-            Ok(_) => {}
-            Err(error) if is_not_found(&error) => {}
-            Err(error) => return Err(error.into()),
-        }
+        context.write_status(&wanted).await?;
     }
     Ok(after(wait))
 }

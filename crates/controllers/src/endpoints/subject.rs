@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, Service, ServicePort, ServiceSp
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use k8s_openapi::jiff::Timestamp;
 
+use crate::informers::enqueue;
 use crate::object::{Key, Meta};
 use crate::{pods, selector};
 
@@ -149,8 +150,7 @@ pub(crate) fn enqueue_on_events(
     pods: &Informer<Pod>,
     queue: &WorkQueue<Key>,
 ) {
-    let adder = queue.clone();
-    services.on_event(move |event| adder.add(Key::of(&**event.object())));
+    enqueue(services, queue);
     let (adder, services) = (queue.clone(), services.clone());
     pods.on_event(move |event| {
         let former = match event {

@@ -7,68 +7,59 @@ mod policy;
 mod tests;
 pub(crate) mod ttl;
 
+use std::iter;
 use std::sync::Arc;
 
-use client::{Action, Api, Event, EventType, Expectations, WorkQueue};
+use client::{Action, Api, Event, EventType};
 use futures::future::join_all;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector, Pod};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 use crate::context::{Context, after};
-use crate::error::{SyncError, is_namespace_terminating, is_not_found, message};
-use crate::informers::{ORPHAN, OWNER};
+use crate::error::{SyncError, is_not_found};
+use crate::informers::enqueue;
 use crate::object::{Key, Meta, controller_reference};
-use crate::{claim, pods, selector, slow_start};
+use crate::pod_control::PodControl;
+use crate::{claim, pods, selector};
 
 use plan::{FINALIZER, Plan, Snapshot};
 
 struct Controller {
     context: Context,
-    queue: WorkQueue<Key>,
-    expectations: Expectations,
+    pods: PodControl,
 }
 
 /// Runs the controller until shutdown.
 pub(crate) async fn run(context: Context) {
-    let controller = Arc::new(Controller {
-        context: context.clone(),
-        queue: WorkQueue::new(),
-        expectations: Expectations::new(),
-    });
+    let pods = PodControl::new(&context);
+    let controller = Arc::new(Controller { context: context.clone(), pods });
     let informers = &context.informers;
-    let queue = controller.queue.clone();
-    informers.jobs.on_event(move |event| queue.add(Key::of(&**event.object())));
+    enqueue(&informers.jobs, &controller.pods.queue);
     let watcher = Arc::clone(&controller);
     informers.pods.on_event(move |event| watcher.pod_event(event));
     informers.jobs.synced().await;
     informers.pods.synced().await;
-    let queue = controller.queue.clone();
+    let queue = controller.pods.queue.clone();
     context.work(queue, 5, |key| Arc::clone(&controller).sync(key)).await;
 }
 
 impl Controller {
     fn pod_event(&self, event: &Event<Pod>) {
         let pod = event.object();
-        let reference = pod.controller().filter(|r| r.kind == "Job");
-        let Some(reference) = reference else { return };
-        let key = Key::new(pod.ns(), &reference.name);
-        let name = key.to_string();
-        if matches!(event, Event::Deleted(_)) || pod.is_deleting() {
-            self.expectations.deletion_observed(&name, pod.id());
-        } else if matches!(event, Event::Added(_)) {
-            self.expectations.creation_observed(&name);
+        if let Some(reference) = pod.controller().filter(|r| r.kind == "Job") {
+            // Even of a Job that is gone: its Pods have a finalizer to lose.
+            self.pods.observe(event, Key::new(pod.ns(), &reference.name));
         }
-        self.queue.add(key);
     }
 
     async fn sync(self: Arc<Self>, key: Key) -> Result<Action, SyncError> {
         let informers = &self.context.informers;
         let name = key.to_string();
         let Some(job) = informers.jobs.get(Some(&key.namespace), &key.name) else {
-            self.expectations.forget(&name);
+            self.pods.expectations.forget(&name);
             return self.release_orphans(&key).await;
         };
         if job.is_deleting()
@@ -78,13 +69,9 @@ impl Controller {
         {
             return Ok(Action::Done);
         }
-        let trusted = self.expectations.satisfied(&name);
+        let trusted = self.pods.expectations.satisfied(&name);
         let wanted = selector::compile(job.spec.as_ref().and_then(|s| s.selector.as_ref()))?;
-        let candidates = informers
-            .pods
-            .by_index(OWNER, job.id())
-            .into_iter()
-            .chain(informers.pods.by_index(ORPHAN, &key.namespace));
+        let candidates = claim::candidates(&informers.pods, &*job);
         let claims = claim::sort(candidates, job.id(), false, &wanted);
         let api: Api<Pod> = self.context.api(&key.namespace);
         let owned = claim::settle(&api, claims, &controller_reference(&*job)).await?;
@@ -102,46 +89,16 @@ impl Controller {
         let name = Key::of(job).to_string();
         let recorder = &self.context.recorder;
         let victims = plan.delete.iter().map(|p| p.id().to_owned());
-        self.expectations.expect(&name, plan.create.len(), victims);
-        let params = PostParams::default();
-        let (created, error) = slow_start::batches(plan.create.len(), |n| {
-            let pod = pod_for(job, plan.create[n]);
-            let (name, params) = (&name, &params);
-            async move {
-                match api.create(params, &pod).await {
-                    Ok(created) => {
-                        let text = format!("Created pod: {}", created.nm());
-                        recorder.event(job, EventType::Normal, "SuccessfulCreate", text);
-                        Ok(())
-                    }
-                    Err(error) if is_namespace_terminating(&error) => {
-                        self.expectations.creation_observed(name);
-                        Ok(())
-                    }
-                    Err(error) => {
-                        let text = format!("Error creating: {}", message(&error));
-                        recorder.event(job, EventType::Warning, "FailedCreate", text);
-                        Err(error)
-                    }
-                }
-            }
-        })
-        .await;
-        if error.is_some() {
-            for _ in created..plan.create.len() {
-                self.expectations.creation_observed(&name);
-            }
-        }
+        self.pods.expectations.expect(&name, plan.create.len(), victims);
+        let created =
+            self.pods.create(api, job, plan.create.len(), |n| pod_for(job, plan.create[n])).await;
         let deleted =
             join_all(plan.delete.iter().map(|pod| self.delete(api, job, &name, pod))).await;
         if let Some(status) = plan.status {
             let mut wanted = job.clone();
             wanted.status = Some(status);
-            let jobs: Api<Job> = self.context.api(job.ns());
-            match jobs.replace_status(job.nm(), &params, &wanted).await {
-                Ok(_) => {}
-                Err(error) if is_not_found(&error) => return Ok(()),
-                Err(error) => return Err(error.into()),
+            if !self.context.write_status(&wanted).await? {
+                return Ok(());
             }
         }
         for (normal, reason, text) in plan.events {
@@ -150,8 +107,8 @@ impl Controller {
         }
         // Only now, that the status names them, may they go.
         let released = join_all(plan.release.iter().map(|pod| release(api, pod))).await;
-        let failed = deleted.into_iter().chain(released).find_map(Result::err);
-        error.or(failed).map_or(Ok(()), |error| Err(error.into()))
+        let mut results = iter::once(created).chain(deleted).chain(released);
+        results.find_map(Result::err).map_or(Ok(()), |error| Err(error.into()))
     }
 
     async fn delete(
@@ -172,7 +129,7 @@ impl Controller {
                 Ok(())
             }
             Err(error) => {
-                self.expectations.deletion_observed(name, pod.id());
+                self.pods.expectations.deletion_observed(name, pod.id());
                 if is_not_found(&error) { Ok(()) } else { Err(error) }
             }
         }

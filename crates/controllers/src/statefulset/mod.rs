@@ -8,7 +8,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use client::{Action, Api, Event, EventType, Expectations, WorkQueue};
+use client::{Action, Api, Event, EventType};
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetStatus};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec};
 use k8s_openapi::jiff::Timestamp;
@@ -16,35 +16,32 @@ use kube::api::{DeleteParams, PostParams};
 
 use crate::context::{Context, after};
 use crate::error::{SyncError, is_already_exists, is_namespace_terminating, is_not_found, message};
-use crate::history::{self, Current, REVISION_LABEL};
-use crate::informers::{ORPHAN, OWNER};
+use crate::history::{self, REVISION_LABEL};
+use crate::informers::{OWNER, enqueue};
 use crate::object::{Key, Meta, controller_reference};
+use crate::pod_control::PodControl;
+use crate::revisions::{self, Settled};
 use crate::{claim, selector};
 
 use plan::{Snapshot, Step};
 
 struct Controller {
     context: Context,
-    queue: WorkQueue<Key>,
-    expectations: Expectations,
+    pods: PodControl,
 }
 
 /// Runs the controller until shutdown.
 pub(crate) async fn run(context: Context) {
-    let controller = Arc::new(Controller {
-        context: context.clone(),
-        queue: WorkQueue::new(),
-        expectations: Expectations::new(),
-    });
+    let pods = PodControl::new(&context);
+    let controller = Arc::new(Controller { context: context.clone(), pods });
     let informers = &context.informers;
-    let queue = controller.queue.clone();
-    informers.stateful_sets.on_event(move |event| queue.add(Key::of(&**event.object())));
+    enqueue(&informers.stateful_sets, &controller.pods.queue);
     let watcher = Arc::clone(&controller);
     informers.pods.on_event(move |event| watcher.pod_event(event));
     informers.stateful_sets.synced().await;
     informers.pods.synced().await;
     informers.revisions.synced().await;
-    let queue = controller.queue.clone();
+    let queue = controller.pods.queue.clone();
     context.work(queue, 5, |key| Arc::clone(&controller).sync(key)).await;
 }
 
@@ -58,44 +55,31 @@ struct Revisions {
 impl Controller {
     fn pod_event(&self, event: &Event<Pod>) {
         let pod = event.object();
-        let Some(reference) = pod.controller() else {
-            for set in self.context.informers.stateful_sets.list_namespace(pod.ns()) {
-                let wanted = selector::compile(set.spec.as_ref().map(|s| &s.selector));
-                if wanted.is_ok_and(|w| selector::matches(&w, pod.metadata.labels.as_ref())) {
-                    self.queue.add(Key::of(&*set));
-                }
+        match pod.controller() {
+            // Also of one that goes: its name is free for a member then.
+            None => self.pods.wake_adopters(pod, &self.context.informers.stateful_sets, |set| {
+                selector::compile(set.spec.as_ref().map(|s| &s.selector)).ok()
+            }),
+            Some(reference) if reference.kind == "StatefulSet" => {
+                self.pods.observe(event, Key::new(pod.ns(), &reference.name));
             }
-            return;
-        };
-        if reference.kind != "StatefulSet" {
-            return;
+            Some(_) => {}
         }
-        let key = Key::new(pod.ns(), &reference.name);
-        if matches!(event, Event::Deleted(_)) || pod.is_deleting() {
-            self.expectations.deletion_observed(&key.to_string(), pod.id());
-        } else if matches!(event, Event::Added(_)) {
-            self.expectations.creation_observed(&key.to_string());
-        }
-        self.queue.add(key);
     }
 
     async fn sync(self: Arc<Self>, key: Key) -> Result<Action, SyncError> {
         let informers = &self.context.informers;
         let name = key.to_string();
         let Some(set) = informers.stateful_sets.get(Some(&key.namespace), &key.name) else {
-            self.expectations.forget(&name);
+            self.pods.expectations.forget(&name);
             return Ok(Action::Done);
         };
-        if set.is_deleting() || !self.expectations.satisfied(&name) {
+        if set.is_deleting() || !self.pods.expectations.satisfied(&name) {
             return Ok(Action::Done);
         }
         let wanted = selector::compile(set.spec.as_ref().map(|s| &s.selector))?;
-        let orphans = informers.pods.by_index(ORPHAN, &key.namespace);
-        let candidates = informers
-            .pods
-            .by_index(OWNER, set.id())
-            .into_iter()
-            .chain(orphans.into_iter().filter(|pod| identity::ordinal(&set, pod).is_some()));
+        let mut candidates = claim::candidates(&informers.pods, &*set);
+        candidates.retain(|p| p.controller().is_some() || identity::ordinal(&set, p).is_some());
         let claims = claim::sort(candidates, set.id(), false, &wanted);
         let api: Api<Pod> = self.context.api(&key.namespace);
         let pods = claim::settle(&api, claims, &controller_reference(&*set)).await?;
@@ -121,27 +105,20 @@ impl Controller {
         let template = set.spec.as_ref().map(|s| s.template.clone()).unwrap_or_default();
         let collisions = set.status.as_ref().and_then(|s| s.collision_count).filter(|n| *n > 0);
         let api: Api<ControllerRevision> = self.context.api(set.ns());
-        let params = PostParams::default();
-        let update = match history::current(set, &template, collisions, &history) {
-            Current::Stored(revision) => (*revision).clone(),
-            Current::Renumber(revision) => api.replace(revision.nm(), &params, &revision).await?,
-            Current::Create(revision) => match api.create(&params, &revision).await {
-                Ok(created) => created,
-                Err(error) if is_namespace_terminating(&error) => return Ok(None),
-                Err(error) if is_already_exists(&error) => {
-                    let present = api.get_opt(revision.nm()).await?;
-                    match present.filter(|p| history::template_of(p).as_ref() == Some(&template)) {
-                        Some(present) if present.is_controlled_by(set.id()) => present,
-                        _ => {
-                            let mut status = set.status.clone().unwrap_or_default();
-                            status.collision_count = Some(collisions.unwrap_or(0) + 1);
-                            self.report(set, status).await?;
-                            return Ok(None);
-                        }
-                    }
-                }
-                Err(error) => return Err(error.into()),
-            },
+        let current = history::current(set, &template, collisions, &history);
+        let is_same = |present: &ControllerRevision, _: &ControllerRevision| {
+            present.is_controlled_by(set.id())
+                && history::template_of(present).as_ref() == Some(&template)
+        };
+        let update = match revisions::settle(&api, current, is_same).await? {
+            Settled::Stored(revision) => *revision,
+            Settled::NamespaceTerminating => return Ok(None),
+            Settled::Collision => {
+                let mut status = set.status.clone().unwrap_or_default();
+                status.collision_count = Some(collisions.unwrap_or(0) + 1);
+                self.report(set, status).await?;
+                return Ok(None);
+            }
         };
         let named = set.status.as_ref().and_then(|s| s.current_revision.as_deref());
         let current = history.iter().find(|r| Some(r.nm()) == named);
@@ -162,7 +139,7 @@ impl Controller {
             Step::Delete(pod) => Some(pod.id().to_owned()),
             Step::Create { .. } => None,
         });
-        self.expectations.expect(&key, creations, deletions);
+        self.pods.expectations.expect(&key, creations, deletions);
         let mut failed = None;
         for step in steps {
             let result = match &step {
@@ -173,8 +150,8 @@ impl Controller {
             };
             if let Err(error) = result {
                 match &step {
-                    Step::Create { .. } => self.expectations.creation_observed(&key),
-                    Step::Delete(pod) => self.expectations.deletion_observed(&key, pod.id()),
+                    Step::Create { .. } => self.pods.expectations.creation_observed(&key),
+                    Step::Delete(pod) => self.pods.expectations.deletion_observed(&key, pod.id()),
                 }
                 failed.get_or_insert(error);
             }
@@ -255,15 +232,8 @@ impl Controller {
         let limit = set.spec.as_ref().and_then(|s| s.revision_history_limit);
         let live: BTreeSet<&str> = pods.iter().filter_map(|p| p.label(REVISION_LABEL)).collect();
         let keep = [revisions.current.nm(), revisions.update.nm()];
-        let api: Api<ControllerRevision> = self.context.api(set.ns());
-        for name in history::surplus(limit, &revisions.history, &keep, &live) {
-            match api.delete(&name, &DeleteParams::default()).await {
-                Ok(_) => {}
-                Err(error) if is_not_found(&error) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
+        let surplus = history::surplus(limit, &revisions.history, &keep, &live);
+        revisions::remove(&self.context.api(set.ns()), surplus).await
     }
 
     async fn report(&self, set: &StatefulSet, status: StatefulSetStatus) -> Result<(), SyncError> {
@@ -272,11 +242,7 @@ impl Controller {
         }
         let mut wanted = set.clone();
         wanted.status = Some(status);
-        let api: Api<StatefulSet> = self.context.api(set.ns());
-        match api.replace_status(set.nm(), &PostParams::default(), &wanted).await {
-            Ok(_) => Ok(()),
-            Err(error) if is_not_found(&error) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        self.context.write_status(&wanted).await?;
+        Ok(())
     }
 }
