@@ -25,7 +25,7 @@ type Writes = HashMap<String, (Written, Instant)>;
 
 /// Writes by Service and slice.
 #[derive(Debug, Default)]
-pub(crate) struct Pending {
+pub(super) struct Pending {
     writes: Mutex<HashMap<Key, Writes>>,
 }
 
@@ -40,20 +40,20 @@ impl Pending {
         of_service.insert(slice.to_owned(), (written, Instant::now()));
     }
 
-    pub(crate) fn wrote(&self, service: &Key, slice: &EndpointSlice) {
+    pub(super) fn wrote(&self, service: &Key, slice: &EndpointSlice) {
         self.note(service, slice.nm(), Written::Version(version(slice)));
     }
 
-    pub(crate) fn deleted(&self, service: &Key, slice: &str) {
+    pub(super) fn deleted(&self, service: &Key, slice: &str) {
         self.note(service, slice, Written::Gone);
     }
 
-    pub(crate) fn forget(&self, service: &Key) {
+    pub(super) fn forget(&self, service: &Key) {
         self.writes.lock().unwrap_or_else(PoisonError::into_inner).remove(service);
     }
 
     /// Whether `slices` lacks a write; the event that brings it also brings the Service back.
-    pub(crate) fn is_behind(&self, service: &Key, slices: &[Arc<EndpointSlice>]) -> bool {
+    pub(super) fn is_behind(&self, service: &Key, slices: &[Arc<EndpointSlice>]) -> bool {
         let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(of_service) = writes.get_mut(service) else { return false };
         of_service.retain(|name, (written, at)| {

@@ -12,30 +12,15 @@ use k8s_openapi::api::discovery::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::managed::{MANAGED_BY, Plan, SERVICE_NAME};
 use crate::endpoints::subject::{self, HEADLESS, LAST_CHANGE, Port};
 use crate::object::{Meta, controller_reference};
 use crate::pods;
 
-pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
-pub(super) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 pub(super) const MANAGER: &str = "endpointslice-controller.k8s.io";
 const ZONE: &str = "topology.kubernetes.io/zone";
 /// Upstream's `--max-endpoints-per-slice`.
 const CAPACITY: usize = 100;
-
-/// The writes that bring the slices in line.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Plan {
-    pub(super) create: Vec<EndpointSlice>,
-    pub(super) update: Vec<EndpointSlice>,
-    pub(super) delete: Vec<String>,
-}
-
-impl Plan {
-    pub(super) fn is_empty(&self) -> bool {
-        self.create.is_empty() && self.update.is_empty() && self.delete.is_empty()
-    }
-}
 
 /// Plans for all address families of the Service. `slices` are those that this controller
 /// manages for it.

@@ -1,7 +1,9 @@
 use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
+use super::managed::SERVICE_NAME;
 use super::plan::plan;
 use super::*;
 use crate::endpoints::test_objects::{pod, service};

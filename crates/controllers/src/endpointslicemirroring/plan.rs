@@ -7,24 +7,15 @@ use k8s_openapi::api::core::v1::{EndpointAddress, EndpointSubset, Endpoints, Ser
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::endpointslice::managed::{MANAGED_BY, Plan, SERVICE_NAME};
 use crate::object::{Meta, controller_reference};
 
-pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
-pub(super) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 pub(super) const MANAGER: &str = "endpointslicemirroring-controller.k8s.io";
 const SKIP: &str = "endpointslice.kubernetes.io/skip-mirror";
 const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Upstream's `--mirroring-max-endpoints-per-subset`.
 const CAPACITY: usize = 1000;
-
-/// The writes that bring the mirror in line.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Plan {
-    pub(super) create: Vec<EndpointSlice>,
-    pub(super) update: Vec<EndpointSlice>,
-    pub(super) delete: Vec<String>,
-}
 
 /// Whether an Endpoints object is to be mirrored for this Service: nobody else makes its slices.
 pub(super) fn is_mirrored(endpoints: &Endpoints, service: &Service) -> bool {
