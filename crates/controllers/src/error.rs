@@ -43,6 +43,11 @@ pub(crate) fn is_namespace_terminating(error: &kube::Error) -> bool {
     })
 }
 
+/// Whether the write is not worth another try: its object is there, or its place is not.
+pub(crate) fn is_settled(error: &kube::Error) -> bool {
+    is_already_exists(error) || is_namespace_terminating(error) || is_not_found(error)
+}
+
 /// The text of an error as upstream's events and conditions show it.
 pub(crate) fn message(error: &kube::Error) -> String {
     match error {

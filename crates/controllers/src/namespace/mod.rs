@@ -4,7 +4,7 @@ mod plan;
 
 use std::time::Duration;
 
-use client::{Action, Api, Event, WorkQueue};
+use client::{Action, Api, Event, Informer, WorkQueue};
 use futures::StreamExt;
 use http::Request;
 use k8s_openapi::api::core::v1::{Namespace, NamespaceStatus};
@@ -29,6 +29,16 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 pub(crate) fn is_active(namespace: &Namespace) -> bool {
     let phase = namespace.status.as_ref().and_then(|s| s.phase.as_deref());
     !namespace.is_deleting() && phase != Some("Terminating")
+}
+
+/// Queues namespaces when they appear or change, for what each of them must contain.
+pub(crate) fn enqueue_present(namespaces: &Informer<Namespace>, queue: &WorkQueue<Key>) {
+    let queue = queue.clone();
+    namespaces.on_event(move |event| {
+        if !matches!(event, Event::Deleted(_)) {
+            queue.add(Key::new("", event.object().nm()));
+        }
+    });
 }
 
 /// Runs the controller until shutdown.

@@ -8,8 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
 
 use crate::context::Context;
-use crate::error::{SyncError, is_already_exists, is_namespace_terminating, is_not_found};
-use crate::namespace::is_active;
+use crate::error::{SyncError, is_settled};
+use crate::namespace::{enqueue_present, is_active};
 use crate::object::{Key, Meta};
 
 const NAME: &str = "kube-root-ca.crt";
@@ -20,12 +20,7 @@ const TEXT: &str = "Contains a CA bundle that can be used to verify the kube-api
 pub(crate) async fn run(context: Context, bundle: String) {
     let queue: WorkQueue<Key> = WorkQueue::new();
     let informers = &context.informers;
-    let adder = queue.clone();
-    informers.namespaces.on_event(move |event| {
-        if !matches!(event, Event::Deleted(_)) {
-            adder.add(Key::new("", event.object().nm()));
-        }
-    });
+    enqueue_present(&informers.namespaces, &queue);
     let adder = queue.clone();
     informers.root_cas.on_event(move |event| {
         if !matches!(event, Event::Added(_)) {
@@ -55,13 +50,7 @@ async fn sync(context: Context, bundle: &str, key: Key) -> Result<Action, SyncEr
     };
     match written {
         Ok(_) => Ok(Action::Done),
-        Err(error)
-            if is_already_exists(&error)
-                || is_namespace_terminating(&error)
-                || is_not_found(&error) =>
-        {
-            Ok(Action::Done)
-        }
+        Err(error) if is_settled(&error) => Ok(Action::Done),
         Err(error) => Err(error.into()),
     }
 }

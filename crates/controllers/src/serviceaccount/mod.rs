@@ -6,8 +6,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
 
 use crate::context::Context;
-use crate::error::{SyncError, is_already_exists, is_namespace_terminating, is_not_found};
-use crate::namespace::is_active;
+use crate::error::{SyncError, is_settled};
+use crate::namespace::{enqueue_present, is_active};
 use crate::object::{Key, Meta};
 
 const NAME: &str = "default";
@@ -16,12 +16,7 @@ const NAME: &str = "default";
 pub(crate) async fn run(context: Context) {
     let queue: WorkQueue<Key> = WorkQueue::new();
     let informers = &context.informers;
-    let adder = queue.clone();
-    informers.namespaces.on_event(move |event| {
-        if !matches!(event, Event::Deleted(_)) {
-            adder.add(Key::new("", event.object().nm()));
-        }
-    });
+    enqueue_present(&informers.namespaces, &queue);
     let adder = queue.clone();
     informers.service_accounts.on_event(move |event| {
         if let Event::Deleted(account) = event
@@ -52,13 +47,7 @@ async fn sync(context: Context, key: Key) -> Result<Action, SyncError> {
     };
     match context.api(&key.name).create(&PostParams::default(), &account).await {
         Ok(_) => Ok(Action::Done),
-        Err(error)
-            if is_already_exists(&error)
-                || is_namespace_terminating(&error)
-                || is_not_found(&error) =>
-        {
-            Ok(Action::Done)
-        }
+        Err(error) if is_settled(&error) => Ok(Action::Done),
         Err(error) => Err(error.into()),
     }
 }
