@@ -9,8 +9,9 @@ NODES   ?= 3
 KUBECTL  = $(shell scripts/kubectl.sh)
 CLUSTER := KUBECONFIG=/var/lib/ironclad/clusters/$(NAME)/admin.conf
 
-# One static file: the same program runs on the host and alone in an image.
-export CARGO_TARGET_$(TRIPLE)_RUSTFLAGS := -C target-feature=+crt-static -C relocation-model=static
+# One static file: the same program runs on the host and alone in an image. Set for this build alone,
+# since procedural macros cannot be built that way.
+STATIC  := CARGO_TARGET_$(TRIPLE)_RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static"
 
 .PHONY: up down test bench build images deps tools-test
 
@@ -28,7 +29,7 @@ bench: deps build images
 	scripts/bench.sh $(BIN) $(IMAGES)
 
 build:
-	cargo build --release --locked --package ironclad --target $(HOST)
+	$(STATIC) cargo build --release --locked --package ironclad --target $(HOST)
 
 images:
 	cargo xtask image --out $(IMAGES)
