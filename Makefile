@@ -6,7 +6,6 @@ BIN     := target/$(HOST)/release/ironclad
 IMAGES  := out/images
 NAME    ?= ironclad
 NODES   ?= 3
-KUBECTL  = $(shell scripts/kubectl.sh)
 CLUSTER := KUBECONFIG=/var/lib/ironclad/clusters/$(NAME)/admin.conf
 
 # One static file: the same program runs on the host and alone in an image. Set for this build alone,

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 declare -A package=(
   [containerd]=containerd [ctr]=containerd [runc]=runc [nft]=nftables [gcc]=gcc
   [iptables]=iptables [/usr/lib/cni/bridge]=containernetworking-plugins
-  [busybox]=busybox-static [curl]=curl [xz]=xz-utils
+  [busybox]=busybox-static [curl]=curl [xz]=xz-utils [ip]=iproute2 [pgrep]=procps
 )
 missing=()
 for program in "${!package[@]}"; do
