@@ -56,7 +56,6 @@ pub struct Cluster {
 /// The folder of one cluster, held for this process alone.
 #[derive(Debug)]
 pub struct Folder {
-    name: String,
     path: PathBuf,
     _lock: Flock<File>,
 }
@@ -100,13 +99,7 @@ impl Folder {
         let file = File::open(&path).map_err(failed)?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .map_err(|_| StateError::Busy(name.to_owned()))?;
-        Ok(Self { name: name.to_owned(), path, _lock: lock })
-    }
-
-    /// The name of the cluster.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
+        Ok(Self { path, _lock: lock })
     }
 
     /// A file or folder in it.

@@ -62,13 +62,15 @@ async fn ready(kubeconfig: &Path) -> Option<Vec<(String, bool)>> {
     };
     let nodes: Api<Node> = Api::all(client::connect(&options).await.ok()?);
     let list = tokio::time::timeout(PATIENCE, nodes.list(&ListParams::default())).await;
-    let is_ready = |node: &Node| {
-        let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
-        conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
-    };
     let list = list.ok()?.ok()?;
     let named = |node: Node| (node.metadata.name.clone().unwrap_or_default(), is_ready(&node));
     Some(list.items.into_iter().map(named).collect())
+}
+
+/// Whether the node's condition `Ready` is true.
+pub(crate) fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use crate::plan::{NodePlan, Plan, PlanError, Request, plan};
 use crate::preflight::{self, NotReady};
 use crate::progress::Progress;
 use crate::state::{self, Cluster, Folder, Process, StateError};
+use crate::status::is_ready;
 
 /// How often an API server that does not answer yet is asked.
 const POLL: Duration = Duration::from_millis(25);
@@ -298,11 +299,7 @@ async fn nodes_ready(client: &Client, node: &NodePlan) -> Result<(), UpError> {
     let nodes: Api<Node> = Api::all(client.clone());
     wait(nodes.clone(), &node.name, |node: Option<&Node>| node.is_some()).await?;
     addons::label(client, node).await?;
-    wait(nodes, &node.name, |node: Option<&Node>| {
-        let conditions = node.and_then(|node| node.status.as_ref()?.conditions.as_ref());
-        conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
-    })
-    .await
+    wait(nodes, &node.name, |node: Option<&Node>| node.is_some_and(is_ready)).await
 }
 
 async fn system_ready(client: &Client) -> Result<(), UpError> {

@@ -81,7 +81,7 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
     if !config.leader_elect {
         return lead(client, options, settings, &informers, shutdown).await;
     }
-    let elector = LeaderElector::new(LeaderConfig::new(NAME, &identity()));
+    let elector = LeaderElector::new(LeaderConfig::new(NAME, &client::leader::identity()));
     let mut outcome = Ok(());
     let result = &mut outcome;
     elector
@@ -109,12 +109,6 @@ fn read_settings(config: Config) -> Result<Settings, Error> {
         bundle,
         config: Arc::new(config),
     })
-}
-
-/// Unique for each process, as upstream's: host name and a random part.
-fn identity() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{}_{}", host.trim(), uuid::Uuid::new_v4())
 }
 
 async fn serve_ops(
