@@ -12,4 +12,5 @@ mod kubectl;
 mod network;
 mod nodes;
 mod pods;
+mod streams;
 mod workloads;

@@ -53,8 +53,10 @@ pub(super) async fn proxy(call: &mut Call<'_>, body: Incoming) -> Result<Reply, 
 /// The path behind the `proxy` segment as it was sent, and the query.
 fn uri(call: &Call<'_>) -> Result<Uri, Failure> {
     let sent = call.parts.uri.path();
-    // The first six or eight segments are this server's own; what follows is kept byte by byte.
-    let own = sent.find("/proxy").map_or(sent.len(), |at| at + "/proxy".len());
+    // The first segments are this server's own; what follows is kept byte by byte. They are counted,
+    // because a namespace may be called proxy too.
+    let segments = if call.info.namespace.is_empty() { 5 } else { 7 };
+    let own = sent.match_indices('/').nth(segments).map_or(sent.len(), |(at, _)| at);
     let rest = sent.get(own..).unwrap_or_default();
     let rest = if rest.is_empty() { "/" } else { rest };
     let query = call.parts.uri.query().map(|q| format!("?{q}")).unwrap_or_default();
