@@ -9,12 +9,18 @@ declare -A package=(
   [iptables]=iptables [/usr/lib/cni/bridge]=containernetworking-plugins
   [busybox]=busybox-static [curl]=curl [xz]=xz-utils [ip]=iproute2 [pgrep]=procps
 )
+if [[ ${1:-run} == test ]]; then
+  package+=([python3]=python3)
+fi
 missing=()
 for program in "${!package[@]}"; do
   command -v "$program" >/dev/null 2>&1 || missing+=("${package[$program]}")
 done
 if ! file -L "$(command -v busybox)" 2>/dev/null | grep -q static && ! dpkg -s busybox-static >/dev/null 2>&1; then
   missing+=(busybox-static)
+fi
+if [[ ${1:-run} == test ]] && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+  missing+=(python3-venv)
 fi
 if ((${#missing[@]})); then
   echo "installing: ${missing[*]}"
@@ -25,6 +31,7 @@ fi
 # A cluster brings its own containerds; the one that the package starts is not needed for it.
 
 scripts/kubectl.sh >/dev/null
-if [[ ${1:-run} == test ]] && ! cargo nextest --version >/dev/null 2>&1; then
-  cargo install --locked cargo-nextest
+if [[ ${1:-run} == test ]]; then
+  scripts/python.sh >/dev/null
+  cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
 fi

@@ -4,7 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export IRONCLAD_BIN=$PWD/$1 IRONCLAD_IMAGES=$PWD/$2 IRONCLAD_E2E=e2e
 KUBECTL=$(scripts/kubectl.sh)
-export KUBECTL
+PYTHON=$(scripts/python.sh)
+export KUBECTL PYTHON
 
 "$IRONCLAD_BIN" down --name "$IRONCLAD_E2E" >/dev/null 2>&1 || true
 # Compiled before the cluster is there, which would slow it down and be slowed down.

@@ -13,7 +13,7 @@ pub(crate) const BUSYBOX: &str = "ironclad.local/busybox:1";
 /// A web server on port 8080 that answers with its host name, and its next version.
 pub(crate) const WEB: [&str; 2] = ["ironclad.local/web:1", "ironclad.local/web:2"];
 
-fn environment(name: &str) -> String {
+pub(crate) fn environment(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `make test`"))
 }
 

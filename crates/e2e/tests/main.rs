@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that finds nothing to unwrap has failed")]
 
 mod chaos;
+mod clients;
 mod cluster;
 mod down;
 mod kubectl;
