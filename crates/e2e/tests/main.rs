@@ -5,9 +5,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that finds nothing to unwrap has failed")]
 
+mod apply;
 mod chaos;
 mod clients;
 mod cluster;
+mod custom;
 mod down;
 mod kubectl;
 mod network;
