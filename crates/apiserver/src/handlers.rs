@@ -96,7 +96,7 @@ pub async fn dispatch(call: &mut Call<'_>, body: Incoming) -> Result<Reply, Fail
 
 /// Tells the client that the kind it uses will go away.
 fn warn_deprecated(call: &Call<'_>, resource: &Resource) {
-    let life = resource.type_ref.lifecycle();
+    let life = resource.type_ref().lifecycle();
     if life.deprecated.is_some()
         && let Some(text) = life.warning(&resource.api_version(), &resource.kind, RELEASE)
     {

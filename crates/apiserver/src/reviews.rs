@@ -50,7 +50,7 @@ pub async fn answer(
     let bytes = body::read(body).await?;
     let api_version = resource.api_version();
     let expected =
-        Expected { api_version: &api_version, kind: &resource.kind, ty: resource.type_ref };
+        Expected { api_version: &api_version, kind: &resource.kind, ty: resource.type_ref() };
     let validation = machinery::codec::FieldValidation::default();
     let mut review = body::decode(call, &bytes, expected, validation)?;
     let status = match &*resource.name {

@@ -29,7 +29,7 @@ pub(crate) fn decoded(yaml: &str) -> (&'static Registration, Value) {
     if registration.namespaced && meta::namespace(&object).is_empty() {
         meta::set_namespace(&mut object, "n");
     }
-    let decoded = codec::decode_value(object, registration.ty, FieldValidation::Strict)
+    let decoded = codec::decode_value(object, registration.ty(), FieldValidation::Strict)
         .unwrap_or_else(|error| panic!("{yaml}: {error}"));
     let mut object = decoded.value;
     registration.default(&mut object);

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use machinery::Value;
 use machinery::field::ErrorList;
 use machinery::gvk::{GroupKind, GroupResource, GroupVersionKind, GroupVersionResource};
-use machinery::schema::{self, TypeRef};
+use machinery::schema::{self, Type, TypeRef};
 use machinery::{meta, time};
 use serde::Deserialize;
 
@@ -40,8 +40,8 @@ pub struct Registration {
     pub categories: Vec<Cow<'static, str>>,
     /// `status`, `scale`, `log` and the like.
     pub subresources: Vec<Subresource>,
-    /// The type of its objects.
-    pub ty: TypeRef<'static>,
+    /// The type of its objects; see [`Registration::ty`].
+    pub ty: Type,
     /// How its objects are stored.
     pub storage: Storage,
     /// What `kubectl get` prints.
@@ -49,7 +49,7 @@ pub struct Registration {
     /// The fields that field selectors may name.
     pub selectable_fields: SelectableFields,
     /// The kind's own rules.
-    pub strategy: &'static dyn Strategy,
+    pub strategy: Arc<dyn Strategy>,
     /// Whether a server serves it without being asked to: stable versions.
     pub served_by_default: bool,
 }
@@ -73,8 +73,8 @@ pub struct Storage {
     pub prefix: Cow<'static, str>,
     /// The kind in which objects are stored.
     pub kind: GroupVersionKind,
-    /// The type of the stored objects.
-    pub ty: TypeRef<'static>,
+    /// The type of the stored objects; see [`Storage::ty`].
+    pub ty: Type,
     /// How to get from the served to the stored form and back, if they differ.
     pub conversion: Option<Conversion>,
 }
@@ -192,10 +192,10 @@ fn register(group: &'static str, entry: TableResource<'static>) -> Registration 
         short_names: borrowed(entry.short_names),
         categories: borrowed(entry.categories),
         subresources: subresources.collect(),
-        ty: type_of(&kind),
+        ty: type_of(&kind).into(),
         storage: Storage {
             prefix: storage.prefix,
-            ty: type_of(&storage.kind),
+            ty: type_of(&storage.kind).into(),
             kind: storage.kind,
             conversion: storage.conversion,
         },
@@ -206,9 +206,23 @@ fn register(group: &'static str, entry: TableResource<'static>) -> Registration 
     }
 }
 
+// === impl Storage ===
+
+impl Storage {
+    /// The type of the stored objects.
+    pub fn ty(&self) -> TypeRef<'_> {
+        self.ty.type_ref()
+    }
+}
+
 // === impl Registration ===
 
 impl Registration {
+    /// The type of its objects.
+    pub fn ty(&self) -> TypeRef<'_> {
+        self.ty.type_ref()
+    }
+
     /// Group, version and kind.
     pub fn gvk(&self) -> GroupVersionKind {
         GroupVersionKind::new(&*self.group, &*self.version, &*self.kind)
@@ -252,7 +266,7 @@ impl Registration {
     /// Fills in what a client left open. Done to everything that is decoded: bodies, results of
     /// patches, and stored objects of an older release.
     pub fn default(&self, object: &mut Value) {
-        schema::apply_defaults(object, self.ty);
+        schema::apply_defaults(object, self.ty());
         self.strategy.default(object);
     }
 

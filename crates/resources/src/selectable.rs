@@ -30,7 +30,7 @@ pub struct SelectableField {
 }
 
 /// How the value of a selectable field is found in the stored object.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
     /// The canonical name is the path of the field.
     Path,

@@ -9,6 +9,7 @@ use store::{Error, Event, RangeRequest, Store};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::join::Joining;
 use super::object::FieldSet;
 use super::state::Cache;
 
@@ -68,8 +69,10 @@ impl Progress {
 /// All caches and the task that feeds them.
 #[derive(Debug)]
 pub struct Dispatcher {
-    progress: Progress,
-    caches: RwLock<HashMap<String, Arc<Cache>>>,
+    pub(super) progress: Progress,
+    pub(super) caches: RwLock<HashMap<String, Arc<Cache>>>,
+    /// Caches that are being filled while the server runs; see [`super::join`].
+    pub(super) joining: Joining,
     stop: CancellationToken,
     stopped: CancellationToken,
 }
@@ -94,6 +97,7 @@ impl Dispatcher {
         let dispatcher = Arc::new(Self {
             progress,
             caches: RwLock::new(caches),
+            joining: Joining::default(),
             stop: CancellationToken::new(),
             stopped: CancellationToken::new(),
         });
@@ -165,21 +169,16 @@ impl Dispatcher {
     }
 
     fn apply(&self, event: &Event) {
-        if let Some(cache) = self.of_key(&event.kv.key) {
+        // Held to the end, so that a cache that joins gets each change once.
+        let caches = self.caches.read().unwrap_or_else(PoisonError::into_inner);
+        self.joining.note(event);
+        if let Some(cache) = find(&caches, &event.kv.key) {
             cache.apply(event.kind, &event.kv);
         }
     }
 
-    /// The cache of a key: prefixes have one segment or two.
     fn of_key(&self, key: &[u8]) -> Option<Arc<Cache>> {
-        let rest = std::str::from_utf8(key).ok()?.strip_prefix(ROOT)?;
-        let caches = self.caches.read().unwrap_or_else(PoisonError::into_inner);
-        let first = rest.find('/')?;
-        if let Some(cache) = caches.get(&rest[..first]) {
-            return Some(cache.clone());
-        }
-        let second = first + 1 + rest[first + 1..].find('/')?;
-        caches.get(&rest[..second]).cloned()
+        find(&self.caches.read().unwrap_or_else(PoisonError::into_inner), key).cloned()
     }
 
     fn all(&self) -> Vec<Arc<Cache>> {
@@ -217,4 +216,15 @@ impl Dispatcher {
         self.stop.cancel();
         self.stopped.cancelled().await;
     }
+}
+
+/// The cache of a key: prefixes have one segment or two.
+fn find<'a>(caches: &'a HashMap<String, Arc<Cache>>, key: &[u8]) -> Option<&'a Arc<Cache>> {
+    let rest = std::str::from_utf8(key).ok()?.strip_prefix(ROOT)?;
+    let first = rest.find('/')?;
+    if let Some(cache) = caches.get(&rest[..first]) {
+        return Some(cache);
+    }
+    let second = first + 1 + rest[first + 1..].find('/')?;
+    caches.get(&rest[..second])
 }

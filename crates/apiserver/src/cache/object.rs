@@ -14,13 +14,13 @@ use resources::selectable::Read;
 use super::scan::{LabelSpan, Paths, scan};
 
 /// What selectors can ask of the objects of one stored resource, and where it is found.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct FieldSet {
     fields: Vec<Field>,
     paths: Paths,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Field {
     name: String,
     read: Read,

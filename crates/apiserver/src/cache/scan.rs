@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 /// Places to look for, as a tree of member names.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Paths {
     children: Vec<(String, Paths)>,
     leaf: Option<usize>,

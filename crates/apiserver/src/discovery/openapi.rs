@@ -67,7 +67,7 @@ fn info(resource: &Resource) -> ResourceInfo<'_> {
         kind: &resource.kind,
         namespaced: resource.namespaced,
         verbs: resource.verbs.iter().map(|verb| &**verb).collect(),
-        ty: resource.type_ref,
+        ty: resource.type_ref(),
         subresources: subresources.collect(),
     }
 }

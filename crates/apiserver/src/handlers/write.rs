@@ -121,7 +121,7 @@ fn decode(call: &Call<'_>, target: &Target, bytes: &[u8]) -> Result<Value, Failu
         let expected = Expected {
             api_version: &resource.api_version(),
             kind: &resource.kind,
-            ty: resource.type_ref,
+            ty: resource.type_ref(),
         };
         return body::decode(call, bytes, expected, validation);
     };

@@ -19,6 +19,7 @@ mod options;
 mod patch;
 mod read;
 mod resource;
+mod served;
 mod subresource;
 mod token;
 mod update;
@@ -41,6 +42,7 @@ pub use resource::{Resource, Target};
 
 use self::allocate::Allocators;
 use self::events::EventLeases;
+use self::served::Served;
 use crate::cache::{Dispatcher, FieldSet, List, Object};
 use machinery::Value;
 
@@ -106,9 +108,7 @@ pub struct Registry(Arc<Inner>);
 struct Inner {
     store: Store,
     dispatcher: Arc<Dispatcher>,
-    resources: Arc<[Arc<Resource>]>,
-    /// By plural name; a name is in few groups and versions.
-    by_name: HashMap<String, Vec<Arc<Resource>>>,
+    served: Served,
     admission: OnceLock<Arc<dyn Admission>>,
     allocators: Allocators,
     event_leases: EventLeases,
@@ -145,17 +145,13 @@ impl Registry {
         }
         let dispatcher =
             Dispatcher::start(&store, prefixes).await.map_err(|e| write::store_failure(&e))?;
-        let resources: Arc<[Arc<Resource>]> = registrations
+        let resources: Vec<Arc<Resource>> = registrations
             .iter()
             .filter_map(|&registration| {
                 let cache = dispatcher.cache(&registration.storage.prefix)?;
                 Some(Arc::new(Resource::new(registration.clone(), cache)))
             })
             .collect();
-        let mut by_name: HashMap<String, Vec<Arc<Resource>>> = HashMap::new();
-        for resource in resources.iter() {
-            by_name.entry(resource.name.clone()).or_default().push(resource.clone());
-        }
         let allocators = Allocators::new(options.ranges);
         if let Some(services) = dispatcher.cache("services/specs") {
             allocators.take_in(services.snapshot().0.iter().map(|object| object.value()));
@@ -164,8 +160,7 @@ impl Registry {
             event_leases: EventLeases::new(store.clone(), options.event_ttl),
             store,
             dispatcher,
-            resources,
-            by_name,
+            served: Served::new(resources),
             admission: OnceLock::new(),
             allocators,
             clock: options.clock,
@@ -197,18 +192,17 @@ impl Registry {
 
     /// A resource by group, version and plural name.
     pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
-        let named = self.0.by_name.get(plural)?;
-        named.iter().find(|r| r.group == group && r.version == version).cloned()
+        self.0.served.find(group, Some(version), plural)
     }
 
     /// All resources in the order of discovery.
     pub fn resources(&self) -> Arc<[Arc<Resource>]> {
-        self.0.resources.clone()
+        self.0.served.all()
     }
 
     /// A resource by group and plural name, in the version that comes first.
-    fn preferred(&self, group: &str, plural: &str) -> Option<&Arc<Resource>> {
-        self.0.by_name.get(plural)?.iter().find(|r| r.group == group)
+    fn preferred(&self, group: &str, plural: &str) -> Option<Arc<Resource>> {
+        self.0.served.find(group, None, plural)
     }
 
     /// An object as the cache has it; the namespace is empty in cluster scope.
@@ -232,7 +226,8 @@ impl Registry {
 
     /// Group, plural name and number of objects of every stored resource.
     pub fn object_counts(&self) -> Vec<(String, String, usize)> {
-        let stored = self.0.resources.iter().filter(|r| r.storage.conversion.is_none());
+        let all = self.resources();
+        let stored = all.iter().filter(|r| r.storage.conversion.is_none());
         stored.map(|r| (r.group.to_string(), r.name.clone(), r.cache().len())).collect()
     }
 
@@ -248,7 +243,7 @@ impl Registry {
 
 impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Registry({} resources)", self.0.resources.len())
+        write!(f, "Registry({} resources)", self.resources().len())
     }
 }
 

@@ -28,7 +28,7 @@ impl Registry {
             return self.patch_scale(context, target, &patch, options).await;
         }
         let resource = &target.resource;
-        let change = |old: &Value| patch.apply(old, resource.type_ref);
+        let change = |old: &Value| patch.apply(old, resource.type_ref());
         let source = Source::Change(&change);
         let object = self.change(context, target, source, options).await?;
         Ok(Outcome::object(200, object))
@@ -77,7 +77,7 @@ impl<'a> Patch<'a> {
     }
 
     /// The patched object, decoded as if it had been sent whole.
-    pub(super) fn apply(&self, old: &Value, ty: TypeRef<'static>) -> Result<Value, Failure> {
+    pub(super) fn apply(&self, old: &Value, ty: TypeRef<'_>) -> Result<Value, Failure> {
         let patched = self.patched(old, ty)?;
         let decoded = codec::decode_value(patched, ty, self.validation).map_err(|error| {
             // What upstream shows is what it decodes: the whole object, or the patch as a map.
@@ -95,7 +95,7 @@ impl<'a> Patch<'a> {
         Ok(decoded.value)
     }
 
-    fn patched(&self, old: &Value, ty: TypeRef<'static>) -> Result<Value, Failure> {
+    fn patched(&self, old: &Value, ty: TypeRef<'_>) -> Result<Value, Failure> {
         let mut object = old.clone();
         match self.kind {
             PatchType::Json => patch::json::apply(&mut object, &self.body),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use machinery::schema::TypeRef;
 use machinery::{Value, codec, meta, schema};
 use resources::Registration;
+use tokio_util::sync::CancellationToken;
 
 use crate::cache::{Cache, List, ListBody, Object, Presentation, ProtobufListBody};
 
@@ -14,11 +15,10 @@ use crate::cache::{Cache, List, ListBody, Object, Presentation, ProtobufListBody
 pub struct Resource {
     /// The plural name.
     pub name: String,
-    /// The type of its objects.
-    pub type_ref: TypeRef<'static>,
     registration: Registration,
     cache: Arc<Cache>,
     presentation: Option<Presentation>,
+    retired: CancellationToken,
 }
 
 /// What a request addresses.
@@ -58,20 +58,25 @@ impl Target {
 impl Resource {
     pub(super) fn new(registration: Registration, cache: Arc<Cache>) -> Self {
         let presentation = registration.storage.conversion.map(|conversion| {
-            let ty = registration.ty;
+            let ty = registration.ty.clone();
             let present = move |mut value: Value| {
                 (conversion.from_storage)(&mut value);
-                codec::encode_json(&value, ty)
+                codec::encode_json(&value, ty.type_ref())
             };
             Arc::new(present) as Presentation
         });
         Self {
             name: registration.resource.to_string(),
-            type_ref: registration.ty,
             registration,
             cache,
             presentation,
+            retired: CancellationToken::new(),
         }
+    }
+
+    /// The type of its objects.
+    pub fn type_ref(&self) -> TypeRef<'_> {
+        self.registration.ty()
     }
 
     /// The registration.
@@ -85,6 +90,15 @@ impl Resource {
 
     pub(super) fn presentation(&self) -> Option<&Presentation> {
         self.presentation.as_ref()
+    }
+
+    /// Done when the resource is served no more, or differently.
+    pub(crate) fn retired(&self) -> &CancellationToken {
+        &self.retired
+    }
+
+    pub(super) fn retire(&self) {
+        self.retired.cancel();
     }
 
     /// The kind of its lists.
@@ -112,7 +126,7 @@ impl Resource {
         if let Some(conversion) = self.storage.conversion {
             (conversion.to_storage)(&mut object);
         }
-        codec::encode_json(&object, self.storage.ty)
+        codec::encode_json(&object, self.storage.ty())
     }
 
     /// An object that is not in the store, such as the result of a dry run, from the bytes that

@@ -49,7 +49,7 @@ impl Fixture {
     fn decoded(&self, target: &Target, mut object: Value) -> Value {
         object["kind"] = target.resource.kind.as_ref().into();
         object["apiVersion"] = target.resource.api_version().into();
-        codec::normalize(&mut object, target.resource.type_ref).unwrap();
+        codec::normalize(&mut object, target.resource.type_ref()).unwrap();
         object
     }
 

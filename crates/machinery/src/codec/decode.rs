@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::keys::{Key, Member, Name};
 use super::report::{Path, Report, Source, Step};
 use super::zero::{complete, zero};
-use super::{DecodeError, Decoded, FieldValidation, TypeMismatch, scalar, syntax};
+use super::{DecodeError, Decoded, FieldValidation, TypeMismatch, custom, scalar, syntax};
 use crate::schema::{Field, Kind, TypeRef};
 
 pub(super) fn json(
@@ -17,11 +17,16 @@ pub(super) fn json(
 ) -> Result<Decoded, DecodeError> {
     let mut report = Report::new(validation, Source::Json);
     let mut source = serde_json::Deserializer::from_str(text);
-    let value = Node::root(ty, &mut report).deserialize(&mut source).and_then(|value| {
+    let value = match ty.is_custom() {
+        true => custom::read(&mut source, &mut report),
+        false => Node::root(ty, &mut report).deserialize(&mut source),
+    };
+    let value = value.and_then(|value| {
         source.end()?;
         Ok(value)
     });
     match value {
+        Ok(value) if ty.is_custom() => custom::finish(value, ty, report, validation),
         Ok(value) => report.finish(value, ty),
         Err(error) => Err(DecodeError::Syntax(syntax::explain(text, &error))),
     }
@@ -35,10 +40,12 @@ pub(super) fn yaml(
     let mut report = Report::new(validation, Source::Yaml);
     let first = serde_yaml::Deserializer::from_str(text).next();
     let value = match first {
+        Some(document) if ty.is_custom() => custom::read(document, &mut report),
         Some(document) => Node::root(ty, &mut report).deserialize(document),
         None => Ok(Value::Null),
     };
     match value {
+        Ok(value) if ty.is_custom() => custom::finish(value, ty, report, validation),
         Ok(value) => report.finish(value, ty),
         Err(error) => Err(DecodeError::Yaml(error.to_string())),
     }
@@ -50,6 +57,9 @@ pub(super) fn tree(
     validation: FieldValidation,
 ) -> Result<Decoded, DecodeError> {
     let mut report = Report::new(validation, Source::Tree);
+    if ty.is_custom() {
+        return custom::finish(value, ty, report, validation);
+    }
     match Node::root(ty, &mut report).deserialize(value) {
         Ok(value) => report.finish(value, ty),
         Err(error) => Err(DecodeError::Syntax(error.to_string())),
@@ -105,7 +115,7 @@ fn peek_mismatch(text: &str) -> Result<(String, String), DecodeError> {
     Ok((api_version, kind))
 }
 
-fn json_type(value: &Value) -> &'static str {
+pub(super) fn json_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",

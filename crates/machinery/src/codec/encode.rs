@@ -15,6 +15,9 @@ pub fn encode_json(value: &Value, ty: TypeRef<'_>) -> Vec<u8> {
 
 /// Appends canonical compact JSON.
 pub fn encode_json_into(out: &mut Vec<u8>, value: &Value, ty: TypeRef<'_>) {
+    if ty.is_custom() {
+        return super::custom::write(out, value);
+    }
     match (value, ty.kind()) {
         (Value::Object(object), Kind::Struct) => write_struct(out, object, ty),
         (
@@ -138,7 +141,7 @@ fn write_list(out: &mut Vec<u8>, items: &[Value], item: TypeRef<'_>) {
     out.push(b']');
 }
 
-fn write_key(out: &mut Vec<u8>, first: bool, key: &str) {
+pub(super) fn write_key(out: &mut Vec<u8>, first: bool, key: &str) {
     if !first {
         out.push(b',');
     }
@@ -152,7 +155,7 @@ fn write_number(out: &mut Vec<u8>, number: &Number) {
 }
 
 /// Go writes whole floats without a point and switches to exponents late.
-fn write_double(out: &mut Vec<u8>, number: &Number) {
+pub(super) fn write_double(out: &mut Vec<u8>, number: &Number) {
     use std::io::Write as _;
     let float = match number.as_f64() {
         Some(float) if number.is_f64() => float,

@@ -9,6 +9,7 @@
 //! Encoding accepts any tree and writes canonical JSON; for a canonical tree it is one pass
 //! without lookups.
 
+mod custom;
 mod decode;
 mod encode;
 mod keys;
@@ -140,6 +141,11 @@ pub fn decode_value(
 pub fn normalize(value: &mut Value, ty: TypeRef<'_>) -> Result<(), DecodeError> {
     *value = decode::tree(value.take(), ty, FieldValidation::Ignore)?.value;
     Ok(())
+}
+
+/// Drops from a custom object what its schema does not declare, metadata aside.
+pub fn prune(value: &mut Value, ty: TypeRef<'_>) {
+    custom::prune(value, ty);
 }
 
 /// `apiVersion` and `kind` of a JSON object; each is empty when absent.

@@ -53,6 +53,13 @@ impl Report {
         self.error.get_or_insert_with(error);
     }
 
+    /// Notes a text about a field that should not be there.
+    pub(super) fn note(&mut self, text: String) {
+        if self.validation != FieldValidation::Ignore && self.strict.len() < MAX_STRICT_ERRORS {
+            self.strict.push(text);
+        }
+    }
+
     #[cold]
     pub(super) fn strict(&mut self, what: &str, path: &Path<'_>, name: &str) {
         if self.validation == FieldValidation::Ignore

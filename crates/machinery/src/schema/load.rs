@@ -18,8 +18,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::{
-    Base, FieldData, FieldFlags, Form, KindData, ListType, NamedData, Raw, Schema, Shape, Span,
-    Special, StructType, Text, TypeData, TypeFlags,
+    Base, FieldData, Form, KindData, ListType, NamedData, Raw, Schema, Shape, Span, Special,
+    StructType, Text, TypeData,
 };
 
 /// A table that does not follow the grammar.
@@ -43,6 +43,7 @@ impl Schema {
             lists: Vec::new(),
             named: Vec::new(),
             kinds: Vec::with_capacity(360),
+            custom: false,
         };
         let mut loader = Loader {
             text: &text,
@@ -79,7 +80,7 @@ impl Schema {
     }
 
     /// Replaces inlined structs by their fields and sorts an index by name.
-    fn flatten(&mut self) {
+    pub(super) fn flatten(&mut self) {
         for id in 0..self.types.len() {
             let start = self.members.len();
             let mut members = Vec::new();
@@ -227,16 +228,7 @@ impl<'t> Loader<'t, '_> {
         let mut ty = TypeData {
             name: self.slice(name),
             fields: Span { start: self.out.fields.len() as u32, len: 0 },
-            members: Span::default(),
-            alias: None,
-            special: Special::None,
-            flags: TypeFlags::default(),
-            struct_type: None,
-            introduced: Text::default(),
-            deprecated: Text::default(),
-            removed: Text::default(),
-            replacement: Text::default(),
-            markers: Span::default(),
+            ..TypeData::default()
         };
         let mut markers = Vec::new();
         for flag in flags {
@@ -280,20 +272,9 @@ impl<'t> Loader<'t, '_> {
         self.pending.push((Slot::Field(self.out.fields.len()), shape, base));
         let mut field = FieldData {
             name: self.slice(name),
-            protobuf_name: Text::default(),
             tag,
             form: Form { shape, base: Base::Any },
-            flags: FieldFlags::default(),
-            list_type: None,
-            struct_type: None,
-            list_keys: Span::default(),
-            merge_key: Text::default(),
-            default: Text::default(),
-            values: Span::default(),
-            scalar_name: Text::default(),
-            key_name: Text::default(),
-            collection_name: Text::default(),
-            markers: Span::default(),
+            ..FieldData::default()
         };
         let mut markers = Vec::new();
         for flag in flags {

@@ -7,10 +7,12 @@
 //!
 //! Strings are never copied: every name is a slice of the table's own text.
 
+mod build;
 mod defaults;
 mod field;
 mod lifecycle;
 mod load;
+mod owned;
 #[cfg(test)]
 mod tests;
 mod type_ref;
@@ -19,9 +21,11 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::LazyLock;
 
+pub use build::{Builder, Facts, Leaf, Member, Node};
 pub use defaults::apply_defaults;
 pub use lifecycle::Lifecycle;
 pub use load::LoadError;
+pub use owned::Type;
 
 /// The types, kinds and enumerations of one set of APIs.
 pub struct Schema {
@@ -39,6 +43,8 @@ pub struct Schema {
     named: Vec<NamedData>,
     /// Sorted by group, version, kind.
     kinds: Vec<KindData>,
+    /// Made at run time, from the schema of a custom resource.
+    custom: bool,
 }
 
 /// The built-in API types, read once.
@@ -58,8 +64,11 @@ pub fn builtin() -> &'static Schema {
 pub struct TypeRef<'s> {
     schema: &'s Schema,
     form: Form,
-    wrapped: bool,
+    /// The named list, map or scalar that the form stands for; [`UNNAMED`] if none.
+    alias: u32,
 }
+
+const UNNAMED: u32 = u32::MAX;
 
 /// A field of a struct.
 #[derive(Clone, Copy)]
@@ -210,6 +219,8 @@ struct TypeData {
     special: Special,
     flags: TypeFlags,
     struct_type: Option<StructType>,
+    list_type: Option<ListType>,
+    list_keys: Span,
     introduced: Text,
     deprecated: Text,
     removed: Text,
@@ -223,6 +234,9 @@ struct TypeFlags {
     no_protobuf: bool,
     /// It or something below has a default.
     defaults: bool,
+    nullable: bool,
+    preserves: bool,
+    embedded: bool,
 }
 
 #[derive(Clone, Debug)]

@@ -4,26 +4,29 @@ use std::fmt;
 
 use super::{
     Base, Field, Form, Kind, Lifecycle, Raw, Schema, Shape, Span, Special, StructType, TypeData,
-    TypeRef,
+    TypeRef, UNNAMED,
 };
 
 impl<'s> TypeRef<'s> {
     /// Named lists and maps are replaced by what they stand for.
     pub(super) fn new(schema: &'s Schema, form: Form) -> Self {
         let mut form = form;
-        let mut wrapped = false;
+        let mut named = UNNAMED;
         while let Form { shape: Shape::One | Shape::Pointer, base: Base::Type(id) } = form {
             let ty = &schema.types[id as usize];
             match (ty.alias, ty.special) {
                 (Some(alias), _) => {
                     form = alias;
-                    wrapped |= ty.flags.wrapped;
+                    named = id;
                 }
-                (None, Special::Scalar(base)) => form.base = base,
+                (None, Special::Scalar(base)) => {
+                    form.base = base;
+                    named = id;
+                }
                 _ => break,
             }
         }
-        Self { schema, form, wrapped }
+        Self { schema, form, alias: named }
     }
 
     /// The table it belongs to.
@@ -156,12 +159,12 @@ impl<'s> TypeRef<'s> {
 
     /// Whether apply owns a struct as a whole or field by field.
     pub fn struct_type(self) -> Option<StructType> {
-        self.data().and_then(|t| t.struct_type)
+        self.node().and_then(|t| t.struct_type)
     }
 
     /// Named string list that protobuf carries as a message of its own.
     pub fn is_wrapped(self) -> bool {
-        self.wrapped
+        self.node().is_some_and(|t| t.flags.wrapped)
     }
 
     /// Whether the type has no protobuf form.
@@ -193,6 +196,14 @@ impl<'s> TypeRef<'s> {
 
     pub(super) fn has_defaults(self) -> bool {
         self.data().is_some_and(|t| t.flags.defaults)
+    }
+
+    /// What is said about the type as it stands there, under its own name.
+    pub(super) fn node(self) -> Option<&'s TypeData> {
+        match self.alias {
+            UNNAMED => self.data(),
+            id => Some(&self.schema.types[id as usize]),
+        }
     }
 
     fn data(self) -> Option<&'s TypeData> {

@@ -25,88 +25,100 @@ mod storage;
 mod tests;
 mod workloads;
 
+use std::sync::Arc;
+
 use crate::strategy::{Plain, PlainSubdomain, Strategy};
 
 /// The strategy of a built-in kind.
-pub(crate) fn strategy(group: &str, version: &str, kind: &str) -> &'static dyn Strategy {
+pub(crate) fn strategy(group: &str, version: &str, kind: &str) -> Arc<dyn Strategy> {
     match (group, kind) {
-        ("", "ConfigMap") => &config::ConfigMap,
-        ("", "Endpoints") => &endpoints::Endpoints,
-        ("", "Event") => &event::Event { newer: false },
-        ("", "LimitRange") => &quota::LimitRange,
-        ("", "Namespace") => &namespace::Namespace,
-        ("", "Node") => &node::Node,
-        ("", "PersistentVolume") => &storage::PersistentVolume,
-        ("", "PersistentVolumeClaim") => &storage::PersistentVolumeClaim,
-        ("", "Pod") => &pod::Pod,
-        ("", "PodTemplate") => &workloads::PodTemplate,
-        ("", "ReplicationController") => &workloads::ReplicationController,
-        ("", "ResourceQuota") => &quota::ResourceQuota,
-        ("", "Secret") => &config::Secret,
-        ("", "Service") => &service::Service,
-        ("", "ServiceAccount") => &config::ServiceAccount,
+        ("", "ConfigMap") => Arc::new(config::ConfigMap),
+        ("", "Endpoints") => Arc::new(endpoints::Endpoints),
+        ("", "Event") => Arc::new(event::Event { newer: false }),
+        ("", "LimitRange") => Arc::new(quota::LimitRange),
+        ("", "Namespace") => Arc::new(namespace::Namespace),
+        ("", "Node") => Arc::new(node::Node),
+        ("", "PersistentVolume") => Arc::new(storage::PersistentVolume),
+        ("", "PersistentVolumeClaim") => Arc::new(storage::PersistentVolumeClaim),
+        ("", "Pod") => Arc::new(pod::Pod),
+        ("", "PodTemplate") => Arc::new(workloads::PodTemplate),
+        ("", "ReplicationController") => Arc::new(workloads::ReplicationController),
+        ("", "ResourceQuota") => Arc::new(quota::ResourceQuota),
+        ("", "Secret") => Arc::new(config::Secret),
+        ("", "Service") => Arc::new(service::Service),
+        ("", "ServiceAccount") => Arc::new(config::ServiceAccount),
         ("admissionregistration.k8s.io", kind) => admission(kind),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
-            &definition::CustomResourceDefinition
+            Arc::new(definition::CustomResourceDefinition)
         }
-        ("apiregistration.k8s.io", "APIService") => &aggregation::ApiService,
-        ("apps", "ControllerRevision") => &workloads::ControllerRevision,
-        ("apps", "DaemonSet") => &workloads::DaemonSet,
-        ("apps", "Deployment") => &workloads::Deployment,
-        ("apps", "ReplicaSet") => &workloads::ReplicaSet,
-        ("apps", "StatefulSet") => &workloads::StatefulSet,
+        ("apiregistration.k8s.io", "APIService") => Arc::new(aggregation::ApiService),
+        ("apps", "ControllerRevision") => Arc::new(workloads::ControllerRevision),
+        ("apps", "DaemonSet") => Arc::new(workloads::DaemonSet),
+        ("apps", "Deployment") => Arc::new(workloads::Deployment),
+        ("apps", "ReplicaSet") => Arc::new(workloads::ReplicaSet),
+        ("apps", "StatefulSet") => Arc::new(workloads::StatefulSet),
         ("autoscaling", "HorizontalPodAutoscaler") => match version {
-            "v1" => &autoscaling::Autoscaler { older: true },
-            _ => &autoscaling::Autoscaler { older: false },
+            "v1" => Arc::new(autoscaling::Autoscaler { older: true }),
+            _ => Arc::new(autoscaling::Autoscaler { older: false }),
         },
-        ("batch", "CronJob") => &batch::CronJob,
-        ("batch", "Job") => &batch::Job,
-        ("certificates.k8s.io", "CertificateSigningRequest") => &certificates::SigningRequest,
-        ("certificates.k8s.io", "ClusterTrustBundle") => &certificates::ClusterTrustBundle,
-        ("coordination.k8s.io", "Lease") => &placement::Lease,
-        ("discovery.k8s.io", "EndpointSlice") => &endpoints::EndpointSlice,
-        ("events.k8s.io", "Event") => &event::Event { newer: true },
-        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => &flowcontrol::FlowSchema,
+        ("batch", "CronJob") => Arc::new(batch::CronJob),
+        ("batch", "Job") => Arc::new(batch::Job),
+        ("certificates.k8s.io", "CertificateSigningRequest") => {
+            Arc::new(certificates::SigningRequest)
+        }
+        ("certificates.k8s.io", "ClusterTrustBundle") => Arc::new(certificates::ClusterTrustBundle),
+        ("coordination.k8s.io", "Lease") => Arc::new(placement::Lease),
+        ("discovery.k8s.io", "EndpointSlice") => Arc::new(endpoints::EndpointSlice),
+        ("events.k8s.io", "Event") => Arc::new(event::Event { newer: true }),
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => Arc::new(flowcontrol::FlowSchema),
         ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => {
-            &flowcontrol::PriorityLevel
+            Arc::new(flowcontrol::PriorityLevel)
         }
-        ("networking.k8s.io", "IPAddress") => &network::IpAddress,
-        ("networking.k8s.io", "Ingress") => &network::Ingress,
-        ("networking.k8s.io", "IngressClass") => &network::IngressClass,
-        ("networking.k8s.io", "NetworkPolicy") => &network::NetworkPolicy,
-        ("networking.k8s.io", "ServiceCIDR") => &network::ServiceCidr,
-        ("node.k8s.io", "RuntimeClass") => &placement::RuntimeClass,
-        ("policy", "PodDisruptionBudget") => &workloads::PodDisruptionBudget,
-        ("rbac.authorization.k8s.io", "ClusterRole") => &rbac::Role { namespaced: false },
+        ("networking.k8s.io", "IPAddress") => Arc::new(network::IpAddress),
+        ("networking.k8s.io", "Ingress") => Arc::new(network::Ingress),
+        ("networking.k8s.io", "IngressClass") => Arc::new(network::IngressClass),
+        ("networking.k8s.io", "NetworkPolicy") => Arc::new(network::NetworkPolicy),
+        ("networking.k8s.io", "ServiceCIDR") => Arc::new(network::ServiceCidr),
+        ("node.k8s.io", "RuntimeClass") => Arc::new(placement::RuntimeClass),
+        ("policy", "PodDisruptionBudget") => Arc::new(workloads::PodDisruptionBudget),
+        ("rbac.authorization.k8s.io", "ClusterRole") => Arc::new(rbac::Role { namespaced: false }),
         ("rbac.authorization.k8s.io", "ClusterRoleBinding") => {
-            &rbac::RoleBinding { namespaced: false }
+            Arc::new(rbac::RoleBinding { namespaced: false })
         }
-        ("rbac.authorization.k8s.io", "Role") => &rbac::Role { namespaced: true },
-        ("rbac.authorization.k8s.io", "RoleBinding") => &rbac::RoleBinding { namespaced: true },
-        ("resource.k8s.io", "DeviceClass") => &dra::DeviceClass,
-        ("resource.k8s.io", "ResourceClaim") => &dra::ResourceClaim,
-        ("resource.k8s.io", "ResourceClaimTemplate") => &dra::ResourceClaimTemplate,
-        ("resource.k8s.io", "ResourceSlice") => &dra::ResourceSlice,
-        ("scheduling.k8s.io", "PriorityClass") => &placement::PriorityClass,
-        ("storage.k8s.io", "CSIDriver") => &storage::CsiDriver,
-        ("storage.k8s.io", "CSINode") => &storage::CsiNode,
-        ("storage.k8s.io", "CSIStorageCapacity") => &storage::CsiStorageCapacity,
-        ("storage.k8s.io", "StorageClass") => &storage::StorageClass,
-        ("storage.k8s.io", "VolumeAttachment") => &storage::VolumeAttachment,
-        ("storage.k8s.io", "VolumeAttributesClass") => &storage::VolumeAttributesClass,
-        ("internal.apiserver.k8s.io" | "certificates.k8s.io", _) => &Plain,
-        _ => &PlainSubdomain,
+        ("rbac.authorization.k8s.io", "Role") => Arc::new(rbac::Role { namespaced: true }),
+        ("rbac.authorization.k8s.io", "RoleBinding") => {
+            Arc::new(rbac::RoleBinding { namespaced: true })
+        }
+        ("resource.k8s.io", "DeviceClass") => Arc::new(dra::DeviceClass),
+        ("resource.k8s.io", "ResourceClaim") => Arc::new(dra::ResourceClaim),
+        ("resource.k8s.io", "ResourceClaimTemplate") => Arc::new(dra::ResourceClaimTemplate),
+        ("resource.k8s.io", "ResourceSlice") => Arc::new(dra::ResourceSlice),
+        ("scheduling.k8s.io", "PriorityClass") => Arc::new(placement::PriorityClass),
+        ("storage.k8s.io", "CSIDriver") => Arc::new(storage::CsiDriver),
+        ("storage.k8s.io", "CSINode") => Arc::new(storage::CsiNode),
+        ("storage.k8s.io", "CSIStorageCapacity") => Arc::new(storage::CsiStorageCapacity),
+        ("storage.k8s.io", "StorageClass") => Arc::new(storage::StorageClass),
+        ("storage.k8s.io", "VolumeAttachment") => Arc::new(storage::VolumeAttachment),
+        ("storage.k8s.io", "VolumeAttributesClass") => Arc::new(storage::VolumeAttributesClass),
+        ("internal.apiserver.k8s.io" | "certificates.k8s.io", _) => Arc::new(Plain),
+        _ => Arc::new(PlainSubdomain),
     }
 }
 
-fn admission(kind: &str) -> &'static dyn Strategy {
+fn admission(kind: &str) -> Arc<dyn Strategy> {
     match kind {
-        "MutatingWebhookConfiguration" => &admission::WebhookConfiguration { mutating: true },
-        "ValidatingWebhookConfiguration" => &admission::WebhookConfiguration { mutating: false },
-        "MutatingAdmissionPolicy" => &admission::Policy { mutating: true },
-        "ValidatingAdmissionPolicy" => &admission::Policy { mutating: false },
-        "MutatingAdmissionPolicyBinding" => &admission::PolicyBinding { mutating: true },
-        "ValidatingAdmissionPolicyBinding" => &admission::PolicyBinding { mutating: false },
-        _ => &PlainSubdomain,
+        "MutatingWebhookConfiguration" => {
+            Arc::new(admission::WebhookConfiguration { mutating: true })
+        }
+        "ValidatingWebhookConfiguration" => {
+            Arc::new(admission::WebhookConfiguration { mutating: false })
+        }
+        "MutatingAdmissionPolicy" => Arc::new(admission::Policy { mutating: true }),
+        "ValidatingAdmissionPolicy" => Arc::new(admission::Policy { mutating: false }),
+        "MutatingAdmissionPolicyBinding" => Arc::new(admission::PolicyBinding { mutating: true }),
+        "ValidatingAdmissionPolicyBinding" => {
+            Arc::new(admission::PolicyBinding { mutating: false })
+        }
+        _ => Arc::new(PlainSubdomain),
     }
 }

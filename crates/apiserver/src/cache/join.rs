@@ -1,0 +1,108 @@
+//! Caches that come and go while the server runs.
+//!
+//! A new cache is filled from the store while the one watch goes on; the changes that come in
+//! meanwhile are kept and applied on top.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use store::{Error, Event, RangeRequest, Store};
+
+use super::dispatch::{Dispatcher, ROOT};
+use super::object::FieldSet;
+use super::state::Cache;
+
+/// Objects read from the store at once.
+const PAGE: usize = 512;
+
+/// Changes under the prefixes of caches that are being filled.
+#[derive(Debug, Default)]
+pub(super) struct Joining(Mutex<HashMap<String, Vec<Event>>>);
+
+impl Joining {
+    /// Keeps a change that concerns one of them.
+    pub(super) fn note(&self, event: &Event) {
+        let mut joining = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (prefix, kept) in joining.iter_mut() {
+            if event.kv.key.starts_with(prefix.as_bytes()) {
+                kept.push(event.clone());
+            }
+        }
+    }
+
+    fn begin(&self, prefix: &str) {
+        let mut joining = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        joining.insert(prefix.to_owned(), Vec::new());
+    }
+
+    fn end(&self, prefix: &str) -> Vec<Event> {
+        let mut joining = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        joining.remove(prefix).unwrap_or_default()
+    }
+}
+
+impl Dispatcher {
+    /// Adds a cache for keys under `/registry/PREFIX/`, or puts it in the place of another, whose
+    /// watches then end. One at a time per prefix.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn join(
+        &self,
+        store: &Store,
+        prefix: &str,
+        fields: FieldSet,
+    ) -> Result<Arc<Cache>, Error> {
+        let keys = format!("{ROOT}{prefix}/");
+        let cache = Arc::new(Cache::new(keys.clone(), fields, self.progress.clone()));
+        self.joining.begin(&keys);
+        let filled = self.fill_one(store, &keys, &cache).await;
+        let base = match filled {
+            Ok(base) => base,
+            Err(error) => {
+                self.joining.end(&keys);
+                return Err(error);
+            }
+        };
+        cache.loaded(base);
+        let before = {
+            let mut caches = self.caches.write().unwrap_or_else(PoisonError::into_inner);
+            // The watch hands out changes while it holds this lock for reading, so none is
+            // missed or applied twice from here on.
+            for event in self.joining.end(&keys) {
+                if event.kv.mod_revision > base {
+                    cache.apply(event.kind, &event.kv);
+                }
+            }
+            caches.insert(prefix.to_owned(), cache.clone())
+        };
+        if let Some(before) = before {
+            before.close();
+        }
+        Ok(cache)
+    }
+
+    /// Reads the state as of now; the result is its revision, which all other caches have reached.
+    async fn fill_one(&self, store: &Store, keys: &str, cache: &Cache) -> Result<u64, Error> {
+        let now = store.revision().await?;
+        let mut request = RangeRequest::prefix(keys.to_owned()).limit(PAGE);
+        loop {
+            let page = store.range(request.clone().at(now)).await?;
+            page.kvs.iter().for_each(|kv| cache.load(kv));
+            match page.kvs.last() {
+                Some(last) if page.more => request = request.after(&last.key),
+                _ => break,
+            }
+        }
+        self.reach(now).await;
+        Ok(now)
+    }
+
+    /// Removes a cache and ends its watches.
+    pub fn leave(&self, prefix: &str) {
+        let mut caches = self.caches.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cache) = caches.remove(prefix) {
+            cache.close();
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The set of resources that is served, part of which changes while the server runs.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use resources::{Registration, SelectableFields};
+
+use super::{Failure, Registry, Resource, write};
+use crate::cache::FieldSet;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Served {
+    /// What is served from start to end.
+    builtin: Vec<Arc<Resource>>,
+    now: RwLock<Set>,
+}
+
+#[derive(Debug)]
+struct Set {
+    all: Arc<[Arc<Resource>]>,
+    /// By plural name; a name is in few groups and versions.
+    by_name: HashMap<String, Vec<Arc<Resource>>>,
+}
+
+impl Set {
+    fn new(all: Arc<[Arc<Resource>]>) -> Self {
+        let mut by_name: HashMap<String, Vec<Arc<Resource>>> = HashMap::new();
+        for resource in all.iter() {
+            by_name.entry(resource.name.clone()).or_default().push(resource.clone());
+        }
+        Self { all, by_name }
+    }
+}
+
+impl Served {
+    pub(super) fn new(builtin: Vec<Arc<Resource>>) -> Self {
+        let now = RwLock::new(Set::new(builtin.iter().cloned().collect()));
+        Self { builtin, now }
+    }
+
+    pub(super) fn all(&self) -> Arc<[Arc<Resource>]> {
+        self.now.read().unwrap_or_else(PoisonError::into_inner).all.clone()
+    }
+
+    /// A resource in a version, or in the one that comes first.
+    pub(super) fn find(
+        &self,
+        group: &str,
+        version: Option<&str>,
+        plural: &str,
+    ) -> Option<Arc<Resource>> {
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+        let mut named = now.by_name.get(plural)?.iter();
+        named.find(|r| r.group == group && version.is_none_or(|v| r.version == v)).cloned()
+    }
+}
+
+impl Registry {
+    /// Makes resources of the versions of one custom resource, which share their stored objects.
+    /// They are served once [`Registry::serve`] is told to. Their cache is kept from an earlier
+    /// call as long as the same fields are selectable.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn prepare(
+        &self,
+        fields: &SelectableFields,
+        versions: Vec<Registration>,
+    ) -> Result<Vec<Arc<Resource>>, Failure> {
+        let Some(prefix) = versions.first().map(|version| version.storage.prefix.to_string())
+        else {
+            return Ok(Vec::new());
+        };
+        let fields = FieldSet::new(fields);
+        let cache = match self.0.dispatcher.cache(&prefix) {
+            Some(cache) if *cache.fields().as_ref() == fields => cache,
+            _ => {
+                let joined = self.0.dispatcher.join(&self.0.store, &prefix, fields).await;
+                joined.map_err(|error| write::store_failure(&error))?
+            }
+        };
+        Ok(versions.into_iter().map(|v| Arc::new(Resource::new(v, cache.clone()))).collect())
+    }
+
+    /// Serves `custom` besides the built-in resources and nothing else. Watches of what is not
+    /// among them end.
+    pub fn serve(&self, custom: Vec<Arc<Resource>>) {
+        let served = &self.0.served;
+        let all: Arc<[Arc<Resource>]> = served.builtin.iter().cloned().chain(custom).collect();
+        let set = Set::new(all.clone());
+        let before = {
+            let mut now = served.now.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *now, set)
+        };
+        for resource in before.all.iter() {
+            if !all.iter().any(|kept| Arc::ptr_eq(kept, resource)) {
+                resource.retire();
+            }
+            if !all.iter().any(|kept| kept.storage.prefix == resource.storage.prefix) {
+                self.0.dispatcher.leave(&resource.storage.prefix);
+            }
+        }
+    }
+}
