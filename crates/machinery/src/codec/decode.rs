@@ -51,6 +51,18 @@ pub(super) fn yaml(
     }
 }
 
+pub(super) fn cbor(
+    bytes: &[u8],
+    ty: TypeRef<'_>,
+    validation: FieldValidation,
+) -> Result<Decoded, DecodeError> {
+    let mut report = Report::new(validation, Source::Cbor);
+    match super::cbor::whole(bytes, |source| Node::root(ty, &mut report).deserialize(source)) {
+        Ok(value) => report.finish(value, ty),
+        Err(error) => Err(DecodeError::Syntax(error.to_string())),
+    }
+}
+
 pub(super) fn tree(
     value: Value,
     ty: TypeRef<'_>,
@@ -93,6 +105,7 @@ fn peek_mismatch(text: &str) -> Result<(String, String), DecodeError> {
                   Kind string \"json:\\\"kind,omitempty\\\"\" }";
     let mismatch = |found: &str, field: Option<&str>, wanted: &str| {
         Err(DecodeError::Type(TypeMismatch {
+            is_cbor: false,
             found: found.to_owned(),
             field: field.map(|name| (String::new(), name.to_owned())),
             wanted: wanted.to_owned(),
@@ -123,6 +136,20 @@ pub(super) fn json_type(value: &Value) -> &'static str {
         Value::String(_) => "string",
         Value::Array(_) => "array",
         Value::Object(_) => "object",
+    }
+}
+
+/// What CBOR calls what JSON calls otherwise. Texts are taken for byte strings, which is what
+/// Kubernetes' clients send.
+fn cbor_type(found: &str) -> &str {
+    match found {
+        "string" => "byte string",
+        "object" => "map",
+        "array" => "array",
+        "bool" => "primitives",
+        number if number.contains('.') => "primitives",
+        number if number.contains('-') => "negative integer",
+        _ => "positive integer",
     }
 }
 
@@ -162,12 +189,14 @@ impl<'p, 's> Node<'p, 's> {
     #[cold]
     fn mismatch(self, found: &str) -> Value {
         let wanted = self.go_name();
+        let is_cbor = self.report.source == Source::Cbor;
         let Self { path, field, report, .. } = self;
         report.fail(|| {
             let field = field.map(|(owner, _)| {
                 (owner.short_name().unwrap_or_default().to_owned(), path.fields_only())
             });
-            DecodeError::Type(TypeMismatch { found: found.to_owned(), field, wanted })
+            let found = if is_cbor { cbor_type(found) } else { found };
+            DecodeError::Type(TypeMismatch { is_cbor, found: found.to_owned(), field, wanted })
         });
         Value::Null
     }
@@ -175,9 +204,11 @@ impl<'p, 's> Node<'p, 's> {
     /// Types that decode themselves know nothing of the field they stand in.
     #[cold]
     fn bare_mismatch(self, found: &str, wanted: &str) -> Value {
+        let is_cbor = self.report.source == Source::Cbor;
         self.report.fail(|| {
             DecodeError::Type(TypeMismatch {
-                found: found.to_owned(),
+                is_cbor,
+                found: if is_cbor { cbor_type(found) } else { found }.to_owned(),
                 field: None,
                 wanted: wanted.to_owned(),
             })
@@ -247,7 +278,8 @@ impl<'p, 's> Node<'p, 's> {
     /// YAML and trees have lost the difference between `1` and `1.0`.
     fn integer(&self, number: &Number) -> Option<i64> {
         number.as_i64().or_else(|| {
-            let float = number.as_f64().filter(|_| self.report.source != Source::Json)?;
+            let lossy = matches!(self.report.source, Source::Yaml | Source::Tree);
+            let float = number.as_f64().filter(|_| lossy)?;
             let whole = float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0;
             whole.then_some(float as i64)
         })
@@ -373,7 +405,12 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
                 while let Some(Key(key)) = entries.next_key::<Key>()? {
                     map.insert(key, entries.next_value()?);
                 }
-                Ok(Value::Object(map))
+                let mut object = Value::Object(map);
+                if self.report.source == Source::Cbor {
+                    // On its way to raw JSON, upstream's decoder loses the order.
+                    object.sort_all_objects();
+                }
+                Ok(object)
             }
             Kind::SchemaOrBool(schema)
             | Kind::SchemaOrArray(schema)

@@ -14,6 +14,7 @@ const MAX_STRICT_ERRORS: usize = 100;
 pub(super) enum Source {
     Json,
     Yaml,
+    Cbor,
     Tree,
 }
 

@@ -306,6 +306,33 @@ fn pretty_printing() {
     assert_eq!(String::from_utf8(pretty(compact)).unwrap(), expected);
 }
 
+/// An object that is written in YAML and CBOR is read back as it was.
+#[track_caller]
+fn check_forms(object: &Value, ty: TypeRef<'_>) {
+    let strict = FieldValidation::Strict;
+    let yaml = decode_yaml(encode_yaml(object, ty).as_bytes(), ty, strict).unwrap();
+    assert_eq!(yaml.value, *object, "as YAML");
+    let bytes = cbor::encode(object, ty);
+    let back = cbor::decode(&bytes, ty, strict).unwrap();
+    assert_eq!(back.value, *object, "as CBOR");
+    assert_eq!(cbor::encode(&back.value, ty), bytes, "as CBOR, written again");
+}
+
+#[test]
+fn zero_values_in_every_form() {
+    let mut checked = 0;
+    for (.., ty) in builtin().kinds() {
+        let mut object = json!({});
+        normalize(&mut object, ty).unwrap();
+        let text = encode_json(&object, ty);
+        let again = decode_json(&text, ty, FieldValidation::Strict).unwrap();
+        assert_eq!(again.value, object);
+        check_forms(&object, ty);
+        checked += 1;
+    }
+    assert!(checked > 300, "{checked}");
+}
+
 /// Every object of upstream's test data, decoded and encoded again, must come out the same.
 #[test]
 fn golden_objects() {
@@ -347,6 +374,7 @@ fn golden_objects() {
         let from_yaml = decode_yaml(&yaml, ty, FieldValidation::Strict)
             .unwrap_or_else(|error| panic!("{} as YAML: {error}", path.display()));
         assert_eq!(from_yaml.value, decoded.value, "{} as YAML", path.display());
+        check_forms(&decoded.value, ty);
         checked += 1;
     }
     assert!(differing.is_empty(), "{} differ:\n{}", differing.len(), differing.join("\n"));
