@@ -141,7 +141,10 @@ pub(super) fn whole<'de, T>(
 /// Encodes an object of a type.
 pub fn encode(value: &Value, ty: TypeRef<'_>) -> Vec<u8> {
     let mut out = begin();
-    write::typed(&mut out, value, ty);
+    match ty.is_custom() {
+        true => write::untyped(&mut out, value),
+        false => write::typed(&mut out, value, ty),
+    }
     out
 }
 

@@ -57,7 +57,12 @@ pub(super) fn cbor(
     validation: FieldValidation,
 ) -> Result<Decoded, DecodeError> {
     let mut report = Report::new(validation, Source::Cbor);
-    match super::cbor::whole(bytes, |source| Node::root(ty, &mut report).deserialize(source)) {
+    let value = super::cbor::whole(bytes, |source| match ty.is_custom() {
+        true => custom::read(source, &mut report),
+        false => Node::root(ty, &mut report).deserialize(source),
+    });
+    match value {
+        Ok(value) if ty.is_custom() => custom::finish(value, ty, report, validation),
         Ok(value) => report.finish(value, ty),
         Err(error) => Err(DecodeError::Syntax(error.to_string())),
     }
@@ -105,7 +110,6 @@ fn peek_mismatch(text: &str) -> Result<(String, String), DecodeError> {
                   Kind string \"json:\\\"kind,omitempty\\\"\" }";
     let mismatch = |found: &str, field: Option<&str>, wanted: &str| {
         Err(DecodeError::Type(TypeMismatch {
-            is_cbor: false,
             found: found.to_owned(),
             field: field.map(|name| (String::new(), name.to_owned())),
             wanted: wanted.to_owned(),
@@ -137,6 +141,15 @@ pub(super) fn json_type(value: &Value) -> &'static str {
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     }
+}
+
+/// A wrong type in the words of the decoder that finds it upstream; CBOR has its own.
+fn type_error(is_cbor: bool, mut mismatch: TypeMismatch) -> DecodeError {
+    if !is_cbor {
+        return DecodeError::Type(mismatch);
+    }
+    mismatch.found = cbor_type(&mismatch.found).to_owned();
+    DecodeError::Scalar(mismatch.to_string().replacen("json", "cbor", 1))
 }
 
 /// What CBOR calls what JSON calls otherwise. Texts are taken for byte strings, which is what
@@ -195,8 +208,7 @@ impl<'p, 's> Node<'p, 's> {
             let field = field.map(|(owner, _)| {
                 (owner.short_name().unwrap_or_default().to_owned(), path.fields_only())
             });
-            let found = if is_cbor { cbor_type(found) } else { found };
-            DecodeError::Type(TypeMismatch { is_cbor, found: found.to_owned(), field, wanted })
+            type_error(is_cbor, TypeMismatch { found: found.to_owned(), field, wanted })
         });
         Value::Null
     }
@@ -206,12 +218,9 @@ impl<'p, 's> Node<'p, 's> {
     fn bare_mismatch(self, found: &str, wanted: &str) -> Value {
         let is_cbor = self.report.source == Source::Cbor;
         self.report.fail(|| {
-            DecodeError::Type(TypeMismatch {
-                is_cbor,
-                found: if is_cbor { cbor_type(found) } else { found }.to_owned(),
-                field: None,
-                wanted: wanted.to_owned(),
-            })
+            let mismatch =
+                TypeMismatch { found: found.to_owned(), field: None, wanted: wanted.to_owned() };
+            type_error(is_cbor, mismatch)
         });
         Value::Null
     }

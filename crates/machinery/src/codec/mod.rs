@@ -85,8 +85,6 @@ pub enum DecodeError {
 /// A value of one JSON type where the field has another.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TypeMismatch {
-    /// Whether it was found in CBOR, which has a decoder with its own words upstream.
-    pub is_cbor: bool,
     /// What was found: `string`, `number 1.5`, `object`.
     pub found: String,
     /// Go's name of the struct that has the field, with the path of field names to it.
@@ -97,8 +95,7 @@ pub struct TypeMismatch {
 
 impl std::fmt::Display for TypeMismatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let decoder = if self.is_cbor { "cbor" } else { "json" };
-        write!(f, "{decoder}: cannot unmarshal {} into Go ", self.found)?;
+        write!(f, "json: cannot unmarshal {} into Go ", self.found)?;
         match &self.field {
             Some((owner, path)) => write!(f, "struct field {owner}.{path}")?,
             None => f.write_str("value")?,
