@@ -25,6 +25,7 @@ pub mod registry;
 pub mod request_info;
 pub mod reviews;
 mod server;
+mod webhook;
 
 pub use config::Config;
 pub use server::{Error, VERSION, run, serve};

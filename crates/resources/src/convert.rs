@@ -4,17 +4,39 @@ mod event;
 mod hpa;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use machinery::Value;
 use machinery::gvk::GroupVersionKind;
 
+/// A change of an object in place that needs nothing but the object.
+pub type Step = Arc<dyn Fn(&mut Value) + Send + Sync>;
+
 /// How to get from the served to the stored form and back.
-#[derive(Clone, Copy)]
-pub struct Conversion {
-    /// From the served to the stored form, in place.
-    pub to_storage: fn(&mut Value),
-    /// From the stored to the served form, in place.
-    pub from_storage: fn(&mut Value),
+#[derive(Clone)]
+pub enum Conversion {
+    /// The object alone says what it is in the other form.
+    Pure {
+        /// From the served to the stored form.
+        to_storage: Step,
+        /// From the stored to the served form.
+        from_storage: Step,
+    },
+    /// A webhook is asked about objects that are of another version than the one wanted.
+    Webhook(WebhookConversion),
+}
+
+/// A conversion that somebody else does, and what is done before and after.
+#[derive(Clone)]
+pub struct WebhookConversion {
+    /// The CustomResourceDefinition's `spec.conversion.webhook`.
+    pub webhook: Arc<Value>,
+    /// Done to stored objects before anything else, under the rules of the version they are of:
+    /// defaults that their schema has got since.
+    pub decoded: Step,
+    /// Done to objects under the rules of the version they are in by then: what its schema does
+    /// not know goes away.
+    pub converted: Step,
 }
 
 pub(crate) struct StoredAs {
@@ -46,16 +68,17 @@ pub(crate) fn storage(
         ("events.k8s.io", "v1", "Event") => StoredAs {
             prefix,
             kind: stored("", "v1"),
-            conversion: Some(Conversion {
-                to_storage: event::to_core,
-                from_storage: event::from_core,
-            }),
+            conversion: Some(pure(event::to_core, event::from_core)),
         },
         ("autoscaling", "v1", "HorizontalPodAutoscaler") => StoredAs {
             prefix,
             kind: stored("autoscaling", "v2"),
-            conversion: Some(Conversion { to_storage: hpa::v1_to_v2, from_storage: hpa::v2_to_v1 }),
+            conversion: Some(pure(hpa::v1_to_v2, hpa::v2_to_v1)),
         },
         _ => StoredAs { prefix, kind: stored(group, version), conversion: None },
     }
+}
+
+fn pure(to_storage: fn(&mut Value), from_storage: fn(&mut Value)) -> Conversion {
+    Conversion::Pure { to_storage: Arc::new(to_storage), from_storage: Arc::new(from_storage) }
 }

@@ -20,7 +20,7 @@ pub mod selectable;
 pub mod strategy;
 
 pub use columns::{ColumnDefinition, Columns};
-pub use convert::Conversion;
+pub use convert::{Conversion, Step, WebhookConversion};
 pub use kinds::service;
 pub use registration::{
     Registration, Storage, Subresource, all, find, find_kind, served_by_default,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use machinery::selector::{FieldSelector, LabelSelector};
 
-use super::object::{Object, Presentation};
+use super::object::Object;
 
 /// Bytes handed out at once.
 pub(super) const PIECE: usize = 64 << 10;
@@ -98,14 +98,6 @@ impl List {
         let items: usize = self.items.iter().map(|object| object.item(with_type).len() + 1).sum();
         let len = head.len() + items + self.items.len().saturating_sub(1) + TAIL.len();
         ListBody { head: Some(head), items: self.items, at: 0, with_type, left: len as u64 }
-    }
-
-    /// The list under another version.
-    pub fn presented(mut self, presentation: &Presentation) -> Self {
-        for item in &mut self.items {
-            *item = item.presented(presentation);
-        }
-        self
     }
 }
 

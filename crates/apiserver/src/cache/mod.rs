@@ -13,20 +13,24 @@ mod list;
 mod list_protobuf;
 mod object;
 mod ordered;
+mod presentation;
 mod scan;
 mod state;
 mod subscribers;
 mod watch;
+mod watcher;
 
 pub use dispatch::Dispatcher;
 pub use list::{List, ListBody, Selection};
 pub use list_protobuf::ProtobufListBody;
-pub use object::{FieldSet, Object, Presentation};
+pub use object::{FieldSet, Object};
 pub use ordered::Snapshot;
+pub use presentation::Presentation;
 pub use state::{Cache, Exact, Start};
-pub(crate) use watch::Manner;
 pub(crate) use watch::value_frame;
-pub use watch::{EventType, WatchItem, Watcher};
+pub use watch::{EventType, WatchItem};
+pub(crate) use watcher::Manner;
+pub use watcher::Watcher;
 
 #[cfg(test)]
 mod tests;

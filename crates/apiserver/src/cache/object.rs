@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use machinery::Value;
 use machinery::codec::protobuf;
 use machinery::selector::Labels;
+use machinery::status::Status;
 use resources::SelectableFields;
 use resources::selectable::Read;
 
@@ -78,10 +80,9 @@ pub struct Object {
     labels: Box<[LabelSpan]>,
     fields: Box<[FieldValue]>,
     set: Arc<FieldSet>,
+    /// The presentation that shows the object as it is stored; 0 if none is known to.
+    unchanged_under: AtomicU64,
 }
-
-/// How stored objects are shown under another version: a conversion and the new JSON.
-pub type Presentation = Arc<dyn Fn(Value) -> Vec<u8> + Send + Sync>;
 
 impl Object {
     /// From stored JSON, which has no resourceVersion. `key` is what stands behind the resource's
@@ -137,6 +138,7 @@ impl Object {
             labels,
             fields,
             set: set.clone(),
+            unchanged_under: AtomicU64::new(0),
         })
     }
 
@@ -247,6 +249,7 @@ impl Object {
             labels,
             fields,
             set: self.set.clone(),
+            unchanged_under: AtomicU64::new(self.unchanged_under.load(Ordering::Relaxed)),
         }
     }
 
@@ -266,14 +269,24 @@ impl Object {
         stored
     }
 
-    /// The same object under another version.
-    pub(crate) fn presented(&self, presentation: &Presentation) -> Arc<Self> {
-        let mut value = self.value();
-        machinery::meta::set_resource_version(&mut value, "");
-        let json = presentation(value);
+    /// The same object with the JSON, without resourceVersion, that it has in another version;
+    /// `None` when that is what is stored.
+    pub(super) fn shown_as(&self, json: &[u8]) -> Result<Option<Arc<Self>>, Box<Status>> {
+        if self.stored() == json {
+            return Ok(None);
+        }
         let set = Arc::new(FieldSet::default());
-        let object = Self::new(&self.key, &json, self.revision, &set);
-        Arc::new(object.expect("a conversion gives an object"))
+        let object = Self::new(&self.key, json, self.revision, &set)
+            .ok_or_else(|| Status::internal("a conversion gave what is not an object"))?;
+        Ok(Some(Arc::new(object)))
+    }
+
+    pub(super) fn is_unchanged_under(&self, presentation: u64) -> bool {
+        self.unchanged_under.load(Ordering::Relaxed) == presentation
+    }
+
+    pub(super) fn mark_unchanged_under(&self, presentation: u64) {
+        self.unchanged_under.store(presentation, Ordering::Relaxed);
     }
 }
 

@@ -12,7 +12,8 @@ use super::list::Selection;
 use super::object::{FieldSet, Object};
 use super::ordered::Snapshot;
 use super::subscribers::{Subscriber, Subscribers};
-use super::watch::{Change, Initial, Manner, QUEUE, Watcher};
+use super::watch::Change;
+use super::watcher::{Initial, Manner, QUEUE, Watcher};
 
 /// Newest changes whose encoded events are kept for the watchers that are about to send them.
 const FRESH: usize = 128;

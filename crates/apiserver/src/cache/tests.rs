@@ -1,3 +1,5 @@
+mod presenting;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;

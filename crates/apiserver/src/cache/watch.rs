@@ -1,27 +1,17 @@
 //! Changes as watchers see them.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, WeakShared, ready};
+use machinery::Value;
 use machinery::codec::protobuf;
 use machinery::status::Status;
-use machinery::{Value, meta};
-use serde_json::json;
-use tokio::sync::mpsc;
-use tokio::time::{Instant, Sleep};
 
-use super::dispatch::Progress;
 use super::list::Selection;
-use super::object::{Object, Presentation};
-
-/// Events that may wait for a watcher's reader; one that lags further is dropped.
-pub(super) const QUEUE: usize = 1024;
-/// About how often a watcher without events hears how far it is.
-const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
-/// On the bookmark that ends the initial events.
-const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+use super::object::Object;
+use super::presentation::Presentation;
 
 /// The type of a watch event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,11 +53,37 @@ pub(super) struct Change {
     gone: OnceLock<Arc<Object>>,
     /// Encoded events in JSON and in protobuf, while watchers are likely to ask for them.
     lines: Mutex<[Option<Bytes>; 6]>,
+    /// The change in other versions, for as long.
+    presented: Mutex<Vec<Presented>>,
 }
+
+/// A change in another version.
+#[derive(Debug)]
+struct Presented {
+    presentation: u64,
+    gone: bool,
+    state: PresentedState,
+}
+
+#[derive(Debug)]
+enum PresentedState {
+    /// Somebody waits for it. A failure is theirs alone: who comes later tries again.
+    Awaited(WeakShared<Conversion>),
+    Done(Arc<Change>),
+}
+
+type Conversion = BoxFuture<'static, Result<Arc<Change>, Box<Status>>>;
 
 impl Change {
     pub(super) fn new(revision: u64, new: Option<Arc<Object>>, old: Option<Arc<Object>>) -> Self {
-        Self { revision, new, old, gone: OnceLock::new(), lines: Mutex::default() }
+        Self {
+            revision,
+            new,
+            old,
+            gone: OnceLock::new(),
+            lines: Mutex::default(),
+            presented: Mutex::default(),
+        }
     }
 
     /// What the change is to a watcher with a selection.
@@ -107,9 +123,66 @@ impl Change {
         lines[at].get_or_insert_with(encode).clone()
     }
 
-    /// Gives up the encoded events; they are made again if somebody asks after all.
+    /// Gives up what was made of the change; it is made again if somebody asks after all.
     pub(super) fn forget_lines(&self) {
         *self.lines.lock().unwrap_or_else(PoisonError::into_inner) = Default::default();
+        self.presented().clear();
+    }
+
+    fn presented(&self) -> MutexGuard<'_, Vec<Presented>> {
+        self.presented.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The change in another version: converted once for all watchers of that version.
+    fn present(self: Arc<Self>, kind: EventType, presentation: Arc<Presentation>) -> Conversion {
+        let gone = kind == EventType::Deleted;
+        let mut presented = self.presented();
+        let known = presented
+            .iter()
+            .find(|known| known.presentation == presentation.id() && known.gone == gone);
+        match known.map(|known| &known.state) {
+            Some(PresentedState::Done(change)) => return ready(Ok(change.clone())).boxed(),
+            Some(PresentedState::Awaited(conversion)) => {
+                if let Some(conversion) = conversion.upgrade() {
+                    return conversion.boxed();
+                }
+            }
+            None => {}
+        }
+        let change = self.clone();
+        let conversion = change.convert(kind, presentation.clone()).boxed().shared();
+        presented.retain(|known| known.presentation != presentation.id() || known.gone != gone);
+        if let Some(awaited) = conversion.downgrade() {
+            let state = PresentedState::Awaited(awaited);
+            presented.push(Presented { presentation: presentation.id(), gone, state });
+        }
+        conversion.boxed()
+    }
+
+    async fn convert(
+        self: Arc<Self>,
+        kind: EventType,
+        presentation: Arc<Presentation>,
+    ) -> Result<Arc<Self>, Box<Status>> {
+        let gone = kind == EventType::Deleted;
+        let object = presentation.show(vec![self.object(kind)]).await?.pop();
+        let change = if gone {
+            Self {
+                gone: object.clone().map_or_else(OnceLock::new, OnceLock::from),
+                ..Self::new(self.revision, None, object)
+            }
+        } else {
+            Self::new(self.revision, object, None)
+        };
+        let change = Arc::new(change);
+        let mut presented = self.presented();
+        let known = presented
+            .iter_mut()
+            .find(|known| known.presentation == presentation.id() && known.gone == gone);
+        if let Some(known) = known {
+            known.state = PresentedState::Done(change.clone());
+        }
+        Ok(change)
     }
 }
 
@@ -204,149 +277,36 @@ impl WatchItem {
         }
     }
 
-    fn presented(self, presentation: &Presentation) -> Self {
-        match self.object() {
-            Some(object) => {
-                let content = Content::Object(object.presented(presentation));
-                Self { kind: self.kind, content }
-            }
-            None => self,
+    /// The same event in another version.
+    pub(super) fn present(
+        self,
+        presentation: Arc<Presentation>,
+    ) -> BoxFuture<'static, Result<Self, Box<Status>>> {
+        let Content::Change(change) = self.content else {
+            return ready(Ok(self)).boxed();
+        };
+        let kind = self.kind;
+        let conversion = change.present(kind, presentation);
+        async move { Ok(Self::change(kind, conversion.await?)) }.boxed()
+    }
+
+    /// The object, if the event is one of those that a watch starts with.
+    pub(super) fn initial(&self) -> Option<&Arc<Object>> {
+        match &self.content {
+            Content::Object(object) => Some(object),
+            _ => None,
         }
     }
 
-    fn error(status: &Status) -> Self {
+    pub(super) fn added(object: Arc<Object>) -> Self {
+        Self { kind: EventType::Added, content: Content::Object(object) }
+    }
+
+    pub(super) fn bookmark(object: Value) -> Self {
+        Self { kind: EventType::Bookmark, content: Content::Value(Arc::new(object)) }
+    }
+
+    pub(super) fn error(status: &Status) -> Self {
         Self { kind: EventType::Error, content: Content::Value(Arc::new(status.to_value())) }
-    }
-}
-
-/// How events are shown to a watcher.
-#[derive(Clone)]
-pub(crate) struct Manner {
-    /// Of the bookmarks' objects.
-    pub(crate) api_version: String,
-    /// Of the bookmarks' objects.
-    pub(crate) kind: String,
-    /// Whether to send bookmarks.
-    pub(crate) bookmarks: bool,
-    /// The version to show objects in, unless as stored.
-    pub(crate) presentation: Option<Presentation>,
-}
-
-/// A reader's end of a watch.
-pub struct Watcher {
-    initial: VecDeque<WatchItem>,
-    /// The revision to announce once the initial events are out.
-    announce_end: Option<u64>,
-    queue: mpsc::Receiver<WatchItem>,
-    progress: Progress,
-    manner: Manner,
-    bookmark: std::pin::Pin<Box<Sleep>>,
-}
-
-impl Watcher {
-    pub(super) fn new(
-        initial: Initial,
-        queue: mpsc::Receiver<WatchItem>,
-        progress: Progress,
-        manner: Manner,
-    ) -> Self {
-        Self {
-            initial: initial.items,
-            announce_end: initial.announce_end,
-            queue,
-            progress,
-            manner,
-            bookmark: Box::pin(tokio::time::sleep(BOOKMARK_INTERVAL)),
-        }
-    }
-
-    /// A watch that only says why it cannot be.
-    pub(super) fn failed(status: &Status, progress: Progress, manner: Manner) -> Self {
-        let items = VecDeque::from([WatchItem::error(status)]);
-        let (_, queue) = mpsc::channel(1);
-        Self::new(Initial { items, announce_end: None }, queue, progress, manner)
-    }
-
-    /// The next event; `None` when the watch has ended, because the server stops or the reader
-    /// was too slow. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Option<WatchItem> {
-        let item = self.next_stored().await?;
-        Some(match &self.manner.presentation {
-            Some(presentation) => item.presented(presentation),
-            None => item,
-        })
-    }
-
-    async fn next_stored(&mut self) -> Option<WatchItem> {
-        if let Some(item) = self.initial.pop_front() {
-            return Some(item);
-        }
-        if let Some(revision) = self.announce_end.take() {
-            return Some(self.bookmark(revision, true));
-        }
-        if !self.manner.bookmarks {
-            return self.queue.recv().await;
-        }
-        tokio::select! {
-            biased;
-            item = self.queue.recv() => return item,
-            () = &mut self.bookmark => {}
-        }
-        self.bookmark.as_mut().reset(Instant::now() + BOOKMARK_INTERVAL);
-        // Read before the queue is found empty: what was applied by then has been taken out.
-        let applied = self.progress.applied();
-        match self.queue.try_recv() {
-            Ok(item) => Some(item),
-            Err(mpsc::error::TryRecvError::Disconnected) => None,
-            Err(mpsc::error::TryRecvError::Empty) => Some(self.bookmark(applied, false)),
-        }
-    }
-
-    fn bookmark(&self, revision: u64, initial_end: bool) -> WatchItem {
-        let mut object = json!({
-            "kind": self.manner.kind,
-            "apiVersion": self.manner.api_version,
-            "metadata": {"resourceVersion": revision.to_string()},
-        });
-        if initial_end {
-            meta::set_annotation(&mut object, INITIAL_EVENTS_END, "true");
-        }
-        WatchItem { kind: EventType::Bookmark, content: Content::Value(Arc::new(object)) }
-    }
-}
-
-impl std::fmt::Debug for Watcher {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Watcher({})", self.manner.kind)
-    }
-}
-
-/// What a watcher gets before the changes to come.
-#[derive(Debug, Default)]
-pub(super) struct Initial {
-    pub(super) items: VecDeque<WatchItem>,
-    pub(super) announce_end: Option<u64>,
-}
-
-impl Initial {
-    pub(super) fn objects<'a>(
-        objects: impl Iterator<Item = &'a Arc<Object>>,
-        announce_end: Option<u64>,
-    ) -> Self {
-        let items = objects.map(|object| WatchItem {
-            kind: EventType::Added,
-            content: Content::Object(object.clone()),
-        });
-        Self { items: items.collect(), announce_end }
-    }
-
-    pub(super) fn changes<'a>(
-        changes: impl Iterator<Item = &'a Arc<Change>>,
-        selection: &Selection,
-    ) -> Self {
-        let items = changes.filter_map(|change| {
-            Some(WatchItem::change(change.seen_by(selection)?, change.clone()))
-        });
-        Self { items: items.collect(), announce_end: None }
     }
 }

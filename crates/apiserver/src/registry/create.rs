@@ -125,10 +125,8 @@ impl Registry {
             if resource.cache().get(&key).is_some() {
                 return Ok(Stored::Changed);
             }
-            let object = resource.unstored(&key, &resource.encode(object), 0);
-            return object
-                .map(Stored::Yes)
-                .ok_or_else(|| Status::internal("the object cannot be read back").into());
+            let bytes = resource.encode(object).await?;
+            return Ok(Stored::Yes(resource.unstored(&key, &bytes, 0).await?));
         }
         let stored = self.store_new(resource, &key, object).await?;
         if matches!(stored, Stored::Yes(_)) {

@@ -137,7 +137,7 @@ impl Registry {
         for attempt in 0..ATTEMPTS {
             let stored = resource.cache().get(&target.key());
             let Some(stored) = stored else { return Err(not_found(target)) };
-            let shown = resource.present(stored.clone());
+            let shown = resource.present(stored.clone()).await?;
             let old = shown.value();
             check_preconditions(resource, target, options, &old)?;
             if attempt == 0 {
@@ -153,11 +153,11 @@ impl Registry {
                     }
                 }
                 Step::Mark(marked) => {
-                    let bytes = resource.encode(marked);
+                    let bytes = resource.encode(marked).await?;
                     let revision = stored.resource_version();
                     if options.dry_run {
-                        let marked = resource.unstored(stored.key(), &bytes, revision);
-                        return Ok(Deleted::Marked(marked.unwrap_or(shown)));
+                        let marked = resource.unstored(stored.key(), &bytes, revision).await?;
+                        return Ok(Deleted::Marked(marked));
                     }
                     let result = self.store_update(resource, stored.key(), bytes, revision).await?;
                     if let Stored::Yes(object) = result {

@@ -12,6 +12,7 @@
 mod admission;
 mod allocate;
 mod context;
+mod conversion;
 mod create;
 mod delete;
 mod events;
@@ -44,6 +45,7 @@ use self::allocate::Allocators;
 use self::events::EventLeases;
 use self::served::Served;
 use crate::cache::{Dispatcher, FieldSet, List, Object};
+use crate::webhook::Caller;
 use machinery::Value;
 
 /// Why an operation failed, as the client will see it.
@@ -110,6 +112,7 @@ struct Inner {
     dispatcher: Arc<Dispatcher>,
     served: Served,
     admission: OnceLock<Arc<dyn Admission>>,
+    caller: Caller,
     allocators: Allocators,
     event_leases: EventLeases,
     clock: Clock,
@@ -145,11 +148,12 @@ impl Registry {
         }
         let dispatcher =
             Dispatcher::start(&store, prefixes).await.map_err(|e| write::store_failure(&e))?;
+        let caller = Caller::new(dispatcher.cache("services/specs"));
         let resources: Vec<Arc<Resource>> = registrations
             .iter()
             .filter_map(|&registration| {
                 let cache = dispatcher.cache(&registration.storage.prefix)?;
-                Some(Arc::new(Resource::new(registration.clone(), cache)))
+                Some(Arc::new(Resource::new(registration.clone(), cache, &caller)))
             })
             .collect();
         let allocators = Allocators::new(options.ranges);
@@ -160,6 +164,7 @@ impl Registry {
             event_leases: EventLeases::new(store.clone(), options.event_ttl),
             store,
             dispatcher,
+            caller,
             served: Served::new(resources),
             admission: OnceLock::new(),
             allocators,

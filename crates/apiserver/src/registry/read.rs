@@ -48,14 +48,14 @@ impl Registry {
             options.check(false)?;
             self.wait_for(options.revision()).await?;
         }
-        self.current(target)
+        self.current(target).await
     }
 
     /// One object as the cache has it.
-    pub(super) fn current(&self, target: &Target) -> Result<Arc<Object>, Failure> {
+    pub(super) async fn current(&self, target: &Target) -> Result<Arc<Object>, Failure> {
         let resource = &target.resource;
         match resource.cache().get(&target.key()) {
-            Some(object) => Ok(resource.present(object)),
+            Some(object) => resource.present(object).await,
             None => Err(not_found(target)),
         }
     }
@@ -87,18 +87,7 @@ impl Registry {
             }
             self.list_now(resource, &selection, options)
         };
-        Ok(present(resource, list))
-    }
-
-    /// The objects of a collection as the cache has them, without waiting for anything. The
-    /// options' revision does not matter.
-    ///
-    /// # Errors
-    /// When the field selector names what is not selectable.
-    pub fn list_cached(&self, target: &Target, options: &ListOptions) -> Result<List, Failure> {
-        let selection = selection(target, options)?;
-        let list = self.list_now(&target.resource, &selection, options);
-        Ok(present(&target.resource, list))
+        resource.present_list(list).await
     }
 
     fn list_now(&self, resource: &Resource, selection: &Selection, options: &ListOptions) -> List {
@@ -211,7 +200,7 @@ impl Registry {
                 page(&snapshot, revision, selection, &start, options.limit)
             }
         };
-        Ok(present(resource, list))
+        resource.present_list(list).await
     }
 }
 
@@ -233,13 +222,6 @@ fn expired(token: &Token) -> Failure {
     let again = Token::after(key, None).encode();
     status.metadata.insert("continue".to_owned(), again.into());
     status.into()
-}
-
-fn present(resource: &Resource, list: List) -> List {
-    match resource.presentation() {
-        Some(presentation) => list.presented(presentation),
-        None => list,
-    }
 }
 
 /// What the options select, with the fields' canonical names.

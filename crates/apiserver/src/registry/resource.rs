@@ -4,11 +4,15 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use machinery::schema::TypeRef;
+use machinery::status::Status;
 use machinery::{Value, codec, meta, schema};
 use resources::Registration;
 use tokio_util::sync::CancellationToken;
 
+use super::Failure;
+use super::conversion::Converting;
 use crate::cache::{Cache, List, ListBody, Object, Presentation, ProtobufListBody};
+use crate::webhook::Caller;
 
 /// A registration with the cache of its objects.
 #[derive(Clone)]
@@ -17,7 +21,8 @@ pub struct Resource {
     pub name: String,
     registration: Registration,
     cache: Arc<Cache>,
-    presentation: Option<Presentation>,
+    /// None if objects are served as they are stored.
+    converting: Option<Converting>,
     retired: CancellationToken,
 }
 
@@ -56,20 +61,13 @@ impl Target {
 }
 
 impl Resource {
-    pub(super) fn new(registration: Registration, cache: Arc<Cache>) -> Self {
-        let presentation = registration.storage.conversion.map(|conversion| {
-            let ty = registration.ty.clone();
-            let present = move |mut value: Value| {
-                (conversion.from_storage)(&mut value);
-                codec::encode_json(&value, ty.type_ref())
-            };
-            Arc::new(present) as Presentation
-        });
+    pub(super) fn new(registration: Registration, cache: Arc<Cache>, caller: &Caller) -> Self {
+        let converting = Converting::of(&registration, caller);
         Self {
             name: registration.resource.to_string(),
             registration,
             cache,
-            presentation,
+            converting,
             retired: CancellationToken::new(),
         }
     }
@@ -88,8 +86,8 @@ impl Resource {
         &self.cache
     }
 
-    pub(super) fn presentation(&self) -> Option<&Presentation> {
-        self.presentation.as_ref()
+    pub(super) fn presentation(&self) -> Option<&Arc<Presentation>> {
+        self.converting.as_ref().map(Converting::presentation)
     }
 
     /// Done when the resource is served no more, or differently.
@@ -113,27 +111,40 @@ impl Resource {
     }
 
     /// A stored object as this resource shows it.
-    pub(super) fn present(&self, object: Arc<Object>) -> Arc<Object> {
-        match &self.presentation {
-            Some(presentation) => object.presented(presentation),
-            None => object,
+    pub(super) async fn present(&self, object: Arc<Object>) -> Result<Arc<Object>, Failure> {
+        let Some(presentation) = self.presentation() else { return Ok(object) };
+        let shown = presentation.show(vec![object]).await?.pop();
+        shown.ok_or_else(|| Status::internal("a conversion lost an object").into())
+    }
+
+    /// A list of stored objects as this resource shows them.
+    pub(super) async fn present_list(&self, mut list: List) -> Result<List, Failure> {
+        if let Some(presentation) = self.presentation() {
+            list.items = presentation.show(list.items).await?;
         }
+        Ok(list)
     }
 
     /// The bytes that are stored for an object: its storage version without a resourceVersion.
-    pub(super) fn encode(&self, mut object: Value) -> Vec<u8> {
+    pub(super) async fn encode(&self, mut object: Value) -> Result<Vec<u8>, Failure> {
         meta::set_resource_version(&mut object, "");
-        if let Some(conversion) = self.storage.conversion {
-            (conversion.to_storage)(&mut object);
+        if let Some(converting) = &self.converting {
+            object = converting.to_storage(object).await?;
         }
-        codec::encode_json(&object, self.storage.ty())
+        Ok(codec::encode_json(&object, self.storage.ty()))
     }
 
     /// An object that is not in the store, such as the result of a dry run, from the bytes that
     /// would be stored.
-    pub(super) fn unstored(&self, key: &str, bytes: &[u8], revision: u64) -> Option<Arc<Object>> {
-        let object = Object::new(key, bytes, revision, self.cache.fields())?;
-        Some(self.present(Arc::new(object)))
+    pub(super) async fn unstored(
+        &self,
+        key: &str,
+        bytes: &[u8],
+        revision: u64,
+    ) -> Result<Arc<Object>, Failure> {
+        let object = Object::new(key, bytes, revision, self.cache.fields())
+            .ok_or_else(|| Status::internal("the object cannot be read back"))?;
+        self.present(Arc::new(object)).await
     }
 }
 

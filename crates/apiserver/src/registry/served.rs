@@ -80,7 +80,8 @@ impl Registry {
                 joined.map_err(|error| write::store_failure(&error))?
             }
         };
-        Ok(versions.into_iter().map(|v| Arc::new(Resource::new(v, cache.clone()))).collect())
+        let resource = |version| Arc::new(Resource::new(version, cache.clone(), &self.0.caller));
+        Ok(versions.into_iter().map(resource).collect())
     }
 
     /// Serves `custom` besides the built-in resources and nothing else. Watches of what is not

@@ -64,7 +64,7 @@ impl Registry {
         for _ in 0..ATTEMPTS {
             let stored = target.resource.cache().get(&target.key());
             let Some(stored) = stored else { return Err(not_found(target)) };
-            let old = target.resource.present(stored.clone()).value();
+            let old = target.resource.present(stored.clone()).await?.value();
             let new = match &source {
                 Source::Object(object) => object.clone(),
                 Source::Change(change) => change(&old)?,
@@ -140,22 +140,22 @@ impl Registry {
         let key = stored.key();
         if is_finished(resource, &new, old) {
             if options.dry_run {
-                return unstored(resource, stored, &resource.encode(new));
+                return unstored(resource, stored, &resource.encode(new).await?).await;
             }
             let gone = self.store_delete(resource, stored).await?;
             if matches!(gone, Stored::Yes(_)) {
                 allocation.keep();
                 self.release(resource, &new);
-                return unstored(resource, stored, &resource.encode(new));
+                return unstored(resource, stored, &resource.encode(new).await?).await;
             }
             return Ok(gone);
         }
-        let bytes = resource.encode(new);
+        let bytes = resource.encode(new).await?;
         if bytes == stored.stored() {
-            return Ok(Stored::Yes(resource.present(stored.clone())));
+            return Ok(Stored::Yes(resource.present(stored.clone()).await?));
         }
         if options.dry_run {
-            return unstored(resource, stored, &bytes);
+            return unstored(resource, stored, &bytes).await;
         }
         let result = self.store_update(resource, key, bytes, stored.resource_version()).await?;
         if matches!(result, Stored::Yes(_)) {
@@ -165,11 +165,9 @@ impl Registry {
     }
 }
 
-fn unstored(resource: &Resource, stored: &Object, bytes: &[u8]) -> Result<Stored, Failure> {
-    resource
-        .unstored(stored.key(), bytes, stored.resource_version())
-        .map(Stored::Yes)
-        .ok_or_else(|| Status::internal("the object cannot be read back").into())
+async fn unstored(resource: &Resource, stored: &Object, bytes: &[u8]) -> Result<Stored, Failure> {
+    let object = resource.unstored(stored.key(), bytes, stored.resource_version()).await?;
+    Ok(Stored::Yes(object))
 }
 
 /// Whether the update takes away the last thing that kept a deleted object.

@@ -37,7 +37,7 @@ impl Registry {
         key: &str,
         object: Value,
     ) -> Result<Stored, Failure> {
-        let bytes = resource.encode(object);
+        let bytes = resource.encode(object).await?;
         let lease = self.lease_for(resource).await?;
         let store_key = format!("{}{key}", resource.cache().prefix());
         self.put(resource, key, &bytes, Txn::create(store_key, bytes.clone(), lease)).await
@@ -72,7 +72,7 @@ impl Registry {
             return Ok(Stored::Changed);
         }
         let gone = old.at_revision(result.revision);
-        Ok(Stored::Yes(resource.present(Arc::new(gone))))
+        Ok(Stored::Yes(resource.present(Arc::new(gone)).await?))
     }
 
     async fn put(
@@ -95,7 +95,7 @@ impl Registry {
                 .map(Arc::new)
                 .ok_or_else(|| Status::internal("the object cannot be read back"))?,
         };
-        Ok(Stored::Yes(resource.present(object)))
+        Ok(Stored::Yes(resource.present(object).await?))
     }
 
     /// Events go away by themselves; all else stays.

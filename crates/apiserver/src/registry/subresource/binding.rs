@@ -58,11 +58,11 @@ impl Registry {
             let Some(stored) = resource.cache().get(&target.key()) else {
                 return Err(crate::registry::read::not_found(target));
             };
-            let new = change(resource.present(stored.clone()).value())?;
+            let new = change(resource.present(stored.clone()).await?.value())?;
             if dry_run {
                 return Ok(());
             }
-            let bytes = resource.encode(new);
+            let bytes = resource.encode(new).await?;
             let revision = stored.resource_version();
             let result = self.store_update(resource, stored.key(), bytes, revision).await?;
             if matches!(result, crate::registry::write::Stored::Yes(_)) {

@@ -29,7 +29,7 @@ impl Registry {
         delete.dry_run |= options.dry_run;
 
         let pod_target = Target { subresource: String::new(), ..target.clone() };
-        let pod = self.current(&pod_target)?.value();
+        let pod = self.current(&pod_target).await?.value();
         if needs_budget(&pod) {
             self.take_from_budget(&pod, delete.dry_run).await?;
         }
