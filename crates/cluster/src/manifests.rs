@@ -68,6 +68,8 @@ pub fn control_plane(address: Ipv4Addr, image: &str) -> Vec<(String, Value)> {
             flag("cluster-cidr", POD_CIDR),
             flag("service-cluster-ip-range", SERVICE_CIDR),
             flag("root-ca-file", &pki("ca.crt")),
+            flag("cluster-signing-cert-file", &pki("ca.crt")),
+            flag("cluster-signing-key-file", &pki("ca.key")),
             flag("leader-elect", "true"),
         ],
         cpu: "200m",

@@ -3,6 +3,8 @@
 //! Keys are ECDSA P-256. Certificates follow
 //! <https://kubernetes.io/docs/setup/best-practices/certificates/>: users are CN, groups are O.
 
+mod request;
+
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
@@ -10,6 +12,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
+
+pub use request::{Request, RequestError};
 
 /// Why a certificate could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +24,12 @@ pub enum Error {
     /// The library has one place for each attribute of a name, and two ways to spell this one.
     #[error("a certificate cannot have more than two organizations here, not {0}")]
     Organizations(usize),
+    /// A signing request that cannot be read.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// Not a usage that certificates have.
+    #[error("unrecognized usage {0:?}")]
+    Usage(String),
 }
 
 /// A certificate and its private key, both PEM.
@@ -147,20 +157,81 @@ impl Authority {
         Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 
-    /// Signs the public key of a certificate signing request (PEM) with the given subject.
+    /// Signs the public key of a certificate signing request (PEM) for what it asks, with these
+    /// usages (the names of `certificates.k8s.io`), for `validity` but no longer than the authority
+    /// itself lasts.
     ///
     /// # Errors
-    /// When the request is malformed or its signature wrong.
+    /// When the request is malformed, its signature is wrong, or a usage cannot be certified.
     pub fn sign(
         &self,
         request: &str,
-        subject: &Subject,
+        usages: &[String],
         validity: Duration,
     ) -> Result<String, Error> {
-        let mut request = rcgen::CertificateSigningRequestParams::from_pem(request)?;
-        request.params = leaf(subject, validity, SystemTime::now())?;
-        Ok(request.signed_by(&self.issuer)?.pem())
+        let asked = Request::parse(request.as_bytes())?;
+        let addresses = asked.ip_addresses.iter().map(IpAddr::to_string);
+        let subject = Subject {
+            common_name: asked.common_name,
+            organizations: asked.organizations,
+            names: asked.dns_names.into_iter().chain(addresses).collect(),
+            ..Subject::default()
+        };
+        // Checks the signature too.
+        let mut signed = rcgen::CertificateSigningRequestParams::from_pem(request)?;
+        let now = SystemTime::now();
+        let left = self.not_after()?.duration_since(now).unwrap_or_default();
+        signed.params = leaf(&subject, validity.min(left), now)?;
+        signed.params.key_usages.clear();
+        for usage in usages {
+            certify(&mut signed.params, usage)?;
+        }
+        Ok(signed.signed_by(&self.issuer)?.pem())
     }
+
+    /// When the authority's own certificate ends.
+    fn not_after(&self) -> Result<SystemTime, Error> {
+        let malformed = Error::Certificate(rcgen::Error::CouldNotParseCertificate);
+        let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(self.pair.certificate.as_bytes())
+        else {
+            return Err(malformed);
+        };
+        let Ok(certificate) = pem.parse_x509() else { return Err(malformed) };
+        let seconds = certificate.validity().not_after.timestamp();
+        Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+    }
+}
+
+/// Adds a usage, in the words of `certificates.k8s.io`, to a certificate.
+fn certify(params: &mut CertificateParams, usage: &str) -> Result<(), Error> {
+    let key = match usage {
+        "signing" | "digital signature" => KeyUsagePurpose::DigitalSignature,
+        "content commitment" => KeyUsagePurpose::ContentCommitment,
+        "key encipherment" => KeyUsagePurpose::KeyEncipherment,
+        "key agreement" => KeyUsagePurpose::KeyAgreement,
+        "data encipherment" => KeyUsagePurpose::DataEncipherment,
+        "cert sign" => KeyUsagePurpose::KeyCertSign,
+        "crl sign" => KeyUsagePurpose::CrlSign,
+        "encipher only" => KeyUsagePurpose::EncipherOnly,
+        "decipher only" => KeyUsagePurpose::DecipherOnly,
+        extended => {
+            params.extended_key_usages.push(match extended {
+                "any" => ExtendedKeyUsagePurpose::Any,
+                "server auth" => ExtendedKeyUsagePurpose::ServerAuth,
+                "client auth" => ExtendedKeyUsagePurpose::ClientAuth,
+                "code signing" => ExtendedKeyUsagePurpose::CodeSigning,
+                "email protection" | "s/mime" => ExtendedKeyUsagePurpose::EmailProtection,
+                "timestamping" => ExtendedKeyUsagePurpose::TimeStamping,
+                "ocsp signing" => ExtendedKeyUsagePurpose::OcspSigning,
+                other => return Err(Error::Usage(other.to_owned())),
+            });
+            return Ok(());
+        }
+    };
+    if !params.key_usages.contains(&key) {
+        params.key_usages.push(key);
+    }
+    Ok(())
 }
 
 /// Makes a new P-256 key, PKCS #8 PEM, and its public half (SPKI PEM), as for `sa.key`/`sa.pub`.
@@ -170,6 +241,21 @@ impl Authority {
 pub fn signing_key() -> Result<(String, String), Error> {
     let key = KeyPair::generate()?;
     Ok((key.serialize_pem(), key.public_key_pem()))
+}
+
+/// Makes a new key and a request for its certificate: the request and the key, both PEM.
+///
+/// # Errors
+/// When a name in the subject is not valid.
+pub fn signing_request(subject: &Subject) -> Result<(String, String), Error> {
+    let key = KeyPair::generate()?;
+    let mut params = leaf(subject, YEAR, SystemTime::now())?;
+    // What the signer decides has no place in a request.
+    params.is_ca = IsCa::NoCa;
+    params.use_authority_key_identifier_extension = false;
+    params.key_usages.clear();
+    params.extended_key_usages.clear();
+    Ok((params.serialize_request(&key)?.pem()?, key.serialize_pem()))
 }
 
 fn leaf(

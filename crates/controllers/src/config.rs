@@ -19,6 +19,11 @@ pub struct Config {
     pub service_cidr: String,
     /// CA bundle that is published to every namespace (`--root-ca-file`).
     pub root_ca_file: Option<PathBuf>,
+    /// The authority that signs approved requests for certificates: its certificate and key
+    /// (`--cluster-signing-cert-file`, `--cluster-signing-key-file`). Without it none is signed.
+    pub cluster_signing: Option<(PathBuf, PathBuf)>,
+    /// What a certificate lasts whose requester wants no less (`--cluster-signing-duration`).
+    pub cluster_signing_duration: Duration,
     /// Whether to wait for the lease `kube-system/kube-controller-manager`.
     pub leader_elect: bool,
     /// Names of the controllers to run: `*` for all, `name` to add and `-name` to leave one out.
@@ -52,6 +57,8 @@ impl Default for Config {
             cluster_cidr: "10.244.0.0/16".to_owned(),
             service_cidr: "10.96.0.0/12".to_owned(),
             root_ca_file: None,
+            cluster_signing: None,
+            cluster_signing_duration: Duration::from_secs(365 * 24 * 3600),
             leader_elect: true,
             controllers: vec!["*".to_owned()],
             use_service_account_credentials: false,

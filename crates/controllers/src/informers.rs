@@ -7,6 +7,7 @@ use k8s_openapi::api::apps::v1::{
     ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
 };
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
@@ -50,6 +51,7 @@ pub(crate) struct Informers {
     pub(crate) budgets: Informer<PodDisruptionBudget>,
     pub(crate) jobs: Informer<Job>,
     pub(crate) cluster_roles: Informer<ClusterRole>,
+    pub(crate) signing_requests: Informer<CertificateSigningRequest>,
 }
 
 impl Informers {
@@ -109,6 +111,7 @@ impl Informers {
             budgets: plain!(),
             jobs: plain!(),
             cluster_roles: plain!(),
+            signing_requests: plain!(),
         }
     }
 
@@ -133,6 +136,7 @@ impl Informers {
             ("poddisruptionbudgets", self.budgets.has_synced()),
             ("jobs", self.jobs.has_synced()),
             ("clusterroles", self.cluster_roles.has_synced()),
+            ("certificatesigningrequests", self.signing_requests.has_synced()),
         ]
         .into();
         synced.into_iter().filter(|(_, synced)| !synced).map(|(name, _)| name).collect()

@@ -1,11 +1,12 @@
 //! Starts what a controller manager consists of and keeps it running.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use client::{Client, ConnectOptions, EventRecorder, LeaderConfig, LeaderElector};
 use component::health::{Checks, Scope};
 use component::ops::OpsServer;
+use component::pki::Authority;
 use futures::future::BoxFuture;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::ReplicationController;
@@ -18,7 +19,7 @@ use crate::credentials::Credentials;
 use crate::informers::Informers;
 use crate::nodeipam::plan::{Cidr, InvalidCidr};
 use crate::{
-    Config, clusterrole, daemonset, deployment, disruption, endpoints, endpointslice,
+    Config, certificates, clusterrole, daemonset, deployment, disruption, endpoints, endpointslice,
     endpointslicemirroring, garbage, job, namespace, nodeipam, nodelifecycle, podgc, replicaset,
     rootca, serviceaccount, statefulset,
 };
@@ -40,14 +41,17 @@ pub enum Error {
     /// A range of addresses is malformed.
     #[error(transparent)]
     Cidr(#[from] InvalidCidr),
-    /// The CA bundle cannot be read.
+    /// A CA's file cannot be read.
     #[error("cannot read {path}: {source}")]
-    RootCa {
+    Read {
         /// The file.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
     },
+    /// The authority that is to sign certificates is of no use.
+    #[error("error building CA for signing: {0}")]
+    Signing(#[from] component::pki::Error),
     /// A controller ended by itself, which none should.
     #[error("controller {0} ended unexpectedly")]
     ControllerEnded(String),
@@ -59,6 +63,7 @@ struct Settings {
     cluster: Vec<Cidr>,
     service: Vec<Cidr>,
     bundle: Option<String>,
+    authority: Option<Authority>,
 }
 
 /// Runs the controller manager until `shutdown` is cancelled or leadership is lost.
@@ -96,19 +101,22 @@ fn read_settings(config: Config) -> Result<Settings, Error> {
     let ranges = |text: &str| -> Result<Vec<Cidr>, InvalidCidr> {
         text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::parse).collect()
     };
-    let bundle = match &config.root_ca_file {
+    let bundle = config.root_ca_file.as_deref().map(read).transpose()?;
+    let authority = match &config.cluster_signing {
         None => None,
-        Some(path) => Some(
-            std::fs::read_to_string(path)
-                .map_err(|source| Error::RootCa { path: path.clone(), source })?,
-        ),
+        Some((certificate, key)) => Some(Authority::load(&read(certificate)?, &read(key)?)?),
     };
     Ok(Settings {
         cluster: ranges(&config.cluster_cidr)?,
         service: ranges(&config.service_cidr)?,
         bundle,
+        authority,
         config: Arc::new(config),
     })
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })
 }
 
 async fn serve_ops(
@@ -197,7 +205,7 @@ impl Controllers {
 }
 
 fn start_all(c: &mut Controllers, settings: Settings) {
-    let Settings { config, cluster, service, bundle } = settings;
+    let Settings { config, cluster, service, bundle, authority } = settings;
     c.start("deployment-controller", "deployment-controller", deployment::run);
     c.start("replicaset-controller", "replicaset-controller", replicaset::run::<ReplicaSet>);
     c.start(
@@ -231,6 +239,24 @@ fn start_all(c: &mut Controllers, settings: Settings) {
         c.start("node-ipam-controller", "node-controller", move |context| {
             nodeipam::run(context, cluster, service)
         });
+    }
+    c.start(
+        "certificatesigningrequest-approving-controller",
+        "certificate-controller",
+        certificates::approve::run,
+    );
+    c.start(
+        "certificatesigningrequest-cleaner-controller",
+        "certificate-controller",
+        certificates::clean::run,
+    );
+    if let Some(authority) = authority {
+        let longest = config.cluster_signing_duration;
+        c.start(
+            "certificatesigningrequest-signing-controller",
+            "certificate-controller",
+            move |context| certificates::sign::run(context, Arc::new(authority), longest),
+        );
     }
     if let Some(bundle) = bundle {
         c.start(

@@ -12,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base64::Engine as _;
 use component::pki::{Authority, Pair, Subject};
 use http::{Method, Request};
 use http_body_util::BodyExt as _;
@@ -119,6 +120,7 @@ impl ApiServer {
         )?;
         let (private, public) = component::pki::signing_key()?;
         write("ca.crt", authority.certificate())?;
+        write("ca.key", &authority.pair().key)?;
         write("apiserver.crt", &serving.certificate)?;
         write("apiserver.key", &serving.key)?;
         write("apiserver-kubelet-client.crt", &kubelet_client.certificate)?;
@@ -279,6 +281,22 @@ impl ApiServer {
     /// When it cannot be made.
     pub fn client_for(&self, user: &str, groups: &[&str]) -> Result<kube::Client, Error> {
         connect(&self.kubeconfig_for(user, groups)?)
+    }
+
+    /// A client with a certificate and its key, both PEM.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn client_with_certificate(
+        &self,
+        certificate: &str,
+        key: &str,
+    ) -> Result<kube::Client, Error> {
+        let encoded = |pem: &str| base64::engine::general_purpose::STANDARD.encode(pem);
+        connect(&self.kubeconfig_text(&json!({
+            "client-certificate-data": encoded(certificate),
+            "client-key-data": encoded(key),
+        })))
     }
 
     /// A client with a bearer token; an empty one is anonymous.

@@ -1,6 +1,7 @@
 //! The controllers against a real API server in this process.
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
+mod certificates;
 mod deployments;
 mod nodes;
 mod workloads;

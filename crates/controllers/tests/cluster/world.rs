@@ -45,6 +45,7 @@ impl World {
             kubeconfig: Some(path),
             ops_address: None,
             root_ca_file: Some(server.folder().join("ca.crt")),
+            cluster_signing: Some((server.folder().join("ca.crt"), server.folder().join("ca.key"))),
             use_service_account_credentials: own_accounts,
             ..Config::default()
         };

@@ -24,6 +24,12 @@ pub(crate) struct Flags {
     /// Authority that is published to every namespace
     #[arg(long)]
     root_ca_file: Option<PathBuf>,
+    /// Authority that signs approved requests for certificates
+    #[arg(long, requires = "cluster_signing_key_file")]
+    cluster_signing_cert_file: Option<PathBuf>,
+    /// Its key
+    #[arg(long, requires = "cluster_signing_cert_file")]
+    cluster_signing_key_file: Option<PathBuf>,
     /// Whether only the holder of the lease acts
     #[arg(long, default_value_t = true, action = ArgAction::Set)]
     leader_elect: bool,
@@ -45,6 +51,7 @@ pub(crate) async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Re
         cluster_cidr: flags.cluster_cidr,
         service_cidr: flags.service_cluster_ip_range,
         root_ca_file: flags.root_ca_file,
+        cluster_signing: flags.cluster_signing_cert_file.zip(flags.cluster_signing_key_file),
         leader_elect: flags.leader_elect,
         controllers: flags.controllers,
         use_service_account_credentials: flags.use_service_account_credentials,
