@@ -12,6 +12,7 @@ mod cluster;
 mod custom;
 mod down;
 mod kubectl;
+mod library;
 mod network;
 mod nodes;
 mod pods;
