@@ -4,6 +4,7 @@
 pub(crate) mod kubernetes_service;
 pub mod policy;
 mod rbac;
+pub(crate) mod service_cidr;
 
 use std::sync::Arc;
 

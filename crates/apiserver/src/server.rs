@@ -25,11 +25,12 @@ use crate::authn::jwt::{Signer, Verifier};
 use crate::authn::service_account::{Objects, ServiceAccounts};
 use crate::authn::{Authenticator, jwt};
 use crate::authz::Authorizer;
+use crate::bootstrap::service_cidr;
 use crate::config::Config;
 use crate::discovery::Discovery;
 use crate::flow::Flow;
 use crate::handlers::Kubelets;
-use crate::registry::{self, ParseRangeError, Ranges, Registry};
+use crate::registry::{self, ParseRangeError, Ranges, Registry, Repair};
 use crate::{bootstrap, feed, health, pipeline};
 
 /// The release whose API this is.
@@ -134,6 +135,7 @@ async fn start(
     }
 
     let ranges = Ranges::parse(&config.service_cluster_ip_range, &config.service_node_port_range)?;
+    let networks = ranges.networks().to_vec();
     let path = config.data_dir.join(STORE_FILE);
     let engine = store::embedded::open(&path, store::embedded::Options::default())?;
     let retention = store::retain(engine.clone(), store::DEFAULT_INTERVAL, shutdown.clone());
@@ -166,10 +168,19 @@ async fn start(
         config,
     });
 
+    service_cidr::reconcile(&registry, &networks).await.map_err(Error::Bootstrap)?;
+    let mut repair = Repair::new(&registry);
+    if let Some(repair) = &mut repair {
+        repair.once().await.map_err(Error::Bootstrap)?;
+    }
     bootstrap::run(&api, &client_ca, port).await.map_err(Error::Bootstrap)?;
     feed::authorization(&registry, &api.authorizer, (&tasks, &shutdown)).await;
     bootstrapped.store(true, Ordering::Release);
     tasks.spawn(bootstrap::kubernetes_service::keep(api.clone(), port));
+    tasks.spawn(service_cidr::keep(api.clone(), networks));
+    if let Some(repair) = repair {
+        tasks.spawn(repair.run(shutdown.clone()));
+    }
     tracing::info!(port, version = VERSION, "serving");
 
     let drain = serve::Options { drain: api.config.drain, ..serve::Options::default() };

@@ -8,10 +8,14 @@ use machinery::{Value, meta, time};
 
 use super::admission::Attributes;
 use super::write::Stored;
-use super::{Context, Failure, Outcome, Registry, Resource, Target, WriteOptions, resource};
+use super::{
+    Context, Failure, Outcome, Registry, Resource, Target, WriteOptions, allocate, resource,
+};
 
 /// Random names tried for one `generateName`.
 const NAME_ATTEMPTS: usize = 8;
+/// Addresses and ports tried while other servers take the same ones.
+const ADDRESS_ATTEMPTS: usize = 25;
 /// Letters and digits that make no words and are not mistaken for each other.
 const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 const SUFFIX: usize = 5;
@@ -59,9 +63,10 @@ impl Registry {
 
         let generate =
             meta::name(&admitted).is_empty() && !meta::generate_name(&admitted).is_empty();
+        // Another random name or address is tried with the object as it was.
+        let again = generate || resource.storage.prefix == allocate::SERVICES;
         for attempt in 1.. {
-            let mut object =
-                if generate { admitted.clone() } else { std::mem::take(&mut admitted) };
+            let mut object = if again { admitted.clone() } else { std::mem::take(&mut admitted) };
             if generate {
                 let name = generated(meta::generate_name(&object));
                 meta::set_name(&mut object, name);
@@ -70,6 +75,11 @@ impl Registry {
             match self.create_once(context, target, object, options).await? {
                 Stored::Yes(object) => return Ok(object),
                 Stored::Changed if generate && attempt < NAME_ATTEMPTS => {}
+                Stored::Contended if attempt < ADDRESS_ATTEMPTS => {}
+                Stored::Contended => {
+                    let resource = resource.group_resource();
+                    return Err(Status::modified(&resource, &name).into());
+                }
                 Stored::Changed if generate => {
                     let resource = resource.group_resource();
                     return Err(Status::generate_name_conflict(&resource, &name).into());
@@ -108,7 +118,7 @@ impl Registry {
         resource.prepare_create(&ctx, &mut object);
         let name = meta::name(&object).to_owned();
 
-        let allocation = self.allocate(resource, &mut object, None)?;
+        let allocation = self.allocate(context, resource, &mut object, None).await?;
         let errors = resource.check_create(&ctx, &object);
         refuse(resource, &name, &errors)?;
         for warning in resource.strategy.warnings(&ctx, &object, None) {
@@ -128,11 +138,7 @@ impl Registry {
             let bytes = resource.encode(object).await?;
             return Ok(Stored::Yes(resource.unstored(&key, &bytes, 0).await?));
         }
-        let stored = self.store_new(resource, &key, object).await?;
-        if matches!(stored, Stored::Yes(_)) {
-            allocation.keep();
-        }
-        Ok(stored)
+        self.store_new(resource, &key, object, &allocation).await
     }
 }
 

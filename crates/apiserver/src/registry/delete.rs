@@ -8,6 +8,7 @@ use machinery::{Value, meta, time};
 use resources::Propagation;
 
 use super::admission::{Attributes, Operation};
+use super::allocate::Allocation;
 use super::read::not_found;
 use super::update::has_spec_finalizers;
 use super::write::Stored;
@@ -147,8 +148,9 @@ impl Registry {
                 Step::Leave => return Ok(Deleted::Marked(shown)),
                 Step::Remove if options.dry_run => return Ok(Deleted::Gone(shown)),
                 Step::Remove => {
-                    if let Stored::Yes(gone) = self.store_delete(resource, &stored).await? {
-                        self.release(resource, &old);
+                    let released = self.release(resource, &old);
+                    let gone = self.store_delete(resource, &stored, &released).await?;
+                    if let Stored::Yes(gone) = gone {
                         return Ok(Deleted::Gone(gone));
                     }
                 }
@@ -159,7 +161,15 @@ impl Registry {
                         let marked = resource.unstored(stored.key(), &bytes, revision).await?;
                         return Ok(Deleted::Marked(marked));
                     }
-                    let result = self.store_update(resource, stored.key(), bytes, revision).await?;
+                    let result = self
+                        .store_update(
+                            resource,
+                            stored.key(),
+                            bytes,
+                            revision,
+                            &Allocation::default(),
+                        )
+                        .await?;
                     if let Stored::Yes(object) = result {
                         return Ok(Deleted::Marked(object));
                     }

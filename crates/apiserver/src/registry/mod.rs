@@ -36,7 +36,9 @@ use store::Store;
 use tokio::sync::watch;
 
 pub use admission::{Admission, Attributes, Operation};
-pub use allocate::{ParseRangeError, Ranges};
+pub(crate) use allocate::DEFAULT_SERVICE_CIDR;
+pub(crate) use allocate::repair::Repair;
+pub use allocate::{Network, ParseRangeError, Ranges};
 pub use context::{Context, Warnings};
 pub use options::{DeleteOptions, ListOptions, PatchType, WriteOptions};
 pub use resource::{Resource, Target};
@@ -156,10 +158,6 @@ impl Registry {
                 Some(Arc::new(Resource::new(registration.clone(), cache, &caller)))
             })
             .collect();
-        let allocators = Allocators::new(options.ranges);
-        if let Some(services) = dispatcher.cache("services/specs") {
-            allocators.take_in(services.snapshot().0.iter().map(|object| object.value()));
-        }
         Ok(Self(Arc::new(Inner {
             event_leases: EventLeases::new(store.clone(), options.event_ttl),
             store,
@@ -167,7 +165,7 @@ impl Registry {
             caller,
             served: Served::new(resources),
             admission: OnceLock::new(),
-            allocators,
+            allocators: Allocators::new(options.ranges),
             clock: options.clock,
         })))
     }

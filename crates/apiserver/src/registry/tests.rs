@@ -10,6 +10,8 @@ use serde_json::json;
 use super::*;
 use crate::cache::EventType;
 
+mod allocation;
+
 struct Fixture {
     _folder: tempfile::TempDir,
     registry: Registry,
@@ -590,82 +592,6 @@ async fn namespaces_end_when_finalized() {
     finalized["spec"]["finalizers"] = json!([]);
     f.update(&f.sub("namespaces", "n", "finalize"), finalized).await.unwrap();
     assert_eq!(f.get(&target).await.unwrap_err().code, 404);
-}
-
-#[tokio::test]
-async fn services_get_addresses_and_give_them_back() {
-    let f = fixture().await;
-    let service = |name: &str, ip: Option<&str>| {
-        let mut service = json!({"metadata": {"name": name},
-            "spec": {"selector": {"a": "b"}, "ports": [{"port": 80}]}});
-        if let Some(ip) = ip {
-            service["spec"]["clusterIP"] = ip.into();
-        }
-        service
-    };
-    let created = f.create("services", service("a", None)).await.unwrap();
-    let ip = created["spec"]["clusterIP"].as_str().unwrap().to_owned();
-    assert!(ip.starts_with("10."), "{ip}");
-    let status = f.create("services", service("b", Some(&ip))).await.unwrap_err();
-    assert_eq!(
-        status.message,
-        format!(
-            "Service \"b\" is invalid: spec.clusterIPs: Invalid value: [\"{ip}\"]: \
-             failed to allocate IP {ip}: provided IP is already allocated"
-        )
-    );
-    f.delete(&f.at("services", "a"), &DeleteOptions::default()).await.unwrap();
-    f.create("services", service("b", Some(&ip))).await.unwrap();
-}
-
-#[tokio::test]
-async fn node_ports_follow_the_type() {
-    let f = fixture().await;
-    let service = json!({"metadata": {"name": "a"}, "spec": {"type": "NodePort",
-        "selector": {"a": "b"}, "ports": [{"port": 80}]}});
-    let created = f.create("services", service.clone()).await.unwrap();
-    let port = created["spec"]["ports"][0]["nodePort"].as_u64().unwrap();
-    assert!((30000..=32767).contains(&port));
-    let target = f.at("services", "a");
-    let kept = f.update(&target, service).await.unwrap();
-    assert_eq!(kept["spec"], created["spec"], "an update that leaves them out keeps them");
-    let other = json!({"metadata": {"name": "b"}, "spec": {"type": "NodePort",
-        "ports": [{"port": 80, "nodePort": port}]}});
-    let status = f.create("services", other.clone()).await.unwrap_err();
-    assert_eq!(
-        status.message,
-        format!(
-            "Service \"b\" is invalid: spec.ports[0].nodePort: Invalid value: {port}: \
-             provided port is already allocated"
-        )
-    );
-    let plain = json!({"spec": {"type": "ClusterIP"}});
-    let plain = f.patch(&target, PatchType::Merge, plain).await.unwrap();
-    assert_eq!(plain["spec"]["ports"][0].get("nodePort"), None);
-    f.create("services", other).await.unwrap();
-}
-
-struct Labels;
-
-impl Admission for Labels {
-    fn admit<'a>(&'a self, a: &'a mut Attributes<'_>) -> BoxFuture<'a, Result<(), Failure>> {
-        if let Some(object) = &mut a.object {
-            meta::set_label(object, "admitted", a.operation.as_str());
-        }
-        Box::pin(async { Ok(()) })
-    }
-
-    fn validate<'a>(&'a self, a: &'a Attributes<'_>) -> BoxFuture<'a, Result<(), Failure>> {
-        Box::pin(async move {
-            match a.name {
-                "bad" => {
-                    let resource = a.resource.group_resource();
-                    Err(Status::forbidden(&resource, a.name, "bad name").into())
-                }
-                _ => Ok(()),
-            }
-        })
-    }
 }
 
 #[tokio::test]

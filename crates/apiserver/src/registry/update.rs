@@ -71,7 +71,7 @@ impl Registry {
             };
             match self.change_once(context, target, &stored, &old, new, options).await? {
                 Stored::Yes(object) => return Ok(object),
-                Stored::Changed => {}
+                Stored::Changed | Stored::Contended => {}
             }
         }
         Err(Status::modified(&target.resource.group_resource(), &target.name).into())
@@ -125,7 +125,7 @@ impl Registry {
             }
         };
         refuse(resource, &target.name, &errors)?;
-        let allocation = self.allocate(resource, &mut new, Some(old))?;
+        let allocation = self.allocate(context, resource, &mut new, Some(old)).await?;
         if target.subresource.is_empty() {
             refuse(resource, &target.name, &resource.check_update(&ctx, &new, old))?;
         }
@@ -142,10 +142,8 @@ impl Registry {
             if options.dry_run {
                 return unstored(resource, stored, &resource.encode(new).await?).await;
             }
-            let gone = self.store_delete(resource, stored).await?;
+            let gone = self.store_delete(resource, stored, &self.release(resource, old)).await?;
             if matches!(gone, Stored::Yes(_)) {
-                allocation.keep();
-                self.release(resource, &new);
                 return unstored(resource, stored, &resource.encode(new).await?).await;
             }
             return Ok(gone);
@@ -157,11 +155,7 @@ impl Registry {
         if options.dry_run {
             return unstored(resource, stored, &bytes).await;
         }
-        let result = self.store_update(resource, key, bytes, stored.resource_version()).await?;
-        if matches!(result, Stored::Yes(_)) {
-            allocation.keep();
-        }
-        Ok(result)
+        self.store_update(resource, key, bytes, stored.resource_version(), &allocation).await
     }
 }
 

@@ -6,6 +6,7 @@ use machinery::Value;
 use machinery::status::Status;
 use store::{LeaseId, Txn};
 
+use super::allocate::{Allocation, Committed};
 use super::{Failure, Registry, Resource};
 use crate::cache::Object;
 
@@ -15,6 +16,8 @@ pub(super) enum Stored {
     Yes(Arc<Object>),
     /// The key is not as the caller took it to be. The cache shows at least that state by now.
     Changed,
+    /// What was allocated to the object was taken by somebody else meanwhile.
+    Contended,
 }
 
 /// A failure of the store as the client sees it.
@@ -36,11 +39,13 @@ impl Registry {
         resource: &Arc<Resource>,
         key: &str,
         object: Value,
+        allocation: &Allocation,
     ) -> Result<Stored, Failure> {
         let bytes = resource.encode(object).await?;
         let lease = self.lease_for(resource).await?;
         let store_key = format!("{}{key}", resource.cache().prefix());
-        self.put(resource, key, &bytes, Txn::create(store_key, bytes.clone(), lease)).await
+        let txn = Txn::create(store_key, bytes.clone(), lease);
+        self.put(resource, key, &bytes, txn, allocation).await
     }
 
     /// Stores another state of an object that was last written at `revision`.
@@ -50,11 +55,12 @@ impl Registry {
         key: &str,
         bytes: Vec<u8>,
         revision: u64,
+        allocation: &Allocation,
     ) -> Result<Stored, Failure> {
         let lease = self.lease_for(resource).await?;
         let store_key = format!("{}{key}", resource.cache().prefix());
-        self.put(resource, key, &bytes, Txn::update(store_key, bytes.clone(), lease, revision))
-            .await
+        let txn = Txn::update(store_key, bytes.clone(), lease, revision);
+        self.put(resource, key, &bytes, txn, allocation).await
     }
 
     /// Removes an object that was last written at `revision`. The object that is returned has the
@@ -63,9 +69,11 @@ impl Registry {
         &self,
         resource: &Arc<Resource>,
         old: &Arc<Object>,
+        allocation: &Allocation,
     ) -> Result<Stored, Failure> {
         let store_key = format!("{}{}", resource.cache().prefix(), old.key());
         let txn = Txn::delete(store_key, old.resource_version());
+<<<<<<< HEAD
         let result = self.0.store.txn(txn).await.map_err(|error| store_failure(&error))?;
         self.0.dispatcher.reach(result.revision).await;
         if !result.succeeded {
@@ -73,6 +81,15 @@ impl Registry {
         }
         let gone = old.at_revision(result.revision);
         Ok(Stored::Yes(resource.present(Arc::new(gone)).await?))
+=======
+        let revision = match self.commit(txn, allocation).await? {
+            Committed::Yes(revision) => revision,
+            Committed::Changed => return Ok(Stored::Changed),
+            Committed::Contended => return Ok(Stored::Contended),
+        };
+        let gone = old.at_revision(revision);
+        Ok(Stored::Yes(resource.present(Arc::new(gone))))
+>>>>>>> 0f8d1cd (Cluster IPs are IPAddress objects and node ports a record, written with their Service in one transaction: several API servers agree on who has what)
     }
 
     async fn put(
@@ -81,17 +98,18 @@ impl Registry {
         key: &str,
         bytes: &[u8],
         txn: Txn,
+        allocation: &Allocation,
     ) -> Result<Stored, Failure> {
-        let result = self.0.store.txn(txn).await.map_err(|error| store_failure(&error))?;
-        self.0.dispatcher.reach(result.revision).await;
-        if !result.succeeded {
-            return Ok(Stored::Changed);
-        }
+        let revision = match self.commit(txn, allocation).await? {
+            Committed::Yes(revision) => revision,
+            Committed::Changed => return Ok(Stored::Changed),
+            Committed::Contended => return Ok(Stored::Contended),
+        };
         let cache = resource.cache();
         let object = match cache.get(key) {
-            Some(object) if object.resource_version() == result.revision => object,
+            Some(object) if object.resource_version() == revision => object,
             // Somebody has written it again since.
-            _ => Object::new(key, bytes, result.revision, cache.fields())
+            _ => Object::new(key, bytes, revision, cache.fields())
                 .map(Arc::new)
                 .ok_or_else(|| Status::internal("the object cannot be read back"))?,
         };

@@ -1,116 +1,317 @@
 //! Cluster IPs and node ports: given out with the write of a Service, taken back with its end.
 //!
-//! What is in use follows from the stored Services, so it is kept in memory only and worked out
-//! anew at start.
+//! A cluster IP in use is an IPAddress object, whose name is the address: the store cannot have
+//! two. Node ports in use are one record that is changed by compare-and-swap. Both are written in
+//! the transaction that writes the Service ([`commit`]), so several API servers on one store
+//! agree. What requests under way have chosen is kept in memory, so that those of one server do not
+//! get in each other's way. [`repair`] puts right what others have changed.
 
+mod commit;
+mod network;
 mod pool;
+mod ports;
+pub(crate) mod repair;
 mod service;
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use machinery::Value;
-use machinery::field::ErrorList;
+use bytes::Bytes;
 use machinery::status::Status;
+use machinery::{Value, meta, time};
+use resources::service::{Family, allocation_needs};
+use serde_json::json;
 
+pub(super) use self::commit::Committed;
+pub use self::network::{Network, ParseRangeError, Ranges};
 use self::pool::Pools;
-pub use self::pool::{ParseRangeError, Ranges};
-use super::{Failure, Registry, Resource};
+use self::ports::PortRecord;
+use self::service::Problem;
+use super::{Context, Failure, Registry, Resource};
+
+pub(super) const SERVICES: &str = "services/specs";
+/// The label that tells an address's family.
+const FAMILY: &str = "ipaddress.kubernetes.io/ip-family";
+/// The label that tells who made an IPAddress.
+const MANAGED_BY: &str = "ipaddress.kubernetes.io/managed-by";
+const MANAGER: &str = "ipallocator.k8s.io";
+/// The ServiceCIDR that follows from the flags.
+pub(crate) const DEFAULT_SERVICE_CIDR: &str = "kubernetes";
 
 /// Something that only one Service can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Unit {
-    Ip(Ipv4Addr),
+enum Unit {
+    Ip(IpAddr),
     Port(u16),
 }
 
 /// See the module.
-#[derive(Debug)]
-pub(super) struct Allocators(Arc<Mutex<Pools>>);
+pub(super) struct Allocators {
+    ranges: Ranges,
+    /// The networks of all ServiceCIDRs, as of a revision of theirs.
+    networks: Mutex<(u64, Arc<[Network]>)>,
+    pending: Arc<Mutex<HashSet<Unit>>>,
+    /// The record of ports with its revision, as last seen.
+    record: tokio::sync::Mutex<Option<(u64, PortRecord)>>,
+}
+
+/// What a write gives and takes back.
+#[derive(Default)]
+pub(super) struct Allocation {
+    reserved: Reservation,
+    /// Keys and values of new IPAddress objects.
+    addresses: Vec<(Bytes, Bytes)>,
+    /// Keys of IPAddress objects that go.
+    addresses_back: Vec<Bytes>,
+    ports: Vec<u16>,
+    ports_back: Vec<u16>,
+}
+
+/// What no other request of this server can be given. It ends with the write, made or not.
+#[derive(Default)]
+struct Reservation {
+    pending: Arc<Mutex<HashSet<Unit>>>,
+    taken: Vec<Unit>,
+}
 
 impl Allocators {
     pub(super) fn new(ranges: Ranges) -> Self {
-        Self(Arc::new(Mutex::new(Pools::new(ranges))))
-    }
-
-    /// Notes what stored Services use.
-    pub(super) fn take_in(&self, services: impl Iterator<Item = Value>) {
-        let mut pools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for service in services {
-            for unit in service::units(&service) {
-                pools.used.insert(unit);
-            }
+        Self {
+            ranges,
+            networks: Mutex::new((0, Arc::new([]))),
+            pending: Arc::default(),
+            record: tokio::sync::Mutex::default(),
         }
     }
 }
 
-/// What a write has been given. Taken back again unless the write is made.
-#[derive(Debug, Default)]
-pub(super) struct Allocation {
-    pools: Option<Arc<Mutex<Pools>>>,
-    taken: Vec<Unit>,
-    /// Free once the write is made.
-    no_longer: Vec<Unit>,
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Allocation {
-    /// The write was made.
-    pub(super) fn keep(mut self) {
-        self.taken = std::mem::take(&mut self.no_longer);
-    }
-}
-
-impl Drop for Allocation {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        if let Some(pools) = &self.pools {
-            let mut pools = pools.lock().unwrap_or_else(PoisonError::into_inner);
-            for unit in self.taken.drain(..) {
-                pools.used.remove(&unit);
-            }
+        let mut pending = lock(&self.pending);
+        for unit in &self.taken {
+            pending.remove(unit);
         }
     }
 }
 
 impl Registry {
-    /// Gives a new or changed Service what it needs, and notes what it needs no more.
-    pub(super) fn allocate(
+    /// Gives a new or changed Service what it needs, and notes what it needs no more. Nothing is
+    /// written before the allocation is committed.
+    pub(super) async fn allocate(
         &self,
+        context: &Context,
         resource: &Resource,
         new: &mut Value,
         old: Option<&Value>,
     ) -> Result<Allocation, Failure> {
-        if resource.storage.prefix != "services/specs" {
+        if resource.storage.prefix != SERVICES {
             return Ok(Allocation::default());
         }
-        let mut errors = ErrorList::new();
-        let pools = self.0.allocators.0.clone();
-        let taken = {
-            let mut pools = pools.lock().unwrap_or_else(PoisonError::into_inner);
-            pools.log.clear();
-            service::fill_in(new, old, &mut pools, &mut errors);
-            std::mem::take(&mut pools.log)
+        let mut filled = new.clone();
+        let mut tried = self.fill_in(&mut filled, old, false).await;
+        if matches!(tried, Ok(Err(_))) && !needs_no_port(new, old) {
+            // Another server may have given ports back.
+            filled = new.clone();
+            tried = self.fill_in(&mut filled, old, true).await;
+        }
+        let reserved = match tried? {
+            Ok(reserved) => reserved,
+            Err(Problem::Exhausted(text)) => return Err(Status::internal(text).into()),
+            Err(Problem::Invalid(errors)) => {
+                let name = meta::name(new);
+                return Err(Status::invalid(&resource.group_kind(), name, &errors).into());
+            }
         };
-        let owned = old.map(service::units).into_iter().flatten();
-        let needed: HashSet<Unit> = service::units(new).collect();
-        let no_longer = owned.filter(|unit| !needed.contains(unit)).collect();
-        let allocation = Allocation { pools: Some(pools), taken, no_longer };
-        if !errors.is_empty() {
-            let name = machinery::meta::name(new);
-            return Err(Status::invalid(&resource.group_kind(), name, &errors).into());
+        *new = filled;
+        let mut allocation = Allocation::default();
+        for unit in &reserved.taken {
+            match unit {
+                Unit::Port(port) => allocation.ports.push(*port),
+                Unit::Ip(ip) => {
+                    allocation.addresses.extend(self.new_address(context, *ip, new).await?);
+                }
+            }
+        }
+        allocation.reserved = reserved;
+        if let Some(old) = old {
+            let kept: HashSet<Unit> = service::units(new).collect();
+            self.give_back(old, &kept, &mut allocation);
         }
         Ok(allocation)
     }
 
-    /// Takes back what a deleted Service had.
-    pub(super) fn release(&self, resource: &Resource, object: &Value) {
-        if resource.storage.prefix == "services/specs" {
-            let mut pools = self.0.allocators.0.lock().unwrap_or_else(PoisonError::into_inner);
-            for unit in service::units(object) {
-                pools.used.remove(&unit);
+    /// What goes with a deleted object.
+    pub(super) fn release(&self, resource: &Resource, object: &Value) -> Allocation {
+        let mut allocation = Allocation::default();
+        if resource.storage.prefix == SERVICES {
+            self.give_back(object, &HashSet::new(), &mut allocation);
+        }
+        allocation
+    }
+
+    async fn fill_in(
+        &self,
+        new: &mut Value,
+        old: Option<&Value>,
+        refresh: bool,
+    ) -> Result<Result<Reservation, Problem>, Failure> {
+        let allocators = &self.0.allocators;
+        let ports_used = if needs_no_port(new, old) {
+            Default::default()
+        } else {
+            let mut record = allocators.record.lock().await;
+            if refresh || record.is_none() {
+                *record = Some(self.stored_ports().await?);
+            }
+            record.as_ref().map(|(_, record)| record.used.clone()).unwrap_or_default()
+        };
+        let addresses = self.preferred("networking.k8s.io", "ipaddresses").cloned();
+        let ip_used = |ip: IpAddr| {
+            addresses.as_ref().is_some_and(|r| r.cache().get(&ip.to_string()).is_some())
+        };
+        let networks = self.networks();
+        let mut pending = lock(&allocators.pending);
+        let mut pools = Pools {
+            families: &allocators.ranges.families(),
+            networks: &networks,
+            ip_used: &ip_used,
+            ports: allocators.ranges.ports(),
+            ports_used: &ports_used,
+            pending: &mut pending,
+            taken: Vec::new(),
+        };
+        let result = service::fill_in(new, old, &mut pools);
+        let taken = std::mem::take(&mut pools.taken);
+        drop(pending);
+        let reserved = Reservation { pending: allocators.pending.clone(), taken };
+        Ok(result.map(|()| reserved))
+    }
+
+    /// The networks that addresses may be taken from: those of the ServiceCIDRs that are ready
+    /// and stay. While the default one is missing, which is made again soon, it counts all the
+    /// same.
+    pub(super) fn networks(&self) -> Arc<[Network]> {
+        let allocators = &self.0.allocators;
+        let Some(resource) = self.preferred("networking.k8s.io", "servicecidrs") else {
+            return allocators.ranges.networks().into();
+        };
+        let revision = *resource.cache().changes().borrow();
+        let mut known = lock(&allocators.networks);
+        if known.0 != revision || known.1.is_empty() {
+            let ranges: Vec<Value> =
+                resource.cache().snapshot().0.iter().map(|object| object.value()).collect();
+            known.1 = usable(&ranges, &allocators.ranges);
+            known.0 = revision;
+        }
+        known.1.clone()
+    }
+
+    async fn new_address(
+        &self,
+        context: &Context,
+        ip: IpAddr,
+        service: &Value,
+    ) -> Result<Option<(Bytes, Bytes)>, Failure> {
+        let Some(resource) = self.preferred("networking.k8s.io", "ipaddresses") else {
+            return Ok(None);
+        };
+        let now = self.now();
+        let mut object = address(ip, service);
+        meta::set_uid(&mut object, uuid::Uuid::new_v4().to_string());
+        meta::set_creation_timestamp(&mut object, time::format(now));
+        resource.default(&mut object);
+        resource.prepare_create(&context.strategy(now), &mut object);
+        let key = format!("{}{ip}", resource.cache().prefix());
+        Ok(Some((key.into(), resource.encode(object).await?.into())))
+    }
+
+    /// Notes what a Service had besides `kept`.
+    fn give_back(&self, service: &Value, kept: &HashSet<Unit>, allocation: &mut Allocation) {
+        for unit in service::units(service).filter(|unit| !kept.contains(unit)) {
+            match unit {
+                Unit::Port(port) => allocation.ports_back.push(port),
+                Unit::Ip(ip) => {
+                    let addresses = self.preferred("networking.k8s.io", "ipaddresses");
+                    let name = ip.to_string();
+                    let object = addresses.and_then(|r| Some((r, r.cache().get(&name)?.value())));
+                    // Finalizers are for others to clear: the repair deletes those later.
+                    if let Some((resource, object)) = object
+                        && refers_to(&object, service)
+                        && meta::finalizers(&object).next().is_none()
+                    {
+                        let key = format!("{}{name}", resource.cache().prefix());
+                        allocation.addresses_back.push(key.into());
+                    }
+                }
             }
         }
     }
+}
+
+fn needs_no_port(new: &Value, old: Option<&Value>) -> bool {
+    let needs = allocation_needs(new, old);
+    needs.node_ports.is_empty() && needs.health_check_port.is_none()
+}
+
+/// The networks of those ServiceCIDRs that addresses may be taken from.
+fn usable(service_cidrs: &[Value], ranges: &Ranges) -> Arc<[Network]> {
+    let mut networks = Vec::new();
+    if service_cidrs.iter().all(|object| meta::name(object) != DEFAULT_SERVICE_CIDR) {
+        networks.extend(ranges.networks());
+    }
+    let ready = |object: &&Value| {
+        let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
+        let ready = conditions.into_iter().flatten().find(|c| c["type"] == "Ready");
+        meta::deletion_timestamp(object).is_none() && ready.is_none_or(|c| c["status"] == "True")
+    };
+    for object in service_cidrs.iter().filter(ready) {
+        networks.extend(networks_of(object));
+    }
+    networks.into()
+}
+
+fn networks_of(service_cidr: &Value) -> impl Iterator<Item = Network> {
+    let cidrs = service_cidr.pointer("/spec/cidrs").and_then(Value::as_array);
+    cidrs.into_iter().flatten().filter_map(|cidr| Network::parse(cidr.as_str()?))
+}
+
+/// The IPAddress of a Service.
+fn address(ip: IpAddr, service: &Value) -> Value {
+    json!({
+        "kind": "IPAddress",
+        "apiVersion": "networking.k8s.io/v1",
+        "metadata": {
+            "name": ip.to_string(),
+            "labels": {FAMILY: family_name(ip), MANAGED_BY: MANAGER},
+        },
+        "spec": {"parentRef": {
+            "resource": "services",
+            "namespace": meta::namespace(service),
+            "name": meta::name(service),
+        }},
+    })
+}
+
+fn family_name(ip: IpAddr) -> &'static str {
+    if ip.is_ipv4() { Family::V4.name() } else { Family::V6.name() }
+}
+
+/// Whether an IPAddress belongs to a Service.
+fn refers_to(address: &Value, service: &Value) -> bool {
+    parent_service(address) == Some((meta::namespace(service), meta::name(service)))
+}
+
+/// Namespace and name of the Service that an IPAddress says it belongs to.
+fn parent_service(address: &Value) -> Option<(&str, &str)> {
+    let parent = address.pointer("/spec/parentRef")?;
+    let text = |field: &str| parent.get(field).and_then(Value::as_str).unwrap_or_default();
+    (text("group").is_empty() && text("resource") == "services")
+        .then(|| (text("namespace"), text("name")))
 }
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
 //! Hands out to a Service what [`resources::service`] says that it needs.
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use machinery::Value;
 use machinery::field::{Error, ErrorList, Path};
 use resources::service::{
-    Family, IpNeed, PortNeed, allocation_needs, init_families, set_cluster_ip,
-    set_health_check_port, set_node_port,
+    IpNeed, PortNeed, allocation_needs, init_families, set_cluster_ip, set_health_check_port,
+    set_node_port,
 };
-use serde_json::json;
 
 use super::Unit;
 use super::pool::Pools;
@@ -34,20 +33,28 @@ pub(super) fn units(service: &Value) -> impl Iterator<Item = Unit> {
     units.into_iter()
 }
 
+/// Why a Service does not get what it needs.
+#[derive(Debug, PartialEq)]
+pub(super) enum Problem {
+    /// The Service asks for the wrong thing.
+    Invalid(ErrorList),
+    /// There is nothing left.
+    Exhausted(String),
+}
+
 /// Allocates what is open and takes what is asked for.
 pub(super) fn fill_in(
     service: &mut Value,
     old: Option<&Value>,
-    pools: &mut Pools,
-    errors: &mut ErrorList,
-) {
-    errors.extend(init_families(service, old, &[Family::V4]));
+    pools: &mut Pools<'_>,
+) -> Result<(), Problem> {
+    let errors = init_families(service, old, pools.families);
     if !errors.is_empty() {
-        return;
+        return Err(Problem::Invalid(errors));
     }
     let needs = allocation_needs(service, old);
     for need in &needs.cluster_ips {
-        cluster_ip(service, need, pools, errors);
+        cluster_ip(service, need, pools)?;
     }
     // One number may serve several protocols of the same Service.
     let mut own: HashSet<Unit> = old.map(|old| units(old).collect()).unwrap_or_default();
@@ -55,47 +62,45 @@ pub(super) fn fill_in(
         needs.node_ports.iter().partition(|need| need.wanted.is_some());
     for need in asked {
         let Some(number) = need.wanted else { continue };
-        if own.insert(Unit::Port(number))
-            && let Err(refusal) = pools.take_port(number)
-        {
+        if own.insert(Unit::Port(number)) {
             let path = Path::new("spec").child("ports").index(need.index).child("nodePort");
-            errors.push(Error::invalid(&path, number, refusal.to_string()));
+            let taken = pools.take_port(number);
+            taken.map_err(|refusal| invalid(Error::invalid(&path, number, refusal.to_string())))?;
         }
     }
     for need in open {
         let given = twin(service, need).map_or_else(|| pools.any_port(), Ok);
-        match given {
-            Ok(number) => set_node_port(service, need.index, number),
-            Err(refusal) => {
-                let path = Path::new("spec").child("ports").index(need.index).child("nodePort");
-                let detail = format!("failed to allocate a nodePort: {refusal}");
-                errors.push(Error::internal(&path, detail));
-            }
-        }
+        let exhausted =
+            |refusal| Problem::Exhausted(format!("failed to allocate a nodePort: {refusal}"));
+        set_node_port(service, need.index, given.map_err(exhausted)?);
     }
-    if let Some(wanted) = needs.health_check_port {
-        health_check_port(service, wanted, pools, errors);
+    match needs.health_check_port {
+        Some(wanted) => health_check_port(service, wanted, pools),
+        None => Ok(()),
     }
 }
 
-fn cluster_ip(service: &mut Value, need: &IpNeed, pools: &mut Pools, errors: &mut ErrorList) {
-    let path = Path::new("spec").child("clusterIPs");
+fn invalid(error: Error) -> Problem {
+    let mut errors = ErrorList::new();
+    errors.push(error);
+    Problem::Invalid(errors)
+}
+
+fn cluster_ip(service: &mut Value, need: &IpNeed, pools: &mut Pools<'_>) -> Result<(), Problem> {
     let Some(wanted) = &need.wanted else {
-        match pools.any_ip() {
-            Ok(ip) => set_cluster_ip(service, need.index, &ip.to_string()),
-            Err(refusal) => {
-                let detail = format!("failed to allocate a serviceIP: {refusal}");
-                errors.push(Error::internal(&path, detail));
-            }
-        }
-        return;
+        let exhausted =
+            |refusal| Problem::Exhausted(format!("failed to allocate a serviceIP: {refusal}"));
+        let ip = pools.any_ip(need.family).map_err(exhausted)?;
+        set_cluster_ip(service, need.index, &ip.to_string());
+        return Ok(());
     };
     // What is no address is left to validation.
-    let Ok(ip) = wanted.parse::<Ipv4Addr>() else { return };
-    if let Err(refusal) = pools.take_ip(ip) {
-        let detail = format!("failed to allocate IP {ip}: {refusal}");
-        errors.push(Error::invalid(&path, json!([wanted]), detail));
-    }
+    let Ok(ip) = wanted.parse::<IpAddr>() else { return Ok(()) };
+    pools.take_ip(ip).map_err(|refusal| {
+        let path = Path::new("spec").child("clusterIPs");
+        let all = service["spec"]["clusterIPs"].clone();
+        invalid(Error::invalid(&path, all, format!("failed to allocate IP {ip}: {refusal}")))
+    })
 }
 
 /// The node port that the same port has under another protocol.
@@ -112,25 +117,19 @@ fn twin(service: &Value, need: &PortNeed) -> Option<u16> {
 fn health_check_port(
     service: &mut Value,
     wanted: Option<u16>,
-    pools: &mut Pools,
-    errors: &mut ErrorList,
-) {
-    let path = Path::new("spec").child("healthCheckNodePort");
+    pools: &mut Pools<'_>,
+) -> Result<(), Problem> {
     match wanted {
-        Some(number) => {
-            if let Err(refusal) = pools.take_port(number) {
-                let detail = format!(
-                    "failed to allocate requested HealthCheck NodePort {number}: {refusal}"
-                );
-                errors.push(Error::internal(&path, detail));
-            }
+        Some(number) => pools.take_port(number).map_err(|refusal| {
+            let what = "failed to allocate requested HealthCheck NodePort";
+            Problem::Exhausted(format!("{what} {number}: {refusal}"))
+        }),
+        None => {
+            let exhausted = |refusal| {
+                Problem::Exhausted(format!("failed to allocate a HealthCheck NodePort: {refusal}"))
+            };
+            set_health_check_port(service, pools.any_port().map_err(exhausted)?);
+            Ok(())
         }
-        None => match pools.any_port() {
-            Ok(number) => set_health_check_port(service, number),
-            Err(refusal) => {
-                let detail = format!("failed to allocate a HealthCheck NodePort: {refusal}");
-                errors.push(Error::internal(&path, detail));
-            }
-        },
     }
 }

@@ -6,6 +6,7 @@ use machinery::{Value, meta, time};
 use serde_json::{Map, json};
 
 use super::{check_name, success};
+use crate::registry::allocate::Allocation;
 use crate::registry::create::check_namespace;
 use crate::registry::{Context, Failure, Outcome, Registry, Target, WriteOptions};
 
@@ -64,7 +65,9 @@ impl Registry {
             }
             let bytes = resource.encode(new).await?;
             let revision = stored.resource_version();
-            let result = self.store_update(resource, stored.key(), bytes, revision).await?;
+            let nothing = Allocation::default();
+            let result =
+                self.store_update(resource, stored.key(), bytes, revision, &nothing).await?;
             if matches!(result, crate::registry::write::Stored::Yes(_)) {
                 return Ok(());
             }
