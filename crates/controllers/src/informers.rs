@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use tokio_util::sync::CancellationToken;
@@ -52,6 +53,8 @@ pub(crate) struct Informers {
     pub(crate) jobs: Informer<Job>,
     pub(crate) cluster_roles: Informer<ClusterRole>,
     pub(crate) signing_requests: Informer<CertificateSigningRequest>,
+    pub(crate) service_cidrs: Informer<ServiceCIDR>,
+    pub(crate) ip_addresses: Informer<IPAddress>,
 }
 
 impl Informers {
@@ -112,6 +115,8 @@ impl Informers {
             jobs: plain!(),
             cluster_roles: plain!(),
             signing_requests: plain!(),
+            service_cidrs: plain!(),
+            ip_addresses: plain!(),
         }
     }
 
@@ -137,6 +142,8 @@ impl Informers {
             ("jobs", self.jobs.has_synced()),
             ("clusterroles", self.cluster_roles.has_synced()),
             ("certificatesigningrequests", self.signing_requests.has_synced()),
+            ("servicecidrs", self.service_cidrs.has_synced()),
+            ("ipaddresses", self.ip_addresses.has_synced()),
         ]
         .into();
         synced.into_iter().filter(|(_, synced)| !synced).map(|(name, _)| name).collect()

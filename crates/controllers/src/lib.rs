@@ -42,6 +42,7 @@ mod rootca;
 mod scheduling;
 mod selector;
 mod serviceaccount;
+mod servicecidr;
 mod slow_start;
 mod statefulset;
 mod template;

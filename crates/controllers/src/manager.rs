@@ -21,7 +21,7 @@ use crate::nodeipam::plan::{Cidr, InvalidCidr};
 use crate::{
     Config, certificates, clusterrole, daemonset, deployment, disruption, endpoints, endpointslice,
     endpointslicemirroring, garbage, job, namespace, nodeipam, nodelifecycle, podgc, replicaset,
-    rootca, serviceaccount, statefulset,
+    rootca, serviceaccount, servicecidr, statefulset,
 };
 
 const NAME: &str = "kube-controller-manager";
@@ -235,6 +235,7 @@ fn start_all(c: &mut Controllers, settings: Settings) {
         "clusterrole-aggregation-controller",
         clusterrole::run,
     );
+    c.start("service-cidr-controller", "service-cidrs-controller", servicecidr::run);
     if config.allocate_node_cidrs && !cluster.is_empty() {
         c.start("node-ipam-controller", "node-controller", move |context| {
             nodeipam::run(context, cluster, service)

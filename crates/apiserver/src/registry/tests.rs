@@ -594,6 +594,29 @@ async fn namespaces_end_when_finalized() {
     assert_eq!(f.get(&target).await.unwrap_err().code, 404);
 }
 
+struct Labels;
+
+impl Admission for Labels {
+    fn admit<'a>(&'a self, a: &'a mut Attributes<'_>) -> BoxFuture<'a, Result<(), Failure>> {
+        if let Some(object) = &mut a.object {
+            meta::set_label(object, "admitted", a.operation.as_str());
+        }
+        Box::pin(async { Ok(()) })
+    }
+
+    fn validate<'a>(&'a self, a: &'a Attributes<'_>) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            match a.name {
+                "bad" => {
+                    let resource = a.resource.group_resource();
+                    Err(Status::forbidden(&resource, a.name, "bad name").into())
+                }
+                _ => Ok(()),
+            }
+        })
+    }
+}
+
 #[tokio::test]
 async fn admission_sees_every_write() {
     let f = fixture().await;

@@ -73,23 +73,13 @@ impl Registry {
     ) -> Result<Stored, Failure> {
         let store_key = format!("{}{}", resource.cache().prefix(), old.key());
         let txn = Txn::delete(store_key, old.resource_version());
-<<<<<<< HEAD
-        let result = self.0.store.txn(txn).await.map_err(|error| store_failure(&error))?;
-        self.0.dispatcher.reach(result.revision).await;
-        if !result.succeeded {
-            return Ok(Stored::Changed);
-        }
-        let gone = old.at_revision(result.revision);
-        Ok(Stored::Yes(resource.present(Arc::new(gone)).await?))
-=======
         let revision = match self.commit(txn, allocation).await? {
             Committed::Yes(revision) => revision,
             Committed::Changed => return Ok(Stored::Changed),
             Committed::Contended => return Ok(Stored::Contended),
         };
         let gone = old.at_revision(revision);
-        Ok(Stored::Yes(resource.present(Arc::new(gone))))
->>>>>>> 0f8d1cd (Cluster IPs are IPAddress objects and node ports a record, written with their Service in one transaction: several API servers agree on who has what)
+        Ok(Stored::Yes(resource.present(Arc::new(gone)).await?))
     }
 
     async fn put(

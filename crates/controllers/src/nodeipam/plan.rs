@@ -28,8 +28,22 @@ impl Cidr {
         self.address | size
     }
 
-    fn overlaps(self, other: Self) -> bool {
+    pub(crate) fn overlaps(self, other: Self) -> bool {
         self.v6 == other.v6 && self.address <= other.last() && other.address <= self.last()
+    }
+
+    /// Whether this is a range of the same family that holds all of `other`.
+    pub(crate) fn covers(self, other: Self) -> bool {
+        self.v6 == other.v6 && self.address <= other.address && other.last() <= self.last()
+    }
+
+    /// Whether `ip` lies in this range.
+    pub(crate) fn contains(self, ip: IpAddr) -> bool {
+        let (address, prefix, v6) = match ip {
+            IpAddr::V4(v4) => (v4.to_bits().into(), 32, false),
+            IpAddr::V6(v6) => (v6.to_bits(), 128, true),
+        };
+        self.covers(Self { address, prefix, v6 })
     }
 
     /// The ranges of `prefix` bits within this one, in order.

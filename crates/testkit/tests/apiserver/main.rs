@@ -1,6 +1,7 @@
 //! The API server over real HTTPS, in this process.
 
 mod access;
+mod addresses;
 mod discovery;
 mod identity;
 mod objects;

@@ -170,7 +170,7 @@ impl Registry {
             }
             record.as_ref().map(|(_, record)| record.used.clone()).unwrap_or_default()
         };
-        let addresses = self.preferred("networking.k8s.io", "ipaddresses").cloned();
+        let addresses = self.preferred("networking.k8s.io", "ipaddresses");
         let ip_used = |ip: IpAddr| {
             addresses.as_ref().is_some_and(|r| r.cache().get(&ip.to_string()).is_some())
         };
@@ -238,7 +238,10 @@ impl Registry {
                 Unit::Ip(ip) => {
                     let addresses = self.preferred("networking.k8s.io", "ipaddresses");
                     let name = ip.to_string();
-                    let object = addresses.and_then(|r| Some((r, r.cache().get(&name)?.value())));
+                    let object = addresses.and_then(|r| {
+                        let object = r.cache().get(&name)?.value();
+                        Some((r, object))
+                    });
                     // Finalizers are for others to clear: the repair deletes those later.
                     if let Some((resource, object)) = object
                         && refers_to(&object, service)

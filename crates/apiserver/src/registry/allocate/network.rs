@@ -151,7 +151,7 @@ impl PortRange {
     fn parse(text: &str) -> Option<Self> {
         let (first, last) = text.split_once('-')?;
         let (first, last): (u16, u16) = (first.parse().ok()?, last.parse().ok()?);
-        (first > 0 && first <= last).then(|| Self(first..=last))
+        (first > 0 && first <= last).then_some(Self(first..=last))
     }
 
     pub(super) fn first(&self) -> u16 {

@@ -42,7 +42,7 @@ impl PortRecord {
             let inside = self.used.iter().filter(|port| range.contains(**port));
             inside.map(|port| usize::from(port - range.first()))
         };
-        let mut bits = vec![0u8; offsets().last().map_or(0, |last| last / 8 + 1)];
+        let mut bits = vec![0u8; offsets().next_back().map_or(0, |last| last / 8 + 1)];
         let len = bits.len();
         for offset in offsets() {
             bits[len - 1 - offset / 8] |= 1 << (offset % 8);

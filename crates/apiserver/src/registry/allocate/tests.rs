@@ -266,7 +266,7 @@ fn addresses_come_from_networks_that_are_ready_and_stay() {
     };
     check(&[], &["10.0.0.0/24"]);
     let kubernetes = cidr("kubernetes", "10.5.0.0/24", false, Some("True"));
-    check(&[kubernetes.clone()], &["10.5.0.0/24"]);
+    check(std::slice::from_ref(&kubernetes), &["10.5.0.0/24"]);
     let others = [
         cidr("new", "10.6.0.0/24", false, None),
         cidr("broken", "10.7.0.0/24", false, Some("False")),

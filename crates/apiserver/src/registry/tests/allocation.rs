@@ -55,29 +55,6 @@ async fn node_ports_follow_the_type() {
     f.create("services", other).await.unwrap();
 }
 
-struct Labels;
-
-impl Admission for Labels {
-    fn admit<'a>(&'a self, a: &'a mut Attributes<'_>) -> BoxFuture<'a, Result<(), Failure>> {
-        if let Some(object) = &mut a.object {
-            meta::set_label(object, "admitted", a.operation.as_str());
-        }
-        Box::pin(async { Ok(()) })
-    }
-
-    fn validate<'a>(&'a self, a: &'a Attributes<'_>) -> BoxFuture<'a, Result<(), Failure>> {
-        Box::pin(async move {
-            match a.name {
-                "bad" => {
-                    let resource = a.resource.group_resource();
-                    Err(Status::forbidden(&resource, a.name, "bad name").into())
-                }
-                _ => Ok(()),
-            }
-        })
-    }
-}
-
 #[tokio::test]
 async fn a_service_and_its_addresses_come_and_go_together() {
     let f = fixture().await;

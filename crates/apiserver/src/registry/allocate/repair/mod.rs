@@ -40,8 +40,8 @@ impl Repair {
     /// `None` where Services or IPAddresses are not served.
     pub(crate) fn new(registry: &Registry) -> Option<Self> {
         Some(Self {
-            services: registry.preferred("", "services")?.clone(),
-            addresses: registry.preferred("networking.k8s.io", "ipaddresses")?.clone(),
+            services: registry.preferred("", "services")?,
+            addresses: registry.preferred("networking.k8s.io", "ipaddresses")?,
             registry: registry.clone(),
             leaks: Leaks::new(),
             reported: HashSet::new(),
@@ -247,7 +247,7 @@ impl Repair {
         if !self.reported.insert(format!("{} {note}", meta::uid(about))) {
             return;
         }
-        let Some(events) = self.registry.preferred("events.k8s.io", "events").cloned() else {
+        let Some(events) = self.registry.preferred("events.k8s.io", "events") else {
             return;
         };
         let namespace = match meta::namespace(about) {

@@ -99,7 +99,7 @@ fn cluster_ip(service: &Value, ip: IpAddr, view: &View<'_>) -> Option<Finding> {
     }
     let labelled = meta::label(&address, MANAGED_BY) == Some(MANAGER)
         && meta::label(&address, FAMILY) == Some(family);
-    (!labelled).then(|| Finding { step: Some(Step::Recreate(ip)), event: None })
+    (!labelled).then_some(Finding { step: Some(Step::Recreate(ip)), event: None })
 }
 
 /// Every IPAddress that the allocator made has its Service.

@@ -16,12 +16,12 @@ fn ip_address(ip: &str, resource: &str, service: &str) -> Value {
 }
 
 /// What is found about `service`, and about each address, a minute and a second later.
-fn check(services: &[Value], addresses: &[Value], about: &Value, want: &[(Option<Step>, &str)]) {
+fn check(services: &[&Value], addresses: &[&Value], about: &Value, want: &[(Option<Step>, &str)]) {
     let networks = [Network::parse("10.0.0.0/24").unwrap(), Network::parse("fd00::/112").unwrap()];
     let view = View {
         networks: &networks,
-        address: &|name| addresses.iter().find(|a| meta::name(a) == name).cloned(),
-        service: &|_, name| services.iter().find(|s| meta::name(s) == name).cloned(),
+        address: &|name| addresses.iter().find(|a| meta::name(a) == name).map(|a| (*a).clone()),
+        service: &|_, name| services.iter().find(|s| meta::name(s) == name).map(|s| (*s).clone()),
     };
     let later = time::parse("2026-01-01T00:01:01Z").unwrap();
     let found = match about.pointer("/spec/parentRef") {
@@ -42,7 +42,7 @@ fn services_have_their_addresses() {
     let ip: IpAddr = "10.0.0.5".parse().unwrap();
     let (a, b) = (service_named("a", &["10.0.0.5"]), service_named("b", &["10.0.0.5"]));
     let owned = ip_address("10.0.0.5", "services", "a");
-    check(&[a.clone()], &[owned.clone()], &a, &[]);
+    check(&[&a], &[&owned], &a, &[]);
     check(&[], &[], &service_named("a", &["None"]), &[]);
     check(
         &[],
@@ -69,8 +69,8 @@ fn services_have_their_addresses() {
         ],
     );
     check(
-        &[a.clone(), b.clone()],
-        &[owned.clone()],
+        &[&a, &b],
+        &[&owned],
         &b,
         &[(
             None,
@@ -81,18 +81,18 @@ fn services_have_their_addresses() {
         Some(Step::Recreate(ip)),
         "ClusterIPNotAllocated: the ClusterIP [IPv4]: 10.0.0.5 for Service n/b has a wrong reference; repairing",
     );
-    check(&[b.clone()], &[owned.clone()], &b, &[wrong.clone()]);
-    check(&[b.clone()], &[ip_address("10.0.0.5", "gateways", "b")], &b, &[wrong]);
+    check(&[&b], &[&owned], &b, std::slice::from_ref(&wrong));
+    check(&[&b], &[&ip_address("10.0.0.5", "gateways", "b")], &b, &[wrong]);
     let mut unlabelled = owned;
     unlabelled["metadata"]["labels"] = json!({});
-    check(&[a.clone()], &[unlabelled], &a, &[(Some(Step::Recreate(ip)), "")]);
+    check(&[&a], &[&unlabelled], &a, &[(Some(Step::Recreate(ip)), "")]);
 }
 
 #[test]
 fn addresses_have_their_services() {
     let a = service_named("a", &["10.0.0.5"]);
     let address = ip_address("10.0.0.5", "services", "a");
-    check(&[a.clone()], &[], &address, &[]);
+    check(&[&a], &[], &address, &[]);
     let deleted = |text| [(Some(Step::Delete), text)];
     check(
         &[],
@@ -103,7 +103,7 @@ fn addresses_have_their_services() {
         ),
     );
     check(
-        &[a],
+        &[&a],
         &[],
         &ip_address("10.0.0.6", "services", "a"),
         &deleted(
