@@ -12,6 +12,7 @@ pub mod authn;
 pub mod authz;
 pub mod bootstrap;
 pub mod cache;
+mod component_status;
 mod config;
 pub mod discovery;
 mod feed;

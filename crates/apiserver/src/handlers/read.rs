@@ -6,13 +6,20 @@ use http::StatusCode;
 
 use super::options;
 use super::represent::Form;
+use crate::cache::List;
+use crate::component_status;
 use crate::http::respond::Reply;
 use crate::pipeline::{Call, Failure};
-use crate::registry::Target;
+use crate::registry::{Body, Target};
 
 /// One object, or the part of it that a subresource shows.
 pub(super) async fn get(call: &Call<'_>, target: &Target) -> Result<Reply, Failure> {
     let form = Form::of(call)?;
+    if is_asked_for(target) {
+        let (registry, resource) = (&call.api.registry, &target.resource);
+        let object = component_status::get(registry, resource, &target.name).await?;
+        return Ok(form.body(StatusCode::OK, resource, Body::Object(object)));
+    }
     let version = call.query.get("resourceVersion").unwrap_or(Cow::Borrowed(""));
     let body = call.api.registry.show(target, &version).await?;
     Ok(form.body(StatusCode::OK, &target.resource, body))
@@ -22,6 +29,15 @@ pub(super) async fn get(call: &Call<'_>, target: &Target) -> Result<Reply, Failu
 pub(super) async fn list(call: &Call<'_>, target: &Target) -> Result<Reply, Failure> {
     let form = Form::of(call)?;
     let options = options::list(call)?;
+    if is_asked_for(target) {
+        let items = component_status::list(&call.api.registry, &target.resource).await?;
+        return Ok(form.list(&target.resource, List { items, ..List::default() }));
+    }
     let list = call.api.registry.list(target, &options).await?;
     Ok(form.list(&target.resource, list))
+}
+
+/// The one resource whose objects are not stored.
+fn is_asked_for(target: &Target) -> bool {
+    target.resource.group.is_empty() && target.resource.name == "componentstatuses"
 }

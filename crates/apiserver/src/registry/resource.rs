@@ -126,7 +126,7 @@ impl Resource {
     }
 
     /// The bytes that are stored for an object: its storage version without a resourceVersion.
-    pub(super) async fn encode(&self, mut object: Value) -> Result<Vec<u8>, Failure> {
+    pub(crate) async fn encode(&self, mut object: Value) -> Result<Vec<u8>, Failure> {
         meta::set_resource_version(&mut object, "");
         if let Some(converting) = &self.converting {
             object = converting.to_storage(object).await?;
@@ -136,7 +136,7 @@ impl Resource {
 
     /// An object that is not in the store, such as the result of a dry run, from the bytes that
     /// would be stored.
-    pub(super) async fn unstored(
+    pub(crate) async fn unstored(
         &self,
         key: &str,
         bytes: &[u8],

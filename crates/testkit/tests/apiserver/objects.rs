@@ -237,3 +237,30 @@ async fn paths_that_serve_nothing() -> Outcome {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn component_statuses_are_asked_of_the_components() -> Outcome {
+    let (_server, client) = server().await?;
+    let path = "/api/v1/componentstatuses";
+    let answer = send_json(&client, "GET", path, &Value::Null).await?;
+    let list = expect(&answer, 200);
+    let names: Vec<&str> = list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["metadata"]["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["controller-manager", "etcd-0", "scheduler"]);
+    assert_eq!(
+        list["items"][1]["conditions"],
+        json!([{"type": "Healthy", "status": "True", "message": "ok"}])
+    );
+    assert_eq!(answer.header("warning"), "299 - \"v1 ComponentStatus is deprecated in v1.19+\"");
+    let store = format!("{path}/etcd-0");
+    let store = expect(&send_json(&client, "GET", &store, &Value::Null).await?, 200);
+    assert_eq!(store["conditions"][0]["status"], "True");
+    let missing = format!("{path}/x");
+    let missing = expect(&send_json(&client, "GET", &missing, &Value::Null).await?, 500);
+    assert_eq!(missing["message"], "Component not found: x");
+    Ok(())
+}
