@@ -1,9 +1,11 @@
 //! Authentication: who is asking?
 //!
-//! Tried in upstream's order: client certificate, bearer token, anonymous. What a certificate
-//! says is worked out once per connection, and a token's signature is checked once; whether the
-//! things it is bound to still exist is looked up each time.
+//! Tried in upstream's order: client certificate, bearer token (of a service account, then of a
+//! node that joins), anonymous. What a certificate says is worked out once per connection, and a
+//! token's signature is checked once; whether the things it is bound to still exist is looked up
+//! each time.
 
+pub mod bootstrap_token;
 pub mod jwt;
 pub mod service_account;
 pub mod user;
@@ -16,7 +18,9 @@ use std::sync::Arc;
 use component::serve::Certificates;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use machinery::Value;
 use machinery::status::Status;
+use machinery::time::Timestamp;
 
 use self::service_account::ServiceAccounts;
 
@@ -24,7 +28,11 @@ use self::service_account::ServiceAccounts;
 pub struct Authenticator {
     anonymous: Arc<User>,
     service_accounts: Arc<ServiceAccounts>,
+    secrets: Option<Secrets>,
 }
+
+/// Looks up a Secret by namespace and name.
+pub type Secrets = Box<dyn Fn(&str, &str) -> Option<Value> + Send + Sync>;
 
 /// What a connection says about its client.
 #[derive(Clone, Debug)]
@@ -40,10 +48,11 @@ pub enum ConnectionUser {
 // === impl Authenticator ===
 
 impl Authenticator {
-    /// An authenticator that takes service-account tokens.
+    /// An authenticator that takes service-account tokens and, where it can look up their
+    /// Secrets, bootstrap tokens.
     #[must_use]
-    pub fn new(service_accounts: Arc<ServiceAccounts>) -> Self {
-        Self { anonymous: Arc::new(User::anonymous()), service_accounts }
+    pub fn new(service_accounts: Arc<ServiceAccounts>, secrets: Option<Secrets>) -> Self {
+        Self { anonymous: Arc::new(User::anonymous()), service_accounts, secrets }
     }
 
     /// Works out the user of a connection's client certificate.
@@ -79,6 +88,9 @@ impl Authenticator {
             return Ok(user.clone());
         }
         if let Some(token) = bearer_token(headers) {
+            if let Some(user) = self.bootstrap_token(token) {
+                return Ok(Arc::new(user));
+            }
             return match self.service_accounts.authenticate(token, &[]) {
                 Ok(identity) => Ok(identity.user),
                 Err(error) => {
@@ -91,6 +103,14 @@ impl Authenticator {
             ConnectionUser::Rejected => Err(Box::new(Status::unauthorized("Unauthorized"))),
             _ => Ok(self.anonymous.clone()),
         }
+    }
+
+    /// The user of a bootstrap token; no token of another kind has its form.
+    fn bootstrap_token(&self, token: &str) -> Option<User> {
+        let (id, secret) = bootstrap_token::parse(token)?;
+        let name = format!("{}{id}", bootstrap_token::NAME_PREFIX);
+        let kept = self.secrets.as_ref()?(bootstrap_token::NAMESPACE, &name)?;
+        bootstrap_token::user(&kept, id, secret, Timestamp::now())
     }
 }
 

@@ -27,6 +27,9 @@ pub struct Config {
     pub service_account_issuer: String,
     /// Audiences of this server; the issuer when empty (`--api-audiences`).
     pub audiences: Vec<String>,
+    /// Whether Secrets of type `bootstrap.kubernetes.io/token` let new nodes in
+    /// (`--enable-bootstrap-token-auth`).
+    pub enable_bootstrap_token_auth: bool,
     /// Range of cluster IPs (`--service-cluster-ip-range`).
     pub service_cluster_ip_range: String,
     /// First and last node port, `30000-32767` (`--service-node-port-range`).
@@ -65,6 +68,7 @@ impl Default for Config {
             service_account_signing_key: pki("sa.key"),
             service_account_issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
             audiences: Vec::new(),
+            enable_bootstrap_token_auth: false,
             service_cluster_ip_range: "10.96.0.0/12".to_owned(),
             service_node_port_range: "30000-32767".to_owned(),
             kubelet_client_certificate: None,

@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use crate::admission::Plugins;
 use crate::authn::jwt::{Signer, Verifier};
 use crate::authn::service_account::{Objects, ServiceAccounts};
-use crate::authn::{Authenticator, jwt};
+use crate::authn::{Authenticator, Secrets, jwt};
 use crate::authz::Authorizer;
 use crate::bootstrap::service_cidr;
 use crate::config::Config;
@@ -157,7 +157,16 @@ async fn start(
     let port = listener.local_addr().map_or(config.bind.port(), |address| address.port());
     let api = Arc::new(Api {
         discovery: Discovery::new(format!("{}:{port}", config.advertise)),
-        authenticator: Authenticator::new(service_accounts.clone()),
+        authenticator: Authenticator::new(
+            service_accounts.clone(),
+            config.enable_bootstrap_token_auth.then(|| {
+                let registry = registry.clone();
+                let find = move |namespace: &str, name: &str| {
+                    Some(registry.cached("", "secrets", namespace, name)?.value())
+                };
+                Box::new(find) as Secrets
+            }),
+        ),
         service_accounts,
         flow: Flow::new(config.max_in_flight),
         checks: health::checks(&registry, &bootstrapped, &shutdown),

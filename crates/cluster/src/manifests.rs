@@ -37,6 +37,7 @@ pub fn control_plane(address: Ipv4Addr, image: &str) -> Vec<(String, Value)> {
         arguments: vec![
             flag("advertise-address", &address.to_string()),
             flag("secure-port", &API_PORT.to_string()),
+            flag("enable-bootstrap-token-auth", "true"),
             flag("client-ca-file", &pki("ca.crt")),
             flag("tls-cert-file", &pki("apiserver.crt")),
             flag("tls-private-key-file", &pki("apiserver.key")),

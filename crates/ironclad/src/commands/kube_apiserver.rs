@@ -44,6 +44,9 @@ pub(crate) struct Flags {
     /// Audiences of this server; the issuer unless given
     #[arg(long, value_delimiter = ',')]
     api_audiences: Vec<String>,
+    /// Whether bootstrap tokens let new nodes in
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    enable_bootstrap_token_auth: bool,
     /// Range of cluster IPs
     #[arg(long, default_value = "10.96.0.0/12")]
     service_cluster_ip_range: String,
@@ -76,6 +79,7 @@ pub(crate) async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Re
         advertise: flags.advertise_address,
         data_dir: flags.data_dir,
         client_ca: flags.client_ca_file,
+        enable_bootstrap_token_auth: flags.enable_bootstrap_token_auth,
         certificate: flags.tls_cert_file,
         key: flags.tls_private_key_file,
         service_account_keys: flags.service_account_key_file,

@@ -1,7 +1,7 @@
-//! Tokens of service accounts.
+//! Tokens of service accounts and of nodes that join.
 
 use serde_json::{Value, json};
-use testkit::{fixtures, send_json};
+use testkit::{ApiServer, fixtures, send, send_json};
 
 use crate::{Outcome, expect, server};
 
@@ -68,4 +68,42 @@ async fn token_requests_are_checked() -> Outcome {
     let document = expect(&send_json(&admin, "GET", well_known, &Value::Null).await?, 200);
     assert_eq!(document["issuer"], "https://kubernetes.default.svc.cluster.local");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bootstrap_tokens_are_good_while_their_secret_is_there_and_only_where_enabled() {
+    for enabled in [true, false] {
+        let server = ApiServer::start_on(([127, 0, 0, 1], 0).into(), |config| {
+            config.enable_bootstrap_token_auth = enabled;
+        })
+        .await
+        .unwrap();
+        let admin = server.client().unwrap();
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token",
+            "metadata": {"name": "bootstrap-token-abcdef"},
+            "stringData": {
+                "token-id": "abcdef", "token-secret": "0123456789abcdef",
+                "usage-bootstrap-authentication": "true",
+            },
+        });
+        let secrets = "/api/v1/namespaces/kube-system/secrets";
+        let made = send_json(&admin, "POST", secrets, &secret).await.unwrap();
+        assert_eq!(made.code, 201, "{}", made.text);
+        let node = server.client_with_token("abcdef.0123456789abcdef").unwrap();
+        let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+        let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+        let ask = async || send_json(&node, "POST", path, &review).await.unwrap();
+        let answer = ask().await;
+        if enabled {
+            let user = &answer.json()["status"]["userInfo"];
+            assert_eq!(user["username"], "system:bootstrap:abcdef", "{}", answer.text);
+            assert_eq!(user["groups"], json!(["system:bootstrappers", "system:authenticated"]));
+        } else {
+            assert_eq!(answer.code, 401, "{}", answer.text);
+        }
+        let path = format!("{secrets}/bootstrap-token-abcdef");
+        assert_eq!(send(&admin, "DELETE", &path, &[], "").await.unwrap().code, 200);
+        assert_eq!(ask().await.code, 401);
+    }
 }
