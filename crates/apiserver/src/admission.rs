@@ -1,4 +1,4 @@
-//! Admission: the built-in plugins that change or refuse writes,
+//! Admission: the built-in plugins that change or refuse writes, and the turn of the webhooks,
 //! <https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/>.
 //!
 //! Each plugin is a file: what it decides is a pure function of the write and a few cached
@@ -22,6 +22,7 @@ use machinery::status::Status;
 
 use crate::authz::Authorizer;
 use crate::registry::{Admission, Attributes, Failure, Operation};
+use crate::webhook::admission::Webhooks;
 
 /// One plugin. Both halves see only writes; reads are not admitted.
 trait Plugin: Send + Sync {
@@ -36,8 +37,11 @@ trait Plugin: Send + Sync {
     }
 }
 
-/// All plugins, in upstream's order.
-pub struct Plugins(Vec<Box<dyn Plugin>>);
+/// All plugins, in upstream's order, and then the webhooks.
+pub struct Plugins {
+    builtin: Vec<Box<dyn Plugin>>,
+    webhooks: Webhooks,
+}
 
 // === impl Plugins ===
 
@@ -45,7 +49,7 @@ impl Plugins {
     /// The plugins; some ask `authorizer` for further permissions.
     #[must_use]
     pub fn new(authorizer: Arc<Authorizer>) -> Self {
-        Self(vec![
+        let builtin: Vec<Box<dyn Plugin>> = vec![
             Box::new(namespace_lifecycle::NamespaceLifecycle),
             Box::new(limit_ranger::LimitRanger),
             Box::new(service_account::ServiceAccount),
@@ -55,7 +59,8 @@ impl Plugins {
             Box::new(default_toleration_seconds::DefaultTolerationSeconds),
             Box::new(certificates::Certificates(authorizer.clone())),
             Box::new(escalation::Escalation(authorizer)),
-        ])
+        ];
+        Self { builtin, webhooks: Webhooks::new() }
     }
 }
 
@@ -64,16 +69,34 @@ impl Admission for Plugins {
         &'a self,
         attributes: &'a mut Attributes<'_>,
     ) -> BoxFuture<'a, Result<(), Failure>> {
-        let result = self.0.iter().try_for_each(|plugin| plugin.admit(attributes));
-        futures::future::ready(result).boxed()
+        async move {
+            self.admit_builtin(attributes)?;
+            let round = self.webhooks.mutate(attributes).await?;
+            if round.changed() {
+                // What a webhook made must be as the plugins want it, and perhaps others again.
+                self.admit_builtin(attributes)?;
+                self.webhooks.mutate_again(attributes, round).await?;
+            }
+            Ok(())
+        }
+        .boxed()
     }
 
     fn validate<'a>(
         &'a self,
         attributes: &'a Attributes<'_>,
     ) -> BoxFuture<'a, Result<(), Failure>> {
-        let result = self.0.iter().try_for_each(|plugin| plugin.validate(attributes));
-        futures::future::ready(result).boxed()
+        async move {
+            self.builtin.iter().try_for_each(|plugin| plugin.validate(attributes))?;
+            self.webhooks.validate(attributes).await
+        }
+        .boxed()
+    }
+}
+
+impl Plugins {
+    fn admit_builtin(&self, attributes: &mut Attributes<'_>) -> Result<(), Failure> {
+        self.builtin.iter().try_for_each(|plugin| plugin.admit(attributes))
     }
 }
 

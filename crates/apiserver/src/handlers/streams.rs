@@ -1,6 +1,7 @@
 //! Requests that are passed on: logs and remote commands to kubelets, `proxy` to Pods, Services
 //! and nodes. What travels inside an upgraded connection is none of this server's business.
 
+mod connection;
 mod kubelet;
 mod proxy;
 
@@ -26,6 +27,7 @@ const ERROR_TEXT: usize = 64 * 1024;
 
 /// `exec`, `attach`, `portforward` and `proxy`.
 pub(super) async fn connect(call: &mut Call<'_>, body: Incoming) -> Result<Reply, Failure> {
+    connection::admit(call).await?;
     match call.info.subresource {
         "exec" | "attach" | "portforward" => remote(call).await,
         _ => proxy::proxy(call, body).await,

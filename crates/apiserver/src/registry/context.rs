@@ -52,11 +52,15 @@ impl Context {
     }
 
     pub(super) fn strategy(&self, now: Timestamp) -> Ctx<'_> {
-        Ctx { now, user: self.info.get_or_init(|| info(&self.user)) }
+        Ctx { now, user: self.user_info() }
+    }
+
+    /// The user in the form of `authentication.k8s.io` UserInfo.
+    pub(crate) fn user_info(&self) -> &Value {
+        self.info.get_or_init(|| info(&self.user))
     }
 }
 
-/// The user in the form of `authentication.k8s.io` UserInfo.
 fn info(user: &User) -> Value {
     let mut info = json!({"username": user.name, "groups": user.groups});
     if !user.uid.is_empty() {

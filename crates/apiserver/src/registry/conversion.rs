@@ -7,7 +7,7 @@ use machinery::schema::Type;
 use machinery::{Value, codec, meta};
 use resources::{Conversion, Registration, WebhookConversion};
 
-use super::Failure;
+use super::{Failure, Registry, Resource};
 use crate::cache::Presentation;
 use crate::webhook::Caller;
 use crate::webhook::conversion::Converter;
@@ -69,6 +69,31 @@ impl Converting {
             (Conversion::Webhook(_), _) => {}
         }
         Ok(object)
+    }
+}
+
+impl Resource {
+    /// An object of this resource as another version of the resource has it.
+    ///
+    /// # Errors
+    /// When a webhook that converts fails.
+    pub(crate) async fn converted(&self, object: Value, to: &Self) -> Result<Value, Failure> {
+        let revision = meta::resource_version(&object).to_owned();
+        let bytes = self.encode(object).await?;
+        let mut object = to.unstored("", &bytes, 0).await?.value();
+        meta::set_resource_version(&mut object, revision);
+        Ok(object)
+    }
+}
+
+impl Registry {
+    /// The other versions under which a resource's objects are served.
+    pub(crate) fn equivalents(&self, resource: &Resource) -> Vec<Arc<Resource>> {
+        let same = |other: &&Arc<Resource>| {
+            other.storage.prefix == resource.storage.prefix
+                && (&*other.group, &*other.version) != (&*resource.group, &*resource.version)
+        };
+        self.resources().iter().filter(same).cloned().collect()
     }
 }
 

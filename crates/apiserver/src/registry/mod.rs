@@ -183,6 +183,11 @@ impl Registry {
         self.0.dispatcher.stop().await;
     }
 
+    /// Asks webhooks.
+    pub(crate) fn caller(&self) -> &Caller {
+        &self.0.caller
+    }
+
     /// Whether the caches follow the store.
     pub fn healthy(&self) -> bool {
         self.0.dispatcher.is_running()

@@ -9,6 +9,8 @@ mod protobuf;
 mod representations;
 mod streams;
 mod watches;
+mod webhook_server;
+mod webhooks;
 
 use serde_json::Value;
 use testkit::{Answer, ApiServer, Error, send_json};
