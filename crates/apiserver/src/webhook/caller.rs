@@ -1,7 +1,6 @@
 //! One HTTPS client for all webhooks.
 
 use std::collections::HashMap;
-use std::error::Error as _;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -221,32 +220,24 @@ fn address(service: &Value, name: &str, port: u16) -> Result<(String, u16), Unre
 
 /// The words of the layer that failed.
 fn explain(error: &legacy::Error) -> String {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = error.source();
-    let mut last = error.to_string();
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<rustls::Error>() {
+    let mut cause: &(dyn std::error::Error + 'static) = error;
+    loop {
+        if let Some(error) = cause.downcast_ref::<rustls::Error>() {
             return tls::explain(error);
         }
-        if let Some(error) = error.downcast_ref::<hyper::Error>()
+        if let Some(error) = cause.downcast_ref::<hyper::Error>()
             && error.is_incomplete_message()
         {
             return "EOF".to_owned();
         }
-        if error.is::<Dial>() || error.is::<Unresolved>() {
-            return error.to_string();
-        }
         // What an I/O error wraps is not its source.
-        if let Some(inner) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            if let Some(error) = inner.downcast_ref::<rustls::Error>() {
-                return tls::explain(error);
-            }
-            last = inner.to_string();
-        } else {
-            last = error.to_string();
+        let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let wrapped = wrapped.map(|inner| inner as &(dyn std::error::Error + 'static));
+        match wrapped.or_else(|| cause.source()) {
+            Some(next) if !cause.is::<Dial>() && !cause.is::<Unresolved>() => cause = next,
+            _ => return cause.to_string(),
         }
-        cause = error.source();
     }
-    last
 }
 
 /// Go's words for what the system says.

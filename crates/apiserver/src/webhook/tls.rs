@@ -131,7 +131,10 @@ impl ServerCertVerifier for Verifier {
 pub(super) fn explain(error: &Error) -> String {
     let Error::InvalidCertificate(why) = error else { return format!("tls: {error}") };
     let why = match why {
-        CertificateError::UnknownIssuer => "certificate signed by unknown authority".to_owned(),
+        // An authority of the same name with another key is another authority.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "certificate signed by unknown authority".to_owned()
+        }
         CertificateError::Expired
         | CertificateError::ExpiredContext { .. }
         | CertificateError::NotValidYet

@@ -7,13 +7,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use component::pki::{self, Pair};
 use component::tls::ServerTls;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+const WHOLE: &str = "nothing panics under the lock";
 
 /// What the webhook does with a request.
 pub(crate) enum Reply {
@@ -61,14 +63,15 @@ impl WebhookServer {
                     let body = request.into_body().collect().await.map(|body| body.to_bytes());
                     let review: Value =
                         serde_json::from_slice(&body.unwrap_or_default()).unwrap_or_default();
-                    log.lock().unwrap().push(review.clone());
+                    log.lock().expect(WHOLE).push(review.clone());
                     let (code, text) = match answer(&review) {
                         Reply::Object(object) => (200, object.to_string()),
                         Reply::Text(code, text) => (code, text.to_owned()),
                         Reply::Hang => std::future::pending().await,
                     };
                     let mut response = Response::new(Full::new(Bytes::from(text)));
-                    *response.status_mut() = code.try_into().unwrap();
+                    *response.status_mut() =
+                        StatusCode::from_u16(code).expect("tests give valid codes");
                     Ok::<_, Infallible>(response)
                 }
             })
@@ -92,7 +95,7 @@ impl WebhookServer {
 
     /// The reviews so far.
     pub(crate) fn seen(&self) -> Vec<Value> {
-        self.seen.lock().unwrap().clone()
+        self.seen.lock().expect(WHOLE).clone()
     }
 }
 

@@ -28,7 +28,7 @@ fn configuration(kind: &str, name: &str, client: Value, more: &Value) -> Value {
 }
 
 async fn configure(client: &kube::Client, configuration: &Value) -> Outcome {
-    let plural = format!("{}s", configuration["kind"].as_str().unwrap().to_lowercase());
+    let plural = format!("{}s", configuration["kind"].as_str().unwrap_or_default().to_lowercase());
     let path = format!("{GROUP}/{plural}");
     expect(&send_json(client, "POST", &path, configuration).await?, 201);
     Ok(())
