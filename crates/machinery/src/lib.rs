@@ -7,6 +7,7 @@
 //! Invariants: no clock, no I/O, no randomness except as arguments; built-in and custom
 //! types have the same form; every text that a client can see is worded as upstream words it.
 
+pub mod apply;
 pub mod codec;
 pub mod duration;
 pub mod field;

@@ -28,6 +28,7 @@ use crate::schema::TypeRef;
 
 pub(crate) use encode::write_string;
 pub use encode::{encode_json, encode_json_into, encode_yaml, pretty, write_untyped};
+pub(crate) use zero::{is_always_written, zero};
 
 /// What to do about unknown and duplicate fields (query parameter `fieldValidation`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

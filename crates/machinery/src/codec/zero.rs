@@ -55,15 +55,20 @@ pub(super) fn is_omitted(field: Field<'_>, value: &Value) -> bool {
 
 /// What is written for a member that is absent; none if nothing is.
 pub(super) fn absent(field: Field<'_>) -> Option<Value> {
+    is_always_written(field)
+        .then(|| if field.is_pointer() { Value::Null } else { zero(field.type_ref()) })
+}
+
+/// Whether something is written for a member that is absent.
+pub(crate) fn is_always_written(field: Field<'_>) -> bool {
     if field.omit_zero() || (field.is_pointer() && field.omit_empty()) {
-        return None;
+        return false;
     }
     if field.is_pointer() {
-        return Some(Value::Null);
+        return true;
     }
-    let ty = field.type_ref();
     let is_struct_in_go = matches!(
-        ty.kind(),
+        field.type_ref().kind(),
         Kind::Struct
             | Kind::Quantity
             | Kind::Time
@@ -75,11 +80,11 @@ pub(super) fn absent(field: Field<'_>) -> Option<Value> {
             | Kind::SchemaOrArray(_)
             | Kind::SchemaOrStrings(_)
     );
-    (is_struct_in_go || !field.omit_empty()).then(|| zero(ty))
+    is_struct_in_go || !field.omit_empty()
 }
 
 /// The zero value of a type as Go writes it.
-pub(super) fn zero(ty: TypeRef<'_>) -> Value {
+pub(crate) fn zero(ty: TypeRef<'_>) -> Value {
     match ty.kind() {
         Kind::Bool | Kind::SchemaOrBool(_) => Value::Bool(false),
         Kind::Int32 | Kind::Int64 | Kind::Double | Kind::IntOrString => Value::from(0),
