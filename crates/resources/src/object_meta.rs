@@ -113,6 +113,8 @@ fn common(metadata: &At<'_>, errors: &mut ErrorList) {
     annotations(&metadata.get("annotations"), errors);
     owner_references(&metadata.get("ownerReferences"), errors);
     finalizers(&metadata.get("finalizers"), errors);
+    let managed_fields = metadata.get("managedFields");
+    machinery::apply::check_entries(managed_fields.value, &managed_fields.path, errors);
 }
 
 /// Checks a map of labels.

@@ -7,6 +7,7 @@ use machinery::status::Status;
 use machinery::{Value, meta, time};
 
 use super::admission::Attributes;
+use super::managed::Tracking;
 use super::write::Stored;
 use super::{
     Context, Failure, Outcome, Registry, Resource, Target, WriteOptions, allocate, resource,
@@ -55,10 +56,22 @@ impl Registry {
             return Err(Status::failure(500, "", text).into());
         }
         resource.default(&mut object);
+        Tracking::of(self, target, options).create(&mut object);
+        self.create_tracked(context, target, object, options).await
+    }
 
+    /// Creates an object that has its defaults and its managed fields.
+    pub(super) async fn create_tracked(
+        &self,
+        context: &Context,
+        target: &Target,
+        object: Value,
+        options: &WriteOptions,
+    ) -> Result<Arc<crate::cache::Object>, Failure> {
+        let resource = &target.resource;
         let name = meta::name(&object).to_owned();
         let mut attributes = Attributes::create(self, context, target, &name, object, options);
-        self.admit(&mut attributes).await?;
+        self.admit_tracked(&mut attributes).await?;
         let mut admitted = attributes.object.take().ok_or_else(admission_lost)?;
 
         let generate =

@@ -11,11 +11,13 @@
 
 mod admission;
 mod allocate;
+mod apply;
 mod context;
 mod conversion;
 mod create;
 mod delete;
 mod events;
+mod managed;
 mod options;
 mod patch;
 mod read;

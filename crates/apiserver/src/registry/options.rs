@@ -35,7 +35,7 @@ pub struct ListOptions {
 pub struct WriteOptions {
     /// Do everything but store.
     pub dry_run: bool,
-    /// Who owns the fields that are set.
+    /// Who owns the fields that are set; empty for the server itself.
     pub field_manager: String,
     /// What to do about unknown fields in the result of a patch.
     pub field_validation: FieldValidation,
@@ -71,6 +71,13 @@ pub struct DeleteOptions {
     pub propagation_policy: Option<String>,
     /// Do everything but delete.
     pub dry_run: bool,
+}
+
+impl WriteOptions {
+    /// Who owns the fields that are set.
+    pub(super) fn manager(&self) -> &str {
+        if self.field_manager.is_empty() { "kube-apiserver" } else { &self.field_manager }
+    }
 }
 
 impl DeleteOptions {

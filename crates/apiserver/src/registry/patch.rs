@@ -23,6 +23,9 @@ impl Registry {
         body: &[u8],
         options: &WriteOptions,
     ) -> Result<Outcome, Failure> {
+        if kind == PatchType::Apply {
+            return self.apply(context, target, body, options).await;
+        }
         let patch = Patch::parse(kind, body, options.field_validation, context)?;
         if target.subresource == "scale" {
             return self.patch_scale(context, target, &patch, options).await;
@@ -63,14 +66,6 @@ impl<'a> Patch<'a> {
         validation: FieldValidation,
         context: &'a Context,
     ) -> Result<Self, Failure> {
-        if kind == PatchType::Apply {
-            let accepted = [
-                "application/json-patch+json",
-                "application/merge-patch+json",
-                "application/strategic-merge-patch+json",
-            ];
-            return Err(Status::unsupported_media_type(&accepted).into());
-        }
         let body: Value = serde_json::from_slice(body)
             .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
         Ok(Self { kind, body, validation, context })

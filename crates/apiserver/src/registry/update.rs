@@ -8,6 +8,7 @@ use machinery::{Value, meta};
 
 use super::admission::{Attributes, Operation};
 use super::create::{admission_lost, check_namespace, refuse};
+use super::managed::{self, Tracking};
 use super::read::{not_found, revision_of};
 use super::write::Stored;
 use super::{Context, Failure, Outcome, Registry, Resource, Target, WriteOptions};
@@ -21,8 +22,15 @@ pub(super) enum Source<'a> {
     /// It is given.
     Object(Value),
     /// It follows from the current state.
-    Change(&'a (dyn Fn(&Value) -> Result<Value, Failure> + Send + Sync)),
+    Change(&'a Change<'a>),
+    /// It follows from the current state, managed fields included.
+    Tracked(&'a Change<'a>),
+    /// A manager's configuration is laid over the current state.
+    Apply(&'a Value),
 }
+
+/// From the current state to the new one.
+pub(super) type Change<'a> = dyn Fn(&Value) -> Result<Value, Failure> + Send + Sync + 'a;
 
 impl Registry {
     /// Replaces an object, or the part of it that a subresource is.
@@ -65,10 +73,23 @@ impl Registry {
             let stored = target.resource.cache().get(&target.key());
             let Some(stored) = stored else { return Err(not_found(target)) };
             let old = target.resource.present(stored.clone()).await?.value();
-            let new = match &source {
-                Source::Object(object) => object.clone(),
-                Source::Change(change) => change(&old)?,
+            let tracking = Tracking::of(self, target, options);
+            let (new, tracked) = match &source {
+                Source::Object(object) => (object.clone(), false),
+                Source::Change(change) => (change(&old)?, false),
+                Source::Tracked(change) => (change(&old)?, true),
+                Source::Apply(applied) => {
+                    (tracking.apply(Some(&old), applied, options.force).await?, true)
+                }
             };
+            let mut new = named(target, new)?;
+            if matches!(source, Source::Object(_)) {
+                check_uid(&target.resource, target, &new, &old)?;
+            }
+            target.resource.default(&mut new);
+            if !tracked {
+                tracking.update(&old, &mut new).await?;
+            }
             match self.change_once(context, target, &stored, &old, new, options).await? {
                 Stored::Yes(object) => return Ok(object),
                 Stored::Changed | Stored::Contended => {}
@@ -83,15 +104,13 @@ impl Registry {
         target: &Target,
         stored: &Arc<Object>,
         old: &Value,
-        new: Value,
+        mut new: Value,
         options: &WriteOptions,
     ) -> Result<Stored, Failure> {
         let resource = &target.resource;
-        let mut new = named(target, new)?;
-        check_versions(resource, target, &new, old, stored.resource_version())?;
+        check_version(resource, target, &new, stored.resource_version())?;
         // Who names no version means the newest one.
         meta::set_resource_version(&mut new, meta::resource_version(old));
-        resource.default(&mut new);
 
         let mut attributes = Attributes {
             registry: self,
@@ -105,7 +124,7 @@ impl Registry {
             old: Some(old),
             dry_run: options.dry_run,
         };
-        self.admit(&mut attributes).await?;
+        self.admit_tracked(&mut attributes).await?;
         let mut new = attributes.object.take().ok_or_else(admission_lost)?;
 
         let now = self.now();
@@ -148,6 +167,14 @@ impl Registry {
             }
             return Ok(gone);
         }
+        // A write that changes nothing but when something was changed last changes nothing.
+        if managed::only_times_differ(&new, old) {
+            let mut same = new.clone();
+            managed::take_over(&mut same, old);
+            if resource.encode(same).await? == stored.stored() {
+                return Ok(Stored::Yes(resource.present(stored.clone()).await?));
+            }
+        }
         let bytes = resource.encode(new).await?;
         if bytes == stored.stored() {
             return Ok(Stored::Yes(resource.present(stored.clone()).await?));
@@ -180,7 +207,7 @@ pub(super) fn has_spec_finalizers(namespace: &Value) -> bool {
 }
 
 /// The object has the name and namespace of the URL.
-fn named(target: &Target, mut object: Value) -> Result<Value, Failure> {
+pub(super) fn named(target: &Target, mut object: Value) -> Result<Value, Failure> {
     let given = meta::name(&object);
     if given.is_empty() {
         meta::set_name(&mut object, target.name.as_str());
@@ -195,22 +222,31 @@ fn named(target: &Target, mut object: Value) -> Result<Value, Failure> {
     Ok(object)
 }
 
-/// The client means the object as it is: same resourceVersion and UID, where it names them.
-fn check_versions(
+/// The client means the object with this UID, if it names one.
+fn check_uid(
     resource: &Resource,
     target: &Target,
     new: &Value,
     old: &Value,
-    current: u64,
 ) -> Result<(), Failure> {
     let uid = meta::uid(new);
-    if !uid.is_empty() && uid != meta::uid(old) {
-        let detail = format!(
-            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-            meta::uid(old)
-        );
-        return Err(Status::conflict(&resource.group_resource(), &target.name, detail).into());
+    if uid.is_empty() || uid == meta::uid(old) {
+        return Ok(());
     }
+    let detail = format!(
+        "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+        meta::uid(old)
+    );
+    Err(Status::conflict(&resource.group_resource(), &target.name, detail).into())
+}
+
+/// The client means the object of this resourceVersion, if it names one.
+fn check_version(
+    resource: &Resource,
+    target: &Target,
+    new: &Value,
+    current: u64,
+) -> Result<(), Failure> {
     match revision_of(new) {
         Some(version) if version.parse() == Ok(current) => Ok(()),
         Some(version) if version.parse::<u64>().is_err() => {

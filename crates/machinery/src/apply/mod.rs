@@ -7,6 +7,7 @@
 //!
 //! Everything is pure: the time and conversions between versions are arguments.
 
+mod check;
 mod compare;
 mod conflict;
 mod create;
@@ -25,6 +26,7 @@ mod set;
 mod tests;
 mod validate;
 
+pub use check::check_entries;
 pub use compare::{Comparison, compare};
 pub use conflict::{Conflict, Conflicts};
 pub use element::{Element, ElementError};

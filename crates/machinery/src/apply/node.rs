@@ -100,32 +100,40 @@ impl<'s> Place<'s> {
             Kind::Quantity | Kind::Time | Kind::MicroTime | Kind::IntOrString => {
                 scalar(Scalar::Any)
             }
-            // Without a type in OpenAPI, so whole.
+            // Without a type in OpenAPI, so whole, unless anything may be there.
             Kind::Any
             | Kind::Raw(Raw::Json)
             | Kind::SchemaOrBool(_)
             | Kind::SchemaOrArray(_)
-            | Kind::SchemaOrStrings(_) => Node { shape: Shape::Untyped, atomic: true },
+            | Kind::SchemaOrStrings(_) => {
+                Node { shape: Shape::Untyped, atomic: !ty.preserves_unknown_fields() }
+            }
             Kind::Raw(Raw::Extension | Raw::FieldsV1) => {
                 Node { shape: Shape::Map(Self::UNTYPED), atomic }
             }
-            Kind::Struct => Node { shape: Shape::Struct { ty, rest: None }, atomic },
+            Kind::Struct => {
+                let rest = ty.preserves_unknown_fields().then_some(Self::UNTYPED);
+                Node { shape: Shape::Struct { ty, rest }, atomic }
+            }
             Kind::Map(item) => {
-                // What is said of the field is said of the map, not of its values.
-                let atomic = self.field.and_then(Field::struct_type) == Some(StructType::Atomic);
+                // What a built-in type says is said of the values, not of their map.
+                let own = ty.struct_type().filter(|_| ty.is_custom());
+                let struct_type = self.field.and_then(Field::struct_type).or(own);
+                let atomic = struct_type == Some(StructType::Atomic);
                 Node { shape: Shape::Map(item.into()), atomic }
             }
             Kind::List(item) => {
-                let list_type = self.field.and_then(Field::list_type);
+                let by_field = self.field.and_then(|field| Some((field.list_type()?, field)));
+                let list_type = by_field.map(|(list_type, _)| list_type).or_else(|| ty.list_type());
+                let keys: SmallVec<[&str; 2]> = match by_field {
+                    Some((_, field)) => field.list_keys().collect(),
+                    None => ty.list_keys().collect(),
+                };
                 let identity = match list_type {
                     None | Some(ListType::Atomic) => Identity::Index,
                     Some(ListType::Set) => Identity::Value,
                     Some(ListType::Map) => Identity::Keys(
-                        self.field
-                            .into_iter()
-                            .flat_map(Field::list_keys)
-                            .map(|key| (key, absent(item.field(key))))
-                            .collect(),
+                        keys.into_iter().map(|key| (key, absent(item.field(key)))).collect(),
                     ),
                 };
                 let atomic = matches!(identity, Identity::Index);

@@ -2,6 +2,7 @@
 
 mod access;
 mod addresses;
+mod apply;
 mod discovery;
 mod identity;
 mod objects;

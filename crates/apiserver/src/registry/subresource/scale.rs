@@ -1,17 +1,24 @@
 //! `scale`: the number of replicas of a workload, as an object of its own.
 
+use machinery::apply::scale::Replicas;
+use machinery::apply::{self, ConvertError, Reset, Versions};
 use machinery::field::{Error, ErrorList, Path};
 use machinery::gvk::GroupKind;
-use machinery::schema;
+use machinery::schema::{self, TypeRef};
 use machinery::selector::LabelSelector;
 use machinery::status::Status;
-use machinery::{Value, meta};
+use machinery::{Value, meta, time};
 use serde_json::json;
 
+use crate::registry::managed;
 use crate::registry::patch::Patch;
 use crate::registry::read::revision_of;
-use crate::registry::update::Source;
+use crate::registry::update::{Change, Source};
 use crate::registry::{Body, Context, Failure, Outcome, Registry, Target, WriteOptions};
+
+/// Where all built-in workloads have their replicas.
+const REPLICAS: &[&str] = &["spec", "replicas"];
+const VERSION: &str = "autoscaling/v1";
 
 impl Registry {
     pub(in crate::registry) async fn update_scale(
@@ -21,7 +28,11 @@ impl Registry {
         scale: Value,
         options: &WriteOptions,
     ) -> Result<Outcome, Failure> {
-        let change = |old: &Value| with_scale(target, old, &scale);
+        let tracking = Tracking::new(self, target, options)?;
+        let change = |old: &Value| {
+            let before = tracking.scale_of(old)?;
+            tracking.with_scale(old, tracking.updated(&before, scale.clone()))
+        };
         self.change_scale(context, target, &change, options).await
     }
 
@@ -32,12 +43,28 @@ impl Registry {
         patch: &Patch<'_>,
         options: &WriteOptions,
     ) -> Result<Outcome, Failure> {
-        let ty = schema::builtin()
-            .kind("autoscaling", "v1", "Scale")
-            .ok_or_else(|| Status::internal("the schema lacks Scale"))?;
+        let tracking = Tracking::new(self, target, options)?;
         let change = |old: &Value| {
-            let scale = patch.apply(&scale_of(old), ty)?;
-            with_scale(target, old, &scale)
+            let before = tracking.scale_of(old)?;
+            let scale = patch.apply(&before, tracking.ty)?;
+            tracking.with_scale(old, tracking.updated(&before, scale))
+        };
+        self.change_scale(context, target, &change, options).await
+    }
+
+    pub(in crate::registry) async fn apply_scale(
+        &self,
+        context: &Context,
+        target: &Target,
+        applied: &Value,
+        options: &WriteOptions,
+    ) -> Result<Outcome, Failure> {
+        let tracking = Tracking::new(self, target, options)?;
+        let change = |old: &Value| {
+            let before = tracking.scale_of(old)?;
+            let scale = apply::apply(&tracking.request(), Some(&before), applied, options.force)
+                .map_err(|error| managed::refused(&error))?;
+            tracking.with_scale(old, managed::decoded(scale, applied, tracking.ty)?)
         };
         self.change_scale(context, target, &change, options).await
     }
@@ -46,15 +73,99 @@ impl Registry {
         &self,
         context: &Context,
         target: &Target,
-        change: &(dyn Fn(&Value) -> Result<Value, Failure> + Send + Sync),
+        change: &Change<'_>,
         options: &WriteOptions,
     ) -> Result<Outcome, Failure> {
         // Stored under the rules of the workload itself: its spec changes.
         let mut workload = target.clone();
         workload.subresource.clear();
-        let object = self.change(context, &workload, Source::Change(change), options).await?;
+        let object = self.change(context, &workload, Source::Tracked(change), options).await?;
         Ok(Outcome { code: 200, body: Body::Value(scale_of(&object.value())) })
     }
+}
+
+/// A write of a Scale, which has managed fields of its own while it is written.
+struct Tracking<'a> {
+    target: &'a Target,
+    ty: TypeRef<'static>,
+    api_version: String,
+    manager: &'a str,
+    now: String,
+    reset: Reset,
+}
+
+impl<'a> Tracking<'a> {
+    fn new(
+        registry: &Registry,
+        target: &'a Target,
+        options: &'a WriteOptions,
+    ) -> Result<Self, Failure> {
+        let ty = schema::builtin()
+            .kind("autoscaling", "v1", "Scale")
+            .ok_or_else(|| Status::internal("the schema lacks Scale"))?;
+        Ok(Self {
+            target,
+            ty,
+            api_version: target.resource.api_version(),
+            manager: options.manager(),
+            now: time::format(registry.now()),
+            reset: Reset::default(),
+        })
+    }
+
+    fn request(&self) -> apply::Request<'_> {
+        apply::Request {
+            ty: self.ty,
+            api_version: VERSION,
+            kind: "Scale",
+            manager: self.manager,
+            subresource: "scale",
+            now: &self.now,
+            reset: &self.reset,
+            versions: self,
+        }
+    }
+
+    fn replicas(&self) -> Replicas<'_> {
+        Replicas { api_version: &self.api_version, path: REPLICAS }
+    }
+
+    /// The Scale of a workload with those of its owners who own the replicas.
+    fn scale_of(&self, object: &Value) -> Result<Value, Failure> {
+        let mut scale = scale_of(object);
+        let entries = apply::scale::of_scale(managed_fields(object), self.replicas());
+        apply::put(&mut scale, entries.map_err(Status::internal)?);
+        Ok(scale)
+    }
+
+    fn updated(&self, before: &Value, mut scale: Value) -> Value {
+        apply::update(&self.request(), Some(before), &mut scale);
+        scale
+    }
+
+    /// The workload with the replicas of a Scale, and with those who own them now.
+    fn with_scale(&self, old: &Value, mut scale: Value) -> Result<Value, Failure> {
+        let mut object = with_scale(self.target, old, &scale)?;
+        let shown = apply::take(&mut scale);
+        let entries = apply::scale::of_parent(managed_fields(old), &shown, self.replicas());
+        apply::put(&mut object, entries.map_err(Status::internal)?);
+        Ok(object)
+    }
+}
+
+/// A Scale has one version.
+impl Versions for Tracking<'_> {
+    fn ty(&self, _api_version: &str) -> Option<TypeRef<'_>> {
+        None
+    }
+
+    fn convert(&self, _object: &Value, _from: &str, to: &str) -> Result<Value, ConvertError> {
+        Err(ConvertError(format!("no Scale is of version {to}")))
+    }
+}
+
+fn managed_fields(object: &Value) -> &Value {
+    object.get("metadata").and_then(|m| m.get("managedFields")).unwrap_or(&Value::Null)
 }
 
 /// The Scale of a workload.
@@ -110,12 +221,17 @@ fn with_scale(target: &Target, old: &Value, scale: &Value) -> Result<Value, Fail
         return Err(Status::invalid(&kind, &target.name, &errors).into());
     }
     // The client's preconditions hold for the workload.
+    let uid = meta::uid(scale);
+    if !uid.is_empty() && uid != meta::uid(old) {
+        let detail = format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            meta::uid(old)
+        );
+        let resource = target.resource.group_resource();
+        return Err(Status::conflict(&resource, &target.name, detail).into());
+    }
     let version = revision_of(scale).unwrap_or_default().to_owned();
     meta::set_resource_version(&mut object, version);
-    let uid = meta::uid(scale).to_owned();
-    if !uid.is_empty() {
-        meta::set_uid(&mut object, uid);
-    }
     object["spec"]["replicas"] = replicas.into();
     Ok(object)
 }
