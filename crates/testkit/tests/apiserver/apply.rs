@@ -279,7 +279,7 @@ async fn subresources_have_owners_of_their_own() -> Outcome {
     // Status is applied through its subresource; the rest of what is sent there is not.
     let body = json!({"apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": "d", "labels": {"x": "y"}}, "spec": {"replicas": 9},
-        "status": {"readyReplicas": 2, "conditions": [
+        "status": {"replicas": 2, "readyReplicas": 2, "conditions": [
             {"type": "Available", "status": "True"}]}});
     let status_path = format!("{path}/status");
     let applied = apply(&client, &status_path, "fieldManager=ctl", &body).await?;
@@ -290,7 +290,7 @@ async fn subresources_have_owners_of_their_own() -> Outcome {
     );
     let ctl = concat!(
         r#"ctl/status Apply apps/v1: {"f:status":{"f:conditions":{"k:{\"type\":\"Available\"}":"#,
-        r#"{".":{},"f:status":{},"f:type":{}}},"f:readyReplicas":{}}}"#,
+        r#"{".":{},"f:status":{},"f:type":{}}},"f:readyReplicas":{},"f:replicas":{}}}"#,
     );
     assert!(owners(&applied).iter().any(|line| line == ctl), "{:?}", owners(&applied));
     // Nothing is made through a subresource.
