@@ -1,0 +1,273 @@
+//! Applies rules to an object.
+
+use std::collections::BTreeMap;
+
+use machinery::Value as Json;
+use machinery::field::{Error, ErrorList, Path};
+
+use super::rule::{Reason, Rule};
+use super::{Budget, Node};
+use crate::PER_CALL_LIMIT;
+use crate::env::Program;
+use crate::eval::EvalError;
+use crate::value::Value;
+
+/// Longest message that an expression may compute, in bytes.
+const MAX_MESSAGE: usize = 5 * 1024;
+const OUT_OF_BUDGET: &str =
+    "validation failed due to running out of cost budget, no further validation rules will be run";
+
+pub(super) fn validate(
+    root: &Node,
+    path: &Path,
+    new: &Json,
+    old: Option<&Json>,
+    budget: &mut Budget,
+) -> ErrorList {
+    let mut run = Run { errors: ErrorList::default(), budget };
+    let unchanged = match old {
+        Some(old) => Unchanged::Compare(new, old),
+        None => Unchanged::Never,
+    };
+    run.node(root, path, new, old, unchanged, true);
+    run.errors
+}
+
+struct Run<'a> {
+    errors: ErrorList,
+    budget: &'a mut Budget,
+}
+
+/// Whether what a mistake is about is as it was before, which makes it a warning.
+#[derive(Clone, Copy)]
+enum Unchanged<'a> {
+    /// There was nothing, or it could not be told.
+    Never,
+    /// When these two are equal: the value itself, or the nearest one above that has a counterpart.
+    Compare(&'a Json, &'a Json),
+}
+
+impl Unchanged<'_> {
+    fn holds(self) -> bool {
+        matches!(self, Self::Compare(new, old) if new == old)
+    }
+}
+
+impl Run<'_> {
+    fn node(
+        &mut self,
+        node: &Node,
+        path: &Path,
+        new: &Json,
+        old: Option<&Json>,
+        unchanged: Unchanged<'_>,
+        root: bool,
+    ) {
+        if new.is_null() || self.budget.exhausted() {
+            return;
+        }
+        let old = old.filter(|old| !old.is_null());
+        self.rules(node, path, new, old, unchanged);
+        for all_of in &node.all_of {
+            // Nothing below `allOf` counts as unchanged, as in the validation of schemas.
+            self.node(all_of, path, new, old, Unchanged::Never, root);
+        }
+        match new {
+            Json::Array(items) => self.items(node, path, items, old, unchanged),
+            Json::Object(fields) => self.fields(node, path, fields, old, unchanged, root),
+            _ => {}
+        }
+    }
+
+    fn items(
+        &mut self,
+        node: &Node,
+        path: &Path,
+        items: &[Json],
+        old: Option<&Json>,
+        unchanged: Unchanged<'_>,
+    ) {
+        let Some(of_item) = &node.items else {
+            return;
+        };
+        let old_items = old.and_then(Json::as_array).map_or(&[][..], Vec::as_slice);
+        for (at, item) in items.iter().enumerate() {
+            if self.budget.exhausted() {
+                return;
+            }
+            let old = node.list_keys.as_ref().and_then(|keys| {
+                old_items.iter().find(|old| keys.iter().all(|key| old.get(key) == item.get(key)))
+            });
+            let unchanged = old.map_or(unchanged, |old| Unchanged::Compare(item, old));
+            self.node(of_item, &path.index(at), item, old, unchanged, false);
+        }
+    }
+
+    fn fields(
+        &mut self,
+        node: &Node,
+        path: &Path,
+        fields: &serde_json::Map<String, Json>,
+        old: Option<&Json>,
+        unchanged: Unchanged<'_>,
+        root: bool,
+    ) {
+        let old_of =
+            |name: &str| old.filter(|_| node.fields_correlate).and_then(|old| old.get(name));
+        for (name, value) in fields {
+            if self.budget.exhausted() {
+                return;
+            }
+            let old = old_of(name);
+            let unchanged = match old {
+                // The versions and kinds of old and new are made the same before they get here.
+                _ if root && matches!(name.as_str(), "apiVersion" | "kind") => Unchanged::Never,
+                Some(old) => Unchanged::Compare(value, old),
+                None => unchanged,
+            };
+            if let Some(child) = node.properties.get(name) {
+                self.node(child, &path.child(name.clone()), value, old, unchanged, false);
+            }
+            if let Some(child) = &node.values {
+                self.node(child, &path.key(name.as_str()), value, old, unchanged, false);
+            }
+        }
+    }
+
+    fn rules(
+        &mut self,
+        node: &Node,
+        path: &Path,
+        new: &Json,
+        old: Option<&Json>,
+        unchanged: Unchanged<'_>,
+    ) {
+        let Some(decl) = node.decl.as_ref().filter(|_| !node.rules.is_empty()) else {
+            return;
+        };
+        if self.budget.left <= 0 {
+            self.errors.push(Error::invalid(path, node.ty.as_str(), OUT_OF_BUDGET));
+            self.budget.exhaust();
+            return;
+        }
+        let new = decl.value(new);
+        let uses_old = node.rules.iter().any(|rule| rule.uses_old_self);
+        let old = old.filter(|_| uses_old).map(|old| decl.value(old));
+        for rule in &node.rules {
+            if rule.uses_old_self && old.is_none() && !rule.optional_old_self {
+                continue;
+            }
+            let mut variables = BTreeMap::from([("self".to_owned(), new.clone())]);
+            let old = match (&old, rule.optional_old_self) {
+                (Some(old), true) => Some(Value::some(old.clone())),
+                (None, true) => Some(Value::none()),
+                (old, false) => old.clone(),
+            };
+            variables.extend(old.map(|old| ("oldSelf".to_owned(), old)));
+            self.rule(node, rule, path, &variables, unchanged);
+            if self.budget.exhausted() {
+                return;
+            }
+        }
+    }
+
+    fn rule(
+        &mut self,
+        node: &Node,
+        rule: &Rule,
+        path: &Path,
+        variables: &BTreeMap<String, Value>,
+        unchanged: Unchanged<'_>,
+    ) {
+        let evaluation = rule.program.evaluate(variables, PER_CALL_LIMIT);
+        if !self.budget.spend(evaluation.cost) {
+            self.errors.push(Error::invalid(path, node.ty.as_str(), OUT_OF_BUDGET));
+            return;
+        }
+        let detail = match evaluation.result {
+            Ok(Value::Bool(true)) => return,
+            Ok(_) => return self.broken(node, rule, path, variables, unchanged),
+            Err(error @ EvalError::NoOverload(_)) => format!(
+                "'{error}': call arguments did not match a supported operator, function or macro signature for rule: {}",
+                rule.shown()
+            ),
+            Err(error @ EvalError::CostLimit) => {
+                self.budget.exhaust();
+                format!(
+                    "'{error}': no further validation rules will be run due to call cost exceeds limit for rule: {}",
+                    rule.shown()
+                )
+            }
+            Err(error) => format!("{error} evaluating rule: {}", rule.shown()),
+        };
+        self.errors.push(Error::invalid(path, node.ty.as_str(), detail));
+    }
+
+    /// Says that a rule does not hold.
+    fn broken(
+        &mut self,
+        node: &Node,
+        rule: &Rule,
+        path: &Path,
+        variables: &BTreeMap<String, Value>,
+        unchanged: Unchanged<'_>,
+    ) {
+        let path = match &rule.field_path {
+            Some(below) => path.child(below.clone()),
+            None => path.clone(),
+        };
+        let computed = rule
+            .message_expression
+            .as_ref()
+            .map(|(text, program)| self.message(text, program, variables));
+        let error = match computed {
+            Some(Err(detail)) => Error::invalid(&path, node.ty.as_str(), detail),
+            computed => {
+                let message = computed.and_then(Result::ok).flatten();
+                let detail = message.unwrap_or_else(|| rule.default_message());
+                match rule.reason {
+                    Reason::Invalid => Error::invalid(&path, node.ty.as_str(), detail),
+                    Reason::Forbidden => Error::forbidden(&path, detail),
+                    Reason::Required => Error::required(&path, detail),
+                    Reason::Duplicate => Error::duplicate(&path, node.ty.as_str()),
+                }
+            }
+        };
+        if !rule.uses_old_self && unchanged.holds() {
+            self.budget.warnings.push(error.to_string());
+        } else {
+            self.errors.push(error);
+        }
+    }
+
+    /// Computes a message; `None` when the default one has to do.
+    ///
+    /// # Errors
+    /// The text of the error that ends the validation.
+    fn message(
+        &mut self,
+        text: &str,
+        program: &Program,
+        variables: &BTreeMap<String, Value>,
+    ) -> Result<Option<String>, String> {
+        let evaluation = program.evaluate(variables, PER_CALL_LIMIT);
+        if !self.budget.spend(evaluation.cost) {
+            return Err("messageExpression evaluation failed due to running out of cost budget, no further validation rules will be run".to_owned());
+        }
+        match evaluation.result {
+            Err(EvalError::CostLimit) => {
+                self.budget.exhaust();
+                Err(format!(
+                    "no further validation rules will be run due to call cost exceeds limit for messageExpression: {text:?}"
+                ))
+            }
+            Ok(Value::String(message)) => {
+                let message = message.trim();
+                let usable =
+                    !message.is_empty() && message.len() <= MAX_MESSAGE && !message.contains('\n');
+                Ok(usable.then(|| message.to_owned()))
+            }
+            _ => Ok(None),
+        }
+    }
+}

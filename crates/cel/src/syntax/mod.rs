@@ -1,0 +1,10 @@
+//! From text to a tree: tokens, grammar, macros, and how mistakes are shown.
+
+mod lexer;
+mod macros;
+mod parser;
+mod source;
+mod strings;
+
+pub(crate) use parser::{Parsed, parse};
+pub use source::{CompileError, Mistake};
