@@ -18,7 +18,7 @@ use crate::authn::user::MASTERS;
 use crate::authn::{ConnectionUser, User};
 use crate::authz::{self, Attributes};
 use crate::handlers;
-use crate::http::negotiate::{Accepted, Format};
+use crate::http::negotiate::{self, Accepted};
 use crate::http::query::{self, Query};
 use crate::http::respond::{self, Reply};
 use crate::metrics;
@@ -63,15 +63,20 @@ impl Call<'_> {
     /// Whether the client wants indented JSON.
     #[must_use]
     pub fn pretty(&self) -> bool {
-        if let Some(pretty) = self.query.optional_flag("pretty") {
-            return pretty;
-        }
-        let agent = self.headers().get(http::header::USER_AGENT);
-        agent.is_some_and(|agent| {
-            let agent = agent.as_bytes();
-            [&b"curl"[..], b"Wget", b"Mozilla/5.0"].iter().any(|name| agent.starts_with(name))
-        })
+        is_pretty(self.headers(), self.query)
     }
+}
+
+/// Whether the client wants indented JSON: it says so, or is a browser or command-line tool.
+fn is_pretty(headers: &HeaderMap, query: &Query<'_>) -> bool {
+    if let Some(pretty) = query.optional_flag("pretty") {
+        return pretty;
+    }
+    let agent = headers.get(http::header::USER_AGENT);
+    agent.is_some_and(|agent| {
+        let agent = agent.as_bytes();
+        [&b"curl"[..], b"Wget", b"Mozilla/5.0"].iter().any(|name| agent.starts_with(name))
+    })
 }
 
 /// Answers a request.
@@ -93,12 +98,12 @@ pub async fn handle(
             let work = admit(&api, &connection, info, &query, &mut parts, body);
             match AssertUnwindSafe(work).catch_unwind().await {
                 Ok(Ok(reply)) => reply,
-                Ok(Err(status)) => respond::failure(&status, error_format(&parts.headers)),
+                Ok(Err(status)) => respond::failure(&status, failure_form(&parts.headers, &query)),
                 Err(_) => panicked(info),
             }
         }
         Err(message) => {
-            respond::failure(&Status::bad_request(*message), error_format(&parts.headers))
+            respond::failure(&Status::bad_request(*message), failure_form(&parts.headers, &query))
         }
     };
     reply.headers_mut().insert(AUDIT_ID, audit_id);
@@ -150,7 +155,7 @@ async fn admit(
     match tokio::time::timeout(limit, handlers::dispatch(&mut call, body)).await {
         Ok(Ok(reply)) => Ok(with_warnings(reply, &call.context)),
         Ok(Err(status)) => {
-            let reply = respond::failure(&status, error_format(call.headers()));
+            let reply = respond::failure(&status, failure_form(call.headers(), query));
             Ok(with_warnings(reply, &call.context))
         }
         Err(_) => Err(Box::new(Status::timeout(
@@ -183,8 +188,9 @@ fn time_limit(query: &Query<'_>, limit: Duration) -> Result<Duration, Failure> {
     Ok(if wanted.is_zero() { limit } else { wanted.min(limit) })
 }
 
-fn error_format(headers: &HeaderMap) -> Format {
-    Accepted::choose(headers, true).map_or(Format::Json, |accepted| accepted.format)
+fn failure_form(headers: &HeaderMap, query: &Query<'_>) -> Accepted {
+    let accepted = negotiate::of_failure(headers);
+    Accepted { pretty: accepted.pretty || is_pretty(headers, query), ..accepted }
 }
 
 fn panicked(info: &RequestInfo<'_>) -> Reply {

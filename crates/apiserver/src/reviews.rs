@@ -16,7 +16,7 @@ use crate::authn::User;
 use crate::authz::rules::Rule;
 use crate::authz::{Attributes, Decision};
 use crate::handlers::body::{self, Expected};
-use crate::http::negotiate::Accepted;
+use crate::http::negotiate::{Accepted, Offer};
 use crate::http::respond::{self, Reply};
 use crate::pipeline::{Call, Failure};
 use crate::registry::Resource;
@@ -46,7 +46,7 @@ pub async fn answer(
     resource: &Arc<Resource>,
     body: Incoming,
 ) -> Result<Reply, Failure> {
-    let accepted = Accepted::choose(call.headers(), false)?;
+    let accepted = Accepted::choose(call.headers(), Offer::PLAIN)?;
     let bytes = body::read(body).await?;
     let api_version = resource.api_version();
     let expected =
@@ -60,7 +60,12 @@ pub async fn answer(
         name => access(call, name, &review)?,
     };
     review["status"] = status;
-    Ok(respond::encoded(StatusCode::CREATED, &review, accepted.format, call.pretty()))
+    Ok(respond::encoded(
+        StatusCode::CREATED,
+        &review,
+        accepted.format,
+        accepted.pretty || call.pretty(),
+    ))
 }
 
 fn user_info(user: &User) -> Value {

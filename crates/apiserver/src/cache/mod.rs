@@ -10,6 +10,7 @@
 mod dispatch;
 mod join;
 mod list;
+mod list_cbor;
 mod list_protobuf;
 mod object;
 mod ordered;
@@ -22,12 +23,13 @@ mod watcher;
 
 pub use dispatch::Dispatcher;
 pub use list::{List, ListBody, Selection};
+pub use list_cbor::CborListBody;
 pub use list_protobuf::ProtobufListBody;
 pub use object::{FieldSet, Object};
 pub use ordered::Snapshot;
 pub use presentation::Presentation;
 pub use state::{Cache, Exact, Start};
-pub(crate) use watch::value_frame;
+pub(crate) use watch::{value_frame, value_item};
 pub use watch::{EventType, WatchItem};
 pub(crate) use watcher::Manner;
 pub use watcher::Watcher;

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use machinery::Value;
-use machinery::codec::protobuf;
+use machinery::codec::{cbor, protobuf};
 use machinery::selector::Labels;
 use machinery::status::Status;
 use resources::SelectableFields;
@@ -71,6 +71,8 @@ pub struct Object {
     json: Bytes,
     /// In its envelope, once somebody asked for it; empty if it has no such form.
     protobuf: OnceLock<Bytes>,
+    /// Rarely asked for, so that an object without it should not pay for it.
+    cbor: OnceLock<Box<Bytes>>,
     revision: u64,
     /// `namespace/name`, or `name` in cluster scope: the key behind the resource's prefix.
     key: Box<str>,
@@ -130,6 +132,7 @@ impl Object {
         Some(Self {
             json: shared(json),
             protobuf: OnceLock::new(),
+            cbor: OnceLock::new(),
             revision,
             key: key.into(),
             namespace_len: u16::try_from(key.find('/').unwrap_or(0)).ok()?,
@@ -152,6 +155,11 @@ impl Object {
     pub fn protobuf(&self) -> Option<&Bytes> {
         let encode = || shared(protobuf::encode_builtin(&self.value()).unwrap_or_default());
         Some(self.protobuf.get_or_init(encode)).filter(|message| !message.is_empty())
+    }
+
+    /// The whole object in CBOR, made once and shared like the JSON.
+    pub fn cbor(&self) -> &Bytes {
+        self.cbor.get_or_init(|| Box::new(shared(cbor::encode_object(&self.value()))))
     }
 
     /// The object as a tree.
@@ -240,6 +248,7 @@ impl Object {
         Self {
             json: shared(json),
             protobuf: OnceLock::new(),
+            cbor: OnceLock::new(),
             revision,
             key: self.key.clone(),
             namespace_len: self.namespace_len,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, WeakShared, ready};
 use machinery::Value;
-use machinery::codec::protobuf;
+use machinery::codec::{cbor, protobuf};
 use machinery::status::Status;
 
 use super::list::Selection;
@@ -51,8 +51,8 @@ pub(super) struct Change {
     pub(super) old: Option<Arc<Object>>,
     /// The old object as of `revision`, for those to whom it is gone.
     gone: OnceLock<Arc<Object>>,
-    /// Encoded events in JSON and in protobuf, while watchers are likely to ask for them.
-    lines: Mutex<[Option<Bytes>; 6]>,
+    /// Encoded events in JSON, in protobuf and in CBOR, while watchers are likely to ask for them.
+    lines: Mutex<[Option<Bytes>; 9]>,
     /// The change in other versions, for as long.
     presented: Mutex<Vec<Presented>>,
 }
@@ -116,6 +116,10 @@ impl Change {
 
     fn frame(&self, kind: EventType) -> Bytes {
         self.encoded(3 + position(kind), || object_frame(kind, &self.object(kind)))
+    }
+
+    fn item(&self, kind: EventType) -> Bytes {
+        self.encoded(6 + position(kind), || object_item(kind, &self.object(kind)))
     }
 
     fn encoded(&self, at: usize, encode: impl FnOnce() -> Bytes) -> Bytes {
@@ -207,6 +211,16 @@ pub(crate) fn value_frame(kind: EventType, value: &Value) -> Bytes {
     protobuf::watch_event(kind.as_str(), &message).into()
 }
 
+/// An event as an item of a CBOR sequence.
+fn object_item(kind: EventType, object: &Object) -> Bytes {
+    cbor::watch_event(kind.as_str(), object.cbor()).into()
+}
+
+/// An event with a tree as an item of a CBOR sequence.
+pub(crate) fn value_item(kind: EventType, value: &Value) -> Bytes {
+    cbor::watch_event(kind.as_str(), &cbor::encode_object(value)).into()
+}
+
 fn line(kind: EventType, json: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(json.len() + 36);
     out.extend_from_slice(br#"{"type":""#);
@@ -274,6 +288,15 @@ impl WatchItem {
             Content::Change(change) => change.frame(self.kind),
             Content::Object(object) => object_frame(self.kind, object),
             Content::Value(value) => value_frame(self.kind, value),
+        }
+    }
+
+    /// The event as an item of a CBOR sequence, the same bytes for every watcher.
+    pub fn cbor(&self) -> Bytes {
+        match &self.content {
+            Content::Change(change) => change.item(self.kind),
+            Content::Object(object) => object_item(self.kind, object),
+            Content::Value(value) => value_item(self.kind, value),
         }
     }
 

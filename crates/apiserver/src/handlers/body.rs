@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use machinery::Value;
-use machinery::codec::{self, DecodeError, FieldValidation, protobuf};
+use machinery::codec::{self, DecodeError, FieldValidation, cbor, protobuf};
 use machinery::schema::TypeRef;
 use machinery::status::Status;
 
@@ -50,9 +50,11 @@ pub fn decode(
     expected: Expected<'_>,
     validation: FieldValidation,
 ) -> Result<Value, Failure> {
-    let yaml = match negotiate::content_type(call.headers()) {
-        "" | "application/json" => false,
-        "application/yaml" | "application/x-yaml" | "text/yaml" => true,
+    let media = negotiate::content_type(call.headers());
+    let decoded = match media {
+        "" | negotiate::JSON => codec::decode_json(bytes, expected.ty, validation),
+        negotiate::YAML => codec::decode_yaml(bytes, expected.ty, validation),
+        negotiate::CBOR => cbor::decode(bytes, expected.ty, validation),
         PROTOBUF => {
             let refuse = |error: DecodeError| {
                 let kind = expected.kind;
@@ -66,12 +68,7 @@ pub fn decode(
         }
         _ => return Err(Box::new(Status::unsupported_media_type(&negotiate::ACCEPTED))),
     };
-    let decoded = if yaml {
-        codec::decode_yaml(bytes, expected.ty, validation)
-    } else {
-        codec::decode_json(bytes, expected.ty, validation)
-    };
-    let decoded = decoded.map_err(|error| refused(&error, bytes, yaml, expected))?;
+    let decoded = decoded.map_err(|error| refused(&error, bytes, media, expected))?;
     for warning in decoded.warnings {
         call.context.warnings.add(warning);
     }
@@ -115,17 +112,17 @@ fn check_kind(object: &mut Value, expected: Expected<'_>) -> Result<(), Failure>
 }
 
 /// The 400 of a body that cannot be decoded.
-fn refused(error: &DecodeError, bytes: &[u8], yaml: bool, expected: Expected<'_>) -> Failure {
+fn refused(error: &DecodeError, bytes: &[u8], media: &str, expected: Expected<'_>) -> Failure {
     let kind = expected.kind;
-    let named = if yaml {
-        serde_yaml::from_slice::<Value>(bytes).ok().map(|tree| {
+    let named = match media {
+        negotiate::YAML => serde_yaml::from_slice::<Value>(bytes).ok().map(|tree| {
             let text = |field: &str| {
                 tree.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
             };
             (text("apiVersion"), text("kind"))
-        })
-    } else {
-        codec::peek_type_meta(bytes).ok()
+        }),
+        negotiate::CBOR => cbor::peek_type_meta(bytes).ok(),
+        _ => codec::peek_type_meta(bytes).ok(),
     };
     let message = match named {
         Some((version, found)) => {
@@ -136,9 +133,13 @@ fn refused(error: &DecodeError, bytes: &[u8], yaml: bool, expected: Expected<'_>
         }
         None => {
             let error = match error {
-                DecodeError::Syntax(_) => codec::peek_type_meta(bytes)
-                    .err()
-                    .map_or_else(|| error.to_string(), |error| error.to_string()),
+                DecodeError::Syntax(_) => {
+                    let peeked = match media {
+                        negotiate::CBOR => cbor::peek_type_meta(bytes),
+                        _ => codec::peek_type_meta(bytes),
+                    };
+                    peeked.err().map_or_else(|| error.to_string(), |error| error.to_string())
+                }
                 _ => error.to_string(),
             };
             let summary = summary(bytes);

@@ -14,7 +14,7 @@ use machinery::{Value, meta, schema};
 use super::body::{self, Expected};
 use super::options;
 use crate::authn::service_account::{Binding, Reference};
-use crate::http::negotiate::Accepted;
+use crate::http::negotiate::{Accepted, Offer};
 use crate::http::respond::{self, Reply};
 use crate::pipeline::{Call, Failure};
 use crate::registry::{Attributes, Operation};
@@ -25,7 +25,7 @@ const MAX_SECONDS: i64 = 1 << 32;
 
 /// Issues a token for a service account.
 pub(super) async fn create_token(call: &Call<'_>, body: Incoming) -> Result<Reply, Failure> {
-    let accepted = Accepted::choose(call.headers(), false)?;
+    let accepted = Accepted::choose(call.headers(), Offer::PLAIN)?;
     let bytes = body::read(body).await?;
     let dry_run = options::write(call, "CreateOptions", false)?.dry_run;
     let ty = schema::builtin()
@@ -94,7 +94,12 @@ pub(super) async fn create_token(call: &Call<'_>, body: Incoming) -> Result<Repl
     let token = if dry_run { String::new() } else { token };
     request["status"] =
         serde_json::json!({"token": token, "expirationTimestamp": time::format(expiration)});
-    Ok(respond::encoded(StatusCode::CREATED, &request, accepted.format, call.pretty()))
+    Ok(respond::encoded(
+        StatusCode::CREATED,
+        &request,
+        accepted.format,
+        accepted.pretty || call.pretty(),
+    ))
 }
 
 fn find(call: &Call<'_>, resource: &str, namespace: &str, name: &str) -> Result<Value, Failure> {

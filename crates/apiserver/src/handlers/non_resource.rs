@@ -8,7 +8,7 @@ use machinery::status::Status;
 use serde_json::json;
 
 use crate::discovery::{Document, OPENAPI_PROTOBUF};
-use crate::http::negotiate::{self, Accepted};
+use crate::http::negotiate::{self, Accepted, Format, Offer};
 use crate::http::respond::{self, Reply};
 use crate::pipeline::{Call, Failure};
 use crate::server;
@@ -90,13 +90,14 @@ fn discovery(call: &Call<'_>, document: &Document) -> Result<Reply, Failure> {
     if document.aggregated {
         return Ok(with_etag(call, document, document.content_type.clone()));
     }
-    let accepted = Accepted::choose(call.headers(), false)?;
-    if accepted == Accepted::JSON && !call.pretty() {
+    let accepted = Accepted::choose(call.headers(), Offer::PLAIN)?;
+    let pretty = accepted.pretty || call.pretty();
+    if accepted.format == Format::Json && !pretty {
         return Ok(respond::json_bytes(StatusCode::OK, document.bytes.clone()));
     }
     let value = serde_json::from_slice(&document.bytes)
         .map_err(|error| Status::internal(error.to_string()))?;
-    Ok(respond::encoded(StatusCode::OK, &value, accepted.format, call.pretty()))
+    Ok(respond::encoded(StatusCode::OK, &value, accepted.format, pretty))
 }
 
 fn with_etag(call: &Call<'_>, document: &Document, kind: HeaderValue) -> Reply {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use machinery::Value;
-use machinery::codec::{self, FieldValidation, protobuf};
+use machinery::codec::{self, FieldValidation, cbor, protobuf};
 use machinery::field::{Error, ErrorList, Path};
 use machinery::gvk::GroupKind;
 use machinery::schema;
@@ -155,7 +155,8 @@ pub(super) fn delete(call: &Call<'_>, body: &Bytes) -> Result<DeleteOptions, Fai
         .ok_or_else(|| Status::internal("the schema lacks DeleteOptions"))?;
     let decoded = match negotiate::content_type(call.headers()) {
         "" | "application/json" => codec::decode_json(body, ty, FieldValidation::Ignore),
-        "application/yaml" => codec::decode_yaml(body, ty, FieldValidation::Ignore),
+        negotiate::YAML => codec::decode_yaml(body, ty, FieldValidation::Ignore),
+        negotiate::CBOR => cbor::decode(body, ty, FieldValidation::Ignore),
         PROTOBUF => protobuf::decode(body, ty),
         _ => return Err(Box::new(Status::unsupported_media_type(&negotiate::ACCEPTED))),
     };

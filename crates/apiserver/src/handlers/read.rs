@@ -14,7 +14,10 @@ use crate::registry::{Body, Target};
 
 /// One object, or the part of it that a subresource shows.
 pub(super) async fn get(call: &Call<'_>, target: &Target) -> Result<Reply, Failure> {
-    let form = Form::of(call)?;
+    let form = Form::of(call, &target.resource)?;
+    if let Some(failure) = form.refuse_metadata_list(&target.resource) {
+        return Err(failure);
+    }
     if is_asked_for(target) {
         let (registry, resource) = (&call.api.registry, &target.resource);
         let object = component_status::get(registry, resource, &target.name).await?;
@@ -27,7 +30,10 @@ pub(super) async fn get(call: &Call<'_>, target: &Target) -> Result<Reply, Failu
 
 /// A collection.
 pub(super) async fn list(call: &Call<'_>, target: &Target) -> Result<Reply, Failure> {
-    let form = Form::of(call)?;
+    let form = Form::of(call, &target.resource)?;
+    if let Some(failure) = form.refuse_metadata_of_list(&target.resource) {
+        return Err(failure);
+    }
     let options = options::list(call)?;
     if is_asked_for(target) {
         let items = component_status::list(&call.api.registry, &target.resource).await?;

@@ -10,7 +10,7 @@ use serde_json::{Map, json};
 
 use crate::cache::{List, Object};
 use crate::http::body::Body;
-use crate::http::negotiate::{Accepted, Format, Transform};
+use crate::http::negotiate::{self, Accepted, Format, Offer, Transform};
 use crate::http::respond::{self, Reply};
 use crate::pipeline::{Call, Failure};
 use crate::registry::{self, Resource};
@@ -33,8 +33,11 @@ pub(super) struct Form {
 
 impl Form {
     /// The form that a request asks for.
-    pub(super) fn of(call: &Call<'_>) -> Result<Self, Failure> {
-        let accepted = Accepted::choose(call.headers(), true)?;
+    pub(super) fn of(call: &Call<'_>, resource: &Resource) -> Result<Self, Failure> {
+        let watch = call.info.verb == "watch";
+        let protobuf = resource.has_protobuf() || !call.info.subresource.is_empty();
+        let offer = Offer { transforms: true, protobuf, watch };
+        let accepted = Accepted::choose(call.headers(), offer)?;
         let include = match call.query.non_empty("includeObject") {
             None | Some("Metadata") => Include::Metadata,
             Some("None") => Include::None,
@@ -45,15 +48,7 @@ impl Form {
                 ))));
             }
         };
-        Ok(Self { accepted, pretty: call.pretty(), include })
-    }
-
-    /// The form, or JSON if it is protobuf and the resource's objects have no such form.
-    pub(super) fn fit_for(mut self, resource: &Resource) -> Self {
-        if self.accepted.format == Format::Protobuf && !resource.has_protobuf() {
-            self.accepted.format = Format::Json;
-        }
-        self
+        Ok(Self { accepted, pretty: call.pretty() || accepted.pretty, include })
     }
 
     /// Whether bytes that are kept can be sent as they are.
@@ -78,11 +73,32 @@ impl Form {
         }
     }
 
+    /// One object's metadata cannot be had of a list.
+    pub(super) fn refuse_metadata_of_list(self, resource: &Resource) -> Option<Failure> {
+        let Transform::Metadata { list: false, .. } = self.accepted.transform else { return None };
+        let (version, kind) = (&resource.version, resource.list_kind());
+        Some(not_acceptable(format!(
+            "you requested PartialObjectMetadata, but the requested object is a list \
+             (*{version}.{kind})"
+        )))
+    }
+
+    /// Nor a list's of one object.
+    pub(super) fn refuse_metadata_list(self, resource: &Resource) -> Option<Failure> {
+        let Transform::Metadata { list: true, .. } = self.accepted.transform else { return None };
+        let (version, kind) = (&resource.version, &resource.kind);
+        Some(not_acceptable(format!(
+            "you requested PartialObjectMetadataList, but the requested object is not a list \
+             (*{version}.{kind})"
+        )))
+    }
+
     /// A cached object.
     pub(super) fn object(self, code: StatusCode, resource: &Resource, object: &Object) -> Reply {
         if self.is_verbatim() {
             let message = match self.accepted.format {
                 Format::Protobuf => object.protobuf(),
+                Format::Cbor => return respond::cbor_bytes(code, object.cbor().clone()),
                 _ => None,
             };
             return match message {
@@ -101,7 +117,7 @@ impl Form {
                 let list = meta_of_one(&value);
                 table(resource, std::iter::once(value), list, beta, true, self.include)
             }
-            Transform::Metadata { beta } => partial(value, beta),
+            Transform::Metadata { beta, .. } => partial(value, beta),
         };
         self.encode(code, &value)
     }
@@ -116,6 +132,11 @@ impl Form {
                 let len = body.len();
                 return in_pieces(reply, body, len);
             }
+            if self.accepted.format == Format::Cbor {
+                let body = list.cbor(resource, &list_meta(&list));
+                let len = body.len();
+                return in_pieces(respond::cbor_bytes(StatusCode::OK, &b""[..]), body, len);
+            }
             let body = list.into_json(resource);
             let reply = respond::json_bytes(StatusCode::OK, &b""[..]);
             let len = body.len();
@@ -125,7 +146,7 @@ impl Form {
         let items = list.items.iter().map(|object| object.value());
         let value = match self.accepted.transform {
             Transform::Table { beta } => table(resource, items, metadata, beta, true, self.include),
-            Transform::Metadata { beta } => json!({
+            Transform::Metadata { beta, .. } => json!({
                 "kind": "PartialObjectMetadataList",
                 "apiVersion": meta_version(beta),
                 "metadata": metadata,
@@ -160,18 +181,22 @@ impl Form {
                 let list = meta_of_one(&object);
                 table(resource, std::iter::once(object), list, beta, first, self.include)
             }
-            Transform::Metadata { beta } => partial(object, beta),
+            Transform::Metadata { beta, .. } => partial(object, beta),
         }
     }
 
     /// The content type of a watch.
     pub(super) fn watch_type(self) -> &'static str {
         match self.accepted.format {
-            Format::Json => "application/json",
-            Format::Yaml => "application/yaml;stream=watch",
+            Format::Json | Format::Yaml => "application/json",
+            Format::Cbor => negotiate::CBOR_SEQUENCE,
             Format::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
         }
     }
+}
+
+fn not_acceptable(message: String) -> Failure {
+    Box::new(Status::failure(406, machinery::status::reason::NOT_ACCEPTABLE, message))
 }
 
 /// A list as the cache writes it, chunk by chunk.

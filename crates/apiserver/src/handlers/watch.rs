@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::options;
 use super::represent::Form;
-use crate::cache::{EventType, WatchItem, Watcher, value_frame};
+use crate::cache::{EventType, WatchItem, Watcher, value_frame, value_item};
 use crate::http::body::Body;
 use crate::http::negotiate::Format;
 use crate::http::respond::{self, Reply};
@@ -41,7 +41,7 @@ struct Stream {
 
 /// Streams the changes of a collection.
 pub(super) fn watch(call: &Call<'_>, target: &Target) -> Result<Reply, Failure> {
-    let form = Form::of(call)?.fit_for(&target.resource);
+    let form = Form::of(call, &target.resource)?;
     let mut options = options::list(call)?;
     let mut target = target.clone();
     if !target.name.is_empty() {
@@ -101,15 +101,19 @@ impl Stream {
     fn line(&mut self, item: &WatchItem) -> Bytes {
         let format = self.form.accepted.format;
         if self.form.is_verbatim() || item.kind() == EventType::Error {
-            return if format == Format::Protobuf { item.protobuf() } else { item.json() };
+            return match format {
+                Format::Protobuf => item.protobuf(),
+                Format::Cbor => item.cbor(),
+                Format::Json | Format::Yaml => item.json(),
+            };
         }
         let object = self.form.event(&self.target.resource, item.value(), self.first);
         self.first = false;
         let event = |object| json!({"type": item.kind().as_str(), "object": object});
         match format {
             Format::Protobuf => value_frame(item.kind(), &object),
-            Format::Yaml => format!("---\n{}", respond::encode_yaml(&event(object))).into(),
-            Format::Json => respond::encode_json(&event(object), false).into(),
+            Format::Cbor => value_item(item.kind(), &object),
+            Format::Json | Format::Yaml => respond::encode_json(&event(object), false).into(),
         }
     }
 }

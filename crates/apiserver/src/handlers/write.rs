@@ -3,6 +3,7 @@
 
 use http::StatusCode;
 use hyper::body::Incoming;
+use machinery::codec::cbor;
 use machinery::status::Status;
 use machinery::{Value, schema};
 
@@ -15,12 +16,16 @@ use crate::pipeline::{Call, Failure};
 use crate::registry::{DeleteOptions, Outcome, PatchType, Target, WriteOptions};
 
 /// The media types of patches, in upstream's order.
-const PATCHES: [(&str, PatchType); 4] = [
+const PATCHES: [(&str, PatchType); 5] = [
     ("application/json-patch+json", PatchType::Json),
     ("application/merge-patch+json", PatchType::Merge),
     ("application/strategic-merge-patch+json", PatchType::Strategic),
     ("application/apply-patch+yaml", PatchType::Apply),
+    (APPLY_CBOR, PatchType::Apply),
 ];
+
+/// What is applied may be CBOR.
+const APPLY_CBOR: &str = "application/apply-patch+cbor";
 
 /// Creates an object, or posts one to a subresource.
 pub(super) async fn create(
@@ -52,13 +57,22 @@ pub(super) async fn patch(
     target: &Target,
     body: Incoming,
 ) -> Result<Reply, Failure> {
-    let form = Form::of(call)?;
+    let form = Form::of(call, &target.resource)?;
     let media = negotiate::content_type(call.headers());
-    let Some((_, kind)) = PATCHES.iter().find(|(name, _)| *name == media) else {
-        let accepted = PATCHES.map(|(name, _)| name);
+    // Custom resources have no patch strategies.
+    let is_custom = target.resource.type_ref().is_custom();
+    let takes = |kind: PatchType| !(is_custom && kind == PatchType::Strategic);
+    let mut patches = PATCHES.iter().filter(|(_, kind)| takes(*kind));
+    let Some((_, kind)) = patches.clone().find(|(name, _)| *name == media) else {
+        let accepted: Vec<&str> = patches.by_ref().map(|(name, _)| *name).collect();
         return Err(Box::new(Status::unsupported_media_type(&accepted)));
     };
-    let bytes = body::read(body).await?;
+    let mut bytes = body::read(body).await?;
+    if media == APPLY_CBOR {
+        let tree = cbor::decode_untyped(&bytes)
+            .map_err(|error| Status::bad_request(format!("error decoding CBOR: {error}")))?;
+        bytes = tree.to_string().into();
+    }
     let options = options::write(call, "PatchOptions", *kind == PatchType::Apply)?;
     let registry = &call.api.registry;
     let outcome = registry.patch(&call.context, target, *kind, &bytes, &options).await?;
@@ -71,7 +85,7 @@ pub(super) async fn delete(
     target: &Target,
     body: Incoming,
 ) -> Result<Reply, Failure> {
-    let (form, options) = deletion(call, body).await?;
+    let (form, options) = deletion(call, target, body).await?;
     let outcome = call.api.registry.delete(&call.context, target, &options).await?;
     represent(form, target, outcome)
 }
@@ -82,7 +96,7 @@ pub(super) async fn delete_collection(
     target: &Target,
     body: Incoming,
 ) -> Result<Reply, Failure> {
-    let (form, options) = deletion(call, body).await?;
+    let (form, options) = deletion(call, target, body).await?;
     let selection = options::list(call)?;
     let registry = &call.api.registry;
     let outcome = registry.delete_collection(&call.context, target, &options, &selection).await?;
@@ -96,7 +110,7 @@ async fn whole(
     body: Incoming,
     kind_of_options: &str,
 ) -> Result<(Form, Value, WriteOptions), Failure> {
-    let form = Form::of(call)?;
+    let form = Form::of(call, &target.resource)?;
     let bytes = body::read(body).await?;
     let options = options::write(call, kind_of_options, false)?;
     let object = decode(call, target, &bytes)?;
@@ -104,8 +118,12 @@ async fn whole(
 }
 
 /// The form of the answer and the options of a deletion.
-async fn deletion(call: &Call<'_>, body: Incoming) -> Result<(Form, DeleteOptions), Failure> {
-    let form = Form::of(call)?;
+async fn deletion(
+    call: &Call<'_>,
+    target: &Target,
+    body: Incoming,
+) -> Result<(Form, DeleteOptions), Failure> {
+    let form = Form::of(call, &target.resource)?;
     let bytes = body::read(body).await?;
     let options = options::delete(call, &bytes)?;
     Ok((form, options))

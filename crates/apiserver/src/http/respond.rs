@@ -4,11 +4,11 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use machinery::Value;
-use machinery::codec::protobuf;
+use machinery::codec::{self, cbor, protobuf};
 use machinery::status::Status;
 
 use super::body::Body;
-use super::negotiate::{self, Format};
+use super::negotiate::{self, Accepted, Format};
 
 /// What every handler gives.
 pub type Reply = Response<Body>;
@@ -16,6 +16,7 @@ pub type Reply = Response<Body>;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const YAML: HeaderValue = HeaderValue::from_static("application/yaml");
 const PROTOBUF: HeaderValue = HeaderValue::from_static(negotiate::PROTOBUF);
+const CBOR: HeaderValue = HeaderValue::from_static(negotiate::CBOR);
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const PRIVATE: HeaderValue = HeaderValue::from_static("no-cache, private");
 
@@ -53,6 +54,7 @@ pub fn encoded(code: StatusCode, value: &Value, format: Format, pretty: bool) ->
             // What has no binary form is sent all the same.
             Err(_) => json_bytes(code, encode_json(value, false)),
         },
+        Format::Cbor => cbor_bytes(code, cbor::encode_object(value)),
     }
 }
 
@@ -62,26 +64,30 @@ pub fn protobuf_bytes(code: StatusCode, body: impl Into<Bytes>) -> Reply {
     bytes(code, PROTOBUF, body)
 }
 
+/// A response of an object in CBOR.
+#[must_use]
+pub fn cbor_bytes(code: StatusCode, body: impl Into<Bytes>) -> Reply {
+    bytes(code, CBOR, body)
+}
+
 /// JSON text, compact with a newline at the end, or pretty.
 #[must_use]
 pub fn encode_json(value: &Value, pretty: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
-    let result = if pretty {
-        serde_json::to_writer_pretty(&mut out, value)
-    } else {
-        serde_json::to_writer(&mut out, value)
-    };
-    result.expect("a JSON value can be written");
-    if !pretty {
-        out.push(b'\n');
+    codec::write_untyped(&mut out, value);
+    if pretty {
+        return codec::pretty(&out);
     }
+    out.push(b'\n');
     out
 }
 
-/// YAML text.
+/// YAML text, with keys in order of name as upstream has it.
 #[must_use]
 pub fn encode_yaml(value: &Value) -> String {
-    serde_yaml::to_string(value).expect("a JSON value can be written as YAML")
+    let mut value = value.clone();
+    value.sort_all_objects();
+    serde_yaml::to_string(&value).expect("a JSON value can be written as YAML")
 }
 
 /// A plain text.
@@ -94,9 +100,9 @@ pub fn text(code: StatusCode, body: impl Into<Bytes>) -> Reply {
 
 /// A failure, in the one place where it becomes a response.
 #[must_use]
-pub fn failure(status: &Status, format: Format) -> Reply {
+pub fn failure(status: &Status, form: Accepted) -> Reply {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut reply = encoded(code, &status.to_value(), format, false);
+    let mut reply = encoded(code, &status.to_value(), form.format, form.pretty);
     if let Some(seconds) = status.retry_after_seconds() {
         reply.headers_mut().insert(RETRY_AFTER, seconds.into());
     }

@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use super::conversion::Converting;
-use crate::cache::{Cache, List, ListBody, Object, Presentation, ProtobufListBody};
+use crate::cache::{
+    Cache, CborListBody, List, ListBody, Object, Presentation, ProtobufListBody,
+};
 use crate::webhook::Caller;
 
 /// A registration with the cache of its objects.
@@ -167,6 +169,13 @@ impl List {
     pub fn into_json(self, resource: &Resource) -> ListBody {
         self.json_of(&resource.api_version(), &resource.list_kind(), false)
     }
+
+    /// The list in CBOR.
+    pub(crate) fn cbor(&self, resource: &Resource, metadata: &Value) -> CborListBody {
+        let is_custom = resource.type_ref().is_custom();
+        self.cbor_of(&resource.api_version(), &resource.list_kind(), metadata, is_custom)
+    }
+
     /// The list in protobuf, for a resource's objects that have that form.
     pub(crate) fn protobuf(
         &self,

@@ -1,6 +1,7 @@
 //! What stands around encoded objects: lists of ready objects, watch events.
 
 use serde_json::Value;
+use smallvec::SmallVec;
 
 use super::read::{Head, Reader};
 use super::write::{ARRAY, MAP, head, untyped, write_bytes};
@@ -50,40 +51,68 @@ impl ListFrame {
         &self.tail
     }
 
-    /// Appends an item, given as the encoded object.
+    /// Bytes of an item, given as the encoded object.
+    pub fn item_len(&self, object: &[u8]) -> usize {
+        let inner = object.strip_prefix(&MAGIC).unwrap_or(object);
+        match self.members(inner) {
+            None => inner.len(),
+            Some(members) => {
+                let dropped = members.dropped.iter().map(|(start, end)| end - start);
+                let mut start = Vec::new();
+                head(&mut start, MAP, members.left);
+                start.len() + inner.len() - members.first - dropped.sum::<usize>()
+            }
+        }
+    }
+
+    /// Appends an item.
     pub fn put_item(&self, out: &mut Vec<u8>, object: &[u8]) {
         let inner = object.strip_prefix(&MAGIC).unwrap_or(object);
-        if self.with_type || without_type(out, inner).is_err() {
+        let Some(members) = self.members(inner) else {
             out.extend_from_slice(inner);
+            return;
+        };
+        head(out, MAP, members.left);
+        let mut from = members.first;
+        for (start, end) in members.dropped {
+            out.extend_from_slice(&inner[from..start]);
+            from = end;
         }
+        out.extend_from_slice(&inner[from..]);
+    }
+
+    fn members(&self, object: &[u8]) -> Option<Members> {
+        if self.with_type { None } else { Members::of(object).ok() }
     }
 }
 
-/// Appends a map without the members apiVersion and kind. Appends nothing on failure.
-fn without_type(out: &mut Vec<u8>, object: &[u8]) -> Result<(), Error> {
-    let mut reader = Reader::new(object);
-    let Head::Map(Some(members)) = reader.head()? else { return Err(Error::Key("object")) };
-    let first = reader.position();
-    let mut dropped = [(0, 0); 2];
-    let mut count = 0;
-    for _ in 0..members {
-        let start = reader.position();
-        let key = reader.head()?;
-        let key = reader.string(key)?;
-        reader.skip()?;
-        if matches!(&*key, b"kind" | b"apiVersion") && count < 2 {
-            dropped[count] = (start, reader.position());
-            count += 1;
+/// A map's members without apiVersion and kind.
+struct Members {
+    /// How many are left.
+    left: u64,
+    /// Where the first begins.
+    first: usize,
+    /// Where the two are.
+    dropped: SmallVec<[(usize, usize); 2]>,
+}
+
+impl Members {
+    fn of(object: &[u8]) -> Result<Self, Error> {
+        let mut reader = Reader::new(object);
+        let Head::Map(Some(count)) = reader.head()? else { return Err(Error::Key("object")) };
+        let first = reader.position();
+        let mut dropped = SmallVec::new();
+        for _ in 0..count {
+            let start = reader.position();
+            let key = reader.head()?;
+            let key = reader.string(key)?;
+            reader.skip()?;
+            if matches!(&*key, b"kind" | b"apiVersion") {
+                dropped.push((start, reader.position()));
+            }
         }
+        Ok(Self { left: count - dropped.len() as u64, first, dropped })
     }
-    head(out, MAP, members - count as u64);
-    let mut from = first;
-    for (start, end) in &dropped[..count] {
-        out.extend_from_slice(&object[from..*start]);
-        from = *end;
-    }
-    out.extend_from_slice(&object[from..]);
-    Ok(())
 }
 
 /// A watch event; `object` is encoded, and keeps its own tag.

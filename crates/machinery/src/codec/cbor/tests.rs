@@ -174,7 +174,9 @@ fn lists_and_events_are_put_together() {
     for with_type in [true, false] {
         let frame = ListFrame::new("v1", "ConfigMapList", &metadata, 1, with_type);
         let mut list = frame.head().to_vec();
+        let before = list.len();
         frame.put_item(&mut list, &object);
+        assert_eq!(list.len() - before, frame.item_len(&object));
         list.extend_from_slice(frame.tail());
         let mut item = map.clone();
         if !with_type {
