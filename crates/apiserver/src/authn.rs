@@ -15,9 +15,11 @@ pub use user::User;
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use component::serve::Certificates;
-use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
+use http::{HeaderMap, HeaderValue};
 use machinery::Value;
 use machinery::status::Status;
 use machinery::time::Timestamp;
@@ -114,11 +116,65 @@ impl Authenticator {
     }
 }
 
-/// The token of an `Authorization: Bearer` header, or of the WebSocket sub-protocol that browsers
-/// use because they cannot set headers.
+/// The token of an `Authorization: Bearer` header.
 fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?.trim();
     let (scheme, token) = value.split_once(' ')?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// How browsers send a token: as a sub-protocol of a WebSocket, because they cannot set headers.
+const TOKEN_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
+
+/// Moves the token among a WebSocket's sub-protocols to where all others have it, so that it is
+/// neither answered nor passed on.
+pub fn unpack_websocket_token(headers: &mut HeaderMap) {
+    let offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    let offered: Vec<String> = offered
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|name| name.trim().to_owned())
+        .collect();
+    let (tokens, others): (Vec<_>, Vec<_>) =
+        offered.into_iter().partition(|name| name.starts_with(TOKEN_PROTOCOL));
+    let [token] = tokens.as_slice() else { return };
+    let decoded = URL_SAFE_NO_PAD.decode(&token[TOKEN_PROTOCOL.len()..]);
+    let header = decoded
+        .ok()
+        .and_then(|token| HeaderValue::from_bytes(&[b"Bearer ", &token[..]].concat()).ok());
+    headers.remove(SEC_WEBSOCKET_PROTOCOL);
+    // There must be another one to agree to.
+    let Ok(rest) = HeaderValue::from_str(&others.join(", ")) else { return };
+    if others.is_empty() {
+        return;
+    }
+    headers.insert(SEC_WEBSOCKET_PROTOCOL, rest);
+    if let (Some(mut header), false) = (header, headers.contains_key(AUTHORIZATION)) {
+        header.set_sensitive(true);
+        headers.insert(AUTHORIZATION, header);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_of_browsers() {
+        let check = |offered: &str, token: Option<&str>, left: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, offered.parse().unwrap());
+            unpack_websocket_token(&mut headers);
+            assert_eq!(bearer_token(&headers), token, "{offered}");
+            let protocols = headers.get(SEC_WEBSOCKET_PROTOCOL).map(|v| v.to_str().unwrap());
+            assert_eq!(protocols, left, "{offered}");
+        };
+        let token = format!("{TOKEN_PROTOCOL}dG9rZW4");
+        check(&format!("{token}, v4.channel.k8s.io"), Some("token"), Some("v4.channel.k8s.io"));
+        check(&format!("a,{token} ,b"), Some("token"), Some("a, b"));
+        check("v4.channel.k8s.io", None, Some("v4.channel.k8s.io"));
+        check(&token, None, None);
+        check(&format!("{TOKEN_PROTOCOL}!, a"), None, Some("a"));
+    }
 }

@@ -9,15 +9,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
+use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use machinery::status::Status;
 
 use crate::authn::user::MASTERS;
-use crate::authn::{ConnectionUser, User};
+use crate::authn::{self, ConnectionUser, User};
 use crate::authz::{self, Attributes};
 use crate::handlers;
+use crate::http::compress;
 use crate::http::negotiate::{self, Accepted};
 use crate::http::query::{self, Query};
 use crate::http::respond::{self, Reply};
@@ -93,7 +95,7 @@ pub async fn handle(
     let audit_id = audit_id::of(&parts.headers);
     let dry_run = query.non_empty("dryRun").is_some();
     let info = RequestInfo::parse(&parts.method, &path, &query);
-    let mut reply = match &info {
+    let reply = match &info {
         Ok(info) => {
             let work = admit(&api, &connection, info, &query, &mut parts, body);
             match AssertUnwindSafe(work).catch_unwind().await {
@@ -105,6 +107,10 @@ pub async fn handle(
         Err(message) => {
             respond::failure(&Status::bad_request(*message), failure_form(&parts.headers, &query))
         }
+    };
+    let mut reply = match parts.method {
+        Method::HEAD => respond::without_body(reply),
+        _ => compress::compressed(reply, &parts.headers),
     };
     reply.headers_mut().insert(AUDIT_ID, audit_id);
     if let Ok(info) = &info {
@@ -131,6 +137,9 @@ async fn admit(
     parts: &mut Parts,
     body: Incoming,
 ) -> Result<Reply, Failure> {
+    if parts.headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
+        authn::unpack_websocket_token(&mut parts.headers);
+    }
     let user = api.authenticator.authenticate(connection, &parts.headers)?;
     let user = impersonate::apply(&api.authorizer, user, &mut parts.headers)?;
     let selector = query.get("fieldSelector").unwrap_or_default();
@@ -142,6 +151,9 @@ async fn admit(
         let mut call = Call { api, info, query, parts, context };
         let result = handlers::dispatch(&mut call, body).await;
         return result.map(|reply| with_warnings(reply, &call.context));
+    }
+    if api.shutdown.is_cancelled() && !is_health(info) {
+        return Ok(shutting_down());
     }
     // A full server must still be able to say how it is, and to be repaired.
     let exempt = user.in_group(MASTERS) || authz::is_open(info);
@@ -191,6 +203,19 @@ fn time_limit(query: &Query<'_>, limit: Duration) -> Result<Duration, Failure> {
 fn failure_form(headers: &HeaderMap, query: &Query<'_>) -> Accepted {
     let accepted = negotiate::of_failure(headers);
     Accepted { pretty: accepted.pretty || is_pretty(headers, query), ..accepted }
+}
+
+/// Health must be told to the end: that is how load balancers learn to go elsewhere.
+fn is_health(info: &RequestInfo<'_>) -> bool {
+    component::health::Endpoint::from_path(info.path).is_some()
+}
+
+/// Requests that came before the end are finished; later ones are to be sent elsewhere.
+fn shutting_down() -> Reply {
+    let message = "The apiserver is shutting down, please try again later.\n".to_owned();
+    let mut reply = respond::text(StatusCode::SERVICE_UNAVAILABLE, message);
+    reply.headers_mut().insert(http::header::RETRY_AFTER, 1.into());
+    reply
 }
 
 fn panicked(info: &RequestInfo<'_>) -> Reply {

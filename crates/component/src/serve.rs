@@ -12,6 +12,7 @@ use hyper::rt::Executor;
 use hyper::server::conn;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::sys::socket::{setsockopt, sockopt};
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -24,8 +25,12 @@ use crate::tls::ServerTls;
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long an HTTP/1.1 connection may wait for the head of its next request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(180);
+/// How long an HTTP/1.1 connection may wait for the head of its next request, and take to send it:
+/// upstream's limit for idle connections.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// The most that the head of a request may have, as Go's servers have it. Beyond it: 431.
+const HEAD_BYTES: usize = 1 << 20;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
@@ -160,6 +165,9 @@ async fn connection<F, S, B>(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%address, %error, "TCP_NODELAY");
     }
+    if let Err(error) = keep_alive(&stream) {
+        tracing::debug!(%address, %error, "SO_KEEPALIVE");
+    }
     let Ok(local) = stream.local_addr() else { return };
     let mut peer = Peer { address, local, certificates: Certificates::None };
     let Some(tls) = tls else {
@@ -194,6 +202,15 @@ async fn connection<F, S, B>(
     }
 }
 
+/// Lets the kernel find out about clients that are gone without a word, in a few minutes, as Go's
+/// servers do: a watch may otherwise stay open for an hour for nobody.
+fn keep_alive(stream: &TcpStream) -> nix::Result<()> {
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &15)?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &15)?;
+    setsockopt(stream, sockopt::TcpKeepCount, &9)
+}
+
 async fn http1<I, S, B>(stream: I, service: S, shutdown: CancellationToken)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -206,6 +223,7 @@ where
     let connection = conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES)
         .half_close(false)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
@@ -232,6 +250,7 @@ async fn http2<I, S, B>(
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(1 << 23)
         .max_send_buf_size(1 << 20)
+        .max_header_list_size(HEAD_BYTES as u32)
         .keep_alive_interval(Some(Duration::from_secs(60)))
         .keep_alive_timeout(Duration::from_secs(30))
         .serve_connection(TokioIo::new(stream), service);

@@ -14,10 +14,11 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Error as WsError;
+pub use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use crate::remotecommand::Channel;
 use crate::upgrade::{Reply, Target, UpgradeError, is_upgrade_to};
@@ -145,7 +146,73 @@ pub fn accept<B>(
     request: &mut Request<B>,
     supported: &[Subprotocol],
 ) -> Result<Accepted, WebSocketError> {
-    let headers = request.headers();
+    let mut response = switch(request.headers())?;
+    let offered = offered(request.headers());
+    let protocol = offered
+        .iter()
+        .filter_map(|name| Subprotocol::parse(name))
+        .find(|protocol| supported.contains(protocol))
+        .ok_or_else(|| WebSocketError::Protocol {
+            client: offered.clone(),
+            server: supported.iter().map(|protocol| protocol.name()).collect(),
+        })?;
+    let name = HeaderValue::from_static(protocol.name());
+    response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, name);
+    Ok(Accepted { response, protocol, upgrade: hyper::upgrade::on(request) })
+}
+
+/// A handshake without channels that was accepted: send the response, then take the socket.
+pub struct Plain {
+    response: Response<()>,
+    upgrade: OnUpgrade,
+}
+
+impl Plain {
+    /// The `101` answer with a body, which must be empty, of the type that the server uses.
+    pub fn response_with<B>(&self, body: B) -> Response<B> {
+        let mut response = Response::new(body);
+        *response.status_mut() = self.response.status();
+        *response.headers_mut() = self.response.headers().clone();
+        response
+    }
+
+    /// The socket, once the response has been sent.
+    pub async fn socket(self) -> Result<Socket, WebSocketError> {
+        let upgraded = self.upgrade.await?;
+        Ok(server_socket(Box::new(TokioIo::new(upgraded))).await)
+    }
+}
+
+/// Answers a WebSocket handshake whose messages are of no protocol of ours. If the client names
+/// one, it is agreed to; with several there is no telling which one is meant.
+pub fn accept_plain<B>(request: &mut Request<B>) -> Result<Plain, WebSocketError> {
+    let mut response = switch(request.headers())?;
+    match offered(request.headers()).as_slice() {
+        [] => {}
+        [only] => {
+            let name = HeaderValue::from_str(only)
+                .map_err(|_| WebSocketError::Handshake("unusable Sec-WebSocket-Protocol"))?;
+            response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, name);
+        }
+        _ => return Err(WebSocketError::Handshake("more than one Sec-WebSocket-Protocol")),
+    }
+    Ok(Plain { response, upgrade: hyper::upgrade::on(request) })
+}
+
+/// The sub-protocols that a client offers.
+fn offered(headers: &HeaderMap) -> Vec<String> {
+    headers
+        .get_all(SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+/// The `101` answer to a handshake.
+fn switch(headers: &HeaderMap) -> Result<Response<()>, WebSocketError> {
     if !is_websocket(headers) {
         return Err(WebSocketError::Handshake("no upgrade to websocket asked for"));
     }
@@ -156,21 +223,6 @@ pub fn accept<B>(
         .get(SEC_WEBSOCKET_KEY)
         .ok_or(WebSocketError::Handshake("no Sec-WebSocket-Key"))?
         .as_bytes();
-    let offered: Vec<String> = headers
-        .get_all(SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|name| name.trim().to_owned())
-        .collect();
-    let protocol = offered
-        .iter()
-        .filter_map(|name| Subprotocol::parse(name))
-        .find(|protocol| supported.contains(protocol))
-        .ok_or_else(|| WebSocketError::Protocol {
-            client: offered.clone(),
-            server: supported.iter().map(|protocol| protocol.name()).collect(),
-        })?;
     let accept_key = HeaderValue::from_str(&derive_accept_key(key))
         .map_err(|_| WebSocketError::Handshake("unusable Sec-WebSocket-Key"))?;
     let mut response = Response::new(());
@@ -179,8 +231,7 @@ pub fn accept<B>(
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept_key);
-    headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol.name()));
-    Ok(Accepted { response, protocol, upgrade: hyper::upgrade::on(request) })
+    Ok(response)
 }
 
 /// Opens a WebSocket as a client, offering `protocols` in order of preference.

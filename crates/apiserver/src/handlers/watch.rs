@@ -1,5 +1,7 @@
 //! `watch`: a response that goes on with every change.
 
+mod socket;
+
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -40,7 +42,7 @@ struct Stream {
 }
 
 /// Streams the changes of a collection.
-pub(super) fn watch(call: &Call<'_>, target: &Target) -> Result<Reply, Failure> {
+pub(super) fn watch(call: &mut Call<'_>, target: &Target) -> Result<Reply, Failure> {
     let form = Form::of(call, &target.resource)?;
     let mut options = options::list(call)?;
     let mut target = target.clone();
@@ -65,6 +67,9 @@ pub(super) fn watch(call: &Call<'_>, target: &Target) -> Result<Reply, Failure> 
         shutdown: call.api.shutdown.clone(),
         _counted: LongRunning::new(call.info),
     };
+    if streams::websocket::is_websocket(call.headers()) {
+        return socket::serve(call, stream);
+    }
     let chunks = stream::unfold(stream, |mut stream| async move {
         let chunk = stream.next().await?;
         Some((Ok(chunk), stream))
@@ -78,14 +83,7 @@ pub(super) fn watch(call: &Call<'_>, target: &Target) -> Result<Reply, Failure> 
 
 impl Stream {
     async fn next(&mut self) -> Option<Bytes> {
-        let item = tokio::select! {
-            biased;
-            () = self.shutdown.cancelled() => return None,
-            () = self.target.resource.retired().cancelled() => return None,
-            item = self.watcher.next() => item?,
-            () = &mut self.deadline => return None,
-        };
-        let first = self.line(&item);
+        let first = self.event().await?;
         // What is ready at once goes out together.
         let Some(Some(item)) = self.watcher.next().now_or_never() else { return Some(first) };
         let mut chunk = BytesMut::from(first);
@@ -96,6 +94,17 @@ impl Stream {
             chunk.extend_from_slice(&self.line(&item));
         }
         Some(chunk.freeze())
+    }
+
+    /// The next event alone; `None` at the end.
+    async fn event(&mut self) -> Option<Bytes> {
+        let item = tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => return None,
+            item = self.watcher.next() => item?,
+            () = &mut self.deadline => return None,
+        };
+        Some(self.line(&item))
     }
 
     fn line(&mut self, item: &WatchItem) -> Bytes {

@@ -68,12 +68,12 @@ pub(super) async fn patch(
         return Err(Box::new(Status::unsupported_media_type(&accepted)));
     };
     let mut bytes = body::read(body).await?;
+    let options = options::write(call, "PatchOptions", *kind == PatchType::Apply)?;
     if media == APPLY_CBOR {
         let tree = cbor::decode_untyped(&bytes)
             .map_err(|error| Status::bad_request(format!("error decoding CBOR: {error}")))?;
         bytes = tree.to_string().into();
     }
-    let options = options::write(call, "PatchOptions", *kind == PatchType::Apply)?;
     let registry = &call.api.registry;
     let outcome = registry.patch(&call.context, target, *kind, &bytes, &options).await?;
     represent(form, target, outcome)

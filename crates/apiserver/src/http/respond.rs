@@ -1,8 +1,9 @@
 //! Responses: bytes, JSON values, texts and failures.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
+use http_body::Body as _;
 use machinery::Value;
 use machinery::codec::{self, cbor, protobuf};
 use machinery::status::Status;
@@ -106,6 +107,16 @@ pub fn failure(status: &Status, form: Accepted) -> Reply {
     if let Some(seconds) = status.retry_after_seconds() {
         reply.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
+    reply
+}
+
+/// What answers HEAD: the headers alone, which tell the length. HTTP/2 takes any body for an error.
+#[must_use]
+pub fn without_body(mut reply: Reply) -> Reply {
+    if let Some(len) = reply.body().size_hint().exact() {
+        reply.headers_mut().insert(CONTENT_LENGTH, len.into());
+    }
+    *reply.body_mut() = Body::empty();
     reply
 }
 

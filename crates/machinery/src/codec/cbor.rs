@@ -156,12 +156,15 @@ pub fn encode_object(value: &Value) -> Vec<u8> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     match schema::builtin().kind(group, version, text("kind")) {
         Some(ty) => encode(value, ty),
-        None => {
-            let mut out = begin();
-            write::untyped(&mut out, value);
-            out
-        }
+        None => encode_untyped(value),
     }
+}
+
+/// Encodes a tree as it is.
+pub fn encode_untyped(value: &Value) -> Vec<u8> {
+    let mut out = begin();
+    write::untyped(&mut out, value);
+    out
 }
 
 fn begin() -> Vec<u8> {

@@ -143,6 +143,20 @@ pub(super) fn json_type(value: &Value) -> &'static str {
     }
 }
 
+/// A double without a fraction is written without one, so that it is one number however it came.
+fn whole(number: Number) -> Number {
+    match number.as_f64() {
+        Some(float)
+            if float.fract() == 0.0
+                && float.abs() < 9_007_199_254_740_992.0
+                && !(float == 0.0 && float.is_sign_negative()) =>
+        {
+            (float as i64).into()
+        }
+        _ => number,
+    }
+}
+
 /// A wrong type in the words of the decoder that finds it upstream; CBOR has its own.
 fn type_error(is_cbor: bool, mut mismatch: TypeMismatch) -> DecodeError {
     if !is_cbor {
@@ -273,7 +287,8 @@ impl<'p, 's> Node<'p, 's> {
                 Some(n) => Value::from(n),
                 None => self.bare_mismatch(&format!("number {number}"), "int32"),
             },
-            Kind::Double | Kind::Any | Kind::Raw(_) => Value::Number(number),
+            Kind::Double => Value::Number(whole(number)),
+            Kind::Any | Kind::Raw(_) => Value::Number(number),
             Kind::Quantity => self.scalar(scalar::quantity(&number.to_string())),
             Kind::Time | Kind::MicroTime | Kind::Duration => self.bare_mismatch("number", "string"),
             Kind::SchemaOrBool(_) => self.refuse("boolean or JSON schema expected".into()),
@@ -286,7 +301,9 @@ impl<'p, 's> Node<'p, 's> {
 
     /// YAML and trees have lost the difference between `1` and `1.0`.
     fn integer(&self, number: &Number) -> Option<i64> {
-        number.as_i64().or_else(|| {
+        // The parser takes `-0` for a float, though it is a good integer in Go.
+        let is_zero = number.as_f64().is_some_and(|n| n == 0.0 && n.is_sign_negative());
+        number.as_i64().or(is_zero.then_some(0)).or_else(|| {
             let lossy = matches!(self.report.source, Source::Yaml | Source::Tree);
             let float = number.as_f64().filter(|_| lossy)?;
             let whole = float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0;

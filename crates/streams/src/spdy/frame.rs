@@ -132,7 +132,7 @@ pub enum Frame {
 
 /// Encoder and decoder for `tokio_util::codec`.
 #[derive(Debug, Default)]
-pub(super) struct Codec;
+pub struct Codec;
 
 impl Encoder<Frame> for Codec {
     type Error = FrameError;

@@ -11,7 +11,7 @@ mod frame;
 mod headers;
 
 pub use connection::{Connection, Incoming, SpdyError, Stream, StreamReader, StreamWriter};
-pub use frame::{Control, Frame, FrameError, MAX_PAYLOAD, RstStatus, StreamId};
+pub use frame::{Codec, Control, Frame, FrameError, MAX_PAYLOAD, RstStatus, StreamId};
 pub use headers::{Compressor, Decompressor, HeaderError, Headers};
 
 /// Value of the `Upgrade` header.

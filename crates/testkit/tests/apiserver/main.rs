@@ -3,6 +3,7 @@
 mod access;
 mod addresses;
 mod apply;
+mod bad_input;
 mod discovery;
 mod identity;
 mod objects;
@@ -12,6 +13,7 @@ mod streams;
 mod watches;
 mod webhook_server;
 mod webhooks;
+mod wire;
 
 use serde_json::Value;
 use testkit::{Answer, ApiServer, Error, send_json};
