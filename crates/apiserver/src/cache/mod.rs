@@ -29,8 +29,8 @@ pub use object::{FieldSet, Object};
 pub use ordered::Snapshot;
 pub use presentation::Presentation;
 pub use state::{Cache, Exact, Start};
-pub(crate) use watch::{value_frame, value_item};
 pub use watch::{EventType, WatchItem};
+pub(crate) use watch::{value_frame, value_item};
 pub(crate) use watcher::Manner;
 pub use watcher::Watcher;
 

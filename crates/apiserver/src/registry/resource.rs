@@ -11,9 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use super::conversion::Converting;
-use crate::cache::{
-    Cache, CborListBody, List, ListBody, Object, Presentation, ProtobufListBody,
-};
+use crate::cache::{Cache, CborListBody, List, ListBody, Object, Presentation, ProtobufListBody};
 use crate::webhook::Caller;
 
 /// A registration with the cache of its objects.
