@@ -60,6 +60,21 @@ pub(crate) fn check(yaml: &str, expected: &[&str]) {
     same(&registration.check_create(&ctx(), &object), expected, yaml);
 }
 
+/// What is wrong with an object that uses features which are off, as one from before may.
+#[track_caller]
+pub(crate) fn check_in_use(yaml: &str, expected: &[&str]) {
+    let (registration, object) = decoded(yaml);
+    same(&registration.strategy.validate(&ctx(), &object), expected, yaml);
+}
+
+/// What a client is told about a new object that is accepted.
+#[track_caller]
+pub(crate) fn check_warnings(yaml: &str, expected: &[&str]) {
+    let (registration, mut object) = decoded(yaml);
+    registration.prepare_create(&ctx(), &mut object);
+    assert_eq!(registration.strategy.warnings(&ctx(), &object, None), expected, "{yaml}");
+}
+
 /// What is wrong with an object that replaces another; `new` is a merge patch over `old`.
 #[track_caller]
 pub(crate) fn check_update(old: &str, new: &str, expected: &[&str]) {

@@ -13,6 +13,7 @@ mod checks;
 pub mod columns;
 mod convert;
 mod cursor;
+mod declarative;
 pub mod kinds;
 mod object_meta;
 mod registration;

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::columns::{ColumnDefinition, Columns};
 use crate::convert::{self, Conversion};
 use crate::cursor::{copy_field, remove, same};
+use crate::declarative;
 use crate::object_meta;
 use crate::selectable::{self, SelectableFields};
 use crate::strategy::{Ctx, Generation, StatusOnCreate, Strategy};
@@ -282,6 +283,7 @@ impl Registration {
         }
         let generation = i64::from(self.strategy.generation() != Generation::None);
         meta::set_generation(object, generation);
+        declarative::drop_disabled(object, None, self.ty());
         self.strategy.prepare_for_create(ctx, object);
     }
 
@@ -290,6 +292,7 @@ impl Registration {
         let mut errors = ErrorList::new();
         let check_name = |name: &str, prefix: bool| self.strategy.check_name(name, prefix);
         object_meta::validate(object, self.namespaced, &check_name, &mut errors);
+        declarative::validate(object, None, self.ty(), &mut errors);
         errors.extend(self.strategy.validate(ctx, object));
         errors
     }
@@ -300,6 +303,7 @@ impl Registration {
         if self.has_status() {
             copy_field(new, old, "status");
         }
+        declarative::drop_disabled(new, Some(old), self.ty());
         self.strategy.prepare_for_update(ctx, new, old);
         self.count_generation(new, old);
     }
@@ -308,6 +312,7 @@ impl Registration {
     pub fn check_update(&self, ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         object_meta::validate_update(new, old, &mut errors);
+        declarative::validate(new, Some(old), self.ty(), &mut errors);
         errors.extend(self.strategy.validate_update(ctx, new, old));
         errors
     }
@@ -340,6 +345,7 @@ impl Registration {
     pub fn check_status_update(&self, ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         object_meta::validate_update(new, old, &mut errors);
+        declarative::validate(new, Some(old), self.ty(), &mut errors);
         errors.extend(self.strategy.validate_status_update(ctx, new, old));
         errors
     }

@@ -6,7 +6,7 @@ use machinery::meta;
 use machinery::selector::LabelSelector;
 use serde_json::{Map, json};
 
-use super::pod::{defaults, scheduling, spec as pod_spec, template_warnings};
+use super::pod::{defaults, scheduling, spec as pod_spec, warnings};
 use super::workloads::spec_mut;
 use crate::cursor::{At, items_mut, same, set_default, set_default_zero};
 use crate::strategy::{Ctx, Generation, Propagation, Strategy, subdomain_name};
@@ -158,10 +158,13 @@ impl Strategy for Job {
     }
 
     fn warnings(&self, _ctx: &Ctx<'_>, new: &Value, old: Option<&Value>) -> Vec<String> {
-        match old {
-            Some(_) => Vec::new(),
-            None => template_warnings(&At::root(new).get("spec").get("template").get("spec")),
+        let mut given = Vec::new();
+        if old.is_none() {
+            warnings::host_name(meta::name(new), "Pod names and hostnames", &mut given);
+            let template = At::root(new).get("spec").get("template");
+            given.extend(warnings::of_template(&template, true));
         }
+        given
     }
 }
 

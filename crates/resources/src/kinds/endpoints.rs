@@ -99,6 +99,13 @@ fn check_subset(subset: &At<'_>, errors: &mut ErrorList) {
 pub(super) struct EndpointSlice;
 
 impl Strategy for EndpointSlice {
+    fn warnings(&self, _ctx: &Ctx<'_>, new: &Value, old: Option<&Value>) -> Vec<String> {
+        if old.is_none() && At::root(new).get("addressType").str() == "FQDN" {
+            return vec!["addressType: FQDN endpoints are deprecated".to_owned()];
+        }
+        Vec::new()
+    }
+
     fn default(&self, slice: &mut Value) {
         for port in items_mut(slice, "ports") {
             set_default(port, "name", "");

@@ -7,7 +7,7 @@ use machinery::Value;
 use machinery::field::{Error, ErrorList, Path};
 use machinery::{meta, names};
 
-use super::pod::{resources, scheduling};
+use super::pod::{resources, scheduling, warnings};
 use crate::cursor::{At, set_default};
 use crate::strategy::{Ctx, Generation, Strategy, subdomain_name};
 
@@ -135,6 +135,12 @@ pub(super) struct RuntimeClass;
 impl Strategy for RuntimeClass {
     fn check_name(&self, name: &str, prefix: bool) -> Vec<String> {
         subdomain_name(name, prefix)
+    }
+
+    fn warnings(&self, _ctx: &Ctx<'_>, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        let selector = At::root(new).get("scheduling").get("nodeSelector");
+        let deprecated = selector.entries().filter_map(|(key, _)| warnings::node_label(key));
+        deprecated.map(|why| format!("{}: {why}", selector.path)).collect()
     }
 
     fn validate(&self, _ctx: &Ctx<'_>, class: &Value) -> ErrorList {

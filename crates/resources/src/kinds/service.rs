@@ -7,6 +7,7 @@ mod allocation;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod warnings;
 
 use machinery::Value;
 use machinery::field::{Error, ErrorList};
@@ -102,21 +103,7 @@ impl Strategy for Service {
     }
 
     fn warnings(&self, _ctx: &Ctx<'_>, new: &Value, _old: Option<&Value>) -> Vec<String> {
-        let spec = At::root(new).get("spec");
-        let mut warnings = Vec::new();
-        if spec.get("clusterIP").str() == "None" && !spec.get("loadBalancerIP").is_empty() {
-            warnings.push("spec.loadBalancerIP is ignored for headless services".to_owned());
-        }
-        if spec.get("type").str() == "ExternalName" && !spec.get("externalIPs").is_empty() {
-            warnings
-                .push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
-        }
-        if spec.get("type").str() != "ExternalName" && !spec.get("externalName").is_empty() {
-            warnings.push(
-                "spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned(),
-            );
-        }
-        warnings
+        warnings::of(new)
     }
 }
 

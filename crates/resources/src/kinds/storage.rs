@@ -10,10 +10,11 @@ use machinery::Value;
 use machinery::field::{Error, ErrorList};
 use machinery::names;
 
-pub(super) use self::claim::PersistentVolumeClaim;
+pub(super) use self::claim::{PersistentVolumeClaim, claim_spec};
 pub(super) use self::csi::{CsiDriver, CsiNode, CsiStorageCapacity, VolumeAttachment};
 pub(super) use self::volume::{PersistentVolume, driver_name};
 use crate::cursor::{At, same, set_default};
+use crate::kinds::pod::warnings;
 use crate::strategy::{Ctx, Strategy, subdomain_name};
 
 const ACCESS_MODES: [&str; 4] =
@@ -112,6 +113,23 @@ impl Strategy for StorageClass {
         new.get("volumeBindingMode").unchanged(&old.get("volumeBindingMode"), &mut errors);
         errors
     }
+
+    fn warnings(&self, _ctx: &Ctx<'_>, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        topology_warnings(new)
+    }
+}
+
+fn topology_warnings(class: &Value) -> Vec<String> {
+    let mut given = Vec::new();
+    for term in At::root(class).get("allowedTopologies").list() {
+        for expression in term.get("matchLabelExpressions").list() {
+            let key = expression.get("key");
+            if let Some(why) = warnings::node_label(key.str()) {
+                given.push(format!("{}: {why}", key.path));
+            }
+        }
+    }
+    given
 }
 
 fn topologies(terms: &At<'_>, errors: &mut ErrorList) {

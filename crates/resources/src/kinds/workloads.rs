@@ -7,7 +7,7 @@ use machinery::selector::LabelSelector;
 use machinery::{meta, names};
 use serde_json::json;
 
-use super::pod::{defaults, scheduling, spec as pod_spec, template_warnings};
+use super::pod::{defaults, scheduling, spec as pod_spec, warnings};
 use crate::cursor::{At, copy_field, items_mut, same, set_default, set_default_zero};
 use crate::strategy::{Ctx, Generation, Propagation, Strategy, label_name, subdomain_name};
 
@@ -103,7 +103,14 @@ fn warn_template(new: &Value, old: Option<&Value>) -> Vec<String> {
     let template = At::root(new).get("spec").get("template");
     let changed = old
         .is_none_or(|old| !same(template.value, At::root(old).get("spec").get("template").value));
-    if changed { template_warnings(&template.get("spec")) } else { Vec::new() }
+    let mut given = Vec::new();
+    if old.is_none() {
+        warnings::host_name(meta::name(new), "Pod names and hostnames", &mut given);
+    }
+    if changed {
+        given.extend(warnings::of_template(&template, true));
+    }
+    given
 }
 
 // === Deployment ===

@@ -1,4 +1,4 @@
-use crate::checks::{check, check_default, check_update};
+use crate::checks::{check, check_default, check_in_use, check_update};
 
 #[test]
 fn leases() {
@@ -7,14 +7,17 @@ fn leases() {
     };
     check(&lease("holderIdentity: a, leaseDurationSeconds: 15"), &[]);
     check(
-        &lease("leaseDurationSeconds: 0, leaseTransitions: -1, preferredHolder: a"),
+        &lease("leaseDurationSeconds: 0, leaseTransitions: -1"),
         &[
             "spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0",
             "spec.leaseTransitions: Invalid value: -1: must be greater than or equal to 0",
-            "spec.preferredHolder: Forbidden: may only be specified if `strategy` is defined",
         ],
     );
-    check(
+    check_in_use(
+        &lease("preferredHolder: a"),
+        &["spec.preferredHolder: Forbidden: may only be specified if `strategy` is defined"],
+    );
+    check_in_use(
         &lease("strategy: Youngest"),
         &[
             r#"spec.strategy.strategy: Unsupported value: "Youngest": supported values: "OldestEmulationVersion""#,

@@ -10,6 +10,7 @@ pub(crate) mod spec;
 mod tests;
 mod update;
 mod volumes;
+pub(crate) mod warnings;
 
 use machinery::Value;
 use machinery::field::{Error, ErrorList};
@@ -166,7 +167,12 @@ impl Strategy for Pod {
         match old {
             // Almost nothing of a Pod can change, so its warnings were given before.
             Some(_) => Vec::new(),
-            None => template_warnings(&At::root(new).get("spec")),
+            None => {
+                let mut given = Vec::new();
+                warnings::host_name(meta::name(new), "the Pod's hostname", &mut given);
+                given.extend(warnings::of_template(&At::root(new), false));
+                given
+            }
         }
     }
 }
@@ -202,75 +208,6 @@ fn own_rules(pod: &Value, errors: &mut ErrorList) {
     for list in ["containers", "initContainers"] {
         for container in spec.get(list).list() {
             containers::own_image(&container, errors);
-        }
-    }
-}
-
-/// What a user should be told about a spec that is accepted.
-pub(crate) fn template_warnings(spec: &At<'_>) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let pull_secrets = spec.get("imagePullSecrets");
-    for (i, secret) in pull_secrets.list().enumerate() {
-        let (name, path) = (secret.get("name"), &secret.path);
-        let earlier = pull_secrets.list().take(i).position(|s| s.get("name").str() == name.str());
-        if name.is_empty() {
-            warnings.push(format!("{path}: invalid empty name \"\""));
-        } else if let Some(earlier) = earlier {
-            let quoted = machinery::field::quote(name.str());
-            let first = pull_secrets.path.index(earlier);
-            warnings.push(format!("{path}: duplicate entry for name {quoted}, first at {first}"));
-        }
-    }
-    let aliases = spec.get("hostAliases");
-    for (i, alias) in aliases.list().enumerate() {
-        let ip = alias.get("ip").str();
-        if aliases.list().take(i).any(|a| a.get("ip").str() == ip) {
-            warnings.push(format!("{}: duplicate ip \"{ip}\"", alias.path.child("ip")));
-        }
-    }
-    for list in ["initContainers", "containers"] {
-        for container in spec.get(list).list() {
-            container_warnings(&container, &mut warnings);
-        }
-    }
-    if spec.get("terminationGracePeriodSeconds").int().is_some_and(|n| n < 0) {
-        let path = spec.path.child("terminationGracePeriodSeconds");
-        warnings.push(format!(
-            "{path}: must be >= 0; negative values are invalid and will be treated as 1"
-        ));
-    }
-    warnings
-}
-
-fn container_warnings(container: &At<'_>, warnings: &mut Vec<String>) {
-    let variables = container.get("env");
-    for (i, variable) in variables.list().enumerate() {
-        let name = variable.get("name").str();
-        let earlier = variables.list().take(i).filter(|v| v.get("name").str() == name).last();
-        // A later value may be built from the earlier one of the same name.
-        let refers = variable.get("value").str().contains(&format!("$({name})"));
-        if earlier.is_some() && !refers {
-            let quoted = machinery::field::quote(name);
-            warnings.push(format!(
-                "{}: hides previous definition of {quoted}, which may be dropped when using apply",
-                variable.path
-            ));
-        }
-    }
-    for field in ["limits", "requests"] {
-        for (name, amount) in container.get("resources").get(field).entries() {
-            let quantity = machinery::quantity::Quantity::from_value(amount.value);
-            if let Some(quantity) = quantity
-                && matches!(name, "memory" | "ephemeral-storage")
-                && !quantity.is_integer()
-            {
-                let text = amount.str();
-                warnings.push(format!(
-                    "{}: fractional byte value {} is invalid, must be an integer",
-                    amount.path,
-                    machinery::field::quote(text)
-                ));
-            }
         }
     }
 }

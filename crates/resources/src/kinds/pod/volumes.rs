@@ -8,6 +8,8 @@ use machinery::quantity::Quantity;
 
 use super::containers::{Volumes, field_selector, resource_selector};
 use crate::cursor::At;
+use crate::kinds::storage::{claim_spec, driver_name};
+use crate::object_meta;
 
 const DOWNWARD_FIELDS: [&str; 5] = [
     "metadata.annotations",
@@ -113,7 +115,11 @@ fn one(kind: &str, source: &At<'_>, errors: &mut ErrorList) {
             }
         }
         "csi" => {
-            source.get("driver").must(errors);
+            driver_name(&source.get("driver"), errors);
+            let secret = source.get("nodePublishSecretRef");
+            if secret.is_set() {
+                secret.get("name").must(errors);
+            }
         }
         "image" => {
             source.get("reference").must(errors);
@@ -122,22 +128,103 @@ fn one(kind: &str, source: &At<'_>, errors: &mut ErrorList) {
         "ephemeral" => {
             let template = source.get("volumeClaimTemplate");
             if template.must(errors) {
-                template.get("spec").must(errors);
-            }
-        }
-        "iscsi" => {
-            for field in ["targetPortal", "iqn"] {
-                source.get(field).must(errors);
-            }
-        }
-        "glusterfs" => {
-            for field in ["endpoints", "path"] {
-                source.get(field).must(errors);
+                claim_template(&template, errors);
             }
         }
         "gitRepo" => {
             source.get("repository").must(errors);
+            no_parent_steps(&source.get("directory"), errors);
         }
+        _ => older(kind, source, errors),
+    }
+}
+
+/// What a claim is made from; of its metadata only labels and annotations are taken over.
+fn claim_template(template: &At<'_>, errors: &mut ErrorList) {
+    let metadata = template.get("metadata");
+    object_meta::labels(&metadata.get("labels"), errors);
+    let mut rest = metadata.value.clone();
+    for field in ["labels", "annotations", "creationTimestamp"] {
+        crate::cursor::remove(&mut rest, field);
+    }
+    if !crate::cursor::same(&rest, &serde_json::Value::Null) {
+        let detail = "must not have any fields set other than labels and annotations";
+        metadata.forbidden(errors, detail);
+    }
+    claim_spec(&template.get("spec"), errors);
+}
+
+/// Sources that came with Kubernetes itself.
+fn older(kind: &str, source: &At<'_>, errors: &mut ErrorList) {
+    let must = |fields: &[&'static str], errors: &mut ErrorList| {
+        for field in fields {
+            source.get(field).must(errors);
+        }
+    };
+    match kind {
+        "iscsi" => {
+            must(&["targetPortal"], errors);
+            let name = source.get("iqn");
+            if name.must(errors)
+                && !["iqn", "eui", "naa"].iter().any(|form| name.str().starts_with(form))
+            {
+                name.invalid(errors, "must be valid format starting with iqn, eui, or naa");
+            }
+            source.get("lun").within(errors, 0, 255);
+            let chap =
+                source.get("chapAuthDiscovery").bool() || source.get("chapAuthSession").bool();
+            if chap {
+                must(&["secretRef"], errors);
+            }
+        }
+        "fc" => {
+            let (names, ids) = (source.get("targetWWNs"), source.get("wwids"));
+            match (names.is_empty(), ids.is_empty()) {
+                (true, true) => {
+                    let detail = "must specify either targetWWNs or wwids, but not both";
+                    names.required(errors, detail);
+                }
+                (false, false) => {
+                    let detail = "targetWWNs and wwids can not be specified simultaneously";
+                    names.invalid(errors, detail);
+                }
+                (false, true) if !source.get("lun").is_set() => {
+                    let detail = "lun is required if targetWWNs is specified";
+                    source.get("lun").required(errors, detail);
+                }
+                (false, true) => source.get("lun").within(errors, 0, 255),
+                (true, false) => {}
+            }
+        }
+        "gcePersistentDisk" => {
+            must(&["pdName"], errors);
+            source.get("partition").within(errors, 0, 255);
+        }
+        "awsElasticBlockStore" => {
+            must(&["volumeID"], errors);
+            source.get("partition").within(errors, 0, 255);
+        }
+        "flocker" => {
+            let (name, uuid) = (source.get("datasetName"), source.get("datasetUUID"));
+            if name.is_empty() && uuid.is_empty() {
+                source.required(errors, "one of datasetName and datasetUUID is required");
+            } else if !name.is_empty() && !uuid.is_empty() {
+                let detail = "resource, both datasetName and datasetUUID can not be specified simultaneously";
+                errors.push(Error::invalid(&source.path, "resource", detail));
+            }
+        }
+        "glusterfs" => must(&["endpoints", "path"], errors),
+        "rbd" => must(&["monitors", "image"], errors),
+        "cephfs" => must(&["monitors"], errors),
+        "cinder" | "portworxVolume" => must(&["volumeID"], errors),
+        "quobyte" => must(&["registry", "volume"], errors),
+        "azureFile" => must(&["secretName", "shareName"], errors),
+        "azureDisk" => must(&["diskURI", "diskName"], errors),
+        "vsphereVolume" => must(&["volumePath"], errors),
+        "photonPersistentDisk" => must(&["pdID"], errors),
+        "flexVolume" => must(&["driver"], errors),
+        "scaleIO" => must(&["gateway", "system", "volumeName"], errors),
+        "storageos" => must(&["volumeName"], errors),
         _ => {}
     }
 }

@@ -191,3 +191,41 @@ fn updates() {
         r#"spec.clusterIPs[0]: Invalid value: ["10.96.0.8"]: may not change once set"#
     );
 }
+
+#[test]
+fn warnings() {
+    let warned = |spec: &str, want: &[&str]| {
+        crate::checks::check_warnings(
+            &format!("{{apiVersion: v1, kind: Service, spec: {{ports: [{{port: 80}}], {spec}}}}}"),
+            want,
+        );
+    };
+    warned("type: ClusterIP", &[]);
+    warned(
+        "clusterIP: None, sessionAffinity: ClientIP, externalIPs: [1.2.3.4], loadBalancerIP: 1.2.3.4",
+        &[
+            "spec.loadBalancerIP is ignored for headless services",
+            "spec.externalIPs is ignored for headless services",
+            "spec.SessionAffinity is ignored for headless services",
+        ],
+    );
+    warned(
+        "externalIPs: ['2001:DB8::0:1', '::ffff:1.2.3.4'], trafficDistribution: PreferClose",
+        &[
+            "spec.externalIPs[0]: IPv6 address \"2001:DB8::0:1\" should be in RFC 5952 canonical format (\"2001:db8::1\")",
+            "spec.externalIPs[1]: non-standard IP address \"::ffff:1.2.3.4\" will be considered invalid in a future Kubernetes release: use \"1.2.3.4\"",
+            "spec.externalIPs is deprecated and may no longer be implemented in some clusters",
+            "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"",
+        ],
+    );
+    warned(
+        "type: LoadBalancer, loadBalancerSourceRanges: [10.1.2.3/24, 10.0.0.0/8]",
+        &[
+            "spec.loadBalancerSourceRanges[0]: CIDR value \"10.1.2.3/24\" is ambiguous in this context (should be \"10.1.2.0/24\" or \"10.1.2.3/32\"?)",
+        ],
+    );
+    warned(
+        "externalName: x.y",
+        &["spec.externalName is ignored when spec.type is not \"ExternalName\""],
+    );
+}

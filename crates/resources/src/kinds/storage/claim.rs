@@ -36,6 +36,7 @@ impl Strategy for PersistentVolumeClaim {
     fn prepare_for_create(&self, _ctx: &Ctx<'_>, claim: &mut Value) {
         claim["status"] = json!({"phase": "Pending"});
         if let Some(spec) = claim.get_mut("spec").filter(|s| s.is_object()) {
+            drop_foreign_source(spec, None);
             drop_odd_source(spec, None);
             mirror_source(spec);
         }
@@ -43,6 +44,7 @@ impl Strategy for PersistentVolumeClaim {
 
     fn prepare_for_update(&self, _ctx: &Ctx<'_>, new: &mut Value, old: &Value) {
         if let Some(spec) = new.get_mut("spec").filter(|s| s.is_object()) {
+            drop_foreign_source(spec, old.get("spec"));
             drop_odd_source(spec, old.get("spec"));
             mirror_source(spec);
         }
@@ -162,6 +164,17 @@ fn is_plain_source(source: &Value) -> bool {
     )
 }
 
+/// Sources in other namespaces belong to a feature that is off (CrossNamespaceVolumeDataSource).
+fn drop_foreign_source(spec: &mut Value, before: Option<&Value>) {
+    let foreign = |spec: &Value| {
+        let namespace = spec.pointer("/dataSourceRef/namespace").and_then(Value::as_str);
+        namespace.is_some_and(|namespace| !namespace.is_empty())
+    };
+    if foreign(spec) && !before.is_some_and(foreign) {
+        remove(spec, "dataSourceRef");
+    }
+}
+
 /// Sources of other kinds were dropped from the older field before there was the newer one, and
 /// still are, unless they got in through the newer one.
 fn drop_odd_source(spec: &mut Value, before: Option<&Value>) {
@@ -188,7 +201,7 @@ fn mirror_source(spec: &mut Value) {
 }
 
 /// Checks the spec of a claim or of a template of claims.
-pub(super) fn claim_spec(spec: &At<'_>, errors: &mut ErrorList) {
+pub(in crate::kinds) fn claim_spec(spec: &At<'_>, errors: &mut ErrorList) {
     let modes = spec.get("accessModes");
     if modes.is_empty() {
         modes.required(errors, "at least 1 access mode is required");

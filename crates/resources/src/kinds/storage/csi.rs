@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::volume::{driver_name, volume_spec};
 use crate::cursor::{At, remove, same, set_default, set_default_zero};
-use crate::kinds::pod::scheduling;
+use crate::kinds::pod::{scheduling, warnings};
 use crate::strategy::{Ctx, Strategy, subdomain_name};
 
 const MAX_NODE_ID: usize = 256;
@@ -160,6 +160,19 @@ pub(in crate::kinds) struct CsiStorageCapacity;
 impl Strategy for CsiStorageCapacity {
     fn check_name(&self, name: &str, prefix: bool) -> Vec<String> {
         subdomain_name(name, prefix)
+    }
+
+    fn warnings(&self, _ctx: &Ctx<'_>, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        let mut given = Vec::new();
+        let selector = At::root(new).get("nodeTopology");
+        warnings::node_requirements(&selector.get("matchExpressions"), &mut given);
+        let labels = selector.get("matchLabels");
+        for (key, _) in labels.entries() {
+            if let Some(why) = warnings::node_label(key) {
+                given.push(format!("{}: {why}", labels.path.child(key.to_owned())));
+            }
+        }
+        given
     }
 
     fn validate(&self, _ctx: &Ctx<'_>, capacity: &Value) -> ErrorList {

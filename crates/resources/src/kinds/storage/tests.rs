@@ -78,7 +78,7 @@ fn claims() {
     let spec = from("dataSourceRef: {apiGroup: a.b, kind: C, name: a}");
     assert_eq!(spec["dataSourceRef"], spec["dataSource"]);
     let spec = from("dataSourceRef: {apiGroup: a.b, kind: C, name: a, namespace: other}");
-    assert!(spec.get("dataSource").is_none());
+    assert!(spec.get("dataSource").is_none() && spec.get("dataSourceRef").is_none());
 }
 
 const FIXED: &str = "spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
@@ -176,6 +176,32 @@ fn attachments() {
         "{spec: {nodeName: w2}}",
         &[
             r#"spec: Invalid value: {"attacher":"a.b","source":{"persistentVolumeName":"v"},"nodeName":"w2"}: field is immutable"#,
+        ],
+    );
+}
+
+#[test]
+fn warnings() {
+    use crate::checks::check_warnings;
+    check_warnings(
+        "{apiVersion: v1, kind: PersistentVolume, metadata: {annotations: {volume.beta.kubernetes.io/mount-options: a}}, spec: {accessModes: [ReadWriteOnce], capacity: {storage: 100m}, persistentVolumeReclaimPolicy: Recycle, rbd: {monitors: [m], image: i}}}",
+        &[
+            "metadata.annotations[volume.beta.kubernetes.io/mount-options]: deprecated since v1.31; use \"mountOptions\" attribute instead",
+            "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.",
+            "spec.rbd: deprecated in v1.28, non-functional in v1.31+",
+            "spec.capacity[storage]: fractional byte value \"100m\" is invalid, must be an integer",
+        ],
+    );
+    check_warnings(
+        "{apiVersion: storage.k8s.io/v1, kind: StorageClass, provisioner: p, allowedTopologies: [{matchLabelExpressions: [{key: beta.kubernetes.io/arch, values: [a]}]}]}",
+        &[
+            "allowedTopologies[0].matchLabelExpressions[0].key: deprecated since v1.14; use \"kubernetes.io/arch\" instead",
+        ],
+    );
+    check_warnings(
+        "{apiVersion: storage.k8s.io/v1, kind: CSIStorageCapacity, storageClassName: c, nodeTopology: {matchLabels: {beta.kubernetes.io/os: a}}}",
+        &[
+            "nodeTopology.matchLabels.beta.kubernetes.io/os: deprecated since v1.14; use \"kubernetes.io/os\" instead",
         ],
     );
 }

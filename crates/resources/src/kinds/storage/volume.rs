@@ -2,14 +2,16 @@
 
 use machinery::field::{Error, ErrorList, Path};
 use machinery::quantity::Quantity;
-use machinery::{Value, names, time};
+use machinery::{Value, meta, names, time};
 use serde_json::json;
 
 use super::{VOLUME_MODES, access_modes};
 use crate::cursor::{At, remove, same, set_default, set_default_zero};
-use crate::kinds::pod::scheduling;
+use crate::kinds::pod::{scheduling, warnings};
 use crate::strategy::{Ctx, Strategy, subdomain_name};
 
+const CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+const OPTIONS: &str = "volume.beta.kubernetes.io/mount-options";
 const MAX_DRIVER_NAME: usize = 63;
 const HOST_PATH_TYPES: [&str; 8] = [
     "",
@@ -93,6 +95,36 @@ impl Strategy for PersistentVolume {
             class.forbidden(&mut errors, "update from non-nil value to nil is forbidden");
         }
         errors
+    }
+
+    fn warnings(&self, _ctx: &Ctx<'_>, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        let mut given = Vec::new();
+        let spec = At::root(new).get("spec");
+        for (annotation, why) in [
+            (CLASS, "deprecated since v1.8; use \"storageClassName\" attribute instead"),
+            (OPTIONS, "deprecated since v1.31; use \"mountOptions\" attribute instead"),
+        ] {
+            if meta::annotation(new, annotation).is_some() {
+                given.push(format!("metadata.annotations[{annotation}]: {why}"));
+            }
+        }
+        let policy = spec.get("persistentVolumeReclaimPolicy");
+        if policy.str() == "Recycle" {
+            given.push(format!(
+                "{}: The Recycle reclaim policy is deprecated. Instead, the recommended approach \
+                 is to use dynamic provisioning.",
+                policy.path
+            ));
+        }
+        for term in spec.get("nodeAffinity").get("required").get("nodeSelectorTerms").list() {
+            warnings::node_requirements(&term.get("matchExpressions"), &mut given);
+        }
+        warnings::volume_source(&spec, &mut given);
+        let capacity = spec.get("capacity");
+        if let Some(amount) = capacity.value.get("storage") {
+            warnings::whole_bytes(&At::new(amount, capacity.path.key("storage")), &mut given);
+        }
+        given
     }
 }
 
