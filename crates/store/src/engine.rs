@@ -31,6 +31,8 @@ pub trait Engine: Send + Sync + 'static {
     fn expire_leases(&self) -> Reply<'_, ()>;
     fn snapshot(&self, to: PathBuf) -> Reply<'_, u64>;
     fn size(&self) -> Reply<'_, u64>;
+    fn health(&self) -> Reply<'_, ()>;
+    fn is_shared(&self) -> bool;
 }
 
 /// Handle on a store; clones share it.
@@ -92,7 +94,8 @@ impl Store {
         self.0.expire_leases().await
     }
 
-    /// Writes a consistent copy to the file `to`, which must not exist; returns its revision.
+    /// Writes a consistent copy to the file `to`, which must not exist; returns its revision. With
+    /// writers at work elsewhere, a shared engine can only tell a revision that the copy has passed.
     pub async fn snapshot(&self, to: PathBuf) -> Result<u64, Error> {
         self.0.snapshot(to).await
     }
@@ -100,5 +103,17 @@ impl Store {
     /// Bytes that the store takes on disk.
     pub async fn size(&self) -> Result<u64, Error> {
         self.0.size().await
+    }
+
+    /// Whether requests would be served now: reads that need a quorum, and writes as far as that
+    /// can be told without making one.
+    pub async fn health(&self) -> Result<(), Error> {
+        self.0.health().await
+    }
+
+    /// Whether others may write to the same store, so that what this process has seen of it may be
+    /// behind what they were told.
+    pub fn is_shared(&self) -> bool {
+        self.0.is_shared()
     }
 }

@@ -15,6 +15,7 @@
 
 pub mod embedded;
 mod engine;
+pub mod etcd;
 pub mod metrics;
 mod retention;
 mod types;

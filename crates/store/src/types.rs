@@ -218,7 +218,7 @@ pub struct WatchBatch {
 }
 
 /// Why a request was not served.
-#[derive(Debug, thiserror::Error, Clone)]
+#[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
     /// The revision asked for is gone.
@@ -244,8 +244,14 @@ pub enum Error {
     #[error("duplicate key given in txn request")]
     DuplicateKey,
     /// The disk is full; reads go on.
-    #[error("database space exceeded")]
+    #[error("etcdserver: mvcc: database space exceeded")]
     NoSpace,
+    /// The store does not answer. A write may have been made or not.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The store's server refused the request, in its own words. A write was not made.
+    #[error("{0}")]
+    Refused(String),
     /// The store was shut down.
     #[error("store is closed")]
     Closed,

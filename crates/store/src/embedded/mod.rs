@@ -222,4 +222,12 @@ impl Engine for Embedded {
         };
         futures::future::ready(Ok(size)).boxed()
     }
+
+    fn health(&self) -> BoxFuture<'_, Result<(), Error>> {
+        futures::future::ready(Ok(())).boxed()
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
 }

@@ -1,5 +1,6 @@
 //! The contract: each function checks one promise of [`store::Store`] on any engine.
 
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,10 +11,12 @@ use store::{
 
 /// A store to test, with a clock for its leases.
 pub(crate) trait Fixture {
-    fn new() -> Self;
+    async fn new() -> Self;
     fn store(&self) -> Store;
     /// Closes and opens again.
-    fn reopen(&mut self);
+    async fn reopen(&mut self);
+    /// Opens what [`Store::snapshot`] wrote.
+    async fn open_copy(&mut self, file: &Path) -> Store;
     /// Lets time pass for leases.
     async fn advance(&self, by: Duration);
 }
@@ -36,7 +39,7 @@ macro_rules! contract_tests {
     ($fixture:ty: $($name:ident),*) => {
         $(#[tokio::test]
         async fn $name() {
-            $crate::contract::$name(<$fixture as $crate::contract::Fixture>::new()).await;
+            $crate::contract::$name(<$fixture as $crate::contract::Fixture>::new().await).await;
         })*
     };
 }
@@ -249,7 +252,7 @@ pub(crate) async fn watch_replays_from_a_revision(mut f: impl Fixture) {
     put(&store, "/b", "2").await;
     delete(&store, "/a").await;
     drop(store);
-    f.reopen();
+    f.reopen().await;
     let store = f.store();
     let mut watch = store.watch("/", first + 1);
     put(&store, "/c", "3").await;
@@ -328,7 +331,7 @@ pub(crate) async fn compaction_keeps_the_state(mut f: impl Fixture) {
         let mut watch = store.watch("/", at + 1);
         assert_eq!(take(&mut watch, 1).await[0].kv.value, "after");
         drop((store, watch));
-        f.reopen();
+        f.reopen().await;
     }
     assert!(matches!(f.store().compact(after + 1).await, Err(Error::FutureRevision { .. })));
     f.store().compact(1).await.unwrap();
@@ -358,7 +361,7 @@ pub(crate) async fn deleted_keys_vanish_with_compaction(mut f: impl Fixture) {
     store.compact(gone).await.unwrap();
     assert_eq!(store.range(RangeRequest::prefix("/")).await.unwrap().count, 0);
     drop(store);
-    f.reopen();
+    f.reopen().await;
     let store = f.store();
     assert_eq!(store.revision().await.unwrap(), gone, "revisions never go back");
     assert_eq!(put(&store, "/a", "2").await, gone + 1);
@@ -417,7 +420,7 @@ pub(crate) async fn leases_survive_reopening(mut f: impl Fixture) {
     let now = store.revision().await.unwrap();
     store.compact(now - 1).await.unwrap();
     drop(store);
-    f.reopen();
+    f.reopen().await;
     f.advance(Duration::from_secs(30)).await;
     assert_eq!(f.store().range(RangeRequest::prefix("/")).await.unwrap().count, 2);
     let another = f.store().lease_grant(Duration::from_secs(60)).await.unwrap();
@@ -433,7 +436,7 @@ pub(crate) async fn everything_survives_reopening(mut f: impl Fixture) {
     put(&store, "/b", "1").await;
     let last = delete(&store, "/b").await;
     drop(store);
-    f.reopen();
+    f.reopen().await;
     let store = f.store();
     assert_eq!(store.revision().await.unwrap(), last);
     let kv = store.get("/a").await.unwrap().unwrap();
@@ -471,7 +474,7 @@ pub(crate) async fn batched_writers_never_share_revisions(f: impl Fixture) {
     assert_eq!(revisions, expected);
 }
 
-pub(crate) async fn snapshots_are_whole_stores(f: impl Fixture) {
+pub(crate) async fn snapshots_are_whole_stores(mut f: impl Fixture) {
     let store = f.store();
     put(&store, "/a", "1").await;
     let at = put(&store, "/a", "2").await;
@@ -484,7 +487,7 @@ pub(crate) async fn snapshots_are_whole_stores(f: impl Fixture) {
     put(&store, "/c", "later").await;
     assert!(store.snapshot(file.clone()).await.is_err(), "nothing is overwritten");
 
-    let copy = store::embedded::open(&file, store::embedded::Options::default()).unwrap();
+    let copy = f.open_copy(&file).await;
     assert_eq!(copy.revision().await.unwrap(), last);
     assert_eq!(keys(&copy, RangeRequest::prefix("/")).await, ["/a"]);
     assert_eq!(keys(&copy, RangeRequest::prefix("/").at(last - 1)).await, ["/a", "/b"]);

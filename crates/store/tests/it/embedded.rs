@@ -1,5 +1,6 @@
 //! Runs the contract on the embedded engine.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
@@ -31,11 +32,11 @@ impl Embedded {
 }
 
 impl Fixture for Embedded {
-    fn new() -> Self {
+    async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut fixture =
             Self { folder, seconds: Arc::new(AtomicU64::new(1_000_000)), store: None };
-        fixture.reopen();
+        fixture.reopen().await;
         fixture
     }
 
@@ -43,10 +44,14 @@ impl Fixture for Embedded {
         self.store.clone().unwrap()
     }
 
-    fn reopen(&mut self) {
+    async fn reopen(&mut self) {
         self.store = None;
         let options = self.options();
         self.store = Some(open(&self.folder.path().join("db"), options).unwrap());
+    }
+
+    async fn open_copy(&mut self, file: &Path) -> Store {
+        open(file, Options::default()).unwrap()
     }
 
     async fn advance(&self, by: Duration) {

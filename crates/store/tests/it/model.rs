@@ -10,6 +10,7 @@ use store::{Compare, Error, Event, EventKind, Expect, Op, RangeRequest, Store, T
 
 use crate::contract::Fixture;
 use crate::embedded::Embedded;
+use crate::etcd::Etcd;
 
 /// Value and mod revision by key.
 type State = BTreeMap<u8, (u8, u64)>;
@@ -139,8 +140,8 @@ fn replay(state: &mut State, events: &[Event]) {
     }
 }
 
-async fn run(steps: Vec<Step>) {
-    let mut fixture = Embedded::new();
+async fn run<F: Fixture>(steps: Vec<Step>) {
+    let mut fixture = F::new().await;
     let mut model = Model { states: vec![State::new(); 2], compacted: 0 };
     for step in steps {
         let store = fixture.store();
@@ -206,7 +207,7 @@ async fn run(steps: Vec<Step>) {
             }
             Step::Reopen => {
                 drop(store);
-                fixture.reopen();
+                fixture.reopen().await;
             }
         }
     }
@@ -214,12 +215,30 @@ async fn run(steps: Vec<Step>) {
     assert_eq!(read(&fixture.store(), RangeRequest::prefix("/")).await.unwrap(), *model.now());
 }
 
+fn block_on(future: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(future);
+}
+
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..Default::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(cases(40))]
 
     #[test]
     fn random_histories_agree_with_the_model(steps in steps()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(run(steps));
+        block_on(run::<Embedded>(steps));
+    }
+}
+
+proptest! {
+    // Each case is a cluster of its own, so a failure is not made smaller for long.
+    #![proptest_config(ProptestConfig { max_shrink_iters: 40, ..cases(8) })]
+
+    #[test]
+    fn random_histories_of_etcd_agree_with_the_model(steps in steps()) {
+        block_on(run::<Etcd>(steps));
     }
 }
