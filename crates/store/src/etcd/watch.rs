@@ -107,6 +107,11 @@ async fn open(shared: &Shared, start: u64) -> Result<Source, (usize, Status)> {
 
 impl Watching {
     async fn advance(&mut self) -> Result<WatchBatch, Error> {
+        if self.next == 1 {
+            // The revision of an empty etcd, at which nothing was changed.
+            self.next = 2;
+            return Ok(WatchBatch { revision: 1, events: Vec::new() });
+        }
         loop {
             let Some(source) = &mut self.source else {
                 self.held.clear();

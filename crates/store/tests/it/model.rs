@@ -12,6 +12,9 @@ use crate::contract::Fixture;
 use crate::embedded::Embedded;
 use crate::etcd::Etcd;
 
+/// For what a broken engine never delivers.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Value and mod revision by key.
 type State = BTreeMap<u8, (u8, u64)>;
 
@@ -192,7 +195,8 @@ async fn run<F: Fixture>(steps: Vec<Step>) {
                 let mut watch = store.watch("/", from);
                 let mut reached = from - 1;
                 while reached < model.revision() {
-                    let batch = match watch.next().await.unwrap() {
+                    let batch = tokio::time::timeout(PATIENCE, watch.next()).await;
+                    let batch = match batch.expect("a change never came").unwrap() {
                         Ok(batch) => batch,
                         Err(Error::Compacted { .. }) => {
                             assert!(reached < model.compacted);
