@@ -12,6 +12,10 @@ declare -A package=(
 if [[ ${1:-run} == test ]]; then
   package+=([python3]=python3)
 fi
+if [[ ${1:-run} == test ]]; then
+  # What the tests of the engine `etcd` run.
+  package+=([etcd]=etcd-server [etcdctl]=etcd-client [setpriv]=util-linux)
+fi
 missing=()
 for program in "${!package[@]}"; do
   command -v "$program" >/dev/null 2>&1 || missing+=("${package[$program]}")

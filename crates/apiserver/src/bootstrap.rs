@@ -81,9 +81,16 @@ async fn ensure(
         return Ok(());
     }
     let target = Target { name: String::new(), ..target };
-    match registry.create(&Context::internal(), &target, object, &options()).await {
-        Err(status) if status.reason == reason::ALREADY_EXISTS => Ok(()),
-        other => other.map(|_| ()),
+    let Err(refused) = registry.create(&Context::internal(), &target, object, &options()).await
+    else {
+        return Ok(());
+    };
+    // Another server may have been faster. Then the refusal may have any reason: of two equal
+    // Services, the second one's address is taken.
+    registry.catch_up().await?;
+    match registry.cached(resource.0, resource.2, namespace, name) {
+        Some(_) => Ok(()),
+        None => Err(refused),
     }
 }
 
@@ -95,12 +102,17 @@ async fn put(
     name: &str,
     object: Value,
 ) -> Result<registry::Outcome, Failure> {
-    let target = target(registry, resource, namespace, name)?;
-    if registry.cached(resource.0, resource.2, namespace, name).is_some() {
-        return registry.update(&Context::internal(), &target, object, &options()).await;
+    let named = target(registry, resource, namespace, name)?;
+    let (context, options) = (Context::internal(), options());
+    if registry.cached(resource.0, resource.2, namespace, name).is_none() {
+        let target = Target { name: String::new(), ..named.clone() };
+        match registry.create(&context, &target, object.clone(), &options).await {
+            // Another server was faster.
+            Err(status) if status.reason == reason::ALREADY_EXISTS => {}
+            other => return other,
+        }
     }
-    let target = Target { name: String::new(), ..target };
-    registry.create(&Context::internal(), &target, object, &options()).await
+    registry.update(&context, &named, object, &options).await
 }
 
 fn target(

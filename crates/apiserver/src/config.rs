@@ -11,8 +11,14 @@ pub struct Config {
     pub bind: SocketAddr,
     /// The address under which Pods reach the server (`--advertise-address`).
     pub advertise: IpAddr,
-    /// The folder of the store (`--data-dir`).
+    /// The folder of the embedded store (`--data-dir`), used unless there are etcd servers.
     pub data_dir: PathBuf,
+    /// The etcd cluster to store in, and how to reach it (`--etcd-servers`, `--etcd-cafile`,
+    /// `--etcd-certfile`, `--etcd-keyfile`, `--etcd-prefix`).
+    pub etcd: store::etcd::Options,
+    /// How long old revisions are kept at least (`--etcd-compaction-interval`); zero leaves
+    /// compaction to others.
+    pub compaction_interval: Duration,
     /// Authorities of client certificates (`--client-ca-file`).
     pub client_ca: PathBuf,
     /// Serving certificate (`--tls-cert-file`).
@@ -61,6 +67,8 @@ impl Default for Config {
             bind: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 6443)),
             advertise: IpAddr::V4(Ipv4Addr::LOCALHOST),
             data_dir: PathBuf::from("/var/lib/ironclad/store"),
+            etcd: store::etcd::Options::default(),
+            compaction_interval: store::DEFAULT_INTERVAL,
             client_ca: pki("ca.crt"),
             certificate: pki("apiserver.crt"),
             key: pki("apiserver.key"),

@@ -51,6 +51,9 @@ pub async fn dispatch(call: &mut Call<'_>, body: Incoming) -> Result<Reply, Fail
             None => return Ok(respond::page_not_found()),
         },
     };
+    if needs_the_present(call) {
+        registry.catch_up_with_others().await?;
+    }
     if let ("proxy", _) | (_, "proxy" | "exec" | "attach" | "portforward") =
         (info.verb, info.subresource)
     {
@@ -91,6 +94,16 @@ pub async fn dispatch(call: &mut Call<'_>, body: Incoming) -> Result<Reply, Fail
         "delete" => Box::pin(write::delete(call, &target, body)).await,
         "deletecollection" => Box::pin(write::delete_collection(call, &target, body)).await,
         _ => Err(Box::new(Status::method_not_allowed())),
+    }
+}
+
+/// Whether the request depends on the newest state of objects without asking for it itself, as
+/// gets and lists do.
+fn needs_the_present(call: &Call<'_>) -> bool {
+    match call.info.verb {
+        "get" | "list" => !call.info.subresource.is_empty(),
+        "watch" => call.query.non_empty("resourceVersion").is_none(),
+        _ => true,
     }
 }
 

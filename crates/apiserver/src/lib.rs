@@ -29,4 +29,6 @@ mod server;
 mod webhook;
 
 pub use config::Config;
+pub use machinery::duration::parse as parse_duration;
 pub use server::{Error, VERSION, run, serve};
+pub use store::etcd::Options as EtcdOptions;

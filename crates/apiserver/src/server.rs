@@ -16,6 +16,7 @@ use hyper::service::service_fn;
 use machinery::Value;
 use machinery::status::Status;
 use serde_json::json;
+use store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -136,11 +137,12 @@ async fn start(
 
     let ranges = Ranges::parse(&config.service_cluster_ip_range, &config.service_node_port_range)?;
     let networks = ranges.networks().to_vec();
-    let path = config.data_dir.join(STORE_FILE);
-    let engine = store::embedded::open(&path, store::embedded::Options::default())?;
-    let retention = store::retain(engine.clone(), store::DEFAULT_INTERVAL, shutdown.clone());
+    let engine = open_store(&config).await?;
     let tasks = TaskTracker::new();
-    tasks.spawn(retention);
+    if !config.compaction_interval.is_zero() {
+        let retention = store::retain(engine.clone(), config.compaction_interval, shutdown.clone());
+        tasks.spawn(retention);
+    }
     let options =
         registry::Options { ranges, event_ttl: config.event_ttl, ..registry::Options::default() };
     let registry = Registry::open(engine, options).await.map_err(Error::Registry)?;
@@ -169,7 +171,7 @@ async fn start(
         ),
         service_accounts,
         flow: Flow::new(config.max_in_flight),
-        checks: health::checks(&registry, &bootstrapped, &shutdown),
+        checks: health::checks(&registry, &bootstrapped, (&tasks, &shutdown)),
         kubelets,
         authorizer,
         registry: registry.clone(),
@@ -209,6 +211,14 @@ async fn start(
     tasks.wait().await;
     registry.close().await;
     Ok(())
+}
+
+async fn open_store(config: &Config) -> Result<Store, Error> {
+    if !config.etcd.servers.is_empty() {
+        return Ok(store::etcd::connect(&config.etcd).await?);
+    }
+    let path = config.data_dir.join(STORE_FILE);
+    Ok(store::embedded::open(&path, store::embedded::Options::default())?)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {

@@ -6,6 +6,7 @@
 //!
 //! Invariants: nothing outside the temporary folder is touched, and tests can run side by side.
 
+pub mod etcd;
 pub mod fixtures;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -1,4 +1,9 @@
-//! The Service `default/kubernetes`, through which Pods reach this server.
+//! The Service `default/kubernetes`, through which Pods reach the API servers.
+//!
+//! Servers that share a store find each other by keys with leases ([`leases`]): its endpoints are
+//! the addresses of all servers that live.
+
+mod leases;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,11 +21,16 @@ const NAMESPACE: &str = "default";
 /// How often the endpoints are put right, in case somebody changed them.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Keeps the endpoints right until shutdown.
+/// Keeps the endpoints right until shutdown; then this server is none any more.
 pub(crate) async fn keep(api: Arc<Api>, port: u16) {
     loop {
         tokio::select! {
-            () = api.shutdown.cancelled() => return,
+            () = api.shutdown.cancelled() => {
+                if let Err(error) = retire(&api, port).await {
+                    tracing::warn!(%error, "the kubernetes service still points here");
+                }
+                return;
+            }
             () = tokio::time::sleep(INTERVAL) => {}
         }
         if let Err(error) = reconcile(&api, port).await {
@@ -29,11 +39,10 @@ pub(crate) async fn keep(api: Arc<Api>, port: u16) {
     }
 }
 
-/// Makes the Service and points it at this server.
+/// Makes the Service and points it at this server, and at those that share its store.
 pub(crate) async fn reconcile(api: &Arc<Api>, port: u16) -> Result<(), Failure> {
     let registry = &api.registry;
     let ip = api.config.advertise;
-    let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
     if let Some(cluster_ip) = first_address(&api.config.service_cluster_ip_range) {
         let service = json!({
             "kind": "Service",
@@ -58,6 +67,33 @@ pub(crate) async fn reconcile(api: &Arc<Api>, port: u16) -> Result<(), Failure> 
         tracing::warn!(%ip, "the advertised address is a loopback address, so there are no endpoints");
         return Ok(());
     }
+    let addresses = if registry.store().is_shared() {
+        leases::renew(registry, ip).await?;
+        leases::living(registry, ip).await?
+    } else {
+        vec![ip]
+    };
+    publish(api, &addresses, port).await
+}
+
+/// Takes this server out, so that nobody is sent to it while it stops.
+async fn retire(api: &Arc<Api>, port: u16) -> Result<(), Failure> {
+    let (registry, ip) = (&api.registry, api.config.advertise);
+    if ip.is_loopback() || !registry.store().is_shared() {
+        // Nobody else is there to be sent to.
+        return Ok(());
+    }
+    leases::give_up(registry, ip).await?;
+    let others = leases::living(registry, ip).await?;
+    if others.is_empty() { Ok(()) } else { publish(api, &others, port).await }
+}
+
+/// Makes these addresses the endpoints.
+async fn publish(api: &Arc<Api>, addresses: &[IpAddr], port: u16) -> Result<(), Failure> {
+    api.registry.catch_up_with_others().await?;
+    let family = if api.config.advertise.is_ipv4() { "IPv4" } else { "IPv6" };
+    let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+    let of_endpoints: Vec<Value> = addresses.iter().map(|ip| json!({"ip": ip})).collect();
     let endpoints = json!({
         "kind": "Endpoints",
         "apiVersion": "v1",
@@ -67,11 +103,15 @@ pub(crate) async fn reconcile(api: &Arc<Api>, port: u16) -> Result<(), Failure> 
             "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
         },
         "subsets": [{
-            "addresses": [{"ip": ip.to_string()}],
+            "addresses": of_endpoints,
             "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
         }],
     });
     write(api, ("", "v1", "endpoints"), endpoints, &["subsets"]).await?;
+    let of_slice: Vec<Value> = addresses
+        .iter()
+        .map(|ip| json!({"addresses": [ip], "conditions": {"ready": true}}))
+        .collect();
     let slice = json!({
         "kind": "EndpointSlice",
         "apiVersion": "discovery.k8s.io/v1",
@@ -81,7 +121,7 @@ pub(crate) async fn reconcile(api: &Arc<Api>, port: u16) -> Result<(), Failure> 
             "labels": {"kubernetes.io/service-name": NAME},
         },
         "addressType": family,
-        "endpoints": [{"addresses": [ip.to_string()], "conditions": {"ready": true}}],
+        "endpoints": of_slice,
         "ports": [{"name": "https", "protocol": "TCP", "port": port}],
     });
     let slices = ("discovery.k8s.io", "v1", "endpointslices");

@@ -1,7 +1,7 @@
 //! From the one watch on the store to the caches, and who waits for how far they are.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use futures::StreamExt;
@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::join::Joining;
-use super::object::FieldSet;
+use super::object::{FieldSet, Object};
 use super::state::Cache;
 
 /// Where all objects are in the store.
@@ -19,6 +19,8 @@ pub(crate) const ROOT: &str = "/registry/";
 const REPLAYED: u64 = 2048;
 /// Objects read from the store at once while the caches are filled.
 const PAGE: usize = 512;
+/// Between attempts to follow the store again.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// How far the caches follow the store.
 #[derive(Debug, Clone, Default)]
@@ -73,6 +75,8 @@ pub struct Dispatcher {
     pub(super) caches: RwLock<HashMap<String, Arc<Cache>>>,
     /// Caches that are being filled while the server runs; see [`super::join`].
     pub(super) joining: Joining,
+    /// Whether the watch on the store goes on; when not, somebody is at it.
+    following: AtomicBool,
     stop: CancellationToken,
     stopped: CancellationToken,
 }
@@ -98,47 +102,90 @@ impl Dispatcher {
             progress,
             caches: RwLock::new(caches),
             joining: Joining::default(),
+            following: AtomicBool::new(true),
             stop: CancellationToken::new(),
             stopped: CancellationToken::new(),
         });
-        let base = dispatcher.fill(store).await?;
         let now = store.revision().await?;
-        let mut watch = store.watch(ROOT, base + 1);
-        dispatcher.progress.advance(base);
-        let task = dispatcher.clone();
-        tokio::spawn(async move {
-            loop {
-                let batch = tokio::select! {
-                    () = task.stop.cancelled() => break,
-                    batch = watch.next() => batch,
-                };
-                match batch {
-                    Some(Ok(batch)) => {
-                        batch.events.iter().for_each(|event| task.apply(event));
-                        task.progress.advance(batch.revision);
-                    }
-                    Some(Err(error)) => {
-                        tracing::error!(%error, "the watch on the store ended");
-                        break;
-                    }
-                    None => break,
-                }
-            }
-            task.stop.cancel();
-            for cache in task.all() {
-                cache.close();
-            }
-            drop(watch);
-            task.stopped.cancel();
-        });
+        let base = dispatcher.fill(store, now.saturating_sub(REPLAYED).max(1)).await?;
+        tokio::spawn(dispatcher.clone().follow(store.clone(), base));
         dispatcher.reach(now).await;
         Ok(dispatcher)
     }
 
-    /// Reads the state of a while ago, from which the changes are replayed.
-    async fn fill(&self, store: &Store) -> Result<u64, Error> {
-        let now = store.revision().await?;
-        let mut base = now.saturating_sub(REPLAYED).max(1);
+    /// Applies changes from after `base` on until the store closes or the caches are stopped.
+    async fn follow(self: Arc<Self>, store: Store, base: u64) {
+        let mut watch = store.watch(ROOT, base + 1);
+        loop {
+            let batch = tokio::select! {
+                () = self.stop.cancelled() => break,
+                batch = watch.next() => batch,
+            };
+            let error = match batch {
+                Some(Ok(batch)) => {
+                    batch.events.iter().for_each(|event| self.apply(event));
+                    self.progress.advance(batch.revision);
+                    continue;
+                }
+                Some(Err(error)) => error,
+                None => Error::Closed,
+            };
+            tracing::error!(%error, "the watch on the store ended");
+            if error == Error::Closed {
+                break;
+            }
+            self.following.store(false, Ordering::Release);
+            let resumed = tokio::select! {
+                () = self.stop.cancelled() => break,
+                resumed = self.resume(&store, error) => resumed,
+            };
+            watch = match resumed {
+                Some(base) => store.watch(ROOT, base + 1),
+                None => break,
+            };
+        }
+        self.stop.cancel();
+        for cache in self.all() {
+            cache.close();
+        }
+        drop(watch);
+        self.stopped.cancel();
+    }
+
+    /// Tries until the store can be followed again, from after the revision that is returned;
+    /// `None` when it is closed.
+    async fn resume(&self, store: &Store, mut error: Error) -> Option<u64> {
+        loop {
+            let resumed = match error {
+                // Changes are lost to the caches, and so they are to all watches.
+                Error::Compacted { .. } => match store.revision().await {
+                    Ok(now) => self.fill(store, now).await,
+                    Err(error) => Err(error),
+                },
+                _ => store.revision().await.map(|_| self.applied()),
+            };
+            match resumed {
+                Ok(base) => {
+                    self.following.store(true, Ordering::Release);
+                    tracing::info!(base, "following the store again");
+                    return Some(base);
+                }
+                Err(Error::Closed) => return None,
+                Err(again) => {
+                    tracing::warn!(error = %again, "cannot follow the store yet");
+                    if matches!(again, Error::Compacted { .. }) {
+                        error = again;
+                    }
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Puts the state of the store at `base`, or at the oldest revision after it that is left, in
+    /// the place of what the caches hold. The result is the revision.
+    async fn fill(&self, store: &Store, mut base: u64) -> Result<u64, Error> {
+        let mut read: HashMap<String, Vec<Arc<Object>>> = HashMap::new();
         let mut request = RangeRequest::prefix(ROOT).limit(PAGE);
         loop {
             let page = match store.range(request.clone().at(base)).await {
@@ -146,15 +193,17 @@ impl Dispatcher {
                 // Compaction goes on meanwhile; the first page decides.
                 Err(Error::Compacted { compacted, .. }) if compacted > base => {
                     base = compacted;
-                    self.all().iter().for_each(|cache| cache.reset());
+                    read.clear();
                     request = RangeRequest::prefix(ROOT).limit(PAGE);
                     continue;
                 }
                 Err(error) => return Err(error),
             };
             for kv in &page.kvs {
-                if let Some(cache) = self.of_key(&kv.key) {
-                    cache.load(kv);
+                if let Some(cache) = self.of_key(&kv.key)
+                    && let Some(object) = cache.object(kv)
+                {
+                    read.entry(cache.prefix().to_owned()).or_default().push(object);
                 }
             }
             match page.kvs.last() {
@@ -162,9 +211,14 @@ impl Dispatcher {
                 _ => break,
             }
         }
-        for cache in self.all() {
-            cache.loaded(base);
+        // Held for writing, so that no cache joins with changes that were never handed out.
+        let caches = self.caches.write().unwrap_or_else(PoisonError::into_inner);
+        self.joining.interrupt();
+        for cache in caches.values() {
+            cache.install(read.remove(cache.prefix()).unwrap_or_default(), base);
         }
+        drop(caches);
+        self.progress.advance(base);
         Ok(base)
     }
 
@@ -206,9 +260,9 @@ impl Dispatcher {
         }
     }
 
-    /// Whether the caches still follow the store.
+    /// Whether the caches follow the store now.
     pub fn is_running(&self) -> bool {
-        !self.stop.is_cancelled()
+        !self.stop.is_cancelled() && self.following.load(Ordering::Acquire)
     }
 
     /// Stops following the store and ends all watches. The store's file can be closed after.

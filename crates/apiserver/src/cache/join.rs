@@ -15,16 +15,18 @@ use super::state::Cache;
 /// Objects read from the store at once.
 const PAGE: usize = 512;
 
-/// Changes under the prefixes of caches that are being filled.
+/// Changes under the prefixes of caches that are being filled; none when some were missed.
 #[derive(Debug, Default)]
-pub(super) struct Joining(Mutex<HashMap<String, Vec<Event>>>);
+pub(super) struct Joining(Mutex<HashMap<String, Option<Vec<Event>>>>);
 
 impl Joining {
     /// Keeps a change that concerns one of them.
     pub(super) fn note(&self, event: &Event) {
         let mut joining = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (prefix, kept) in joining.iter_mut() {
-            if event.kv.key.starts_with(prefix.as_bytes()) {
+            if let Some(kept) = kept
+                && event.kv.key.starts_with(prefix.as_bytes())
+            {
                 kept.push(event.clone());
             }
         }
@@ -32,12 +34,18 @@ impl Joining {
 
     fn begin(&self, prefix: &str) {
         let mut joining = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        joining.insert(prefix.to_owned(), Vec::new());
+        joining.insert(prefix.to_owned(), Some(Vec::new()));
     }
 
-    fn end(&self, prefix: &str) -> Vec<Event> {
+    fn end(&self, prefix: &str) -> Option<Vec<Event>> {
         let mut joining = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        joining.remove(prefix).unwrap_or_default()
+        joining.remove(prefix).flatten()
+    }
+
+    /// The caches were filled anew, past changes that nobody was told of.
+    pub(super) fn interrupt(&self) {
+        let mut joining = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        joining.values_mut().for_each(|kept| *kept = None);
     }
 }
 
@@ -69,7 +77,9 @@ impl Dispatcher {
             let mut caches = self.caches.write().unwrap_or_else(PoisonError::into_inner);
             // The watch hands out changes while it holds this lock for reading, so none is
             // missed or applied twice from here on.
-            for event in self.joining.end(&keys) {
+            let missed = || Error::Unavailable("the watch on the store was interrupted".to_owned());
+            let kept = self.joining.end(&keys).filter(|_| self.is_running());
+            for event in kept.ok_or_else(missed)? {
                 if event.kv.mod_revision > base {
                     cache.apply(event.kind, &event.kv);
                 }

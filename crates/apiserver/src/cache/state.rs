@@ -160,7 +160,7 @@ impl Cache {
         object.map(Arc::new)
     }
 
-    /// Takes in an object while the cache is filled at first.
+    /// Takes in an object while a cache that joins is filled.
     pub(super) fn load(&self, kv: &KeyValue) {
         if let Some(object) = self.object(kv) {
             let mut state = self.write();
@@ -169,11 +169,18 @@ impl Cache {
         }
     }
 
-    /// Forgets what was taken in so far.
-    pub(super) fn reset(&self) {
+    /// Holds these objects, the state at `revision`, and nothing else. All watches end.
+    pub(super) fn install(&self, objects: Vec<Arc<Object>>, revision: u64) {
+        let newest = objects.iter().map(|object| object.resource_version()).max();
         let mut state = self.write();
-        state.objects = Snapshot::default();
-        state.revision = 0;
+        *state = State {
+            objects: objects.into_iter().collect(),
+            revision: newest.unwrap_or(0),
+            ring: VecDeque::new(),
+            ring_from: revision,
+            subscribers: Subscribers::default(),
+        };
+        self.changed.send_replace(revision);
     }
 
     /// Declares the filled state complete as of `revision`.

@@ -45,6 +45,8 @@ pub use context::{Context, Warnings};
 pub use options::{DeleteOptions, ListOptions, PatchType, WriteOptions};
 pub use resource::{Resource, Target};
 
+pub(crate) use self::write::store_failure;
+
 use self::allocate::Allocators;
 use self::events::EventLeases;
 use self::served::Served;

@@ -14,7 +14,7 @@ use super::{Body, Failure, ListOptions, Registry, Resource, Target};
 use crate::cache::{Exact, List, Object, Selection, Snapshot, Watcher};
 
 /// How long a read waits for a revision that is not there yet.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
 impl Registry {
     /// One object, or what a subresource shows of it.
@@ -125,22 +125,28 @@ impl Registry {
 
     /// Waits until the caches show what the store has now, so that the read that follows sees all
     /// that was written before it.
-    async fn catch_up(&self) -> Result<(), Failure> {
+    pub(crate) async fn catch_up(&self) -> Result<(), Failure> {
         let now = self.0.store.revision().await.map_err(|error| store_failure(&error))?;
-        if now > self.0.dispatcher.applied() {
-            self.0.dispatcher.reach(now).await;
-        }
-        Ok(())
+        self.wait_for(now).await
     }
 
-    /// Waits for a revision that the client has seen elsewhere.
+    /// Waits until the caches show what other servers have acknowledged, if there can be any.
+    ///
+    /// # Errors
+    /// When the store does not answer, or the caches do not get there in time.
+    pub async fn catch_up_with_others(&self) -> Result<(), Failure> {
+        if self.0.store.is_shared() { self.catch_up().await } else { Ok(()) }
+    }
+
+    /// Waits for a revision, which the client may have seen elsewhere.
     async fn wait_for(&self, revision: u64) -> Result<(), Failure> {
         let dispatcher = &self.0.dispatcher;
         if revision <= dispatcher.applied() {
             return Ok(());
         }
         match tokio::time::timeout(PATIENCE, dispatcher.reach(revision)).await {
-            Ok(()) => Ok(()),
+            Ok(()) if dispatcher.applied() >= revision => Ok(()),
+            Ok(()) => Err(Status::service_unavailable("the server is shutting down").into()),
             Err(_) => {
                 let applied = dispatcher.applied();
                 Err(Status::too_large_resource_version(revision, applied, 1).into())

@@ -7,6 +7,7 @@ use machinery::status::Status;
 use store::{LeaseId, Txn};
 
 use super::allocate::{Allocation, Committed};
+use super::read::PATIENCE;
 use super::{Failure, Registry, Resource};
 use crate::cache::Object;
 
@@ -21,12 +22,15 @@ pub(super) enum Stored {
 }
 
 /// A failure of the store as the client sees it.
-pub(super) fn store_failure(error: &store::Error) -> Failure {
+pub(crate) fn store_failure(error: &store::Error) -> Failure {
     match error {
         store::Error::NoSpace => {
             Status::failure(500, "", "etcdserver: mvcc: database space exceeded")
         }
         store::Error::Closed => Status::service_unavailable("the store is closed"),
+        store::Error::Unavailable(text) | store::Error::Refused(text) => {
+            Status::failure(500, "", text.as_str())
+        }
         error => Status::internal(error),
     }
     .into()
@@ -104,6 +108,17 @@ impl Registry {
                 .ok_or_else(|| Status::internal("the object cannot be read back"))?,
         };
         Ok(Stored::Yes(resource.present(object).await?))
+    }
+
+    /// Waits until the cache shows what was written. Should it not follow the store just now, then
+    /// the write is made all the same, and reads that must see it wait for themselves.
+    pub(super) async fn shown(&self, revision: u64) {
+        let dispatcher = &self.0.dispatcher;
+        if dispatcher.applied() < revision
+            && tokio::time::timeout(PATIENCE, dispatcher.reach(revision)).await.is_err()
+        {
+            tracing::warn!(revision, applied = dispatcher.applied(), "the watch cache is behind");
+        }
     }
 
     /// Events go away by themselves; all else stays.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use apiserver::Config;
+use apiserver::{Config, EtcdOptions};
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
@@ -20,9 +20,27 @@ pub(crate) struct Flags {
     /// Address of the Service `kubernetes`'s endpoint
     #[arg(long)]
     advertise_address: IpAddr,
-    /// Folder of the embedded store
+    /// Folder of the embedded store, used unless there are etcd servers
     #[arg(long, default_value = "/var/lib/ironclad/store")]
     data_dir: PathBuf,
+    /// URLs of the members of an etcd cluster to store in
+    #[arg(long, value_delimiter = ',', value_name = "URL,…")]
+    etcd_servers: Vec<String>,
+    /// Authorities of the etcd members' certificates
+    #[arg(long)]
+    etcd_cafile: Option<PathBuf>,
+    /// Certificate to show to etcd
+    #[arg(long, requires = "etcd_keyfile")]
+    etcd_certfile: Option<PathBuf>,
+    /// Its key
+    #[arg(long, requires = "etcd_certfile")]
+    etcd_keyfile: Option<PathBuf>,
+    /// Where objects are in etcd
+    #[arg(long, default_value = "/registry")]
+    etcd_prefix: String,
+    /// Time for which old revisions are kept; 0 leaves compaction to others
+    #[arg(long, default_value = "5m", value_parser = apiserver::parse_duration)]
+    etcd_compaction_interval: Duration,
     /// Authorities of client certificates
     #[arg(long)]
     client_ca_file: PathBuf,
@@ -78,6 +96,14 @@ pub(crate) async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Re
         bind: SocketAddr::new(flags.bind_address, flags.secure_port),
         advertise: flags.advertise_address,
         data_dir: flags.data_dir,
+        etcd: EtcdOptions {
+            servers: flags.etcd_servers,
+            ca_file: flags.etcd_cafile,
+            cert_file: flags.etcd_certfile,
+            key_file: flags.etcd_keyfile,
+            prefix: flags.etcd_prefix,
+        },
+        compaction_interval: flags.etcd_compaction_interval,
         client_ca: flags.client_ca_file,
         enable_bootstrap_token_auth: flags.enable_bootstrap_token_auth,
         certificate: flags.tls_cert_file,

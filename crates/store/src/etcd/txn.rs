@@ -24,7 +24,7 @@ pub(super) async fn run(shared: &Shared, txn: Txn) -> Result<TxnResult, Error> {
         return Err(Error::DuplicateKey);
     }
     let guarded = !txn.compare.is_empty()
-        && txn.ops.iter().all(|op| txn.compare.iter().any(|compare| &compare.key == op.key()));
+        && txn.ops.iter().all(|op| txn.compare.iter().any(|compare| compare.key == op.key()));
     let request = request(shared, &txn);
     let mut lost = false;
     for attempt in 0.. {
@@ -104,7 +104,7 @@ fn outcome(shared: &Shared, txn: &Txn, answer: wire::TxnResponse, lost: bool) ->
 fn made_at(txn: &Txn, current: &[Option<KeyValue>], now: u64) -> Option<u64> {
     let mut at = None;
     for op in &txn.ops {
-        let found = txn.compare.iter().zip(current).find(|(c, _)| &c.key == op.key())?.1;
+        let found = txn.compare.iter().zip(current).find(|(c, _)| c.key == op.key())?.1;
         match (op, found) {
             (Op::Delete { .. }, None) => {}
             (Op::Put { value, lease, .. }, Some(kv))

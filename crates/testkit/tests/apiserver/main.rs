@@ -9,6 +9,7 @@ mod identity;
 mod objects;
 mod protobuf;
 mod representations;
+mod several_servers;
 mod streams;
 mod watches;
 mod webhook_server;

@@ -9,13 +9,17 @@ use testkit::{Error, fixtures, send_json};
 use crate::{CONFIG_MAPS, Outcome, expect, server};
 
 /// An open watch, read line by line.
-struct Watch {
+pub(crate) struct Watch {
     body: Body,
     rest: Vec<u8>,
 }
 
 impl Watch {
-    async fn open(client: &kube::Client, query: &str, accept: &str) -> Result<Self, Error> {
+    pub(crate) async fn open(
+        client: &kube::Client,
+        query: &str,
+        accept: &str,
+    ) -> Result<Self, Error> {
         let request = Request::get(format!("{CONFIG_MAPS}?watch=true&{query}"))
             .header("accept", accept)
             .body(Body::empty())?;
@@ -25,7 +29,7 @@ impl Watch {
     }
 
     /// The next event; null at the end.
-    async fn next(&mut self) -> Result<Value, Error> {
+    pub(crate) async fn next(&mut self) -> Result<Value, Error> {
         loop {
             if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.rest.drain(..=end).collect();

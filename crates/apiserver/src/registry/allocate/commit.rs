@@ -72,7 +72,7 @@ impl Registry {
     async fn once(&self, txn: Txn) -> Result<(Committed, bool), Failure> {
         let compare = txn.compare.clone();
         let result = self.0.store.txn(txn).await.map_err(|error| store_failure(&error))?;
-        self.0.dispatcher.reach(result.revision).await;
+        self.shown(result.revision).await;
         if result.succeeded {
             return Ok((Committed::Yes(result.revision), false));
         }
