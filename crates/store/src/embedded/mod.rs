@@ -11,6 +11,7 @@
 
 mod compaction;
 mod file;
+mod handle;
 mod index;
 mod plan;
 mod record;
@@ -26,10 +27,11 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use redb::{Database, ReadableDatabase, StorageBackend};
+use redb::{ReadableDatabase, StorageBackend};
 use tokio::sync::oneshot;
 
 use self::file::StoreFile;
+use self::handle::Handle;
 use self::index::Index;
 use self::tables::engine_error;
 use self::watch::Feed;
@@ -69,30 +71,31 @@ impl Default for Options {
 /// Opens the store in the file `path`, which is made when absent. After a crash the file is
 /// repaired first, to the last durable commit.
 pub fn open(path: &Path, options: Options) -> Result<Store, Error> {
+    let failed = |error: &dyn std::fmt::Display| {
+        Error::Engine(format!("{} cannot be opened as a store: {error}", path.display()))
+    };
     if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(|error| Error::Engine(error.to_string()))?;
+        std::fs::create_dir_all(parent).map_err(|error| failed(&error))?;
     }
-    let file = StoreFile::open(path)
-        .map_err(|error| Error::Engine(format!("{}: {error}", path.display())))?;
-    let database = Database::builder()
-        .set_cache_size(options.cache_bytes)
-        .create_with_backend(file)
-        .map_err(engine_error)?;
-    start(database, Some(path.to_owned()), options)
+    let file = StoreFile::open(path).map_err(|error| failed(&error))?;
+    match start(Arc::new(file), Some(path.to_owned()), options) {
+        Err(Error::Engine(text)) => Err(failed(&text)),
+        other => other,
+    }
 }
 
 /// Opens a store on a device of the caller's, for tests of what survives a power failure.
 pub fn open_with_backend(backend: impl StorageBackend, options: Options) -> Result<Store, Error> {
-    let database = Database::builder()
-        .set_cache_size(options.cache_bytes)
-        .create_with_backend(backend)
-        .map_err(engine_error)?;
-    start(database, None, options)
+    start(Arc::new(backend), None, options)
 }
 
-fn start(database: Database, path: Option<PathBuf>, options: Options) -> Result<Store, Error> {
-    let database = Arc::new(database);
-    let index = tables::load(&database)?;
+fn start(
+    file: Arc<dyn StorageBackend>,
+    path: Option<PathBuf>,
+    options: Options,
+) -> Result<Store, Error> {
+    let database = Arc::new(Handle::open(file, options.cache_bytes)?);
+    let index = database.write(tables::load)?;
     let feed = Arc::new(Feed::new(index.revision, options.recent_bytes));
     let index = Arc::new(RwLock::new(index));
     let (commands, queue) = channel();
@@ -114,7 +117,7 @@ fn start(database: Database, path: Option<PathBuf>, options: Options) -> Result<
 struct Embedded {
     commands: Option<Sender<Command>>,
     thread: Option<std::thread::JoinHandle<()>>,
-    database: Arc<Database>,
+    database: Arc<Handle>,
     index: Arc<RwLock<Index>>,
     feed: Arc<Feed>,
     path: Option<PathBuf>,
@@ -155,23 +158,25 @@ impl Embedded {
 
 impl Engine for Embedded {
     fn get(&self, key: Bytes) -> BoxFuture<'_, Result<Option<KeyValue>, Error>> {
-        let found = (|| {
+        let found = self.database.read(|database| {
             let (position, snapshot) = {
                 let index = index::read(&self.index);
                 let Some(position) = index.live(&key) else { return Ok(None) };
-                (position, self.database.begin_read().map_err(engine_error)?)
+                (position, database.begin_read().map_err(engine_error)?)
             };
             tables::read_put(&snapshot, position).map(Some)
-        })();
+        });
         futures::future::ready(found).boxed()
     }
 
     fn range(&self, request: RangeRequest) -> BoxFuture<'_, Result<RangeResult, Error>> {
         let (index, database) = (self.index.clone(), self.database.clone());
         async move {
-            tokio::task::spawn_blocking(move || tables::range(&index, &database, &request))
-                .await
-                .map_err(|error| Error::Engine(error.to_string()))?
+            tokio::task::spawn_blocking(move || {
+                database.read(|database| tables::range(&index, database, &request))
+            })
+            .await
+            .map_err(|error| Error::Engine(error.to_string()))?
         }
         .boxed()
     }
@@ -208,9 +213,11 @@ impl Engine for Embedded {
     fn snapshot(&self, to: PathBuf) -> BoxFuture<'_, Result<u64, Error>> {
         let database = self.database.clone();
         async move {
-            tokio::task::spawn_blocking(move || tables::copy(&database, &to))
-                .await
-                .map_err(|error| Error::Engine(error.to_string()))?
+            tokio::task::spawn_blocking(move || {
+                database.read(|database| tables::copy(database, &to))
+            })
+            .await
+            .map_err(|error| Error::Engine(error.to_string()))?
         }
         .boxed()
     }

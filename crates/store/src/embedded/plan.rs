@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use redb::{Database, ReadableDatabase};
+use redb::ReadableDatabase;
 
+use super::handle::Handle;
 use super::index::{Index, Lease, Live, Position, Tip};
 use super::record::Record;
 use super::tables::{engine_error, read_put};
@@ -45,7 +46,7 @@ pub(super) enum Answer {
 
 impl Answer {
     // In all of these the asker may be gone, which is no concern of ours.
-    pub(super) fn send(self, database: &Database) {
+    pub(super) fn send(self, database: &Handle) {
         match self {
             Answer::Made { revision, reply } => {
                 let result = TxnResult { succeeded: true, revision, current: Vec::new() };
@@ -89,11 +90,13 @@ impl Answer {
 }
 
 fn read_current(
-    database: &Database,
+    database: &Handle,
     positions: &[Option<Position>],
 ) -> Result<Vec<Option<KeyValue>>, Error> {
-    let snapshot = database.begin_read().map_err(engine_error)?;
-    positions.iter().map(|at| at.map(|at| read_put(&snapshot, at)).transpose()).collect()
+    database.read(|database| {
+        let snapshot = database.begin_read().map_err(engine_error)?;
+        positions.iter().map(|at| at.map(|at| read_put(&snapshot, at)).transpose()).collect()
+    })
 }
 
 impl<'a> Plan<'a> {

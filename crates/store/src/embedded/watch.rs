@@ -9,6 +9,7 @@ use bytes::Bytes;
 use redb::{Database, ReadableDatabase};
 use tokio::sync::watch;
 
+use super::handle::Handle;
 use super::record::View;
 use super::tables::{COMPACTED, LOG, META, engine_error, number};
 use crate::WatchStream;
@@ -141,7 +142,7 @@ fn logged_batch(
 }
 
 struct Cursor {
-    database: Arc<Database>,
+    database: Arc<Handle>,
     feed: Arc<Feed>,
     committed: watch::Receiver<Option<u64>>,
     prefix: Bytes,
@@ -151,7 +152,7 @@ struct Cursor {
 }
 
 pub(super) fn stream(
-    database: Arc<Database>,
+    database: Arc<Handle>,
     feed: Arc<Feed>,
     prefix: Bytes,
     from_revision: u64,
@@ -181,7 +182,8 @@ impl Cursor {
             Some(batch) => batch,
             None => {
                 let (database, prefix) = (self.database.clone(), self.prefix.clone());
-                let read = move || logged_batch(&database, next, upto, &prefix);
+                let read =
+                    move || database.read(|database| logged_batch(database, next, upto, &prefix));
                 match tokio::task::spawn_blocking(read).await {
                     Ok(Ok(batch)) => batch,
                     Ok(Err(error)) => return Some(Err(error)),

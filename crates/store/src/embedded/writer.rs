@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::Options;
 use super::compaction::{self, Compaction};
+use super::handle::Handle;
 use super::index::{Index, read, write};
 use super::plan::{Decided, Plan};
 use super::tables::{LAST_LEASE, LEASES, LOG, META, engine_error, millis, number};
@@ -34,7 +35,7 @@ pub(super) enum Command {
 }
 
 pub(super) struct Writer {
-    database: Arc<Database>,
+    database: Arc<Handle>,
     index: Arc<RwLock<Index>>,
     feed: Arc<Feed>,
     queue: Receiver<Command>,
@@ -47,7 +48,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(
-        database: Arc<Database>,
+        database: Arc<Handle>,
         index: Arc<RwLock<Index>>,
         feed: Arc<Feed>,
         queue: Receiver<Command>,
@@ -83,8 +84,10 @@ impl Writer {
     }
 
     fn stored_last_lease(&self) -> Result<u64, Error> {
-        let snapshot = self.database.begin_read().map_err(engine_error)?;
-        number(&snapshot.open_table(META).map_err(engine_error)?, LAST_LEASE)
+        self.database.read(|database| {
+            let snapshot = database.begin_read().map_err(engine_error)?;
+            number(&snapshot.open_table(META).map_err(engine_error)?, LAST_LEASE)
+        })
     }
 
     /// Waits for commands and takes all that are there. False once no more can come.
@@ -165,29 +168,9 @@ impl Writer {
             return Ok(());
         }
         let timer = metrics::COMMIT.start_timer();
-        let txn = self.database.begin_write().map_err(engine_error)?;
-        if !plan.writes.is_empty() {
-            let mut log = txn.open_table(LOG).map_err(engine_error)?;
-            let mut bytes = Vec::new();
-            for (record, tip) in &plan.writes {
-                record.encode(&mut bytes);
-                let at = (tip.position.revision, tip.position.sub);
-                log.insert(at, bytes.as_slice()).map_err(engine_error)?;
-            }
-        }
-        if !plan.granted.is_empty() || !plan.ended.is_empty() {
-            let mut leases = txn.open_table(LEASES).map_err(engine_error)?;
-            for (id, lease) in &plan.granted {
-                let ttl = u64::try_from(lease.ttl.as_millis()).unwrap_or(u64::MAX);
-                leases.insert(id.0, (ttl, millis(lease.expires))).map_err(engine_error)?;
-            }
-            for id in &plan.ended {
-                leases.remove(id.0).map_err(engine_error)?;
-            }
-            let mut meta = txn.open_table(META).map_err(engine_error)?;
-            meta.insert(LAST_LEASE, plan.last_lease).map_err(engine_error)?;
-        }
-        txn.commit().map_err(engine_error)?;
+        // Whether a commit that failed is in the file is not known; its callers were told no.
+        let undo = self.failing.then(|| read(&self.index).revision);
+        self.database.write(|database| write_plan(database, plan, undo))?;
         timer.observe_duration();
         Ok(())
     }
@@ -207,7 +190,9 @@ impl Writer {
     fn compaction_step(&mut self) {
         let Some(compaction) = &self.compaction else { return };
         let chunk = self.options.compaction_chunk;
-        let done = compaction::step(&self.database, &self.index, compaction.target, chunk);
+        let target = compaction.target;
+        let done =
+            self.database.write(|database| compaction::step(database, &self.index, target, chunk));
         if let Ok(false) = done {
             return;
         }
@@ -216,4 +201,35 @@ impl Writer {
             reply.send(done.clone().map(|_| ())).ok(); // the asker may be gone
         }
     }
+}
+
+/// Makes the plan durable, and takes back whatever stands behind the revision `undo`.
+fn write_plan(database: &Database, plan: &Decided, undo: Option<u64>) -> Result<(), Error> {
+    let txn = database.begin_write().map_err(engine_error)?;
+    if let Some(revision) = undo {
+        let mut log = txn.open_table(LOG).map_err(engine_error)?;
+        log.retain_in((revision + 1, 0).., |_, _| false).map_err(engine_error)?;
+    }
+    if !plan.writes.is_empty() {
+        let mut log = txn.open_table(LOG).map_err(engine_error)?;
+        let mut bytes = Vec::new();
+        for (record, tip) in &plan.writes {
+            record.encode(&mut bytes);
+            let at = (tip.position.revision, tip.position.sub);
+            log.insert(at, bytes.as_slice()).map_err(engine_error)?;
+        }
+    }
+    if !plan.granted.is_empty() || !plan.ended.is_empty() {
+        let mut leases = txn.open_table(LEASES).map_err(engine_error)?;
+        for (id, lease) in &plan.granted {
+            let ttl = u64::try_from(lease.ttl.as_millis()).unwrap_or(u64::MAX);
+            leases.insert(id.0, (ttl, millis(lease.expires))).map_err(engine_error)?;
+        }
+        for id in &plan.ended {
+            leases.remove(id.0).map_err(engine_error)?;
+        }
+        let mut meta = txn.open_table(META).map_err(engine_error)?;
+        meta.insert(LAST_LEASE, plan.last_lease).map_err(engine_error)?;
+    }
+    txn.commit().map_err(engine_error)
 }

@@ -1,4 +1,4 @@
-//! What every engine must do ([`contract`], [`model`]) and what must survive ([`crash`], [`power`]).
+//! What every engine must do ([`contract`], [`model`]) and what must survive ([`crash`], [`full`], [`power`]).
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
@@ -6,5 +6,6 @@ mod contract;
 mod crash;
 mod embedded;
 mod etcd;
+mod full;
 mod model;
 mod power;

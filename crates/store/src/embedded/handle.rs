@@ -1,0 +1,133 @@
+//! The open file, which is opened anew after it failed.
+//!
+//! After the first error of its file redb answers nothing any more, reads included. So each time
+//! the file is opened there is a *generation*, which dies with its first error; then the next one
+//! takes its place, on the state of the last durable commit. A dead generation touches the file no
+//! more, so whoever still holds it cannot read what the next one has overwritten.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use redb::{Database, StorageBackend};
+
+use super::tables::engine_error;
+use crate::types::Error;
+
+/// See the module.
+pub(super) struct Handle {
+    now: RwLock<Generation>,
+    file: Arc<dyn StorageBackend>,
+    cache_bytes: usize,
+}
+
+#[derive(Clone)]
+struct Generation {
+    database: Arc<Database>,
+    failed: Arc<AtomicBool>,
+}
+
+/// The file as one generation sees it.
+#[derive(Debug)]
+struct Mortal {
+    file: Arc<dyn StorageBackend>,
+    failed: Arc<AtomicBool>,
+}
+
+impl Generation {
+    fn open(file: &Arc<dyn StorageBackend>, cache_bytes: usize) -> Result<Self, Error> {
+        let failed = Arc::new(AtomicBool::new(false));
+        let backend = Mortal { file: file.clone(), failed: failed.clone() };
+        let database = Database::builder()
+            .set_cache_size(cache_bytes)
+            .create_with_backend(backend)
+            .map_err(engine_error)?;
+        Ok(Self { database: Arc::new(database), failed })
+    }
+}
+
+impl Handle {
+    pub(super) fn open(file: Arc<dyn StorageBackend>, cache_bytes: usize) -> Result<Self, Error> {
+        let now = RwLock::new(Generation::open(&file, cache_bytes)?);
+        Ok(Self { now, file, cache_bytes })
+    }
+
+    fn now(&self) -> Generation {
+        self.now.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads; once more if the file failed meanwhile, because of a write most likely.
+    pub(super) fn read<T>(&self, work: impl Fn(&Database) -> Result<T, Error>) -> Result<T, Error> {
+        let generation = self.now();
+        match work(&generation.database) {
+            Err(_) if generation.failed.load(Ordering::Acquire) => {
+                drop(generation);
+                self.revive()?;
+                work(&self.now().database)
+            }
+            other => other,
+        }
+    }
+
+    /// Writes. If that fails, what was not committed is as if it had never been tried.
+    pub(super) fn write<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.revive()?;
+        let generation = self.now();
+        let result = work(&generation.database);
+        if result.is_err() {
+            drop(generation);
+            // The next request tries again if this fails too.
+            if let Err(error) = self.revive() {
+                tracing::error!(%error, "the store's file cannot be opened again");
+            }
+        }
+        result
+    }
+
+    /// Opens the file again if it has failed.
+    fn revive(&self) -> Result<(), Error> {
+        if !self.now().failed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        if now.failed.load(Ordering::Acquire) {
+            *now = Generation::open(&self.file, self.cache_bytes)?;
+            tracing::warn!("the store's file failed and was opened again");
+        }
+        Ok(())
+    }
+}
+
+impl Mortal {
+    fn alive<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        if self.failed.load(Ordering::Acquire) {
+            return Err(io::Error::other("the file failed before"));
+        }
+        work().inspect_err(|_| self.failed.store(true, Ordering::Release))
+    }
+}
+
+impl StorageBackend for Mortal {
+    fn len(&self) -> Result<u64, io::Error> {
+        self.alive(|| self.file.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        self.alive(|| self.file.read(offset, out))
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        self.alive(|| self.file.set_len(len))
+    }
+
+    fn sync_data(&self) -> Result<(), io::Error> {
+        self.alive(|| self.file.sync_data())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        self.alive(|| self.file.write(offset, data))
+    }
+}
