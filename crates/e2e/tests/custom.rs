@@ -1,14 +1,10 @@
 //! Custom resources with kubectl: schema, rules, columns, subresources, versions and conversion.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::UdpSocket;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 
-use base64::Engine as _;
-use rcgen::{CertificateParams, KeyPair};
-
-use crate::cluster::{Cluster, Namespace, environment, eventually, feed, stdout};
+use crate::cluster::{Cluster, Namespace, eventually, feed, stdout};
+use crate::webhooks::Webhook;
 
 const GROUP: &str = "e2e.ironclad.local";
 
@@ -167,50 +163,10 @@ fn a_custom_resource_behaves_like_a_built_in_one() {
     assert!(error.contains("the server doesn't have a resource type \"widgets\""), "{error}");
 }
 
-/// A conversion webhook on the host, where the API server reaches it.
-struct Webhook {
-    process: Child,
-    url: String,
-    authority: String,
-}
-
-impl Webhook {
-    fn start(cluster: &Cluster) -> Self {
-        // The host's address on the way to the nodes.
-        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-        socket.connect((cluster.addresses()[0].as_str(), 6443)).unwrap();
-        let address = socket.local_addr().unwrap().ip().to_string();
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new([address.clone()]).unwrap();
-        let certificate = certificate.self_signed(&key).unwrap().pem();
-        let folder = tempfile::tempdir().unwrap();
-        let file = |name: &str, text: &str| {
-            let path = folder.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            path
-        };
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/converter.py");
-        let mut command = Command::new(environment("PYTHON"));
-        command.arg(program).arg(file("crt", &certificate)).arg(file("key", &key.serialize_pem()));
-        let mut process = command.arg(&address).stdout(Stdio::piped()).spawn().unwrap();
-        let mut port = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut port).unwrap();
-        let authority = base64::engine::general_purpose::STANDARD.encode(certificate);
-        Self { process, url: format!("https://{address}:{}/convert", port.trim()), authority }
-    }
-}
-
-impl Drop for Webhook {
-    fn drop(&mut self) {
-        self.process.kill().ok(); // it may have ended
-        self.process.wait().ok();
-    }
-}
-
 #[test]
 fn versions_are_converted_by_a_webhook() {
     let space = Namespace::new("convert");
-    let webhook = Webhook::start(&space.cluster);
+    let webhook = Webhook::start(&space.cluster, &[]);
     let version = |name: &str, storage: bool, fields: &str| {
         format!(
             "  - name: {name}\n    served: true\n    storage: {storage}\n    schema:\n      \
@@ -224,7 +180,7 @@ fn versions_are_converted_by_a_webhook() {
          names: {{plural: crons, singular: cron, kind: Cron}}\n  conversion:\n    strategy: Webhook\n    \
          webhook:\n      conversionReviewVersions: [v1]\n      clientConfig: {{url: {}, caBundle: {}}}\n  \
          versions:\n{}{}",
-        webhook.url,
+        format_args!("https://{}:{}/convert", webhook.address, webhook.port),
         webhook.authority,
         version("v1", true, "schedule: {type: string}"),
         version("v2", false, "minute: {type: string}, hour: {type: string}"),

@@ -17,4 +17,5 @@ mod network;
 mod nodes;
 mod pods;
 mod streams;
+mod webhooks;
 mod workloads;

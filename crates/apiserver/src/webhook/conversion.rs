@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use machinery::field::{Error, ErrorList, Path};
 use machinery::status::Status;
-use machinery::{Value, meta};
+use machinery::{Value, meta, names};
 use serde_json::{Map, json};
 
 use super::answer::gvk;
@@ -197,12 +198,36 @@ fn restored(original: Option<&Value>, found: Option<&Value>) -> Result<Map<Strin
                 ));
             }
         }
+        let before = metadata.get(field).and_then(Value::as_object);
+        if before.is_none_or(|before| before != given) {
+            check_map(field, given)?;
+        }
         // Sorted, as everything that is stored.
         let sorted: BTreeMap<_, _> = given.iter().collect();
         let sorted = sorted.into_iter().map(|(key, value)| (key.clone(), value.clone()));
         metadata.insert(field.to_owned(), Value::Object(sorted.collect()));
     }
     Ok(metadata)
+}
+
+/// What a client may not write, a webhook may not either.
+fn check_map(field: &'static str, given: &Map<String, Value>) -> Result<(), String> {
+    let mut errors = ErrorList::new();
+    let path = Path::new("metadata").child(field);
+    for (key, value) in given {
+        let value = value.as_str().unwrap_or_default();
+        let (key_problems, value_problems) = match field {
+            "labels" => (names::qualified_name(key), names::label_value(value)),
+            _ => (names::qualified_name(&key.to_lowercase()), Vec::new()),
+        };
+        for problem in key_problems {
+            errors.push(Error::invalid(&path, key.as_str(), problem));
+        }
+        for problem in value_problems {
+            errors.push(Error::invalid(&path, value, problem));
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(errors.aggregate()) }
 }
 
 fn go_type(value: &Value) -> &'static str {

@@ -60,6 +60,13 @@ fn what_identifies_an_object_must_stay() {
         "metadata in object: invalid metadata.labels of type []interface {} in converted object",
     );
     check(
+        with("labels", json!({"x": "no/slash"})),
+        "metadata in object: metadata.labels: Invalid value: \"no/slash\": a valid label must be an \
+         empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end \
+         with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for \
+         validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')",
+    );
+    check(
         with("annotations", json!({"k": 1})),
         "metadata in object: metadata.annotations[k] must be a string, but is int64 in converted \
          object",

@@ -1,6 +1,9 @@
-"""A conversion webhook for crons.e2e.ironclad.local: v1 has one field `schedule`, v2 has `minute`
-and `hour`. Called with a certificate, its key and the address to listen on; prints its port."""
+"""A webhook of both kinds. It converts crons.e2e.ironclad.local (v1 has one field `schedule`, v2 has
+`minute` and `hour`), refuses objects with the label `forbidden` and puts `touched: yes` into the data
+of others where it is asked at /mutate. Called with a certificate, its key and the address to listen
+on; prints its port."""
 
+import base64
 import json
 import ssl
 import sys
@@ -17,18 +20,34 @@ def converted(source, wanted):
     return {**source, "apiVersion": wanted, "spec": spec}
 
 
+def conversion(request):
+    wanted = request["desiredAPIVersion"]
+    objects = [converted(source, wanted) for source in request["objects"]]
+    return {"result": {"status": "Success"}, "convertedObjects": objects}
+
+
+def admission(request, path):
+    labels = (request["object"] or {}).get("metadata", {}).get("labels", {})
+    if "forbidden" in labels:
+        return {"allowed": False, "status": {"message": "the label says no", "code": 403}}
+    if path.startswith("/mutate"):
+        patch = json.dumps([{"op": "add", "path": "/data/touched", "value": "yes"}])
+        patch = base64.b64encode(patch.encode()).decode()
+        return {"allowed": True, "patchType": "JSONPatch", "patch": patch}
+    return {"allowed": True, "warnings": ["seen by a webhook"]}
+
+
 class Webhook(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self):
         review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         request = review.pop("request")
-        wanted = request["desiredAPIVersion"]
-        review["response"] = {
-            "uid": request["uid"],
-            "result": {"status": "Success"},
-            "convertedObjects": [converted(source, wanted) for source in request["objects"]],
-        }
+        if review["kind"] == "ConversionReview":
+            response = conversion(request)
+        else:
+            response = admission(request, self.path)
+        review["response"] = {"uid": request["uid"], **response}
         body = json.dumps(review).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
