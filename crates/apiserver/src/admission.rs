@@ -58,9 +58,9 @@ impl Plugins {
             Box::new(priority::Priority),
             Box::new(default_toleration_seconds::DefaultTolerationSeconds),
             Box::new(certificates::Certificates(authorizer.clone())),
-            Box::new(escalation::Escalation(authorizer)),
+            Box::new(escalation::Escalation(authorizer.clone())),
         ];
-        Self { builtin, webhooks: Webhooks::new() }
+        Self { builtin, webhooks: Webhooks::new(authorizer) }
     }
 }
 

@@ -9,6 +9,7 @@
 //! is asked in a second round only if it wants that and the object changed after it was asked; no
 //! webhook is asked about the configurations of admission itself.
 
+mod condition;
 mod hook;
 mod matching;
 mod review;
@@ -22,17 +23,21 @@ use machinery::gvk::{GroupResource, GroupVersionKind};
 use machinery::patch;
 use machinery::status::Status;
 use machinery::{Value, meta, schema};
+use serde_json::json;
 
+use self::condition::{Input, Outcome};
 use self::hook::{Hook, Hooks};
 use self::matching::Subject;
 use self::review::{Request, Verdict};
+use crate::authz::Authorizer;
 use crate::registry::{Attributes, Failure, Operation, Resource};
 
 /// The webhooks of both kinds.
-#[derive(Debug)]
 pub(crate) struct Webhooks {
     mutating: Hooks,
     validating: Hooks,
+    /// For conditions that ask what a user may do.
+    authorizer: Arc<Authorizer>,
 }
 
 /// What a round of mutating webhooks leaves for a second one.
@@ -76,10 +81,11 @@ impl From<Failure> for Trouble {
 
 impl Webhooks {
     /// Webhooks as the registry's configurations say.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(authorizer: Arc<Authorizer>) -> Self {
         Self {
             mutating: Hooks::new("mutatingwebhookconfigurations"),
             validating: Hooks::new("validatingwebhookconfigurations"),
+            authorizer,
         }
     }
 
@@ -122,7 +128,7 @@ impl Webhooks {
                 continue;
             }
             let Some(invocation) = invocation(hook, attributes)? else { continue };
-            let changed = match mutate_by(&invocation, attributes).await {
+            let changed = match self.mutate_by(&invocation, attributes).await {
                 Ok(changed) => changed,
                 Err(Trouble::Fatal(failure)) => return Err(failure),
                 Err(Trouble::Call(why)) => tolerate(hook, &why).map(|()| false)?,
@@ -150,13 +156,164 @@ impl Webhooks {
             invocations.extend(invocation(hook, attributes)?);
         }
         let verdicts = invocations.iter().map(|invocation| async move {
-            match ask(invocation, attributes, false).await {
+            match self.ask(invocation, attributes, false).await {
                 Ok(_) => Ok(()),
                 Err(Trouble::Fatal(failure)) => Err(failure),
                 Err(Trouble::Call(why)) => tolerate(invocation.hook, &why),
             }
         });
         join_all(verdicts).await.into_iter().collect()
+    }
+
+    /// Asks a webhook, and gives what it says about the object that it was shown; `None` if the
+    /// request does not concern it.
+    async fn ask(
+        &self,
+        invocation: &Invocation<'_>,
+        attributes: &Attributes<'_>,
+        mutating: bool,
+    ) -> Result<Option<(Verdict, Option<Value>)>, Trouble> {
+        let Invocation { hook, resource } = invocation;
+        let object = shown(attributes, resource, attributes.object.as_ref()).await?;
+        let old = shown(attributes, resource, attributes.old).await?;
+        let uid = uuid::Uuid::new_v4().to_string();
+        let own_name = attributes.object.as_ref().map(meta::name).unwrap_or_default();
+        let name = if attributes.name.is_empty() { own_name } else { attributes.name };
+        let request = Request {
+            uid: &uid,
+            kind: kind_of(resource, attributes.subresource),
+            resource: resource.gvr(),
+            request_kind: kind_of(attributes.resource, attributes.subresource),
+            request_resource: attributes.resource.gvr(),
+            subresource: attributes.subresource,
+            name,
+            namespace: if is_namespace(resource) { name } else { attributes.namespace },
+            operation: attributes.operation.as_str(),
+            user: attributes.context.user_info(),
+            object: object.as_ref(),
+            old: old.as_ref(),
+            dry_run: attributes.dry_run,
+        };
+        let request = request.to_value();
+        if !self.concerns(hook, attributes, &request, object.as_ref(), old.as_ref())? {
+            return Ok(None);
+        }
+        if attributes.dry_run && !hook.takes_dry_runs {
+            let text = format!("admission webhook {:?} does not support dry run", hook.name);
+            return Err(Trouble::Fatal(Status::bad_request(text).into()));
+        }
+        let review = hook.review.ok_or_else(|| {
+            let text = "webhook does not accept known AdmissionReview versions (v1, v1beta1)";
+            Trouble::Call(format!("could not create admission objects: {text}"))
+        })?;
+        let body = json!({"kind": "AdmissionReview", "apiVersion": review, "request": request});
+        let body = body.to_string().into();
+        let config = hook
+            .config
+            .as_ref()
+            .map_err(|why| Trouble::Call(format!("could not get REST client: {why}")))?;
+        let answer = attributes.registry.caller().call(config, body, hook.timeout).await;
+        let answer =
+            answer.map_err(|error| Trouble::Call(format!("failed to call webhook: {error}")))?;
+        let verdict = Verdict::read(&answer, review, &uid, mutating)
+            .map_err(|why| Trouble::Call(format!("received invalid webhook response: {why}")))?;
+        for warning in &verdict.warnings {
+            attributes.context.warnings.add(warning.as_str());
+        }
+        if !verdict.allowed {
+            let refusal = review::refusal(&hook.name, verdict.result.as_ref());
+            return Err(Trouble::Fatal(refusal.into()));
+        }
+        Ok(Some((verdict, object)))
+    }
+
+    /// Whether the webhook's conditions hold.
+    fn concerns(
+        &self,
+        hook: &Hook,
+        attributes: &Attributes<'_>,
+        request: &Value,
+        object: Option<&Value>,
+        old: Option<&Value>,
+    ) -> Result<bool, Failure> {
+        if hook.conditions.is_empty() {
+            return Ok(true);
+        }
+        let resource = attributes.resource;
+        let input = Input {
+            request,
+            object,
+            old,
+            authorizer: &self.authorizer,
+            user: &attributes.context.user,
+            about: cel::Request {
+                group: resource.group.to_string(),
+                resource: resource.name.clone(),
+                subresource: attributes.subresource.to_owned(),
+                namespace: attributes.namespace.to_owned(),
+                name: attributes.name.to_owned(),
+                ..cel::Request::default()
+            },
+        };
+        match condition::judge(&hook.conditions, &input) {
+            Outcome::Hold => Ok(true),
+            Outcome::Fail => Ok(false),
+            Outcome::Unknown(_) if hook.ignore_failures => Ok(false),
+            Outcome::Unknown(why) => {
+                let resource = resource.group_resource();
+                Err(Status::forbidden(&resource, attributes.name, why).into())
+            }
+        }
+    }
+
+    /// Asks a mutating webhook. True if it changed the object.
+    async fn mutate_by(
+        &self,
+        invocation: &Invocation<'_>,
+        attributes: &mut Attributes<'_>,
+    ) -> Result<bool, Trouble> {
+        let Some((verdict, object)) = self.ask(invocation, attributes, true).await? else {
+            return Ok(false);
+        };
+        let Some(change) = verdict.patch else { return Ok(false) };
+        let name = &invocation.hook.name;
+        let internal = |text: String| Trouble::Fatal(Status::internal(text).into());
+        let operations: Value =
+            serde_json::from_slice(&change.text).map_err(|error| internal(error.to_string()))?;
+        if operations.as_array().is_some_and(Vec::is_empty) {
+            return Ok(false);
+        }
+        let Some(mut object) = object else {
+            return Err(internal(format!(
+                "admission webhook {name:?} attempted to modify the object, which is not supported for \
+             this operation"
+            )));
+        };
+        if change.kind != "JSONPatch" {
+            return Err(Trouble::Call(format!("unsupported patch type {:?}", change.kind)));
+        }
+        patch::json::apply(&mut object, &operations)
+            .map_err(|error| internal(error.to_string()))?;
+        let own = attributes.resource;
+        let resource = &invocation.resource;
+        let object = if takes_another_kind(attributes) {
+            let kind = kind_of(resource, attributes.subresource);
+            match schema::builtin().kind(&kind.group, &kind.version, &kind.kind) {
+                Some(ty) => decoded(object, ty)?,
+                None => object,
+            }
+        } else {
+            let mut object = decoded(object, resource.ty())?;
+            resource.default(&mut object);
+            if Arc::ptr_eq(resource, own) {
+                object
+            } else {
+                resource.converted(object, own).await?
+            }
+        };
+        let changed = attributes.object.as_ref() != Some(&object);
+        attributes.object = Some(object);
+        Ok(changed)
     }
 }
 
@@ -232,61 +389,6 @@ fn is_namespace(resource: &Resource) -> bool {
     resource.group.is_empty() && resource.name == "namespaces"
 }
 
-/// Asks a webhook, and gives what it wants changed if it agrees.
-async fn ask(
-    invocation: &Invocation<'_>,
-    attributes: &Attributes<'_>,
-    mutating: bool,
-) -> Result<(Verdict, Option<Value>), Trouble> {
-    let Invocation { hook, resource } = invocation;
-    if attributes.dry_run && !hook.takes_dry_runs {
-        let text = format!("admission webhook {:?} does not support dry run", hook.name);
-        return Err(Trouble::Fatal(Status::bad_request(text).into()));
-    }
-    let review = hook.review.ok_or_else(|| {
-        let text = "webhook does not accept known AdmissionReview versions (v1, v1beta1)";
-        Trouble::Call(format!("could not create admission objects: {text}"))
-    })?;
-    let object = shown(attributes, resource, attributes.object.as_ref()).await?;
-    let old = shown(attributes, resource, attributes.old).await?;
-    let uid = uuid::Uuid::new_v4().to_string();
-    let own_name = attributes.object.as_ref().map(meta::name).unwrap_or_default();
-    let name = if attributes.name.is_empty() { own_name } else { attributes.name };
-    let request = Request {
-        uid: &uid,
-        kind: kind_of(resource, attributes.subresource),
-        resource: resource.gvr(),
-        request_kind: kind_of(attributes.resource, attributes.subresource),
-        request_resource: attributes.resource.gvr(),
-        subresource: attributes.subresource,
-        name,
-        namespace: if is_namespace(resource) { name } else { attributes.namespace },
-        operation: attributes.operation.as_str(),
-        user: attributes.context.user_info(),
-        object: object.as_ref(),
-        old: old.as_ref(),
-        dry_run: attributes.dry_run,
-    };
-    let body = request.review(review).to_string().into();
-    let config = hook
-        .config
-        .as_ref()
-        .map_err(|why| Trouble::Call(format!("could not get REST client: {why}")))?;
-    let answer = attributes.registry.caller().call(config, body, hook.timeout).await;
-    let answer =
-        answer.map_err(|error| Trouble::Call(format!("failed to call webhook: {error}")))?;
-    let verdict = Verdict::read(&answer, review, &uid, mutating)
-        .map_err(|why| Trouble::Call(format!("received invalid webhook response: {why}")))?;
-    for warning in &verdict.warnings {
-        attributes.context.warnings.add(warning.as_str());
-    }
-    if !verdict.allowed {
-        let refusal = review::refusal(&hook.name, verdict.result.as_ref());
-        return Err(Trouble::Fatal(refusal.into()));
-    }
-    Ok((verdict, object))
-}
-
 /// An object in the version that the webhook wants.
 async fn shown(
     attributes: &Attributes<'_>,
@@ -314,48 +416,6 @@ fn kind_of(resource: &Resource, subresource: &str) -> GroupVersionKind {
         Some(subresource) => subresource.kind.clone(),
         None => resource.gvk(),
     }
-}
-
-/// Asks a mutating webhook. True if it changed the object.
-async fn mutate_by(
-    invocation: &Invocation<'_>,
-    attributes: &mut Attributes<'_>,
-) -> Result<bool, Trouble> {
-    let (verdict, object) = ask(invocation, attributes, true).await?;
-    let Some(change) = verdict.patch else { return Ok(false) };
-    let name = &invocation.hook.name;
-    let internal = |text: String| Trouble::Fatal(Status::internal(text).into());
-    let operations: Value =
-        serde_json::from_slice(&change.text).map_err(|error| internal(error.to_string()))?;
-    if operations.as_array().is_some_and(Vec::is_empty) {
-        return Ok(false);
-    }
-    let Some(mut object) = object else {
-        return Err(internal(format!(
-            "admission webhook {name:?} attempted to modify the object, which is not supported for \
-             this operation"
-        )));
-    };
-    if change.kind != "JSONPatch" {
-        return Err(Trouble::Call(format!("unsupported patch type {:?}", change.kind)));
-    }
-    patch::json::apply(&mut object, &operations).map_err(|error| internal(error.to_string()))?;
-    let own = attributes.resource;
-    let resource = &invocation.resource;
-    let object = if takes_another_kind(attributes) {
-        let kind = kind_of(resource, attributes.subresource);
-        match schema::builtin().kind(&kind.group, &kind.version, &kind.kind) {
-            Some(ty) => decoded(object, ty)?,
-            None => object,
-        }
-    } else {
-        let mut object = decoded(object, resource.ty())?;
-        resource.default(&mut object);
-        if Arc::ptr_eq(resource, own) { object } else { resource.converted(object, own).await? }
-    };
-    let changed = attributes.object.as_ref() != Some(&object);
-    attributes.object = Some(object);
-    Ok(changed)
 }
 
 /// What a webhook made, read as if a client had sent it.

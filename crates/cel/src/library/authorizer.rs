@@ -82,6 +82,13 @@ impl Authorizer {
     pub fn new(authorize: Arc<dyn Authorize>) -> Self {
         Self { authorize, service_account: None }
     }
+
+    /// Questions about a resource whose parts are known, as `authorizer.requestResource` asks
+    /// them. The verb is given with the question.
+    pub fn about(&self, request: Request) -> Value {
+        let check = ResourceCheck { authorizer: self.clone(), request };
+        Value::Opaque(Opaque::ResourceCheck(Arc::new(check)))
+    }
 }
 
 impl fmt::Debug for Authorizer {

@@ -1,5 +1,6 @@
 //! Webhooks and policies that take part in admission.
 
+pub mod conditions;
 mod policy;
 #[cfg(test)]
 mod tests;
@@ -100,7 +101,8 @@ impl WebhookConfiguration {
             webhook.get("reinvocationPolicy").may_be_one_of(errors, &["IfNeeded", "Never"]);
         }
         forms::webhook_client(&webhook.get("clientConfig"), errors);
-        match_conditions(&webhook.get("matchConditions"), errors);
+        let compiles = |expression: &str| conditions::compile(expression).map(drop);
+        match_conditions(&webhook.get("matchConditions"), compiles, errors);
     }
 }
 
@@ -194,16 +196,21 @@ fn check_resources(resources: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
+/// What is wrong with an expression.
+type Check = fn(&str) -> Result<(), String>;
+
 /// Expressions that decide whether a webhook or policy is asked at all.
-fn match_conditions(conditions: &At<'_>, errors: &mut ErrorList) {
-    if conditions.len() > MAX_CONDITIONS {
-        errors.push(Error::too_many(&conditions.path, conditions.len(), MAX_CONDITIONS));
+fn match_conditions(list: &At<'_>, check: Check, errors: &mut ErrorList) {
+    if list.len() > MAX_CONDITIONS {
+        errors.push(Error::too_many(&list.path, list.len(), MAX_CONDITIONS));
     }
     let mut taken = BTreeSet::new();
-    for condition in conditions.list() {
+    for condition in list.list() {
         let (expression, name) = (condition.get("expression"), condition.get("name"));
         if expression.str().trim().is_empty() {
             expression.required(errors, "");
+        } else if let Err(why) = check(expression.str()) {
+            expression.invalid(errors, why);
         }
         name.must_form(errors, names::qualified_name);
         if !name.is_empty() && !taken.insert(name.str()) {

@@ -1,6 +1,6 @@
 //! The rules of single kinds, one file or folder per family.
 
-mod admission;
+pub mod admission;
 mod aggregation;
 mod autoscaling;
 mod batch;

@@ -335,3 +335,36 @@ async fn connections_are_asked_about() -> Outcome {
     assert_eq!(request["object"], options);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conditions_decide_whether_a_webhook_is_asked() -> Outcome {
+    let (_server, client) = server().await?;
+    let hook = WebhookServer::start(|review| verdict(review, json!({"allowed": false}))).await?;
+    let conditions = json!([
+        {"name": "not-skipped", "expression": "object.metadata.name != 'skip-me'"},
+        {"name": "admins", "expression": "'system:masters' in request.userInfo.groups &&
+            authorizer.requestResource.check('create').allowed()"},
+    ]);
+    validating(&client, "picky", &hook, json!({"matchConditions": conditions})).await?;
+    expect(&send_json(&client, "POST", CONFIG_MAPS, &map("skip-me")).await?, 201);
+    expect(&send_json(&client, "POST", CONFIG_MAPS, &map("m")).await?, 400);
+    assert_eq!(hook.seen().len(), 1);
+    let path = format!("{GROUP}/validatingwebhookconfigurations/picky");
+    expect(&send_json(&client, "DELETE", &path, &Value::Null).await?, 200);
+
+    let broken = json!([{"name": "b", "expression": "object.spec.none == 1"}]);
+    validating(&client, "broken", &hook, json!({"matchConditions": broken})).await?;
+    let refused = expect(&send_json(&client, "POST", CONFIG_MAPS, &map("m")).await?, 403);
+    let expected = "configmaps \"m\" is forbidden: expression 'object.spec.none == 1' resulted in \
+                    error: no such key: spec";
+    assert_eq!(refused["message"], expected);
+
+    let kind = "MutatingWebhookConfiguration";
+    let wrong = json!([{"name": "w", "expression": "... [}"}]);
+    let wrong = configuration(kind, "w", hook.client_config(), &json!({"matchConditions": wrong}));
+    let path = format!("{GROUP}/mutatingwebhookconfigurations");
+    let refused = expect(&send_json(&client, "POST", &path, &wrong).await?, 422);
+    let message = refused["message"].as_str().unwrap_or_default();
+    assert!(message.contains("compilation failed"), "{message}");
+    Ok(())
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use machinery::Value;
 use machinery::selector::LabelSelector;
 
+use super::condition::Condition;
 use super::matching::Rule;
 use crate::registry::Registry;
 use crate::webhook::ClientConfig;
@@ -26,6 +27,8 @@ pub(super) struct Hook {
     pub(super) exact: bool,
     pub(super) namespaces: LabelSelector,
     pub(super) objects: LabelSelector,
+    /// All must hold, too.
+    pub(super) conditions: Vec<Condition>,
     /// Whether a write goes on when the webhook cannot be asked.
     pub(super) ignore_failures: bool,
     /// Whether asking changes nothing elsewhere when nothing will be stored.
@@ -59,6 +62,12 @@ impl Hook {
             exact: text("matchPolicy") == "Exact",
             namespaces: selector("namespaceSelector"),
             objects: selector("objectSelector"),
+            conditions: hook["matchConditions"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(Condition::from_value)
+                .collect(),
             ignore_failures: text("failurePolicy") == "Ignore",
             takes_dry_runs: matches!(text("sideEffects"), "None" | "NoneOnDryRun"),
             timeout: Duration::from_secs(

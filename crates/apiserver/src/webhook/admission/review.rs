@@ -31,8 +31,8 @@ pub(super) struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// The review that carries the request.
-    pub(super) fn review(&self, api_version: &str) -> Value {
+    /// As it is in the review.
+    pub(super) fn to_value(&self) -> Value {
         let kind = |kind: &GroupVersionKind| json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
         let resource = |resource: &GroupVersionResource| {
             json!({"group": resource.group, "version": resource.version,
@@ -60,7 +60,7 @@ impl Request<'_> {
             request["subResource"] = self.subresource.into();
             request["requestSubResource"] = self.subresource.into();
         }
-        json!({"kind": "AdmissionReview", "apiVersion": api_version, "request": request})
+        request
     }
 
     fn options(&self) -> Value {

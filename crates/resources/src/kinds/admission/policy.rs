@@ -51,7 +51,7 @@ impl Strategy for Policy {
         } else {
             constraints.required(&mut errors, "");
         }
-        match_conditions(&spec.get("matchConditions"), &mut errors);
+        match_conditions(&spec.get("matchConditions"), |_| Ok(()), &mut errors);
         for variable in spec.get("variables").list() {
             check_variable(&variable, &mut errors);
         }
