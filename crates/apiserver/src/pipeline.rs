@@ -4,12 +4,14 @@
 mod audit_id;
 mod impersonate;
 
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use component::logging::REQUESTS;
 use futures::FutureExt as _;
-use http::header::SEC_WEBSOCKET_PROTOCOL;
+use http::header::{SEC_WEBSOCKET_PROTOCOL, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode};
 use hyper::body::Incoming;
@@ -85,6 +87,7 @@ fn is_pretty(headers: &HeaderMap, query: &Query<'_>) -> bool {
 pub async fn handle(
     api: Arc<Api>,
     connection: Arc<ConnectionUser>,
+    client: SocketAddr,
     request: Request<Incoming>,
 ) -> Reply {
     let start = Instant::now();
@@ -112,6 +115,26 @@ pub async fn handle(
         Method::HEAD => respond::without_body(reply),
         _ => compress::compressed(reply, &parts.headers),
     };
+    if tracing::enabled!(target: REQUESTS, tracing::Level::DEBUG) {
+        let verb = match info.as_ref().map_or("", |info| info.verb) {
+            "create" => "post",
+            "update" => "put",
+            "" => parts.method.as_str(),
+            verb => verb,
+        };
+        let agent = parts.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+        tracing::debug!(
+            target: REQUESTS,
+            verb = verb.to_uppercase(),
+            URI = %uri,
+            latency = ?start.elapsed(),
+            userAgent = agent.unwrap_or_default(),
+            "audit-ID" = audit_id.to_str().unwrap_or_default(),
+            srcIP = %client,
+            resp = reply.status().as_u16(),
+            "HTTP"
+        );
+    }
     reply.headers_mut().insert(AUDIT_ID, audit_id);
     if let Ok(info) = &info {
         let known = reply.status().is_success() || is_served(&api, info);

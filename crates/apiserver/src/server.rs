@@ -201,7 +201,7 @@ async fn start(
             let api = api.clone();
             let user = Arc::new(api.authenticator.connection(&peer.certificates));
             service_fn(move |request: Request<Incoming>| {
-                let answer = pipeline::handle(api.clone(), user.clone(), request);
+                let answer = pipeline::handle(api.clone(), user.clone(), peer.address, request);
                 async move { Ok::<_, Infallible>(answer.await) }
             })
         }

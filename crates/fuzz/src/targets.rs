@@ -1,5 +1,7 @@
 //! What is fuzzed.
 
+mod apply;
+mod expressions;
 mod formats;
 mod patches;
 mod streams;
@@ -11,6 +13,8 @@ use crate::Target;
 #[must_use]
 pub fn all() -> Vec<Target> {
     let mut targets = Vec::new();
+    targets.extend(apply::TARGETS);
+    targets.extend(expressions::TARGETS);
     targets.extend(formats::TARGETS);
     targets.extend(patches::TARGETS);
     targets.extend(streams::TARGETS);

@@ -33,9 +33,12 @@ macro_rules! short_runs {
 }
 
 short_runs! {
+    apply "apply" 500,
     cbor "cbor" 2000,
+    cel "cel" 2000,
     duration "duration" 5000,
     field_selector "field-selector" 5000,
+    fields_v1 "fields-v1" 3000,
     json "json" 2000,
     json_patch "json-patch" 1000,
     label_selector "label-selector" 5000,

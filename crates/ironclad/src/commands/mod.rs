@@ -22,9 +22,12 @@ use tokio_util::sync::CancellationToken;
 struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// How much is logged: 0 for what matters, 4 for every decision, 6 for every request
+    /// How much is logged: 0 for what matters, 3 for every request, 4 for every decision, 6 for every step
     #[arg(long = "v", short = 'v', global = true, default_value_t = 0, value_name = "LEVEL")]
     verbosity: u8,
+    /// How a line of the log is written: text or json
+    #[arg(long, global = true, default_value = "text", value_name = "FORMAT")]
+    logging_format: component::logging::Format,
 }
 
 #[derive(Debug, Subcommand)]
@@ -63,36 +66,36 @@ enum Command {
 /// Runs what the command line asks for.
 pub(crate) fn run() -> ExitCode {
     let arguments = Arguments::parse();
-    let verbosity = arguments.verbosity;
+    let (verbosity, format) = (arguments.verbosity, arguments.logging_format);
     let result = match arguments.command {
         // Many cores for the one process that serves all others; the others wait most of the time
         // and a thread each keeps them small.
         Command::KubeApiserver(flags) => {
-            component::logging::init(verbosity);
+            component::logging::init(verbosity, format);
             parallel(|shutdown| kube_apiserver::run(*flags, shutdown))
         }
         Command::KubeControllerManager(flags) => {
-            component::logging::init(verbosity);
+            component::logging::init(verbosity, format);
             single(|shutdown| kube_controller_manager::run(flags, shutdown))
         }
         Command::KubeScheduler(flags) => {
-            component::logging::init(verbosity);
+            component::logging::init(verbosity, format);
             single(|shutdown| kube_scheduler::run(flags, shutdown))
         }
         Command::Kubelet(flags) => {
-            component::logging::init(verbosity);
+            component::logging::init(verbosity, format);
             single(|shutdown| kubelet::run(flags, shutdown))
         }
         Command::KubeProxy(flags) => {
-            component::logging::init(verbosity);
+            component::logging::init(verbosity, format);
             single(|shutdown| kube_proxy::run(flags, shutdown))
         }
         Command::Dns(flags) => {
-            component::logging::init(verbosity);
+            component::logging::init(verbosity, format);
             single(|shutdown| dns::run(flags, shutdown))
         }
         Command::NodeInit { spec } => {
-            component::logging::init(verbosity);
+            component::logging::init(verbosity, format);
             cluster::node::init::run(&spec).map_err(Into::into)
         }
         Command::Up(flags) => single(|shutdown| clusters::up(flags, shutdown)),

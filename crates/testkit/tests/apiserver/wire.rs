@@ -71,6 +71,13 @@ async fn cbor_everywhere() -> Outcome {
     let message = refused["message"].as_str().unwrap_or_default();
     assert!(message.ends_with("strict decoding error: unknown field \"x\""), "{message}");
 
+    let applied = cbor::encode_object(&fixtures::config_map("a", "k", "w"));
+    let path = format!("{one}?fieldManager=me&force=true");
+    let (code, after) = call("PATCH", &path, "application/apply-patch+cbor", applied).await?;
+    assert_eq!((code, &after["data"]["k"]), (200, &json!("w")), "{after}");
+    let manager = &after["metadata"]["managedFields"][0];
+    assert_eq!((&manager["manager"], &manager["operation"]), (&json!("me"), &json!("Apply")));
+
     let table = "application/cbor;as=Table;g=meta.k8s.io;v=v1";
     let (_, _, bytes) = exchange(&client, ("GET", &one), &[("accept", table)], Vec::new()).await?;
     assert_eq!(cbor::decode_untyped(&bytes)?["rows"][0]["cells"][0], "a");

@@ -89,7 +89,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
             "streams",
         ],
     ),
-    ("fuzz", &["machinery", "streams"]),
+    ("fuzz", &["cel", "machinery", "streams"]),
     ("xtask", &["image"]),
 ];
 
