@@ -101,6 +101,7 @@ pub(super) fn write(call: &Call<'_>, kind: &str, apply: bool) -> Result<WriteOpt
         field_manager: given.map_or_else(|| default_manager(call), str::to_owned),
         field_validation,
         force: force.unwrap_or(false),
+        only_existing: false,
     })
 }
 

@@ -10,6 +10,7 @@ use machinery::{Value, schema};
 use super::body::{self, Expected};
 use super::options;
 use super::represent::Form;
+use crate::authz::Attributes;
 use crate::http::negotiate;
 use crate::http::respond::Reply;
 use crate::pipeline::{Call, Failure};
@@ -45,7 +46,10 @@ pub(super) async fn update(
     target: &Target,
     body: Incoming,
 ) -> Result<Reply, Failure> {
-    let (form, object, options) = whole(call, target, body, "UpdateOptions").await?;
+    let (form, object, mut options) = whole(call, target, body, "UpdateOptions").await?;
+    if target.resource.strategy.allow_create_on_update() {
+        allow_creation(call, target, &mut options)?;
+    }
     let registry = &call.api.registry;
     let outcome = registry.update(&call.context, target, object, &options).await?;
     represent(form, target, outcome)
@@ -68,11 +72,14 @@ pub(super) async fn patch(
         return Err(Box::new(Status::unsupported_media_type(&accepted)));
     };
     let mut bytes = body::read(body).await?;
-    let options = options::write(call, "PatchOptions", *kind == PatchType::Apply)?;
+    let mut options = options::write(call, "PatchOptions", *kind == PatchType::Apply)?;
     if media == APPLY_CBOR {
         let tree = cbor::decode_untyped(&bytes)
             .map_err(|error| Status::bad_request(format!("error decoding CBOR: {error}")))?;
         bytes = tree.to_string().into();
+    }
+    if *kind == PatchType::Apply {
+        allow_creation(call, target, &mut options)?;
     }
     let registry = &call.api.registry;
     let outcome = registry.patch(&call.context, target, *kind, &bytes, &options).await?;
@@ -101,6 +108,20 @@ pub(super) async fn delete_collection(
     let registry = &call.api.registry;
     let outcome = registry.delete_collection(&call.context, target, &options, &selection).await?;
     represent(form, target, outcome)
+}
+
+/// Who writes an object that is not there makes it, and must be allowed to.
+fn allow_creation(
+    call: &Call<'_>,
+    target: &Target,
+    options: &mut WriteOptions,
+) -> Result<(), Failure> {
+    options.only_existing = call.api.registry.is_stored(target);
+    if options.only_existing || !target.subresource.is_empty() {
+        return Ok(());
+    }
+    let attributes = Attributes::of(call.user(), call.info, "");
+    call.api.authorizer.check(&Attributes { verb: "create", ..attributes })
 }
 
 /// The form of the answer, the object and the options of a request that sends a whole object.

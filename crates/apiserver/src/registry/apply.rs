@@ -15,6 +15,11 @@ use super::{Context, Failure, Outcome, Registry, Target, WriteOptions};
 const ATTEMPTS: usize = 5;
 
 impl Registry {
+    /// Whether there is such an object at present.
+    pub fn is_stored(&self, target: &Target) -> bool {
+        target.resource.cache().get(&target.key()).is_some()
+    }
+
     /// Applies a configuration in YAML or JSON to an object, or makes the object from it.
     pub(super) async fn apply(
         &self,
@@ -39,15 +44,15 @@ impl Registry {
         options: &WriteOptions,
     ) -> Result<Outcome, Failure> {
         for _ in 0..ATTEMPTS {
-            if target.resource.cache().get(&target.key()).is_some() {
+            if self.is_stored(target) {
                 let source = Source::Apply(applied);
                 match self.change(context, target, source, options).await {
-                    // Gone since; a subresource cannot bring it back.
-                    Err(status) if status.code == 404 && target.subresource.is_empty() => continue,
+                    // Gone since.
+                    Err(status) if status.code == 404 && !self.is_stored(target) => {}
                     changed => return Ok(Outcome::object(200, changed?)),
                 }
             }
-            if !target.subresource.is_empty() {
+            if !target.subresource.is_empty() || options.only_existing {
                 return Err(not_found(target));
             }
             let tracking = Tracking::of(self, target, options);

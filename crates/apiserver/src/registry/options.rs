@@ -41,6 +41,9 @@ pub struct WriteOptions {
     pub field_validation: FieldValidation,
     /// For apply: take over fields of other managers.
     pub force: bool,
+    /// An update or apply must not make an object that is not there: it was there when the
+    /// request was authorized.
+    pub only_existing: bool,
 }
 
 /// The form of a patch.

@@ -49,6 +49,7 @@ impl Registry {
         }
         let missing = target.resource.cache().get(&target.key()).is_none();
         if missing
+            && !options.only_existing
             && target.subresource.is_empty()
             && target.resource.strategy.allow_create_on_update()
             && revision_of(&object).is_none()

@@ -68,15 +68,15 @@ impl<'a> Writer<'a> {
             }
             Value::Object(members) => {
                 let is_struct = ty.is_some_and(TypeRef::is_struct);
+                // Empty custom objects have nothing at all.
+                let zero = self.empty == Empty::Zero && ty.is_some_and(|ty| !ty.is_custom());
                 let mut found: Vec<(&str, Value)> = Vec::with_capacity(members.len());
                 for (name, value) in members {
                     let Some(inner) = node.member(name) else { continue };
                     let field = ty.filter(|_| is_struct).and_then(|ty| ty.field(name));
                     let empty =
                         match field {
-                            Some(field)
-                                if self.empty == Empty::Zero && is_always_written(field) =>
-                            {
+                            Some(field) if zero && is_always_written(field) => {
                                 if field.is_pointer() { Empty::Null } else { Empty::Zero }
                             }
                             _ => Empty::Nothing,

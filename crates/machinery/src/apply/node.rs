@@ -6,7 +6,7 @@ use serde_json::Value;
 use smallvec::SmallVec;
 
 use super::element::Element;
-use crate::schema::{Field, Kind, ListType, Raw, StructType, TypeRef};
+use crate::schema::{self, Field, Kind, ListType, Raw, StructType, TypeRef};
 
 /// A type where it stands: a list says how its items are told apart by the field it is in.
 #[derive(Clone, Copy, Debug)]
@@ -143,6 +143,20 @@ impl<'s> Place<'s> {
     }
 }
 
+/// What an object within an object has without its type saying so.
+fn embedded<'s>(ty: TypeRef<'_>, name: &str) -> Option<Place<'s>> {
+    if !ty.is_embedded_resource() {
+        return None;
+    }
+    let metadata =
+        schema::builtin().named_type("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")?;
+    match name {
+        "metadata" => Some(metadata.into()),
+        "apiVersion" | "kind" => metadata.field("name").map(Place::from),
+        _ => None,
+    }
+}
+
 fn absent(key: Option<Field<'_>>) -> Absent {
     match key {
         Some(field) => match field.default_value() {
@@ -158,7 +172,9 @@ impl<'s> Node<'s> {
     /// What a member or entry is; none for members that may not be.
     pub(super) fn member(&self, name: &str) -> Option<Place<'s>> {
         match &self.shape {
-            Shape::Struct { ty, rest } => ty.field(name).map(Place::from).or(*rest),
+            Shape::Struct { ty, rest } => {
+                ty.field(name).map(Place::from).or_else(|| embedded(*ty, name)).or(*rest)
+            }
             Shape::Map(entries) => Some(*entries),
             Shape::Untyped => Some(Place::UNTYPED),
             Shape::Scalar(_) | Shape::List { .. } => None,
@@ -167,7 +183,8 @@ impl<'s> Node<'s> {
 
     /// Whether the type names the member, so that its presence needs no owner.
     pub(super) fn declares(&self, name: &str) -> bool {
-        matches!(&self.shape, Shape::Struct { ty, .. } if ty.field(name).is_some())
+        matches!(&self.shape, Shape::Struct { ty, .. }
+            if ty.field(name).is_some() || embedded(*ty, name).is_some())
     }
 
     /// What an item of a list is; of an untyped value, untyped.

@@ -75,6 +75,12 @@ fn config_map(name: &str, data: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data})
 }
 
+fn extend(object: &mut Value, more: &Value) {
+    for (name, value) in more.as_object().into_iter().flatten() {
+        object[name] = value.clone();
+    }
+}
+
 fn deployment(spec: Value) -> Value {
     let mut deployment = json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
@@ -86,7 +92,7 @@ fn deployment(spec: Value) -> Value {
             },
         },
     });
-    deployment["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    extend(&mut deployment["spec"], &spec);
     deployment
 }
 
@@ -359,7 +365,7 @@ async fn preconditions_hold() -> Outcome {
     let path = format!("{CONFIG_MAPS}/m");
     let with = |fields: Value| {
         let mut body = config_map("m", json!({"a": "1"}));
-        body["metadata"].as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        extend(&mut body["metadata"], &fields);
         body
     };
     let one = "fieldManager=one";
@@ -539,7 +545,7 @@ async fn versions_share_their_owners() -> Outcome {
             "kind": "HorizontalPodAutoscaler", "metadata": {"name": "h"},
             "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"},
                 "maxReplicas": 3}});
-        object["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        extend(&mut object["spec"], &spec);
         object
     };
     let cpu = |n: i64| json!({"targetCPUUtilizationPercentage": n});
@@ -567,5 +573,46 @@ async fn versions_share_their_owners() -> Outcome {
     assert!(lines.iter().all(|line| line.contains("autoscaling/v2")), "{lines:?}");
     let now = get(&client, &path("v1")).await?;
     assert_eq!(now["spec"]["targetCPUUtilizationPercentage"], 60);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn to_make_an_object_takes_the_right_to_create() -> Outcome {
+    let (server, admin) = server().await?;
+    let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+    let role = json!({
+        "kind": "Role", "apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "r"},
+        "rules": [{"verbs": ["patch"], "apiGroups": [""], "resources": ["configmaps"]}],
+    });
+    expect(&send_json(&admin, "POST", &format!("{rbac}/roles"), &role).await?, 201);
+    let binding = json!({
+        "kind": "RoleBinding", "apiVersion": "rbac.authorization.k8s.io/v1",
+        "metadata": {"name": "r"},
+        "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "jane"}],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"},
+    });
+    expect(&send_json(&admin, "POST", &format!("{rbac}/rolebindings"), &binding).await?, 201);
+    let map = fixtures::config_map("there", "k", "v");
+    expect(&send_json(&admin, "POST", CONFIG_MAPS, &map).await?, 201);
+
+    let jane = server.client_for("jane", &[])?;
+    let body = |name: &str| config_map(name, json!({"a": "1"}));
+    let mut tries = 0;
+    // The index of roles follows a moment later.
+    while apply(&jane, &format!("{CONFIG_MAPS}/there"), "fieldManager=x", &body("there"))
+        .await?
+        .code
+        == 403
+    {
+        tries += 1;
+        assert!(tries < 1000, "the role has no effect");
+        tokio::task::yield_now().await;
+    }
+    refused(
+        &apply(&jane, &format!("{CONFIG_MAPS}/new"), "fieldManager=x", &body("new")).await?,
+        403,
+        "configmaps \"new\" is forbidden: User \"jane\" cannot create resource \"configmaps\" in \
+         API group \"\" in the namespace \"default\"",
+    );
     Ok(())
 }
