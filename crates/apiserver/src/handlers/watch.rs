@@ -101,6 +101,7 @@ impl Stream {
         let item = tokio::select! {
             biased;
             () = self.shutdown.cancelled() => return None,
+            () = self.target.resource.retired().cancelled() => return None,
             item = self.watcher.next() => item?,
             () = &mut self.deadline => return None,
         };
