@@ -8,6 +8,7 @@ use serde_json::{Map, json};
 
 use super::pod::{defaults, scheduling, spec as pod_spec, warnings};
 use super::workloads::spec_mut;
+use super::workloads::status::counts;
 use crate::cursor::{At, items_mut, same, set_default, set_default_zero};
 use crate::strategy::{Ctx, Generation, Propagation, Strategy, subdomain_name};
 
@@ -154,6 +155,28 @@ impl Strategy for Job {
         ] {
             spec.get(field).unchanged(&before.get(field), &mut errors);
         }
+        errors
+    }
+
+    fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, _old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        counts(new, &["active", "succeeded", "failed", "ready", "terminating"], &mut errors);
+        let status = At::root(new).get("status");
+        let conditions = status.get("conditions");
+        let holds = |kind: &str| {
+            conditions
+                .list()
+                .any(|c| c.get("type").str() == kind && c.get("status").str() == "True")
+        };
+        let mut exclude = |one: &str, other: &str| {
+            if holds(one) && holds(other) {
+                let detail = format!("cannot set {one}=True and {other}=True conditions");
+                errors.push(Error::invalid(&conditions.path, conditions.value.clone(), detail));
+            }
+        };
+        exclude("Complete", "Failed");
+        exclude("Complete", "FailureTarget");
+        exclude("SuccessCriteriaMet", "Failed");
         errors
     }
 

@@ -102,6 +102,12 @@ impl Strategy for Service {
         errors
     }
 
+    fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, _old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        rules::status(new, &mut errors);
+        errors
+    }
+
     fn warnings(&self, _ctx: &Ctx<'_>, new: &Value, _old: Option<&Value>) -> Vec<String> {
         warnings::of(new)
     }

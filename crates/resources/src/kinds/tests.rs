@@ -551,3 +551,44 @@ fn odd_shapes_are_taken() {
         }
     }
 }
+
+#[test]
+fn reported_numbers() {
+    use crate::checks::check_status;
+    let template = "selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: i}]}}";
+    let daemons = format!("{{apiVersion: apps/v1, kind: DaemonSet, spec: {{{template}}}}}");
+    check_status(&daemons, "{status: {numberReady: 1, collisionCount: 0}}", &[]);
+    check_status(
+        &daemons,
+        "{status: {numberReady: -1, collisionCount: -1}}",
+        &[
+            "status.numberReady: Invalid value: -1: must be greater than or equal to 0",
+            "status.collisionCount: Invalid value: -1: must be greater than or equal to 0",
+        ],
+    );
+    let controller = "{apiVersion: v1, kind: ReplicationController, spec: {template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: i}]}}}}";
+    check_status(
+        controller,
+        "{status: {replicas: 1, readyReplicas: 2}}",
+        &["status.readyReplicas: Invalid value: 2: cannot be greater than status.replicas"],
+    );
+    let job = "{apiVersion: batch/v1, kind: Job, spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: i}]}}}}";
+    check_status(
+        job,
+        "{status: {active: -1}}",
+        &["status.active: Invalid value: -1: must be greater than or equal to 0"],
+    );
+    let conditions = r#"[{"type":"Complete","status":"True","lastProbeTime":null,"lastTransitionTime":null},{"type":"Failed","status":"True","lastProbeTime":null,"lastTransitionTime":null}]"#;
+    check_status(
+        job,
+        &format!("{{status: {{conditions: {conditions}}}}}"),
+        &[&format!(
+            "status.conditions: Invalid value: {conditions}: cannot set Complete=True and Failed=True conditions"
+        )],
+    );
+    check_status(
+        "{apiVersion: policy/v1, kind: PodDisruptionBudget, spec: {}}",
+        "{status: {expectedPods: -1}}",
+        &["status.expectedPods: Invalid value: -1: must be greater than or equal to 0"],
+    );
+}

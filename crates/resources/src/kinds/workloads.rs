@@ -1,6 +1,8 @@
 //! Kinds that keep Pods running: Deployment, ReplicaSet, ReplicationController, DaemonSet,
 //! StatefulSet, and the revisions some of them keep.
 
+pub(super) mod status;
+
 use machinery::Value;
 use machinery::field::{Error, ErrorList};
 use machinery::selector::LabelSelector;
@@ -198,7 +200,7 @@ impl Strategy for Deployment {
     fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         let status = At::root(new).get("status");
-        replica_counts(
+        status::replica_counts(
             &status,
             &["replicas", "updatedReplicas", "readyReplicas", "availableReplicas"],
             &mut errors,
@@ -224,24 +226,6 @@ fn rolling_update(rolling: &At<'_>, errors: &mut ErrorList) {
         unavailable.invalid(errors, "may not be 0 when `maxSurge` is 0");
     }
     at_most_all(&unavailable, errors);
-}
-
-/// Numbers of Pods are not negative, and no part exceeds the whole.
-fn replica_counts(status: &At<'_>, fields: &[&'static str], errors: &mut ErrorList) {
-    for field in fields {
-        status.get(field).non_negative(errors);
-    }
-    let total = status.get("replicas").int_or_zero();
-    for field in &fields[1..] {
-        let part = status.get(field);
-        if part.int_or_zero() > total {
-            part.invalid(errors, "cannot be greater than status.replicas");
-        }
-    }
-    let (ready, available) = (status.get("readyReplicas"), status.get("availableReplicas"));
-    if available.int_or_zero() > ready.int_or_zero() {
-        available.invalid(errors, "cannot be greater than readyReplicas");
-    }
 }
 
 // === ReplicaSet ===
@@ -284,7 +268,7 @@ impl Strategy for ReplicaSet {
     fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, _old: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         let status = At::root(new).get("status");
-        replica_counts(
+        status::replica_counts(
             &status,
             &["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas"],
             &mut errors,
@@ -349,6 +333,22 @@ impl Strategy for ReplicationController {
             always_running(&template, "ReplicationController", &mut errors);
         }
         errors
+    }
+
+    fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, _old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let status = At::root(new).get("status");
+        status::replica_counts(
+            &status,
+            &["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas"],
+            &mut errors,
+        );
+        status.get("observedGeneration").non_negative(&mut errors);
+        errors
+    }
+
+    fn warnings(&self, _ctx: &Ctx<'_>, new: &Value, old: Option<&Value>) -> Vec<String> {
+        warn_template(new, old)
     }
 }
 
@@ -436,6 +436,23 @@ impl Strategy for DaemonSet {
     fn validate_update(&self, ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
         let mut errors = self.validate(ctx, new);
         immutable_selector(new, old, &mut errors);
+        errors
+    }
+
+    fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let fields = [
+            "currentNumberScheduled",
+            "numberMisscheduled",
+            "desiredNumberScheduled",
+            "numberReady",
+            "observedGeneration",
+            "updatedNumberScheduled",
+            "numberAvailable",
+            "numberUnavailable",
+        ];
+        status::counts(new, &fields, &mut errors);
+        status::collisions(new, old, &mut errors);
         errors
     }
 
@@ -572,7 +589,7 @@ impl Strategy for StatefulSet {
     fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         let status = At::root(new).get("status");
-        replica_counts(
+        status::replica_counts(
             &status,
             &[
                 "replicas",
@@ -649,6 +666,14 @@ impl Strategy for PodTemplate {
         pod_spec::template(&At::root(object).get("template"), &mut errors);
         errors
     }
+
+    fn warnings(&self, _ctx: &Ctx<'_>, new: &Value, old: Option<&Value>) -> Vec<String> {
+        let template = At::root(new).get("template");
+        match old {
+            Some(old) if same(template.value, At::root(old).get("template").value) => Vec::new(),
+            _ => warnings::of_template(&template, true),
+        }
+    }
 }
 
 // === PodDisruptionBudget ===
@@ -684,6 +709,13 @@ impl Strategy for PodDisruptionBudget {
         scheduling::label_selector(&spec.get("selector"), &mut errors);
         spec.get("unhealthyPodEvictionPolicy")
             .may_be_one_of(&mut errors, &["AlwaysAllow", "IfHealthyBudget"]);
+        errors
+    }
+
+    fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, _old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let fields = ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"];
+        status::counts(new, &fields, &mut errors);
         errors
     }
 }

@@ -293,3 +293,29 @@ fn traffic(spec: &At<'_>, errors: &mut ErrorList) {
     spec.get("trafficDistribution")
         .may_be_one_of(errors, &["PreferClose", "PreferSameNode", "PreferSameZone"]);
 }
+
+/// Where a load balancer is reached.
+pub(super) fn status(service: &Value, errors: &mut ErrorList) {
+    let ingress = At::root(service).get("status").get("loadBalancer").get("ingress");
+    let kind = At::root(service).get("spec").get("type");
+    if !ingress.is_empty() && kind.str() != "LoadBalancer" {
+        ingress.forbidden(errors, "may only be used when `spec.type` is \"LoadBalancer\"");
+        return;
+    }
+    for entry in ingress.list() {
+        let (ip, mode, host) = (entry.get("ip"), entry.get("ipMode"), entry.get("hostname"));
+        ip.may_form(errors, names::ip_address);
+        match (ip.is_empty(), mode.is_set()) {
+            (false, false) => mode.required(errors, "must be specified when `ip` is set"),
+            (true, true) => mode.forbidden(errors, "may not be specified when `ip` is not set"),
+            _ => {}
+        }
+        if mode.is_set() && !matches!(mode.str(), "VIP" | "Proxy") {
+            mode.unsupported(errors, &["Proxy", "VIP"]);
+        }
+        host.may_form(errors, names::dns1123_subdomain);
+        if host.str().parse::<std::net::IpAddr>().is_ok() {
+            host.invalid(errors, "must be a DNS name, not an IP address");
+        }
+    }
+}

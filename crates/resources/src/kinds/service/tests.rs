@@ -229,3 +229,36 @@ fn warnings() {
         &["spec.externalName is ignored when spec.type is not \"ExternalName\""],
     );
 }
+
+#[test]
+fn load_balancers_report_where_they_are() {
+    let service = |kind: &str| {
+        format!("{{apiVersion: v1, kind: Service, spec: {{type: {kind}, ports: [{{port: 80}}]}}}}")
+    };
+    let balancer = |ingress: &str, want: &[&str]| {
+        let status = format!("{{status: {{loadBalancer: {{ingress: [{ingress}]}}}}}}");
+        crate::checks::check_status(&service("LoadBalancer"), &status, want);
+    };
+    balancer("{ip: 1.2.3.4}, {hostname: a.example}", &[]);
+    balancer(
+        "{ip: x, ipMode: VIP}",
+        &[
+            "status.loadBalancer.ingress[0].ip: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+        ],
+    );
+    balancer(
+        "{hostname: 1.2.3.4, ipMode: Other}",
+        &[
+            "status.loadBalancer.ingress[0].ipMode: Forbidden: may not be specified when `ip` is not set",
+            "status.loadBalancer.ingress[0].ipMode: Unsupported value: \"Other\": supported values: \"Proxy\", \"VIP\"",
+            "status.loadBalancer.ingress[0].hostname: Invalid value: \"1.2.3.4\": must be a DNS name, not an IP address",
+        ],
+    );
+    crate::checks::check_status(
+        &service("ClusterIP"),
+        "{status: {loadBalancer: {ingress: [{hostname: a}]}}}",
+        &[
+            "status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is \"LoadBalancer\"",
+        ],
+    );
+}
