@@ -3,7 +3,7 @@
 //! Text becomes a tree (`syntax`, macros expanded), the tree gets types (`checker`), a checked
 //! tree is a [`Program`] with an estimate of its cost (`cost`), and a program gives values for a
 //! limit of cost (`eval`). The functions are one table (`library`). [`rules`] uses all of this for
-//! the validation rules of custom resources.
+//! the validation rules of custom resources, [`policy`] for those of admission policies.
 //!
 //! Invariants: nothing here panics, whatever the input; text, nesting, compiled regular
 //! expressions and results are bounded, and every turn of a loop costs something, so evaluation
@@ -19,6 +19,7 @@ mod cost;
 mod env;
 mod eval;
 mod library;
+pub mod policy;
 pub mod rules;
 mod schema;
 mod syntax;

@@ -89,6 +89,26 @@ impl Authorizer {
         let check = ResourceCheck { authorizer: self.clone(), request };
         Value::Opaque(Opaque::ResourceCheck(Arc::new(check)))
     }
+
+    /// The check about what a request of an `AdmissionReview` addresses.
+    pub(crate) fn request_check(&self, request: &machinery::Value) -> Value {
+        let text = |pointer: &str| {
+            request
+                .pointer(pointer)
+                .and_then(machinery::Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let request = Request {
+            group: text("/resource/group"),
+            resource: text("/resource/resource"),
+            subresource: text("/subResource"),
+            namespace: text("/namespace"),
+            name: text("/name"),
+            ..Request::default()
+        };
+        self.about(request)
+    }
 }
 
 impl fmt::Debug for Authorizer {
