@@ -1,4 +1,5 @@
-//! Admission: the built-in plugins that change or refuse writes, and the turn of the webhooks,
+//! Admission: the built-in plugins that change or refuse writes, and the turns of policies and of
+//! webhooks,
 //! <https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/>.
 //!
 //! Each plugin is a file: what it decides is a pure function of the write and a few cached
@@ -10,6 +11,7 @@ mod escalation;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod policies;
 mod priority;
 mod service_account;
 mod taint_nodes;
@@ -37,9 +39,10 @@ trait Plugin: Send + Sync {
     }
 }
 
-/// All plugins, in upstream's order, and then the webhooks.
+/// All plugins, in upstream's order, then the policies and the webhooks.
 pub struct Plugins {
     builtin: Vec<Box<dyn Plugin>>,
+    policies: policies::Policies,
     webhooks: Webhooks,
 }
 
@@ -60,7 +63,11 @@ impl Plugins {
             Box::new(certificates::Certificates(authorizer.clone())),
             Box::new(escalation::Escalation(authorizer.clone())),
         ];
-        Self { builtin, webhooks: Webhooks::new(authorizer) }
+        Self {
+            builtin,
+            policies: policies::Policies::new(authorizer.clone()),
+            webhooks: Webhooks::new(authorizer),
+        }
     }
 }
 
@@ -88,6 +95,7 @@ impl Admission for Plugins {
     ) -> BoxFuture<'a, Result<(), Failure>> {
         async move {
             self.builtin.iter().try_for_each(|plugin| plugin.validate(attributes))?;
+            self.policies.validate(attributes).await?;
             self.webhooks.validate(attributes).await
         }
         .boxed()

@@ -9,10 +9,10 @@
 //! is asked in a second round only if it wants that and the object changed after it was asked; no
 //! webhook is asked about the configurations of admission itself.
 
-mod condition;
+pub(crate) mod condition;
 mod hook;
-mod matching;
-mod review;
+pub(crate) mod matching;
+pub(crate) mod review;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use futures::future::join_all;
 use machinery::codec::{self, FieldValidation};
 use machinery::gvk::{GroupResource, GroupVersionKind};
 use machinery::patch;
+use machinery::selector::LabelSelector;
 use machinery::status::Status;
 use machinery::{Value, meta, schema};
 use serde_json::json;
@@ -356,7 +357,7 @@ fn invocation<'h>(
     };
     let Some(chosen) = chosen else { return Ok(None) };
     let object = attributes.object.as_ref();
-    if !in_selected_namespace(hook, attributes)?
+    if !in_selected_namespace(&hook.namespaces, attributes)?
         || !matching::selects_object(&hook.objects, object, attributes.old)
     {
         return Ok(None);
@@ -364,8 +365,15 @@ fn invocation<'h>(
     Ok(Some(Invocation { hook, resource: chosen }))
 }
 
-fn in_selected_namespace(hook: &Hook, attributes: &Attributes<'_>) -> Result<bool, Failure> {
-    if hook.namespaces.is_everything() {
+/// Whether the labels of a write's namespace are selected; in cluster scope everything is.
+///
+/// # Errors
+/// 404 when the namespace is not there.
+pub(crate) fn in_selected_namespace(
+    selector: &LabelSelector,
+    attributes: &Attributes<'_>,
+) -> Result<bool, Failure> {
+    if selector.is_everything() {
         return Ok(true);
     }
     let own = is_namespace(attributes.resource);
@@ -373,7 +381,7 @@ fn in_selected_namespace(hook: &Hook, attributes: &Attributes<'_>) -> Result<boo
         // The labels that the namespace is to have decide, or had when it goes.
         let object = attributes.object.as_ref().or(attributes.old);
         let labels = object.and_then(|object| object.pointer("/metadata/labels"));
-        return Ok(matching::selects(&hook.namespaces, labels));
+        return Ok(matching::selects(selector, labels));
     }
     let namespace = if own { attributes.name } else { attributes.namespace };
     if namespace.is_empty() {
@@ -382,15 +390,18 @@ fn in_selected_namespace(hook: &Hook, attributes: &Attributes<'_>) -> Result<boo
     let Some(found) = attributes.registry.cached("", "namespaces", "", namespace) else {
         return Err(Status::not_found(&GroupResource::new("", "namespaces"), namespace).into());
     };
-    Ok(hook.namespaces.matches(&*found))
+    Ok(selector.matches(&*found))
 }
 
-fn is_namespace(resource: &Resource) -> bool {
+pub(crate) fn is_namespace(resource: &Resource) -> bool {
     resource.group.is_empty() && resource.name == "namespaces"
 }
 
-/// An object in the version that the webhook wants.
-async fn shown(
+/// An object in the version that the webhook or policy wants.
+///
+/// # Errors
+/// When it cannot be converted.
+pub(crate) async fn shown(
     attributes: &Attributes<'_>,
     resource: &Arc<Resource>,
     object: Option<&Value>,
@@ -411,7 +422,8 @@ fn takes_another_kind(attributes: &Attributes<'_>) -> bool {
             .is_some_and(|subresource| subresource.kind != attributes.resource.gvk())
 }
 
-fn kind_of(resource: &Resource, subresource: &str) -> GroupVersionKind {
+/// The kind that a resource or its subresource takes.
+pub(crate) fn kind_of(resource: &Resource, subresource: &str) -> GroupVersionKind {
     match resource.subresource(subresource) {
         Some(subresource) => subresource.kind.clone(),
         None => resource.gvk(),

@@ -7,6 +7,7 @@ mod bad_input;
 mod discovery;
 mod identity;
 mod objects;
+mod policies;
 mod protobuf;
 mod representations;
 mod several_servers;

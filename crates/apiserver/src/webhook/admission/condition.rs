@@ -94,9 +94,9 @@ impl Variables for Input<'_> {
 }
 
 /// Answers an expression's questions for the user of the request.
-struct Asked {
-    authorizer: Arc<Authorizer>,
-    user: Arc<User>,
+pub(crate) struct Asked {
+    pub(crate) authorizer: Arc<Authorizer>,
+    pub(crate) user: Arc<User>,
 }
 
 impl cel::Authorize for Asked {

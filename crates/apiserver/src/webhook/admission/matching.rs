@@ -5,20 +5,20 @@ use machinery::selector::LabelSelector;
 
 /// What a request addresses.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Subject<'a> {
-    pub(super) operation: &'a str,
-    pub(super) group: &'a str,
-    pub(super) version: &'a str,
-    pub(super) resource: &'a str,
+pub(crate) struct Subject<'a> {
+    pub(crate) operation: &'a str,
+    pub(crate) group: &'a str,
+    pub(crate) version: &'a str,
+    pub(crate) resource: &'a str,
     /// Empty for the object itself.
-    pub(super) subresource: &'a str,
+    pub(crate) subresource: &'a str,
     /// Empty in cluster scope.
-    pub(super) namespace: &'a str,
+    pub(crate) namespace: &'a str,
 }
 
 /// A rule of a webhook.
 #[derive(Debug)]
-pub(super) struct Rule {
+pub(crate) struct Rule {
     operations: Vec<String>,
     groups: Vec<String>,
     versions: Vec<String>,
@@ -34,7 +34,7 @@ enum Scope {
 }
 
 impl Rule {
-    pub(super) fn from_value(rule: &Value) -> Self {
+    pub(crate) fn from_value(rule: &Value) -> Self {
         let texts = |field: &str| {
             let values = rule[field].as_array().into_iter().flatten();
             values.filter_map(|value| value.as_str().map(str::to_owned)).collect()
@@ -53,7 +53,7 @@ impl Rule {
         }
     }
 
-    pub(super) fn matches(&self, subject: &Subject<'_>) -> bool {
+    pub(crate) fn matches(&self, subject: &Subject<'_>) -> bool {
         let one =
             |words: &[String], wanted: &str| words.iter().any(|word| word == "*" || word == wanted);
         one(&self.operations, subject.operation)
@@ -81,7 +81,7 @@ fn in_cluster_scope(subject: &Subject<'_>) -> bool {
 }
 
 /// Webhooks and policies are not asked about themselves: a broken one could not be removed.
-pub(super) fn is_exempt(group: &str, resource: &str) -> bool {
+pub(crate) fn is_exempt(group: &str, resource: &str) -> bool {
     group == "admissionregistration.k8s.io"
         && matches!(
             resource,
@@ -95,7 +95,7 @@ pub(super) fn is_exempt(group: &str, resource: &str) -> bool {
 }
 
 /// Whether either state of the object has the labels. What has no metadata has none.
-pub(super) fn selects_object(
+pub(crate) fn selects_object(
     selector: &LabelSelector,
     object: Option<&Value>,
     old: Option<&Value>,
@@ -109,7 +109,7 @@ pub(super) fn selects_object(
 }
 
 /// Whether a map of labels is selected.
-pub(super) fn selects(selector: &LabelSelector, labels: Option<&Value>) -> bool {
+pub(crate) fn selects(selector: &LabelSelector, labels: Option<&Value>) -> bool {
     selector.matches(&labels.and_then(Value::as_object))
 }
 

@@ -10,29 +10,29 @@ use serde_json::json;
 use crate::webhook::answer::gvk;
 
 /// What a review is about.
-pub(super) struct Request<'a> {
-    pub(super) uid: &'a str,
+pub(crate) struct Request<'a> {
+    pub(crate) uid: &'a str,
     /// As the webhook wants it.
-    pub(super) kind: GroupVersionKind,
+    pub(crate) kind: GroupVersionKind,
     /// As the webhook wants it.
-    pub(super) resource: GroupVersionResource,
+    pub(crate) resource: GroupVersionResource,
     /// As the client sent it.
-    pub(super) request_kind: GroupVersionKind,
+    pub(crate) request_kind: GroupVersionKind,
     /// As the client sent it.
-    pub(super) request_resource: GroupVersionResource,
-    pub(super) subresource: &'a str,
-    pub(super) name: &'a str,
-    pub(super) namespace: &'a str,
-    pub(super) operation: &'a str,
-    pub(super) user: &'a Value,
-    pub(super) object: Option<&'a Value>,
-    pub(super) old: Option<&'a Value>,
-    pub(super) dry_run: bool,
+    pub(crate) request_resource: GroupVersionResource,
+    pub(crate) subresource: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) namespace: &'a str,
+    pub(crate) operation: &'a str,
+    pub(crate) user: &'a Value,
+    pub(crate) object: Option<&'a Value>,
+    pub(crate) old: Option<&'a Value>,
+    pub(crate) dry_run: bool,
 }
 
 impl Request<'_> {
     /// As it is in the review.
-    pub(super) fn to_value(&self) -> Value {
+    pub(crate) fn to_value(&self) -> Value {
         let kind = |kind: &GroupVersionKind| json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
         let resource = |resource: &GroupVersionResource| {
             json!({"group": resource.group, "version": resource.version,
