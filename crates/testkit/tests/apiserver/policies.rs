@@ -77,7 +77,10 @@ async fn a_policy_refuses_what_breaks_it() -> Outcome {
     expect(&send_json(&client, "PUT", &path, &made).await?, 422);
 
     // Without its binding a policy says nothing.
-    expect(&send(&client, "DELETE", &format!("{BINDINGS}/replicas-binding"), "").await?, 200);
+    expect(
+        &send(&client, "DELETE", &format!("{BINDINGS}/replicas-binding"), &[], Vec::new()).await?,
+        200,
+    );
     expect(&send_json(&client, "PUT", &path, &made).await?, 200);
     Ok(())
 }
@@ -166,7 +169,10 @@ async fn failures_and_permissions() -> Outcome {
     let refused = expect(&refused, 422);
     let end = "expression 'object.nothing == 1' resulted in error: no such key: nothing";
     assert!(refused["message"].as_str().unwrap_or_default().ends_with(end), "{refused}");
-    expect(&send(&client, "DELETE", &format!("{BINDINGS}/strict-binding"), "").await?, 200);
+    expect(
+        &send(&client, "DELETE", &format!("{BINDINGS}/strict-binding"), &[], Vec::new()).await?,
+        200,
+    );
 
     let asks = json!({"validations": [{
         "expression": "authorizer.group('').resource('secrets').namespace('default').check('get').allowed()",
@@ -189,7 +195,7 @@ async fn failures_and_permissions() -> Outcome {
         &send_json(
             &client,
             "POST",
-            &format!("{roles}bindings").replace("rolesbindings", "rolebindings"),
+            "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
             &bound,
         )
         .await?,
