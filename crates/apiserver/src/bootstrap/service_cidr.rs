@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use machinery::status::reason;
 use machinery::{Value, meta, time};
 use serde_json::json;
 
@@ -58,7 +59,11 @@ pub(crate) async fn reconcile(registry: &Registry, networks: &[Network]) -> Resu
                 (Target { subresource: "status".to_owned(), ..target }, object)
             }
         };
-        registry.update(&Context::internal(), &target, object, &options()).await?;
+        match registry.update(&Context::internal(), &target, object, &options()).await {
+            // Another server takes the same step.
+            Err(status) if status.reason == reason::CONFLICT => {}
+            other => drop(other?),
+        }
     }
     Ok(existing["spec"]["cidrs"] != wanted(networks))
 }
