@@ -133,7 +133,12 @@ impl<'s> Place<'s> {
                     None | Some(ListType::Atomic) => Identity::Index,
                     Some(ListType::Set) => Identity::Value,
                     Some(ListType::Map) => Identity::Keys(
-                        keys.into_iter().map(|key| (key, absent(item.field(key)))).collect(),
+                        keys.into_iter()
+                            .map(|key| match ty.key_default(key) {
+                                Some(default) => (key, Absent::Default(default)),
+                                None => (key, absent(item.field(key))),
+                            })
+                            .collect(),
                     ),
                 };
                 let atomic = matches!(identity, Identity::Index);

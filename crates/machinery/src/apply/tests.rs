@@ -7,6 +7,7 @@ use crate::schema::{self, TypeRef};
 use crate::{codec, meta};
 
 mod algebra;
+mod custom;
 mod scenarios;
 
 /// Only the version that the object is in.

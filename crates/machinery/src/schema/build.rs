@@ -108,6 +108,12 @@ impl Builder {
         self.alias(Form { shape: Shape::List, base: Base::Type(item.0) }, facts)
     }
 
+    /// Says of a list of type map, for each key in order, the default in JSON that its field has
+    /// in items; empty if none.
+    pub fn set_key_defaults(&mut self, list: Node, defaults: &[String]) {
+        self.schema.types[list.0 as usize].key_defaults = self.list_of(defaults);
+    }
+
     /// A map from string to `item`.
     pub fn map(&mut self, item: Node, facts: Facts<'_>) -> Node {
         self.alias(Form { shape: Shape::Map, base: Base::Type(item.0) }, facts)
@@ -272,6 +278,15 @@ impl<'s> TypeRef<'s> {
         self.node().and_then(|t| t.list_type)
     }
 
+    /// What identifies an item of a list of type map that lacks a key, where the type itself says
+    /// so.
+    pub fn key_default(self, key: &str) -> Option<serde_json::Value> {
+        let data = self.node()?;
+        let at = self.list_keys().position(|name| name == key)?;
+        let text = self.schema.list(data.key_defaults).nth(at).filter(|text| !text.is_empty())?;
+        serde_json::from_str(text).ok()
+    }
+
     /// Keys of a list of type map, where the type itself says so.
     pub fn list_keys(self) -> impl Iterator<Item = &'s str> + Clone {
         let schema = self.schema;
@@ -313,6 +328,7 @@ impl Default for TypeData {
             struct_type: None,
             list_type: None,
             list_keys: Span::default(),
+            key_defaults: Span::default(),
             introduced: Text::default(),
             deprecated: Text::default(),
             removed: Text::default(),

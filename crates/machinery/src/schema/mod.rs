@@ -221,6 +221,8 @@ struct TypeData {
     struct_type: Option<StructType>,
     list_type: Option<ListType>,
     list_keys: Span,
+    /// JSON texts, as many as keys or none.
+    key_defaults: Span,
     introduced: Text,
     deprecated: Text,
     removed: Text,
