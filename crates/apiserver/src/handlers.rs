@@ -109,6 +109,10 @@ fn needs_the_present(call: &Call<'_>) -> bool {
 
 /// Tells the client that the kind it uses will go away.
 fn warn_deprecated(call: &Call<'_>, resource: &Resource) {
+    if let Some(text) = &resource.deprecation {
+        call.context.warnings.add(text.clone());
+        return;
+    }
     let life = resource.type_ref().lifecycle();
     if life.deprecated.is_some()
         && let Some(text) = life.warning(&resource.api_version(), &resource.kind, RELEASE)

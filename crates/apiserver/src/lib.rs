@@ -14,6 +14,7 @@ pub mod bootstrap;
 pub mod cache;
 mod component_status;
 mod config;
+mod custom;
 pub mod discovery;
 mod feed;
 mod flow;

@@ -32,7 +32,7 @@ use crate::discovery::Discovery;
 use crate::flow::Flow;
 use crate::handlers::Kubelets;
 use crate::registry::{self, ParseRangeError, Ranges, Registry, Repair};
-use crate::{bootstrap, feed, health, pipeline};
+use crate::{bootstrap, custom, feed, health, pipeline};
 
 /// The release whose API this is.
 pub const VERSION: &str = "v1.36.0";
@@ -186,6 +186,7 @@ async fn start(
     }
     bootstrap::run(&api, &client_ca, port).await.map_err(Error::Bootstrap)?;
     feed::authorization(&registry, &api.authorizer, (&tasks, &shutdown)).await;
+    custom::follow(&registry, (&tasks, &shutdown)).await;
     bootstrapped.store(true, Ordering::Release);
     tasks.spawn(bootstrap::kubernetes_service::keep(api.clone(), port));
     tasks.spawn(service_cidr::keep(api.clone(), networks));

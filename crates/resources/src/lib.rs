@@ -24,7 +24,7 @@ pub use columns::{ColumnDefinition, Columns};
 pub use convert::{Conversion, Step, WebhookConversion};
 pub use kinds::service;
 pub use registration::{
-    Registration, Storage, Subresource, all, find, find_kind, served_by_default,
+    Registration, ScalePaths, Storage, Subresource, all, find, find_kind, served_by_default,
 };
 pub use selectable::{Read, SelectableField, SelectableFields};
 pub use strategy::{Ctx, Generation, Plain, PlainSubdomain, Propagation, StatusOnCreate, Strategy};

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use machinery::Value;
 use machinery::field::ErrorList;
 use machinery::gvk::{GroupKind, GroupResource, GroupVersionKind, GroupVersionResource};
+use machinery::openapi::Published;
 use machinery::schema::{self, Type, TypeRef};
 use machinery::{meta, time};
 use serde::Deserialize;
@@ -31,6 +32,8 @@ pub struct Registration {
     pub singular: Cow<'static, str>,
     /// The kind of its objects.
     pub kind: Cow<'static, str>,
+    /// The kind of its lists.
+    pub list_kind: Cow<'static, str>,
     /// Whether its objects live in namespaces.
     pub namespaced: bool,
     /// What can be done with it, sorted.
@@ -51,8 +54,25 @@ pub struct Registration {
     pub selectable_fields: SelectableFields,
     /// The kind's own rules.
     pub strategy: Arc<dyn Strategy>,
+    /// Where the number of replicas is, if the resource has a scale and is not a built-in one.
+    pub scale: Option<ScalePaths>,
+    /// What clients are told about this version.
+    pub deprecation: Option<String>,
+    /// Its schemas in documents, unless they derive from a built-in type.
+    pub published: Option<Arc<Published>>,
     /// Whether a server serves it without being asked to: stable versions.
     pub served_by_default: bool,
+}
+
+/// Where the parts of a Scale are, as dotted paths such as `.spec.replicas`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScalePaths {
+    /// The wanted number of replicas.
+    pub spec_replicas: Cow<'static, str>,
+    /// The present number of replicas.
+    pub status_replicas: Cow<'static, str>,
+    /// The selector of the replicas, as text.
+    pub label_selector: Option<Cow<'static, str>>,
 }
 
 /// A part of a resource with a path of its own.
@@ -188,6 +208,7 @@ fn register(group: &'static str, entry: TableResource<'static>) -> Registration 
         resource: entry.name.into(),
         singular: entry.singular.into(),
         kind: entry.kind.into(),
+        list_kind: format!("{}List", entry.kind).into(),
         namespaced: entry.namespaced,
         verbs: borrowed(entry.verbs),
         short_names: borrowed(entry.short_names),
@@ -203,6 +224,9 @@ fn register(group: &'static str, entry: TableResource<'static>) -> Registration 
         columns: Columns::of_kind(group, entry.kind, entry.columns),
         selectable_fields: selectable::of_kind(group, entry.version, entry.kind),
         strategy: crate::kinds::strategy(group, entry.version, entry.kind),
+        scale: None,
+        deprecation: None,
+        published: None,
         served_by_default: stable,
     }
 }
@@ -292,6 +316,7 @@ impl Registration {
         let mut errors = ErrorList::new();
         let check_name = |name: &str, prefix: bool| self.strategy.check_name(name, prefix);
         object_meta::validate(object, self.namespaced, &check_name, &mut errors);
+        self.check_finalizers(object, &mut errors);
         declarative::validate(object, None, self.ty(), &mut errors);
         errors.extend(self.strategy.validate(ctx, object));
         errors
@@ -312,6 +337,7 @@ impl Registration {
     pub fn check_update(&self, ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         object_meta::validate_update(new, old, &mut errors);
+        self.check_finalizers(new, &mut errors);
         declarative::validate(new, Some(old), self.ty(), &mut errors);
         errors.extend(self.strategy.validate_update(ctx, new, old));
         errors
@@ -345,6 +371,7 @@ impl Registration {
     pub fn check_status_update(&self, ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         object_meta::validate_update(new, old, &mut errors);
+        self.check_finalizers(new, &mut errors);
         declarative::validate(new, Some(old), self.ty(), &mut errors);
         errors.extend(self.strategy.validate_status_update(ctx, new, old));
         errors
@@ -373,8 +400,16 @@ impl Registration {
     ) -> ErrorList {
         let mut errors = ErrorList::new();
         object_meta::validate_update(new, old, &mut errors);
+        self.check_finalizers(new, &mut errors);
         errors.extend(self.strategy.validate_subresource(ctx, subresource, new, old));
         errors
+    }
+
+    /// Definitions and what they define are laxer than the core.
+    fn check_finalizers(&self, object: &Value, errors: &mut ErrorList) {
+        if !self.ty().is_custom() && self.group != "apiextensions.k8s.io" {
+            object_meta::core_finalizers(object, errors);
+        }
     }
 
     /// The generation counts what users changed, never what they say it is.
@@ -386,6 +421,14 @@ impl Registration {
                 !same(new.get("spec").unwrap_or(&null), old.get("spec").unwrap_or(&null))
             }
             Generation::Content => object_meta::content_differs(new, old),
+            Generation::All => {
+                let without_metadata = |object: &Value| {
+                    let mut object = object.clone();
+                    remove(&mut object, "metadata");
+                    object
+                };
+                !same(&without_metadata(new), &without_metadata(old))
+            }
             Generation::ContentAndLabels => {
                 let labels = |object: &Value| object.pointer("/metadata/labels").cloned();
                 object_meta::content_differs(new, old)

@@ -37,6 +37,8 @@ pub enum Generation {
     Spec,
     /// It starts at 1 and counts changes of anything but metadata and status.
     Content,
+    /// It starts at 1 and counts changes of anything but metadata.
+    All,
     /// As [`Generation::Content`], and changes of labels count too.
     ContentAndLabels,
 }
@@ -144,6 +146,10 @@ pub trait Strategy: Send + Sync {
     ) -> Option<i64> {
         None
     }
+
+    /// Changes an object whose deletion is asked for the first time. Finalizers that are put on it
+    /// here keep it.
+    fn prepare_for_deletion(&self, _ctx: &Ctx<'_>, _object: &mut Value) {}
 
     /// What happens to dependents by default.
     fn default_propagation(&self) -> Propagation {

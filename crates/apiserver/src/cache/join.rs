@@ -3,7 +3,7 @@
 //! A new cache is filled from the store while the one watch goes on; the changes that come in
 //! meanwhile are kept and applied on top.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use store::{Error, Event, RangeRequest, Store};
@@ -108,10 +108,10 @@ impl Dispatcher {
         Ok(now)
     }
 
-    /// Removes a cache and ends its watches.
-    pub fn leave(&self, prefix: &str) {
+    /// Removes the caches of all other prefixes and ends their watches.
+    pub(crate) fn leave_all_but(&self, kept: &HashSet<&str>) {
         let mut caches = self.caches.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(cache) = caches.remove(prefix) {
+        for (_, cache) in caches.extract_if(|prefix, _| !kept.contains(prefix.as_str())) {
             cache.close();
         }
     }

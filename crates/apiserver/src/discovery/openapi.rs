@@ -57,7 +57,10 @@ fn info(resource: &Resource) -> ResourceInfo<'_> {
             version: &kind.version,
             kind: &kind.kind,
             verbs: sub.verbs.iter().map(|verb| &**verb).collect(),
-            ty: schema::builtin().kind(&kind.group, &kind.version, &kind.kind)?,
+            ty: match *kind == resource.gvk() {
+                true => resource.type_ref(),
+                false => schema::builtin().kind(&kind.group, &kind.version, &kind.kind)?,
+            },
         })
     });
     ResourceInfo {
@@ -68,6 +71,7 @@ fn info(resource: &Resource) -> ResourceInfo<'_> {
         namespaced: resource.namespaced,
         verbs: resource.verbs.iter().map(|verb| &**verb).collect(),
         ty: resource.type_ref(),
+        published: resource.published.as_deref(),
         subresources: subresources.collect(),
     }
 }

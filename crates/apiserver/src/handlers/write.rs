@@ -165,9 +165,12 @@ fn decode(call: &Call<'_>, target: &Target, bytes: &[u8]) -> Result<Value, Failu
         return body::decode(call, bytes, expected, validation);
     };
     let kind = &subresource.kind;
-    let ty = schema::builtin()
-        .kind(&kind.group, &kind.version, &kind.kind)
-        .ok_or_else(|| Status::internal(format!("no type for {kind}")))?;
+    let ty = match *kind == resource.gvk() {
+        true => resource.type_ref(),
+        false => schema::builtin()
+            .kind(&kind.group, &kind.version, &kind.kind)
+            .ok_or_else(|| Status::internal(format!("no type for {kind}")))?,
+    };
     let expected = Expected { api_version: &kind.api_version(), kind: &kind.kind, ty };
     body::decode(call, bytes, expected, validation)
 }

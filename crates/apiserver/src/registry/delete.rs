@@ -214,6 +214,9 @@ impl Registry {
         let requested =
             options.grace_period_seconds.map(|seconds| if seconds < 0 { 1 } else { seconds });
         let grace = resource.strategy.graceful_deletion(&context.strategy(now), old, requested);
+        if !already {
+            resource.strategy.prepare_for_deletion(&context.strategy(now), &mut marked);
+        }
         let finalizers_changed = set_propagation_finalizers(resource, &mut marked, options);
         let waits = meta::finalizers(&marked).next().is_some()
             || (resource.storage.prefix == "namespaces" && has_spec_finalizers(old));

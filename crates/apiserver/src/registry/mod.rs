@@ -28,7 +28,7 @@ mod token;
 mod update;
 mod write;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use machinery::status::Status;
@@ -239,7 +239,8 @@ impl Registry {
     /// Group, plural name and number of objects of every stored resource.
     pub fn object_counts(&self) -> Vec<(String, String, usize)> {
         let all = self.resources();
-        let stored = all.iter().filter(|r| r.storage.conversion.is_none());
+        let mut prefixes = HashSet::new();
+        let stored = all.iter().filter(|r| prefixes.insert(r.storage.prefix.clone()));
         stored.map(|r| (r.group.to_string(), r.name.clone(), r.cache().len())).collect()
     }
 
@@ -248,7 +249,7 @@ impl Registry {
         Some(self.preferred(group, plural)?.cache().changes())
     }
 
-    fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         (self.0.clock)()
     }
 }

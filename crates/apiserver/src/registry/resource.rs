@@ -95,13 +95,20 @@ impl Resource {
         &self.retired
     }
 
-    pub(super) fn retire(&self) {
+    /// Ends the watches of the resource.
+    pub(crate) fn retire(&self) {
         self.retired.cancel();
+    }
+
+    /// The same resource, watches and all, under a registration that differs in nothing that they
+    /// depend on.
+    pub(crate) fn with_registration(&self, registration: &Registration) -> Self {
+        Self { registration: registration.clone(), ..self.clone() }
     }
 
     /// The kind of its lists.
     pub fn list_kind(&self) -> String {
-        format!("{}List", self.kind)
+        self.registration.list_kind.to_string()
     }
 
     /// Whether its objects have a protobuf form.
@@ -165,7 +172,11 @@ impl std::fmt::Debug for Resource {
 impl List {
     /// The list as JSON, for a resource's objects.
     pub fn into_json(self, resource: &Resource) -> ListBody {
-        self.json_of(&resource.api_version(), &resource.list_kind(), false)
+        self.json_of(
+            &resource.api_version(),
+            &resource.list_kind(),
+            resource.type_ref().is_custom(),
+        )
     }
 
     /// The list in CBOR.

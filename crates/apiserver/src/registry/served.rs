@@ -1,6 +1,6 @@
 //! The set of resources that is served, part of which changes while the server runs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use resources::{Registration, SelectableFields};
@@ -63,7 +63,7 @@ impl Registry {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn prepare(
+    pub(crate) async fn prepare(
         &self,
         fields: &SelectableFields,
         versions: Vec<Registration>,
@@ -84,23 +84,14 @@ impl Registry {
         Ok(versions.into_iter().map(resource).collect())
     }
 
-    /// Serves `custom` besides the built-in resources and nothing else. Watches of what is not
-    /// among them end.
-    pub fn serve(&self, custom: Vec<Arc<Resource>>) {
+    /// Serves `custom` besides the built-in resources and nothing else. Caches of custom resources
+    /// under other prefixes than those `kept` go away.
+    pub(crate) fn serve(&self, custom: Vec<Arc<Resource>>, kept: &[&str]) {
         let served = &self.0.served;
         let all: Arc<[Arc<Resource>]> = served.builtin.iter().cloned().chain(custom).collect();
-        let set = Set::new(all.clone());
-        let before = {
-            let mut now = served.now.write().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *now, set)
-        };
-        for resource in before.all.iter() {
-            if !all.iter().any(|kept| Arc::ptr_eq(kept, resource)) {
-                resource.retire();
-            }
-            if !all.iter().any(|kept| kept.storage.prefix == resource.storage.prefix) {
-                self.0.dispatcher.leave(&resource.storage.prefix);
-            }
-        }
+        *served.now.write().unwrap_or_else(PoisonError::into_inner) = Set::new(all);
+        let builtin = served.builtin.iter().map(|resource| &*resource.storage.prefix);
+        let kept: HashSet<&str> = builtin.chain(kept.iter().copied()).collect();
+        self.0.dispatcher.leave_all_but(&kept);
     }
 }

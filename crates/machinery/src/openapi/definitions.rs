@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::text::Json;
-use super::{Dialect, ResourceInfo};
+use super::{Dialect, Published, ResourceInfo};
 use crate::schema::{Field, Kind, ListType, Raw, Schema, StructType, TypeRef};
 
 const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
@@ -16,6 +16,8 @@ const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
 const RAW_EXTENSION: &str = "io.k8s.apimachinery.pkg.runtime.RawExtension";
 const FIELDS_V1: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1";
 const JSON_VALUE: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON";
+const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
 
 /// The types that a document needs, found from those that its operations name.
@@ -32,6 +34,8 @@ enum Definition<'s> {
     Type(TypeRef<'s>),
     /// A type that writes its own JSON, and the patch body.
     Fixed,
+    /// The schema of a custom resource.
+    Made(&'s Value),
 }
 
 impl<'s> Definitions<'s> {
@@ -51,6 +55,21 @@ impl<'s> Definitions<'s> {
     /// Writes a reference to a type and makes sure that it gets defined.
     pub(super) fn reference(&mut self, out: &mut Json, ty: TypeRef<'s>) {
         let name = self.name(ty);
+        out.text("$ref", &self.dialect.reference(name));
+    }
+
+    /// Writes a reference to a custom resource's objects or lists.
+    pub(super) fn custom_reference(&mut self, out: &mut Json, own: &'s Published, list: bool) {
+        let builtin = crate::schema::builtin();
+        for name in [OBJECT_META, LIST_META] {
+            if let Some(ty) = builtin.named_type(name) {
+                self.discover(ty);
+            }
+        }
+        let [object_schema, list_schema] = own.of(self.dialect);
+        self.found.insert(&own.name, Definition::Made(object_schema));
+        self.found.insert(&own.list_name, Definition::Made(list_schema));
+        let name = if list { &own.list_name } else { &own.name };
         out.text("$ref", &self.dialect.reference(name));
     }
 
@@ -102,6 +121,7 @@ impl<'s> Definitions<'s> {
             for (name, definition) in &self.found {
                 out.member(name, |out| match definition {
                     Definition::Fixed => self.write_fixed(out, name),
+                    Definition::Made(schema) => out.whole(schema),
                     Definition::Type(ty) if ty.is_struct() => self.write_struct(out, *ty),
                     // Unions of a schema and something else are left open, as upstream does.
                     Definition::Type(_) => out.object(|_| {}),

@@ -15,6 +15,7 @@ mod text;
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
 use sha2::Digest as _;
 
 use crate::schema::{Schema, TypeRef};
@@ -40,8 +41,32 @@ pub struct ResourceInfo<'a> {
     pub verbs: Vec<&'a str>,
     /// Type of an object.
     pub ty: TypeRef<'a>,
+    /// Its schemas, where they do not derive from the type.
+    pub published: Option<&'a Published>,
     /// `status`, `scale` and so on.
     pub subresources: Vec<SubresourceInfo<'a>>,
+}
+
+/// The schemas of a custom resource.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Published {
+    /// Name of the definition of its objects, `com.example.stable.v1.CronTab`.
+    pub name: String,
+    /// Name of the definition of its lists.
+    pub list_name: String,
+    /// The definitions of objects and lists in version 2.
+    pub v2: [Value; 2],
+    /// The definitions of objects and lists in version 3.
+    pub v3: [Value; 2],
+}
+
+impl Published {
+    fn of(&self, dialect: Dialect) -> &[Value; 2] {
+        match dialect {
+            Dialect::V2 => &self.v2,
+            Dialect::V3 => &self.v3,
+        }
+    }
 }
 
 /// A subresource as it is served.
@@ -153,10 +178,11 @@ pub fn hash(document: &[u8]) -> String {
     format!("{:X}", sha2::Sha256::digest(document))
 }
 
-/// All resources come from one table; the built-in one if there are none.
+/// The table of the built-in resources; custom ones bring their schemas along.
 fn schema_of<'a>(resources: &[ResourceInfo<'a>]) -> &'a Schema {
-    match resources.first() {
-        Some(resource) => resource.ty.schema(),
+    let builtin = resources.iter().map(|resource| resource.ty).find(|ty| !ty.is_custom());
+    match builtin {
+        Some(ty) => ty.schema(),
         None => crate::schema::builtin(),
     }
 }

@@ -239,15 +239,27 @@ impl<'s> Operation<'_, 's> {
         format!("{verb}{group}{version}{scope}{}{sub}{path}{end}", resource.kind)
     }
 
+    /// Custom objects have no protobuf form.
+    fn objects(&self) -> Vec<&'static str> {
+        let known = |name: &&str| self.resource.published.is_none() || !name.ends_with("protobuf");
+        OBJECTS.into_iter().filter(known).collect()
+    }
+
+    /// Custom objects have no strategic merge patch.
+    fn patches(&self) -> Vec<&'static str> {
+        let known = |name: &&str| self.resource.published.is_none() || !name.contains("strategic");
+        PATCHES.into_iter().filter(known).collect()
+    }
+
     fn write_media_types(&self, out: &mut Json) {
         match self.action {
-            Action::Patch => out.texts("consumes", PATCHES),
+            Action::Patch => out.texts("consumes", self.patches()),
             _ => out.texts("consumes", ["*/*"]),
         }
         match self.action {
-            Action::List => out.texts("produces", OBJECTS.into_iter().chain(WATCHES)),
+            Action::List => out.texts("produces", self.objects().into_iter().chain(WATCHES)),
             Action::Connect(_) => out.texts("produces", ["*/*"]),
-            _ => out.texts("produces", OBJECTS),
+            _ => out.texts("produces", self.objects()),
         }
     }
 
@@ -361,17 +373,33 @@ impl<'s> Operation<'_, 's> {
             Action::Delete | Action::DeleteCollection => {
                 definitions.reference(out, self.meta_type("DeleteOptions"));
             }
-            _ => definitions.reference(out, self.ty()),
+            _ => self.write_object(out, definitions, false),
         });
+    }
+
+    /// A reference to the objects that the operation is about, or to lists of them.
+    fn write_object(&self, out: &mut Json, definitions: &mut Definitions<'s>, list: bool) {
+        let own = self.subresource.is_none_or(|sub| sub.kind == self.resource.kind);
+        match self.resource.published {
+            Some(published) if own => definitions.custom_reference(out, published, list),
+            _ if list => {
+                let resource = self.resource;
+                let kind = format!("{}List", resource.kind);
+                let table = resource.ty.schema();
+                let ty = table.kind(resource.group, resource.version, &kind);
+                definitions.reference(out, ty.unwrap_or(resource.ty));
+            }
+            _ => definitions.reference(out, self.ty()),
+        }
     }
 
     fn write_request_body(&self, out: &mut Json, definitions: &mut Definitions<'s>) {
         if !self.has_body() {
             return;
         }
-        let media_types: &[&str] = match self.action {
-            Action::Patch => &PATCHES,
-            _ => &OBJECTS,
+        let media_types = match self.action {
+            Action::Patch => self.patches(),
+            _ => self.objects(),
         };
         out.member("requestBody", |out| {
             out.object(|out| {
@@ -423,9 +451,9 @@ impl<'s> Operation<'_, 's> {
             return;
         }
         let media_types: Vec<&str> = match self.action {
-            Action::List => OBJECTS.into_iter().chain(WATCHES).collect(),
+            Action::List => self.objects().into_iter().chain(WATCHES).collect(),
             Action::Connect(_) => vec!["*/*"],
-            _ => OBJECTS.to_vec(),
+            _ => self.objects(),
         };
         out.member("content", |out| {
             out.object(|out| {
@@ -447,20 +475,18 @@ impl<'s> Operation<'_, 's> {
             Action::Delete | Action::DeleteCollection => {
                 definitions.reference(out, self.meta_type("Status"));
             }
-            Action::List => {
-                let resource = self.resource;
-                let list = format!("{}List", resource.kind);
-                let schema = resource.ty.schema();
-                let list = schema.kind(resource.group, resource.version, &list);
-                definitions.reference(out, list.unwrap_or(resource.ty));
-            }
-            _ => definitions.reference(out, self.ty()),
+            Action::List => self.write_object(out, definitions, true),
+            _ => self.write_object(out, definitions, false),
         });
     }
 
     fn meta_type(&self, kind: &str) -> TypeRef<'s> {
-        let schema = self.resource.ty.schema();
-        schema.kind("", "v1", kind).unwrap_or(self.resource.ty)
+        match self.resource.ty {
+            custom if custom.is_custom() => crate::schema::builtin(),
+            builtin => builtin.schema(),
+        }
+        .kind("", "v1", kind)
+        .unwrap_or(self.resource.ty)
     }
 }
 

@@ -24,7 +24,18 @@ fn resource(
 ) -> ResourceInfo<'static> {
     let ty = builtin().kind(group, "v1", kind).unwrap();
     let verbs = ALL.to_vec();
-    ResourceInfo { group, version: "v1", name, kind, namespaced, verbs, ty, subresources }
+    let published = None;
+    ResourceInfo {
+        group,
+        version: "v1",
+        name,
+        kind,
+        namespaced,
+        verbs,
+        ty,
+        published,
+        subresources,
+    }
 }
 
 fn sample() -> Vec<ResourceInfo<'static>> {

@@ -59,6 +59,11 @@ impl Json {
         self.member(name, |out| write_untyped(&mut out.0, value));
     }
 
+    /// A whole value, in the place of a member or item.
+    pub(super) fn whole(&mut self, value: &Value) {
+        write_untyped(&mut self.0, value);
+    }
+
     pub(super) fn texts<'t>(&mut self, name: &str, values: impl IntoIterator<Item = &'t str>) {
         self.member(name, |out| {
             out.list(|out| {

@@ -7,7 +7,7 @@ mod tests;
 use std::collections::BTreeSet;
 
 use machinery::field::{Error, ErrorList, Path};
-use machinery::{Value, meta, names};
+use machinery::{Value, meta, names, time};
 use serde_json::json;
 
 use super::forms;
@@ -27,6 +27,8 @@ const COLUMN_FORMATS: [&str; 10] = [
     "int64",
     "password",
 ];
+/// Keeps a definition until its objects are gone.
+const FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
 const APPROVAL: &str = "api-approved.kubernetes.io";
 
 /// The rules of CustomResourceDefinitions.
@@ -137,6 +139,27 @@ impl Strategy for CustomResourceDefinition {
         check_names(&At::root(new).get("status").get("acceptedNames"), &mut errors);
         stored_versions(new, &mut errors);
         errors
+    }
+
+    /// Its objects go first.
+    fn prepare_for_deletion(&self, ctx: &Ctx<'_>, crd: &mut Value) {
+        let mut finalizers: Vec<String> = meta::finalizers(crd).map(str::to_owned).collect();
+        if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
+            finalizers.push(FINALIZER.to_owned());
+            meta::set_finalizers(crd, finalizers);
+        }
+        if !crd["status"]["conditions"].is_array() {
+            crd["status"]["conditions"] = json!([]);
+        }
+        let Some(conditions) = crd["status"]["conditions"].as_array_mut() else { return };
+        conditions.retain(|condition| condition["type"] != "Terminating");
+        conditions.push(json!({
+            "type": "Terminating",
+            "status": "True",
+            "lastTransitionTime": time::format(ctx.now),
+            "reason": "InstanceDeletionPending",
+            "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+        }));
     }
 
     fn allow_unconditional_update(&self) -> bool {

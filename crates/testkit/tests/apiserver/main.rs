@@ -4,6 +4,8 @@ mod access;
 mod addresses;
 mod apply;
 mod bad_input;
+mod customresources;
+mod customversions;
 mod discovery;
 mod identity;
 mod objects;

@@ -14,7 +14,7 @@ use crate::registry::managed;
 use crate::registry::patch::Patch;
 use crate::registry::read::revision_of;
 use crate::registry::update::{Change, Source};
-use crate::registry::{Body, Context, Failure, Outcome, Registry, Target, WriteOptions};
+use crate::registry::{Body, Context, Failure, Outcome, Registry, Resource, Target, WriteOptions};
 
 /// Where all built-in workloads have their replicas.
 const REPLICAS: &[&str] = &["spec", "replicas"];
@@ -80,7 +80,7 @@ impl Registry {
         let mut workload = target.clone();
         workload.subresource.clear();
         let object = self.change(context, &workload, Source::Tracked(change), options).await?;
-        Ok(Outcome { code: 200, body: Body::Value(scale_of(&object.value())) })
+        Ok(Outcome { code: 200, body: Body::Value(scale_of(&target.resource, &object.value())) })
     }
 }
 
@@ -92,6 +92,8 @@ struct Tracking<'a> {
     manager: &'a str,
     now: String,
     reset: Reset,
+    /// Where the workload has its replicas.
+    path: Vec<&'a str>,
 }
 
 impl<'a> Tracking<'a> {
@@ -110,6 +112,10 @@ impl<'a> Tracking<'a> {
             manager: options.manager(),
             now: time::format(registry.now()),
             reset: Reset::default(),
+            path: match &target.resource.scale {
+                Some(own) => steps(&own.spec_replicas).collect(),
+                None => REPLICAS.to_vec(),
+            },
         })
     }
 
@@ -127,12 +133,12 @@ impl<'a> Tracking<'a> {
     }
 
     fn replicas(&self) -> Replicas<'_> {
-        Replicas { api_version: &self.api_version, path: REPLICAS }
+        Replicas { api_version: &self.api_version, path: &self.path }
     }
 
     /// The Scale of a workload with those of its owners who own the replicas.
     fn scale_of(&self, object: &Value) -> Result<Value, Failure> {
-        let mut scale = scale_of(object);
+        let mut scale = scale_of(&self.target.resource, object);
         let entries = apply::scale::of_scale(managed_fields(object), self.replicas());
         apply::put(&mut scale, entries.map_err(Status::internal)?);
         Ok(scale)
@@ -169,8 +175,17 @@ fn managed_fields(object: &Value) -> &Value {
 }
 
 /// The Scale of a workload.
-pub(in crate::registry) fn scale_of(object: &Value) -> Value {
-    let replicas = |part: &str| object[part]["replicas"].as_i64().unwrap_or(0);
+pub(in crate::registry) fn scale_of(resource: &Resource, object: &Value) -> Value {
+    let at = |path: &str| steps(path).try_fold(object, |value, step| value.get(step));
+    let own = resource.scale.as_ref();
+    let replicas = |part: &str| {
+        let found = match (own, part) {
+            (Some(own), "spec") => at(&own.spec_replicas),
+            (Some(own), _) => at(&own.status_replicas),
+            (None, part) => object[part].get("replicas"),
+        };
+        found.and_then(Value::as_i64).unwrap_or(0)
+    };
     let mut metadata = json!({"name": meta::name(object)});
     for field in ["namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = object["metadata"].get(field) {
@@ -183,6 +198,11 @@ pub(in crate::registry) fn scale_of(object: &Value) -> Value {
     }
     let mut status = json!({"replicas": replicas("status")});
     let selector = match object["spec"].get("selector") {
+        // Custom resources say it as text.
+        _ if own.is_some() => {
+            let found = own.and_then(|own| at(own.label_selector.as_deref()?));
+            found.and_then(Value::as_str).unwrap_or_default().to_owned()
+        }
         // ReplicationControllers have a plain map.
         selector if meta::kind(object) == "ReplicationController" => {
             LabelSelector::from_map(selector).to_string()
@@ -232,6 +252,22 @@ fn with_scale(target: &Target, old: &Value, scale: &Value) -> Result<Value, Fail
     }
     let version = revision_of(scale).unwrap_or_default().to_owned();
     meta::set_resource_version(&mut object, version);
-    object["spec"]["replicas"] = replicas.into();
+    match &target.resource.scale {
+        Some(own) => {
+            let place = steps(&own.spec_replicas).fold(&mut object, |value, step| {
+                if !value.is_object() {
+                    *value = json!({});
+                }
+                &mut value[step]
+            });
+            *place = replicas.into();
+        }
+        None => object["spec"]["replicas"] = replicas.into(),
+    }
     Ok(object)
+}
+
+/// The members on the way of a path such as `.spec.replicas`.
+fn steps(path: &str) -> impl Iterator<Item = &str> {
+    path.split('.').filter(|step| !step.is_empty())
 }

@@ -18,6 +18,9 @@ enum Place {
 pub(super) fn check(schema: &At<'_>, errors: &mut ErrorList) {
     plain(schema, errors);
     structural(schema, Place::Root, errors);
+    if let Err(found) = cel::rules::Rules::compile(schema.value, &schema.path) {
+        errors.extend(found);
+    }
 }
 
 const UNSUPPORTED: [&str; 6] =

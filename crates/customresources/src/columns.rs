@@ -1,0 +1,125 @@
+//! What `kubectl get` prints of custom objects.
+
+use std::sync::Arc;
+
+use machinery::time::{self, Timestamp};
+use machinery::{Value, meta};
+use resources::{ColumnDefinition, Columns};
+use serde_json::json;
+
+use crate::jsonpath::JsonPath;
+
+const NAME: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
+const CREATED: &str = "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
+
+struct Column {
+    kind: String,
+    path: Option<JsonPath>,
+}
+
+/// The columns of a version: the name, then those of `additionalPrinterColumns`, or else the age.
+pub fn columns(additional: Option<&Value>) -> Columns {
+    let mut definitions = vec![ColumnDefinition {
+        name: "Name".into(),
+        kind: "string".into(),
+        format: "name".into(),
+        description: NAME.into(),
+        priority: 0,
+    }];
+    let mut columns = Vec::new();
+    let declared = additional.and_then(Value::as_array).filter(|columns| !columns.is_empty());
+    match declared {
+        Some(declared) => {
+            for column in declared {
+                let text = |name: &str| {
+                    column.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+                };
+                let priority = column.get("priority").and_then(Value::as_i64).unwrap_or_default();
+                let description = match text("description") {
+                    none if none.is_empty() => {
+                        format!(
+                            "Custom resource definition column (in JSONPath format): {}",
+                            text("jsonPath")
+                        )
+                    }
+                    given => given,
+                };
+                definitions.push(ColumnDefinition {
+                    name: text("name").into(),
+                    kind: text("type").into(),
+                    format: text("format").into(),
+                    description: description.into(),
+                    priority: i32::try_from(priority).unwrap_or_default(),
+                });
+                let path = JsonPath::parse(&text("jsonPath")).ok();
+                columns.push(Column { kind: text("type"), path });
+            }
+        }
+        None => {
+            definitions.push(ColumnDefinition {
+                name: "Age".into(),
+                kind: "date".into(),
+                format: "".into(),
+                description: CREATED.into(),
+                priority: 0,
+            });
+            let path = JsonPath::parse(".metadata.creationTimestamp").ok();
+            columns.push(Column { kind: "date".to_owned(), path });
+        }
+    }
+    let cells = move |object: &Value, now: Timestamp| {
+        let mut cells = vec![json!(meta::name(object))];
+        cells.extend(columns.iter().map(|column| column.cell(object, now)));
+        cells
+    };
+    Columns { definitions, cells: Arc::new(cells) }
+}
+
+impl Column {
+    /// The first value that the path leads to, if it is of the column's type.
+    fn cell(&self, object: &Value, now: Timestamp) -> Value {
+        let found = self.path.as_ref().map(|path| path.find(object)).unwrap_or_default();
+        let Some(value) = found.first() else { return Value::Null };
+        match (self.kind.as_str(), value) {
+            ("integer", Value::Number(number)) => match number.as_i64() {
+                Some(whole) => whole.into(),
+                None => number.as_f64().map_or(Value::Null, |float| (float as i64).into()),
+            },
+            ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) => (*value).clone(),
+            ("string", Value::String(_)) => (*value).clone(),
+            ("string", Value::Null) => Value::Null,
+            ("string", other) => other.to_string().into(),
+            ("date", Value::String(text)) => match time::parse(text) {
+                Some(at) => time::age(at, now).into(),
+                None => "<invalid>".into(),
+            },
+            _ => Value::Null,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells() {
+        let columns = columns(Some(&json!([
+            {"name": "Replicas", "type": "integer", "jsonPath": ".spec.replicas"},
+            {"name": "Host", "type": "string", "jsonPath": ".spec.hosts[0]", "priority": 1},
+            {"name": "Map", "type": "string", "jsonPath": ".spec.map"},
+            {"name": "On", "type": "boolean", "jsonPath": ".spec.on"},
+            {"name": "Since", "type": "date", "jsonPath": ".spec.since"},
+            {"name": "Wrong", "type": "integer", "jsonPath": ".spec.hosts"},
+        ])));
+        let names: Vec<&str> = columns.definitions.iter().map(|d| &*d.name).collect();
+        assert_eq!(names, ["Name", "Replicas", "Host", "Map", "On", "Since", "Wrong"]);
+        assert_eq!(columns.definitions[2].priority, 1);
+        let object = json!({"metadata": {"name": "x"}, "spec": {"replicas": 3, "hosts": ["a", "b"],
+            "map": {"k": 1}, "on": true, "since": "2020-01-01T00:00:00Z"}});
+        let now = time::parse("2020-01-01T00:00:05Z").unwrap();
+        let cells = (columns.cells)(&object, now);
+        assert_eq!(json!(cells), json!(["x", 3, "a", "{\"k\":1}", true, "5s", null]));
+        assert_eq!(super::columns(None).definitions[1].name, "Age");
+    }
+}
