@@ -9,5 +9,6 @@
 
 pub mod api;
 pub mod connection;
+pub mod memory;
 pub mod pods;
 pub mod report;

@@ -44,9 +44,9 @@ pub async fn run(client: &Client, options: &Options) -> Result<Figures, kube::Er
             Err(_) => sample.errors.push(format!("Pod {index} did not run in time")),
         }
     }
-    let figures = Figures::new("create a Pod until it is Running", vec![sample], begun.elapsed());
+    let figures = Figures::new(vec![sample], begun.elapsed(), 0);
     namespaces.delete(&name, &DeleteParams::default()).await?;
-    Ok(figures)
+    Ok(figures.named("create a Pod until it is Running"))
 }
 
 async fn start(pods: &Api<Pod>, index: usize, image: &str) -> Result<Duration, kube::Error> {

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bench::connection::Target;
+use bench::api::Options;
+use bench::connection::{self, Protocol, Target};
 use bench::report::Report;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use client::ConnectOptions;
 use tokio_util::sync::CancellationToken;
 
@@ -17,22 +18,15 @@ pub(crate) struct Bench {
     /// The kubeconfig of the cluster that is measured
     #[arg(long, env = "KUBECONFIG", global = true)]
     kubeconfig: Option<PathBuf>,
-    /// Print JSON rather than a table
-    #[arg(long, global = true)]
-    json: bool,
+    /// How to print the figures
+    #[arg(long, value_enum, default_value_t = Output::Table, global = true)]
+    output: Output,
 }
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Writes and reads of 1 KiB ConfigMaps
-    Api {
-        /// Seconds that each scenario lasts
-        #[arg(long, default_value_t = 5, value_name = "SECONDS")]
-        duration: u64,
-        /// Objects of the long list; 0 leaves it out
-        #[arg(long, default_value_t = 17_000)]
-        objects: usize,
-    },
+    /// Writes, reads and watches, beside what they are meant to reach
+    Api(Api),
     /// From the request for a Pod to the status that says it runs
     Pods {
         /// How many Pods, one after the other
@@ -44,15 +38,89 @@ enum What {
     },
 }
 
+#[derive(Debug, Args)]
+struct Api {
+    /// Seconds that each scenario lasts
+    #[arg(long, default_value_t = 5, value_name = "SECONDS")]
+    duration: u64,
+    /// ConfigMaps of the long list
+    #[arg(long, default_value_t = 17_000)]
+    objects: usize,
+    /// Pods of the list by node
+    #[arg(long, default_value_t = 2_000)]
+    pods: usize,
+    /// Watchers of one collection
+    #[arg(long, default_value_t = 1_000)]
+    watchers: usize,
+    /// The version of HTTP
+    #[arg(long, value_enum, default_value_t = Http::V1)]
+    http: Http,
+    /// How objects are written on the wire
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Format::Json, Format::Protobuf])]
+    format: Vec<Format>,
+    /// Only scenarios whose name contains one of these
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    only: Vec<String>,
+    /// The server's process, if it cannot be found by its port
+    #[arg(long, value_name = "PID")]
+    server_pid: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Http {
+    /// HTTP/1.1: every watch has a connection of its own
+    #[value(name = "1.1")]
+    V1,
+    /// HTTP/2: watches share connections
+    #[value(name = "2")]
+    V2,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// application/json
+    Json,
+    /// application/vnd.kubernetes.protobuf
+    Protobuf,
+}
+
+impl Api {
+    fn options(self) -> Options {
+        let formats = self.format.into_iter().map(|format| match format {
+            Format::Json => connection::Format::Json,
+            Format::Protobuf => connection::Format::Protobuf,
+        });
+        Options {
+            duration: Duration::from_secs(self.duration),
+            objects: self.objects,
+            pods: self.pods,
+            watchers: self.watchers,
+            protocol: match self.http {
+                Http::V1 => Protocol::Http1,
+                Http::V2 => Protocol::Http2,
+            },
+            formats: formats.collect(),
+            only: self.only,
+            server_pid: self.server_pid,
+        }
+    }
+}
+
 pub(crate) async fn run(flags: Bench, shutdown: CancellationToken) -> anyhow::Result<()> {
     let kubeconfig = flags.kubeconfig.context("--kubeconfig or KUBECONFIG says what to measure")?;
     let work = async {
         match flags.what {
-            What::Api { duration, objects } => {
+            What::Api(flags) => {
                 let target = Target::from_kubeconfig(&kubeconfig).await?;
-                let duration = Duration::from_secs(duration);
-                let options = bench::api::Options { duration, objects };
-                anyhow::Ok(bench::api::run(&target, &options).await?)
+                anyhow::Ok(bench::api::run(&target, &flags.options()).await?)
             }
             What::Pods { count, image } => {
                 let connect = ConnectOptions {
@@ -61,7 +129,8 @@ pub(crate) async fn run(flags: Bench, shutdown: CancellationToken) -> anyhow::Re
                 };
                 let client = client::connect(&connect).await?;
                 let options = bench::pods::Options { count, image };
-                Ok(Report { scenarios: vec![bench::pods::run(&client, &options).await?] })
+                let scenarios = vec![bench::pods::run(&client, &options).await?];
+                Ok(Report { scenarios, ..Report::default() })
             }
         }
     };
@@ -69,10 +138,9 @@ pub(crate) async fn run(flags: Bench, shutdown: CancellationToken) -> anyhow::Re
         report = work => report?,
         () = shutdown.cancelled() => anyhow::bail!("interrupted"),
     };
-    if flags.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print!("{report}");
+    match flags.output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+        Output::Table => print!("{report}"),
     }
     Ok(())
 }

@@ -64,7 +64,7 @@ const ARROWS: [(&str, &[&str]); 22] = [
     ("proxy", &["client", "component", "machinery"]),
     ("dns", &["client", "component", "machinery"]),
     ("cluster", &["client", "component", "image", "machinery"]),
-    ("bench", &["client"]),
+    ("bench", &["client", "machinery"]),
     (
         "ironclad",
         &[
