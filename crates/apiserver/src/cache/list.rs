@@ -25,6 +25,10 @@ impl Selection {
     /// field selector has canonical names.
     pub fn new(namespace: &str, labels: LabelSelector, fields: FieldSelector) -> Self {
         let mut prefix = String::new();
+        let namespace = match namespace {
+            "" => fields.exact("metadata.namespace").unwrap_or_default(),
+            namespace => namespace,
+        };
         if !namespace.is_empty() {
             prefix.push_str(namespace);
             prefix.push('/');
@@ -35,6 +39,11 @@ impl Selection {
     /// What keys must begin with.
     pub fn prefix(&self) -> &str {
         &self.prefix
+    }
+
+    /// The one namespace of all that is selected, if there is one.
+    pub(super) fn namespace(&self) -> Option<&str> {
+        self.prefix.strip_suffix('/')
     }
 
     /// The one value that a field must have, if the selector says so.

@@ -8,6 +8,7 @@
 //! slow watcher; a change is encoded once for all watchers.
 
 mod dispatch;
+mod index;
 mod join;
 mod list;
 mod list_cbor;

@@ -50,6 +50,11 @@ impl FieldSet {
         set
     }
 
+    /// Whether the objects have a field of this canonical name, name and namespace aside.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.position(name).is_some()
+    }
+
     fn position(&self, name: &str) -> Option<usize> {
         self.fields.iter().position(|field| field.name == name)
     }

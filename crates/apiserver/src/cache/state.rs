@@ -8,6 +8,7 @@ use store::{EventKind, KeyValue};
 use tokio::sync::{mpsc, watch};
 
 use super::dispatch::Progress;
+use super::index::Indexes;
 use super::list::Selection;
 use super::object::{FieldSet, Object};
 use super::ordered::Snapshot;
@@ -34,6 +35,7 @@ pub struct Cache {
 #[derive(Debug)]
 struct State {
     objects: Snapshot,
+    indexes: Indexes,
     /// The newest revision that changed an object here.
     revision: u64,
     ring: VecDeque<Arc<Change>>,
@@ -70,6 +72,7 @@ impl Cache {
     pub(super) fn new(prefix: String, fields: FieldSet, progress: Progress) -> Self {
         let state = State {
             objects: Snapshot::default(),
+            indexes: Indexes::new(&fields),
             revision: 0,
             ring: VecDeque::new(),
             ring_from: 0,
@@ -129,6 +132,14 @@ impl Cache {
         (state.objects.clone(), state.shown(&self.progress))
     }
 
+    /// As [`snapshot`](Self::snapshot), with no more objects than needed to find all that
+    /// `selection` selects.
+    pub fn candidates(&self, selection: &Selection) -> (Snapshot, u64) {
+        let state = self.read();
+        let objects = state.candidates(selection);
+        (objects, state.shown(&self.progress))
+    }
+
     /// The objects as of `revision`, which has been applied, by undoing the changes since.
     pub fn at(&self, revision: u64) -> Exact {
         let (mut objects, undo) = {
@@ -165,7 +176,7 @@ impl Cache {
         if let Some(object) = self.object(kv) {
             let mut state = self.write();
             state.revision = state.revision.max(kv.mod_revision);
-            state.objects.insert(object);
+            state.put(object);
         }
     }
 
@@ -173,13 +184,15 @@ impl Cache {
     pub(super) fn install(&self, objects: Vec<Arc<Object>>, revision: u64) {
         let newest = objects.iter().map(|object| object.resource_version()).max();
         let mut state = self.write();
-        *state = State {
-            objects: objects.into_iter().collect(),
-            revision: newest.unwrap_or(0),
-            ring: VecDeque::new(),
-            ring_from: revision,
-            subscribers: Subscribers::default(),
-        };
+        state.objects = Snapshot::default();
+        state.indexes = Indexes::new(&self.fields);
+        for object in objects {
+            state.put(object);
+        }
+        state.revision = newest.unwrap_or(0);
+        state.ring.clear();
+        state.ring_from = revision;
+        state.subscribers = Subscribers::default();
         self.changed.send_replace(revision);
     }
 
@@ -198,11 +211,11 @@ impl Cache {
         let mut state = self.write();
         let state = &mut *state;
         let old = match &new {
-            Some(new) => state.objects.insert(new.clone()),
+            Some(new) => state.put(new.clone()),
             None => std::str::from_utf8(&kv.key)
                 .ok()
                 .and_then(|key| key.strip_prefix(&self.prefix))
-                .and_then(|key| state.objects.remove(key)),
+                .and_then(|key| state.remove(key)),
         };
         state.revision = kv.mod_revision;
         if new.is_none() && old.is_none() {
@@ -229,8 +242,8 @@ impl Cache {
         let initial = match start {
             Start::State { announce_end } => {
                 let shown = state.shown(&self.progress);
-                let matching = state
-                    .objects
+                let candidates = state.candidates(&selection);
+                let matching = candidates
                     .range("", selection.prefix())
                     .filter(|object| selection.matches(object));
                 Initial::objects(matching, announce_end.then_some(shown))
@@ -251,6 +264,11 @@ impl Cache {
         Watcher::new(initial, receiver, self.progress.clone(), manner)
     }
 
+    #[cfg(test)]
+    pub(super) fn watchers_asked(&self, namespace: &str, values: [&str; 2]) -> usize {
+        self.read().subscribers.asked(namespace, values)
+    }
+
     /// Ends all watches.
     pub(super) fn close(&self) {
         self.write().subscribers = Subscribers::default();
@@ -258,6 +276,22 @@ impl Cache {
 }
 
 impl State {
+    fn put(&mut self, object: Arc<Object>) -> Option<Arc<Object>> {
+        let old = self.objects.insert(object.clone());
+        self.indexes.change(old.as_ref(), Some(&object));
+        old
+    }
+
+    fn remove(&mut self, key: &str) -> Option<Arc<Object>> {
+        let old = self.objects.remove(key);
+        self.indexes.change(old.as_ref(), None);
+        old
+    }
+
+    fn candidates(&self, selection: &Selection) -> Snapshot {
+        self.indexes.find(selection).unwrap_or_else(|| self.objects.clone())
+    }
+
     /// The revision that the objects show: all changes up to the applied one are in, and perhaps
     /// some later ones of ours.
     fn shown(&self, progress: &Progress) -> u64 {

@@ -1,7 +1,8 @@
 //! The watchers of one cache, found by what they watch.
 //!
-//! Most watchers of a big cluster want one node's Pods or one object by its name. Those are kept
-//! by that value, so that a change is not shown to thousands whom it does not concern.
+//! Most watchers of a big cluster want one node's Pods, one object by its name or one namespace.
+//! Those are kept by that value, so that a change is not shown to thousands whom it does not
+//! concern.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +10,6 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::list::Selection;
-use super::object::Object;
 use super::watch::{Change, WatchItem};
 
 /// Fields whose exact value finds a watcher.
@@ -27,60 +27,80 @@ pub(super) struct Subscriber {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Subscribers {
-    by_value: [HashMap<Box<str>, Vec<Subscriber>>; INDEXED.len()],
+    by_value: [Group; INDEXED.len()],
+    by_namespace: Group,
     others: Vec<Subscriber>,
     /// Subscribers by value when those who left were last looked for.
     swept: usize,
-    indexed: usize,
+    grouped: usize,
 }
+
+/// Subscribers by one value.
+#[derive(Debug, Default)]
+struct Group(HashMap<Box<str>, Vec<Subscriber>>);
 
 impl Subscribers {
     pub(super) fn add(&mut self, subscriber: Subscriber) {
-        for (field, map) in INDEXED.iter().zip(&mut self.by_value) {
-            if let Some(value) = subscriber.selection.exact(field) {
-                map.entry(value.into()).or_default().push(subscriber);
-                self.indexed += 1;
-                return self.sweep();
-            }
-        }
-        self.others.push(subscriber);
+        let selection = subscriber.selection.clone();
+        let by_field = INDEXED.iter().zip(&mut self.by_value);
+        let by_field = by_field.filter_map(|(field, group)| Some((selection.exact(field)?, group)));
+        let by_namespace = selection.namespace().map(|name| (name, &mut self.by_namespace));
+        let Some((value, group)) = by_field.chain(by_namespace).next() else {
+            self.others.push(subscriber);
+            return;
+        };
+        group.0.entry(value.into()).or_default().push(subscriber);
+        self.grouped += 1;
+        self.sweep();
     }
 
     /// Forgets watchers that left and whose value never changes again.
     fn sweep(&mut self) {
-        if self.indexed < 2 * self.swept.max(64) {
+        if self.grouped < 2 * self.swept.max(64) {
             return;
         }
-        self.indexed = 0;
-        for map in &mut self.by_value {
-            map.retain(|_, subscribers| {
+        self.grouped = 0;
+        for group in self.by_value.iter_mut().chain([&mut self.by_namespace]) {
+            group.0.retain(|_, subscribers| {
                 subscribers.retain(|subscriber| !subscriber.queue.is_closed());
                 !subscribers.is_empty()
             });
-            self.indexed += map.values().map(Vec::len).sum::<usize>();
+            self.grouped += group.0.values().map(Vec::len).sum::<usize>();
         }
-        self.swept = self.indexed;
+        self.swept = self.grouped;
     }
 
     /// Shows a change to all whom it may concern, and forgets those who left or are too slow.
     pub(super) fn offer(&mut self, change: &Arc<Change>) {
         self.others.retain(|subscriber| subscriber.offer(change));
-        for (field, map) in INDEXED.iter().zip(&mut self.by_value) {
-            if map.is_empty() {
-                continue;
+        let object = change.new.as_ref().or(change.old.as_ref());
+        if let Some(namespace) = object.map(|object| object.namespace()) {
+            self.by_namespace.offer(namespace, change);
+        }
+        for (field, group) in INDEXED.iter().zip(&mut self.by_value) {
+            let old = change.old.as_ref().and_then(|object| object.field(field));
+            let new = change.new.as_ref().and_then(|object| object.field(field));
+            for value in new.into_iter().chain(old.filter(|_| old != new)) {
+                group.offer(value, change);
             }
-            let value = |object: &'_ Option<Arc<Object>>| {
-                object.as_ref().and_then(|object| object.field(field)).map(str::to_owned)
-            };
-            let (old, new) = (value(&change.old), value(&change.new));
-            let both = [new.clone(), old.filter(|old| Some(old) != new.as_ref())];
-            for value in both.into_iter().flatten() {
-                if let Some(subscribers) = map.get_mut(value.as_str()) {
-                    subscribers.retain(|subscriber| subscriber.offer(change));
-                    if subscribers.is_empty() {
-                        map.remove(value.as_str());
-                    }
-                }
+        }
+    }
+
+    /// How many watchers would be asked about an object with these values.
+    #[cfg(test)]
+    pub(super) fn asked(&self, namespace: &str, values: [&str; INDEXED.len()]) -> usize {
+        let of = |group: &Group, value: &str| group.0.get(value).map_or(0, Vec::len);
+        let by_value: usize = self.by_value.iter().zip(values).map(|(g, v)| of(g, v)).sum();
+        self.others.len() + of(&self.by_namespace, namespace) + by_value
+    }
+}
+
+impl Group {
+    fn offer(&mut self, value: &str, change: &Arc<Change>) {
+        if let Some(subscribers) = self.0.get_mut(value) {
+            subscribers.retain(|subscriber| subscriber.offer(change));
+            if subscribers.is_empty() {
+                self.0.remove(value);
             }
         }
     }

@@ -1,4 +1,6 @@
+mod finding;
 mod presenting;
+
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

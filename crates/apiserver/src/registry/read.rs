@@ -91,7 +91,7 @@ impl Registry {
     }
 
     fn list_now(&self, resource: &Resource, selection: &Selection, options: &ListOptions) -> List {
-        let (snapshot, revision) = resource.cache().snapshot();
+        let (snapshot, revision) = resource.cache().candidates(selection);
         if let Some(key) = selection.single_key(resource.namespaced) {
             let object = snapshot.get(&key).filter(|object| selection.matches(object));
             let items = object.into_iter().cloned().collect();
