@@ -91,7 +91,7 @@ async fn stream(
     apply: &impl Fn(&str, &str, Option<&Value>),
 ) {
     let options = ListOptions { resource_version: from.to_string(), ..ListOptions::default() };
-    let Ok(mut watcher) = registry.watch(target, &options) else { return };
+    let Ok(mut watcher) = registry.watch(target, &options).await else { return };
     while let Some(item) = watcher.next().await {
         let Some(object) = item.object() else {
             if item.kind() == EventType::Error {

@@ -87,7 +87,7 @@ pub async fn dispatch(call: &mut Call<'_>, body: Incoming) -> Result<Reply, Fail
     match verb {
         "get" => read::get(call, &target).await,
         "list" => read::list(call, &target).await,
-        "watch" => watch::watch(call, &target),
+        "watch" => Box::pin(watch::watch(call, &target)).await,
         "create" => Box::pin(write::create(call, &target, body)).await,
         "update" => Box::pin(write::update(call, &target, body)).await,
         "patch" => Box::pin(write::patch(call, &target, body)).await,

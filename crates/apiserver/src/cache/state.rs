@@ -251,7 +251,7 @@ impl Cache {
             Start::Now => Initial::default(),
             Start::After(revision) if revision < state.ring_from => {
                 let status = Status::too_old_resource_version(revision, state.ring_from);
-                return Watcher::failed(&status, self.progress.clone(), manner);
+                return self.failed_watch(&status, manner);
             }
             Start::After(revision) => {
                 after = revision;
@@ -262,6 +262,11 @@ impl Cache {
         let (queue, receiver) = mpsc::channel(QUEUE);
         state.subscribers.add(Subscriber { selection, after, queue });
         Watcher::new(initial, receiver, self.progress.clone(), manner)
+    }
+
+    /// A watch that only says why it cannot be.
+    pub(crate) fn failed_watch(&self, status: &Status, manner: Manner) -> Watcher {
+        Watcher::failed(status, self.progress.clone(), manner)
     }
 
     #[cfg(test)]

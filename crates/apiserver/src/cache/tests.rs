@@ -1,7 +1,6 @@
 mod finding;
 mod presenting;
 
-
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -299,6 +298,27 @@ async fn idle_watchers_get_bookmarks() {
     let mut watcher = f.watch(Start::Now, on_node("nowhere"));
     let revision = f.put("a", "x", "").await;
     assert_eq!(events(&mut watcher, 1).await, [format!("BOOKMARK @{revision}")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_bookmark_comes_just_before_the_end() {
+    let f = fixture().await;
+    let begun = tokio::time::Instant::now();
+    let end = begun + Duration::from_secs(100);
+    let mut watcher = f.watch(Start::Now, on_node("nowhere")).until(end);
+    let revision = f.put("a", "x", "").await;
+    let mut seconds = Vec::new();
+    for _ in 0..2 {
+        assert_eq!(events(&mut watcher, 1).await, [format!("BOOKMARK @{revision}")]);
+        seconds.push(begun.elapsed().as_secs());
+    }
+    assert_eq!(seconds, [60, 98]);
+    assert!(tokio::time::timeout_at(end, watcher.next()).await.is_err());
+
+    // Too short for any.
+    let end = tokio::time::Instant::now() + Duration::from_secs(1);
+    let mut watcher = f.watch(Start::Now, on_node("nowhere")).until(end);
+    assert!(tokio::time::timeout_at(end, watcher.next()).await.is_err());
 }
 
 #[tokio::test]

@@ -22,6 +22,8 @@ use super::watch::{Change, WatchItem};
 pub(super) const QUEUE: usize = 1024;
 /// About how often a watcher without events hears how far it is.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
+/// So long before a watch ends, its reader hears where to go on.
+const BEFORE_END: Duration = Duration::from_secs(2);
 /// On the bookmark that ends the initial events.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 /// Conversions of later events that are begun while the first one is waited for.
@@ -56,6 +58,8 @@ struct Source {
     queue: mpsc::Receiver<WatchItem>,
     progress: Progress,
     manner: Manner,
+    /// When the watch ends by itself.
+    end: Option<Instant>,
     bookmark: std::pin::Pin<Box<Sleep>>,
 }
 
@@ -87,6 +91,7 @@ impl Watcher {
             queue,
             progress,
             manner,
+            end: None,
             bookmark: Box::pin(tokio::time::sleep(BOOKMARK_INTERVAL)),
         };
         Self { source, presenting }
@@ -97,6 +102,14 @@ impl Watcher {
         let items = VecDeque::from([WatchItem::error(status)]);
         let (_, queue) = mpsc::channel(1);
         Self::new(Initial { items, announce_end: None }, queue, progress, manner)
+    }
+
+    /// Says when the watch will end, so that a bookmark comes just before.
+    #[must_use]
+    pub(crate) fn until(mut self, end: Instant) -> Self {
+        self.source.end = Some(end);
+        self.source.await_bookmark();
+        self
     }
 
     /// The next event; `None` when the watch has ended, because the server stops, the reader was
@@ -176,7 +189,7 @@ impl Source {
             item = self.queue.recv() => return item,
             () = &mut self.bookmark => {}
         }
-        self.bookmark.as_mut().reset(Instant::now() + BOOKMARK_INTERVAL);
+        self.await_bookmark();
         // Read before the queue is found empty: what was applied by then has been taken out.
         let applied = self.progress.applied();
         match self.queue.try_recv() {
@@ -184,6 +197,18 @@ impl Source {
             Err(mpsc::error::TryRecvError::Disconnected) => None,
             Err(mpsc::error::TryRecvError::Empty) => Some(self.bookmark(applied, false)),
         }
+    }
+
+    /// Sets the time of the next bookmark.
+    fn await_bookmark(&mut self) {
+        let now = Instant::now();
+        let mut next = now + BOOKMARK_INTERVAL;
+        if let Some(end) = self.end {
+            let last = end.checked_sub(BEFORE_END).filter(|last| *last > now);
+            // After the last one there is none before the end.
+            next = last.map_or(end + BOOKMARK_INTERVAL, |last| next.min(last));
+        }
+        self.bookmark.as_mut().reset(next);
     }
 
     fn bookmark(&self, revision: u64, initial_end: bool) -> WatchItem {

@@ -12,6 +12,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use machinery::selector::FieldSelector;
 use machinery::status::Status;
 use serde_json::json;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::options;
@@ -42,7 +43,7 @@ struct Stream {
 }
 
 /// Streams the changes of a collection.
-pub(super) fn watch(call: &mut Call<'_>, target: &Target) -> Result<Reply, Failure> {
+pub(super) async fn watch(call: &mut Call<'_>, target: &Target) -> Result<Reply, Failure> {
     let form = Form::of(call, &target.resource)?;
     let mut options = options::list(call)?;
     let mut target = target.clone();
@@ -57,13 +58,14 @@ pub(super) fn watch(call: &mut Call<'_>, target: &Target) -> Result<Reply, Failu
         None => 0,
     };
     let seconds = if seconds > 0 { seconds } else { DEFAULT_SECONDS + random(DEFAULT_SECONDS) };
-    let watcher = call.api.registry.watch(&target, &options)?;
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let watcher = call.api.registry.watch(&target, &options).await?.until(end);
     let stream = Stream {
         watcher,
         form,
         target,
         first: true,
-        deadline: Box::pin(tokio::time::sleep(Duration::from_secs(seconds))),
+        deadline: Box::pin(tokio::time::sleep_until(end)),
         shutdown: call.api.shutdown.clone(),
         _counted: LongRunning::new(call.info),
     };

@@ -100,16 +100,20 @@ impl Registry {
         page(&snapshot, revision, selection, "", options.limit)
     }
 
-    /// The changes of a collection.
+    /// The changes of a collection. A watch that is to begin with the state at a revision which
+    /// does not come says so in its first event.
     ///
     /// # Errors
     /// When options contradict each other.
-    pub fn watch(&self, target: &Target, options: &ListOptions) -> Result<Watcher, Failure> {
+    pub async fn watch(&self, target: &Target, options: &ListOptions) -> Result<Watcher, Failure> {
         options.check(true)?;
         let resource = &target.resource;
         let selection = Arc::new(selection(target, options)?);
         let start = match (options.send_initial_events, options.revision()) {
-            (Some(true), _) => crate::cache::Start::State { announce_end: true },
+            (Some(true), _) => {
+                let announce_end = options.allow_watch_bookmarks;
+                crate::cache::Start::State { announce_end }
+            }
             (Some(false), 0) => crate::cache::Start::Now,
             (None, 0) => crate::cache::Start::State { announce_end: false },
             (_, revision) => crate::cache::Start::After(revision),
@@ -120,6 +124,15 @@ impl Registry {
             bookmarks: options.allow_watch_bookmarks,
             presentation: resource.presentation().cloned(),
         };
+        if let crate::cache::Start::State { .. } = start {
+            let fresh = match options.resource_version.as_str() {
+                "" => self.catch_up().await,
+                _ => self.wait_for(options.revision()).await,
+            };
+            if let Err(status) = fresh {
+                return Ok(resource.cache().failed_watch(&status, manner));
+            }
+        }
         Ok(resource.cache().watch(start, selection, manner))
     }
 

@@ -381,7 +381,7 @@ async fn watches_show_writes() {
     let options = ListOptions { resource_version: start.to_string(), ..Default::default() };
     // Revision 0 would mean something else.
     assert_ne!(start, 0);
-    let mut watcher = f.registry.watch(&f.at("configmaps", ""), &options).unwrap();
+    let mut watcher = f.registry.watch(&f.at("configmaps", ""), &options).await.unwrap();
     let created = f.create("configmaps", configmap("a")).await.unwrap();
     f.delete(&f.at("configmaps", "a"), &DeleteOptions::default()).await.unwrap();
     let item = watcher.next().await.unwrap();
@@ -391,7 +391,7 @@ async fn watches_show_writes() {
     assert_ne!(meta::resource_version(&item.value()), meta::resource_version(&created));
 
     let wrong = ListOptions { send_initial_events: Some(true), ..Default::default() };
-    let status = f.registry.watch(&f.at("configmaps", ""), &wrong).unwrap_err();
+    let status = f.registry.watch(&f.at("configmaps", ""), &wrong).await.unwrap_err();
     assert_eq!(status.code, 422);
 }
 

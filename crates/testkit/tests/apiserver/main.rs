@@ -7,6 +7,7 @@ mod bad_input;
 mod customresources;
 mod customversions;
 mod discovery;
+mod freshness;
 mod identity;
 mod objects;
 mod policies;
