@@ -71,7 +71,7 @@ async fn resync(
         }
     };
     let mut gone = std::mem::take(known);
-    for object in &list.items {
+    for object in list.items.iter() {
         let key = (object.namespace().to_owned(), object.name().to_owned());
         apply(&key.0, &key.1, Some(&object.value()));
         gone.remove(&key);

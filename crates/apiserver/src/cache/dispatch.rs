@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use futures::StreamExt;
 use store::{Error, Event, RangeRequest, Store};
@@ -17,10 +18,12 @@ use super::state::Cache;
 pub(crate) const ROOT: &str = "/registry/";
 /// After a restart, watchers may continue from so many revisions ago.
 const REPLAYED: u64 = 2048;
+/// How often the caches look for what nobody reads any more.
+const COOLING: Duration = Duration::from_secs(5);
 /// Objects read from the store at once while the caches are filled.
 const PAGE: usize = 512;
 /// Between attempts to follow the store again.
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// How far the caches follow the store.
 #[derive(Debug, Clone, Default)]
@@ -109,8 +112,20 @@ impl Dispatcher {
         let now = store.revision().await?;
         let base = dispatcher.fill(store, now.saturating_sub(REPLAYED).max(1)).await?;
         tokio::spawn(dispatcher.clone().follow(store.clone(), base));
+        tokio::spawn(dispatcher.clone().cool());
         dispatcher.reach(now).await;
         Ok(dispatcher)
+    }
+
+    /// Gives up, every few seconds, what is kept for readers that have gone.
+    async fn cool(self: Arc<Self>) {
+        let mut pause = tokio::time::interval(COOLING);
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                _ = pause.tick() => self.all().iter().for_each(|cache| cache.cool()),
+            }
+        }
     }
 
     /// Applies changes from after `base` on until the store closes or the caches are stopped.

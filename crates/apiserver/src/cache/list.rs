@@ -1,12 +1,12 @@
 //! Lists: what is selected, and a response body made of shared bytes.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use machinery::selector::{FieldSelector, LabelSelector};
 
+use super::items::{Items, Run};
 use super::object::Object;
 
+const TAIL: &str = "]}\n";
 /// Bytes handed out at once.
 pub(super) const PIECE: usize = 64 << 10;
 
@@ -76,7 +76,7 @@ impl Selection {
 #[derive(Debug, Clone, Default)]
 pub struct List {
     /// In key order.
-    pub items: Vec<Arc<Object>>,
+    pub items: Items,
     /// The revision whose state is shown.
     pub resource_version: u64,
     /// Where the next page starts; empty at the end.
@@ -102,11 +102,18 @@ impl List {
             head.push_str(&format!(r#","remainingItemCount":{remaining}"#));
         }
         head.push_str(r#"},"items":["#);
-        const TAIL: &str = "]}\n";
         // Each item gets back its opening brace, and a comma between two.
-        let items: usize = self.items.iter().map(|object| object.item(with_type).len() + 1).sum();
-        let len = head.len() + items + self.items.len().saturating_sub(1) + TAIL.len();
-        ListBody { head: Some(head), items: self.items, at: 0, with_type, left: len as u64 }
+        let of_run = |run: &Run| match run.range.len() == run.chunk.len() && !with_type {
+            true => run.chunk.json_len(),
+            false => {
+                let objects = &run.chunk[run.range.clone()];
+                objects.iter().map(|object| object.item(with_type).len() as u64 + 2).sum()
+            }
+        };
+        let items: u64 = self.items.as_runs().iter().map(of_run).sum();
+        let left = (head.len() + TAIL.len()) as u64 + items.saturating_sub(1);
+        let mut runs = self.items.runs();
+        ListBody { head: Some(head), run: runs.next(), runs, first: true, with_type, left }
     }
 }
 
@@ -114,8 +121,11 @@ impl List {
 #[derive(Debug)]
 pub struct ListBody {
     head: Option<String>,
-    items: Vec<Arc<Object>>,
-    at: usize,
+    /// What is left of the run that is being sent.
+    run: Option<Run>,
+    runs: std::vec::IntoIter<Run>,
+    /// Whether no item has been sent yet.
+    first: bool,
     with_type: bool,
     left: u64,
 }
@@ -130,6 +140,40 @@ impl ListBody {
     pub fn is_empty(&self) -> bool {
         self.left == 0
     }
+
+    fn piece(&mut self) -> Bytes {
+        let mut out = self.head.take().map(String::into_bytes).unwrap_or_default();
+        while out.len() < PIECE {
+            let Some(run) = &mut self.run else {
+                out.extend_from_slice(TAIL.as_bytes());
+                break;
+            };
+            let whole = run.range.len() == run.chunk.len() && !self.with_type;
+            if whole && run.chunk.is_shared() {
+                if !out.is_empty() {
+                    break;
+                }
+                let json = run.chunk.json();
+                self.run = self.runs.next();
+                let comma = usize::from(std::mem::take(&mut self.first));
+                return json.slice(comma..);
+            }
+            let Some(at) = run.range.next() else {
+                self.run = self.runs.next();
+                continue;
+            };
+            if out.capacity() < PIECE {
+                let fits = usize::try_from(self.left).unwrap_or(usize::MAX);
+                out.reserve(fits.min(PIECE + PIECE / 4));
+            }
+            if !std::mem::take(&mut self.first) {
+                out.push(b',');
+            }
+            out.push(b'{');
+            out.extend_from_slice(run.chunk[at].item(self.with_type));
+        }
+        out.into()
+    }
 }
 
 impl Iterator for ListBody {
@@ -139,25 +183,8 @@ impl Iterator for ListBody {
         if self.left == 0 {
             return None;
         }
-        let fits = usize::try_from(self.left).unwrap_or(usize::MAX);
-        let mut out = Vec::with_capacity(fits.min(PIECE + PIECE / 4));
-        if let Some(head) = self.head.take() {
-            out.extend_from_slice(head.as_bytes());
-        }
-        while out.len() < PIECE
-            && let Some(object) = self.items.get(self.at)
-        {
-            if self.at > 0 {
-                out.push(b',');
-            }
-            out.push(b'{');
-            out.extend_from_slice(object.item(self.with_type));
-            self.at += 1;
-        }
-        if self.at == self.items.len() {
-            out.extend_from_slice(b"]}\n");
-        }
-        self.left = self.left.saturating_sub(out.len() as u64);
-        Some(out.into())
+        let piece = self.piece();
+        self.left = self.left.saturating_sub(piece.len() as u64);
+        Some(piece)
     }
 }

@@ -20,13 +20,13 @@ impl List {
         let ty = schema::builtin().kind(group, version, list_kind)?;
         let frame = ListFrame::new(ty, metadata).ok()?;
         let mut len = 0;
-        for object in &self.items {
+        for object in self.items.iter() {
             len += frame.item_len(message(object)?.len());
         }
         let api_version = machinery::gvk::GroupVersion::new(group, version).to_string();
         let head = frame.head(&api_version, list_kind, len);
         let left = (head.len() + len + frame.tail().len()) as u64;
-        Some(ProtobufListBody { head, items: self.items.clone(), at: 0, frame, left })
+        Some(ProtobufListBody { head, items: self.items.to_vec(), at: 0, frame, left })
     }
 }
 

@@ -7,8 +7,10 @@
 //! Invariants: a cache shows the store's state at one revision exactly; a read never waits for a
 //! slow watcher; a change is encoded once for all watchers.
 
+mod chunk;
 mod dispatch;
 mod index;
+mod items;
 mod join;
 mod list;
 mod list_cbor;
@@ -23,6 +25,7 @@ mod watch;
 mod watcher;
 
 pub use dispatch::Dispatcher;
+pub use items::Items;
 pub use list::{List, ListBody, Selection};
 pub use list_cbor::CborListBody;
 pub use list_protobuf::ProtobufListBody;

@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
+use super::chunk::Chunk;
+use super::items::Items;
 use super::object::Object;
 
 /// A full chunk is split in two.
 const CHUNK: usize = 128;
-
-type Chunk = Vec<Arc<Object>>;
 
 /// Objects in key order; clones are snapshots.
 #[derive(Debug, Clone, Default)]
@@ -49,9 +49,9 @@ impl Snapshot {
         let chunk_at = self.chunk_of(object.key());
         let chunks = Arc::make_mut(&mut self.chunks);
         if chunks.is_empty() {
-            chunks.push(Arc::new(Vec::new()));
+            chunks.push(Arc::default());
         }
-        let chunk = Arc::make_mut(&mut chunks[chunk_at]);
+        let chunk = Arc::make_mut(&mut chunks[chunk_at]).objects_mut();
         match chunk.binary_search_by(|other| other.key().cmp(object.key())) {
             Ok(at) => Some(std::mem::replace(&mut chunk[at], object)),
             Err(at) => {
@@ -62,7 +62,7 @@ impl Snapshot {
                     // Keys that come in order fill their chunks.
                     let half = if last { CHUNK } else { CHUNK / 2 };
                     let right = chunk.split_off(half);
-                    chunks.insert(chunk_at + 1, Arc::new(right));
+                    chunks.insert(chunk_at + 1, Arc::new(right.into()));
                 }
                 None
             }
@@ -74,7 +74,7 @@ impl Snapshot {
         self.get(key)?;
         let chunk_at = self.chunk_of(key);
         let chunks = Arc::make_mut(&mut self.chunks);
-        let chunk = Arc::make_mut(&mut chunks[chunk_at]);
+        let chunk = Arc::make_mut(&mut chunks[chunk_at]).objects_mut();
         let at = chunk.binary_search_by(|other| other.key().cmp(key)).ok()?;
         let removed = chunk.remove(at);
         if chunk.is_empty() {
@@ -103,6 +103,35 @@ impl Snapshot {
                 chunk[skip..].iter()
             })
             .take_while(move |object| object.key().starts_with(prefix))
+    }
+
+    /// As [`range`](Self::range), in whole runs.
+    pub fn items(&self, start: &str, prefix: &str) -> Items {
+        let start = start.max(prefix);
+        let mut items = Items::default();
+        for chunk in self.chunks.iter().skip(self.chunk_of(start)) {
+            let from = match chunk.first() {
+                Some(first) if first.key() < start => {
+                    chunk.partition_point(|object| object.key() < start)
+                }
+                _ => 0,
+            };
+            let all = chunk.last().is_some_and(|last| last.key().starts_with(prefix));
+            let to = match all {
+                true => chunk.len(),
+                false => from + chunk[from..].partition_point(|o| o.key().starts_with(prefix)),
+            };
+            items.push(chunk, from..to);
+            if to < chunk.len() {
+                break;
+            }
+        }
+        items
+    }
+
+    /// Called every few seconds; see [`super::chunk`].
+    pub(super) fn cool(&self) {
+        self.chunks.iter().for_each(|chunk| chunk.cool());
     }
 
     /// All objects in order.

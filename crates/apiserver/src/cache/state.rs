@@ -274,6 +274,12 @@ impl Cache {
         self.read().subscribers.asked(namespace, values)
     }
 
+    /// Called every few seconds: gives up what was kept for readers that have gone.
+    pub(super) fn cool(&self) {
+        let objects = self.read().objects.clone();
+        objects.cool();
+    }
+
     /// Ends all watches.
     pub(super) fn close(&self) {
         self.write().subscribers = Subscribers::default();

@@ -1,6 +1,6 @@
 mod finding;
+mod listing;
 mod presenting;
-
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -292,6 +292,32 @@ async fn a_slow_watcher_is_dropped_and_holds_up_nobody() {
     assert!(received < total, "{received}");
 }
 
+#[tokio::test]
+async fn a_watch_from_what_is_forgotten_ends_with_expired() {
+    let f = fixture().await;
+    let first = f.put("first", "x", "").await;
+    // One more change than the ring has room for, besides the first.
+    let puts = (0..4097).map(|number| {
+        let key = format!("/registry/pods/d/p{}", number % 5).into();
+        let value: Bytes = pod("p", "x", "").to_string().into();
+        f.write(Op::Put { key, value, lease: None })
+    });
+    let newest = futures::future::join_all(puts).await.into_iter().max().unwrap();
+    let mut watcher = f.watch(Start::After(first), Selection::default());
+    let status = watcher.next().await.unwrap();
+    assert_eq!(status.kind(), EventType::Error);
+    let message = format!("too old resource version: {first} ({})", first + 1);
+    assert_eq!(status.value()["message"], message);
+    assert_eq!(
+        (&status.value()["code"], &status.value()["reason"]),
+        (&json!(410), &json!("Expired"))
+    );
+    assert!(watcher.next().await.is_none());
+    // The oldest that is still known.
+    let mut watcher = f.watch(Start::After(first + 1), Selection::default());
+    assert!(events(&mut watcher, 4096).await[4095].ends_with(&format!("@{newest}")));
+}
+
 #[tokio::test(start_paused = true)]
 async fn idle_watchers_get_bookmarks() {
     let f = fixture().await;
@@ -303,10 +329,10 @@ async fn idle_watchers_get_bookmarks() {
 #[tokio::test(start_paused = true)]
 async fn the_last_bookmark_comes_just_before_the_end() {
     let f = fixture().await;
+    let revision = f.put("a", "x", "").await;
     let begun = tokio::time::Instant::now();
     let end = begun + Duration::from_secs(100);
     let mut watcher = f.watch(Start::Now, on_node("nowhere")).until(end);
-    let revision = f.put("a", "x", "").await;
     let mut seconds = Vec::new();
     for _ in 0..2 {
         assert_eq!(events(&mut watcher, 1).await, [format!("BOOKMARK @{revision}")]);

@@ -108,7 +108,7 @@ impl Registry {
     ) -> Result<Outcome, Failure> {
         let list = self.list(target, selection).await?;
         let revision = list.resource_version;
-        let deletions = list.items.into_iter().map(|object| {
+        let deletions = list.items.to_vec().into_iter().map(|object| {
             let one = Target::object(&target.resource, object.namespace(), object.name());
             async move {
                 match self.delete_object(context, &one, options).await {
@@ -124,7 +124,7 @@ impl Registry {
         for result in results {
             items.extend(result?);
         }
-        let list = List { items, resource_version: revision, ..List::default() };
+        let list = List { items: items.into(), resource_version: revision, ..List::default() };
         Ok(Outcome { code: 200, body: Body::List(list) })
     }
 

@@ -287,29 +287,40 @@ fn page(
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let everything = selection.is_everything();
     let mut list = List { resource_version: revision, ..List::default() };
-    if start.is_empty() && limit == 0 && everything && selection.prefix().is_empty() {
-        list.items.reserve_exact(snapshot.len());
-        list.items.extend(snapshot.iter().cloned());
+    if everything {
+        list.items = snapshot.items(start, selection.prefix());
+        let left_out = if limit > 0 { list.items.truncate(limit) } else { 0 };
+        if left_out > 0
+            && let Some(last) = list.items.last()
+        {
+            list.continue_token = continuation(last, selection, revision);
+            list.remaining = Some(left_out as u64);
+        }
         return list;
     }
-    let mut objects = snapshot.range(start, selection.prefix());
-    while let Some(object) = objects.next() {
-        if !everything && !selection.matches(object) {
+    let mut items: Vec<Arc<Object>> = Vec::new();
+    for object in snapshot.range(start, selection.prefix()) {
+        if !selection.matches(object) {
             continue;
         }
         if limit > 0
-            && list.items.len() == limit
-            && let Some(last) = list.items.last()
+            && items.len() == limit
+            && let Some(last) = items.last()
         {
-            let key = &last.key()[selection.prefix().len()..];
-            list.continue_token = Token::after(key, Some(revision)).encode();
-            // With selectors, nobody knows without looking at all of them.
-            list.remaining = everything.then(|| 1 + objects.count() as u64);
+            // How many follow, nobody knows without looking at all of them.
+            list.continue_token = continuation(last, selection, revision);
             break;
         }
-        list.items.push(object.clone());
+        items.push(object.clone());
     }
+    list.items = items.into();
     list
+}
+
+/// The token of the page behind `last`.
+fn continuation(last: &Object, selection: &Selection, revision: u64) -> String {
+    let key = &last.key()[selection.prefix().len()..];
+    Token::after(key, Some(revision)).encode()
 }
 
 /// The resourceVersion that an object from a client has; `None` when it has none.

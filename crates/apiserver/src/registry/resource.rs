@@ -127,7 +127,7 @@ impl Resource {
     /// A list of stored objects as this resource shows them.
     pub(super) async fn present_list(&self, mut list: List) -> Result<List, Failure> {
         if let Some(presentation) = self.presentation() {
-            list.items = presentation.show(list.items).await?;
+            list.items = presentation.show(list.items.to_vec()).await?.into();
         }
         Ok(list)
     }
