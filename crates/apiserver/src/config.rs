@@ -51,9 +51,11 @@ pub struct Config {
     pub front_proxy_ca: Option<PathBuf>,
     /// How long events are kept (`--event-ttl`).
     pub event_ttl: Duration,
-    /// Requests that run at once, long-running ones aside (`--max-requests-inflight` and
-    /// `--max-mutating-requests-inflight` together).
-    pub max_in_flight: usize,
+    /// Reads that run at once, long-running ones aside; 0 is no limit
+    /// (`--max-requests-inflight`).
+    pub max_requests_in_flight: usize,
+    /// Writes that run at once; 0 is no limit (`--max-mutating-requests-inflight`).
+    pub max_mutating_requests_in_flight: usize,
     /// How long an ordinary request may take (`--request-timeout`).
     pub request_timeout: Duration,
     /// How long requests may go on after shutdown began (`--shutdown-delay` and drain).
@@ -84,7 +86,8 @@ impl Default for Config {
             kubelet_certificate_authority: None,
             front_proxy_ca: None,
             event_ttl: Duration::from_secs(3600),
-            max_in_flight: 600,
+            max_requests_in_flight: 400,
+            max_mutating_requests_in_flight: 200,
             request_timeout: Duration::from_secs(60),
             drain: Duration::from_secs(10),
         }

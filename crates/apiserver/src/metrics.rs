@@ -1,10 +1,19 @@
-//! Metrics of requests, under upstream's names.
+//! Metrics of requests and watches, under upstream's names.
+
+mod watch_cache;
 
 use std::sync::LazyLock;
 use std::time::Instant;
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts};
+use http_body::Body as _;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    exponential_buckets,
+};
 
+use crate::flow::Kind;
+use crate::http::respond::Reply;
+use crate::registry::{Registry, Resource};
 use crate::request_info::RequestInfo;
 
 static TOTAL: LazyLock<IntCounterVec> = LazyLock::new(|| {
@@ -41,6 +50,40 @@ static DURATION: LazyLock<HistogramVec> = LazyLock::new(|| {
     ]);
     let labels =
         ["verb", "dry_run", "group", "version", "resource", "subresource", "scope", "component"];
+    component::metrics::register(
+        HistogramVec::new(options, &labels).expect("a fixed metric is well-formed"),
+    )
+});
+
+static RESPONSE_SIZES: LazyLock<HistogramVec> = LazyLock::new(|| {
+    let options = HistogramOpts::new(
+        "apiserver_response_sizes",
+        "Response size distribution in bytes for each group, version, verb, resource, \
+         subresource, scope and component.",
+    )
+    .buckets(exponential_buckets(1000.0, 10.0, 7).expect("constant buckets"));
+    let labels = ["verb", "group", "version", "resource", "subresource", "scope", "component"];
+    component::metrics::register(
+        HistogramVec::new(options, &labels).expect("a fixed metric is well-formed"),
+    )
+});
+
+static WATCH_EVENTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let options =
+        Opts::new("apiserver_watch_events_total", "Number of events sent in watch clients");
+    let labels = ["group", "version", "resource"];
+    component::metrics::register(
+        IntCounterVec::new(options, &labels).expect("a fixed metric is well-formed"),
+    )
+});
+
+static WATCH_EVENT_SIZES: LazyLock<HistogramVec> = LazyLock::new(|| {
+    let options = HistogramOpts::new(
+        "apiserver_watch_events_sizes",
+        "Watch event size distribution in bytes",
+    )
+    .buckets(exponential_buckets(1024.0, 2.0, 8).expect("constant buckets"));
+    let labels = ["group", "version", "resource"];
     component::metrics::register(
         HistogramVec::new(options, &labels).expect("a fixed metric is well-formed"),
     )
@@ -104,7 +147,7 @@ pub(crate) fn finished(
     info: &RequestInfo<'_>,
     known: bool,
     dry_run: bool,
-    code: u16,
+    reply: &Reply,
     start: Instant,
 ) {
     let (group, version, resource, subresource) = if known {
@@ -113,11 +156,17 @@ pub(crate) fn finished(
         ("", "", "", "")
     };
     let mut buffer = [0; 3];
-    let code = code_text(code, &mut buffer);
+    let code = code_text(reply.status().as_u16(), &mut buffer);
     let dry_run = if dry_run { "All" } else { "" };
     let (verb, scope) = (verb(info), scope(info));
     let labels = [verb, dry_run, group, version, resource, subresource, scope, "apiserver", code];
     TOTAL.with_label_values(&labels).inc();
+    if matches!(verb, "GET" | "LIST")
+        && let Some(size) = reply.body().size_hint().exact()
+    {
+        let labels = [verb, group, version, resource, subresource, scope, "apiserver"];
+        RESPONSE_SIZES.with_label_values(&labels).observe(size as f64);
+    }
     if info.verb != "watch" {
         DURATION.with_label_values(&labels[..8]).observe(start.elapsed().as_secs_f64());
     }
@@ -131,7 +180,7 @@ fn code_text(code: u16, buffer: &mut [u8; 3]) -> &str {
 }
 
 /// Counts a request that stays open, until dropped.
-pub(crate) struct LongRunning(prometheus::IntGauge);
+pub(crate) struct LongRunning(IntGauge);
 
 impl LongRunning {
     pub(crate) fn new(info: &RequestInfo<'_>) -> Self {
@@ -156,14 +205,15 @@ impl Drop for LongRunning {
 }
 
 /// Counts an ordinary request, until dropped.
-pub(crate) struct InFlight(&'static prometheus::IntGauge);
+pub(crate) struct InFlight(&'static IntGauge);
 
 impl InFlight {
-    pub(crate) fn new(read_only: bool) -> Self {
-        static KINDS: LazyLock<[prometheus::IntGauge; 2]> = LazyLock::new(|| {
-            ["readOnly", "mutating"].map(|kind| IN_FLIGHT.with_label_values(&[kind]))
+    pub(crate) fn new(kind: Kind) -> Self {
+        static KINDS: LazyLock<[IntGauge; 2]> = LazyLock::new(|| {
+            [Kind::ReadOnly, Kind::Mutating]
+                .map(|kind| IN_FLIGHT.with_label_values(&[kind.as_str()]))
         });
-        let gauge = &KINDS[usize::from(!read_only)];
+        let gauge = &KINDS[usize::from(kind == Kind::Mutating)];
         gauge.inc();
         Self(gauge)
     }
@@ -173,4 +223,32 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.dec();
     }
+}
+
+/// Counts the events of a watch.
+pub(crate) struct WatchEvents {
+    events: IntCounter,
+    sizes: Histogram,
+}
+
+impl WatchEvents {
+    pub(crate) fn new(resource: &Resource) -> Self {
+        let labels = [&*resource.group, &*resource.version, resource.name.as_str()];
+        Self {
+            events: WATCH_EVENTS.with_label_values(&labels),
+            sizes: WATCH_EVENT_SIZES.with_label_values(&labels),
+        }
+    }
+
+    /// An event of so many bytes is sent.
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.events.inc();
+        self.sizes.observe(bytes as f64);
+    }
+}
+
+/// All metrics of the process as text.
+pub(crate) fn text(registry: &Registry) -> Vec<u8> {
+    watch_cache::refresh(registry);
+    component::metrics::encode()
 }

@@ -20,6 +20,7 @@ use machinery::status::Status;
 use crate::authn::user::MASTERS;
 use crate::authn::{self, ConnectionUser, User};
 use crate::authz::{self, Attributes};
+use crate::flow::Kind;
 use crate::handlers;
 use crate::http::compress;
 use crate::http::negotiate::{self, Accepted};
@@ -138,7 +139,7 @@ pub async fn handle(
     reply.headers_mut().insert(AUDIT_ID, audit_id);
     if let Ok(info) = &info {
         let known = reply.status().is_success() || is_served(&api, info);
-        metrics::finished(info, known, dry_run, reply.status().as_u16(), start);
+        metrics::finished(info, known, dry_run, &reply, start);
     }
     reply
 }
@@ -180,9 +181,12 @@ async fn admit(
     }
     // A full server must still be able to say how it is, and to be repaired.
     let exempt = user.in_group(MASTERS) || authz::is_open(info);
-    let _turn = if exempt { None } else { Some(api.flow.enter().await?) };
-    let read_only = matches!(parts.method, Method::GET | Method::HEAD);
-    let _in_flight = metrics::InFlight::new(read_only);
+    let kind = match parts.method {
+        Method::GET | Method::HEAD => Kind::ReadOnly,
+        _ => Kind::Mutating,
+    };
+    let _turn = if exempt { None } else { api.flow.enter(kind).await? };
+    let _in_flight = metrics::InFlight::new(kind);
     check()?;
     let limit = time_limit(query, api.config.request_timeout)?;
     let context = context(&user);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use component::health::Checks;
 use component::serve;
-use component::tls::ServerTls;
+use component::tls;
 use futures::future::BoxFuture;
 use http::Request;
 use hyper::body::Incoming;
@@ -125,9 +125,13 @@ async fn start(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let certificate = read(&config.certificate)?;
     let client_ca = read(&config.client_ca)?;
-    let tls = ServerTls::new(&certificate, &read(&config.key)?, Some(&client_ca))?;
+    let certificates = tls::Files {
+        certificate: config.certificate.clone(),
+        key: config.key.clone(),
+        client_ca: Some(config.client_ca.clone()),
+    };
+    let tls = certificates.load()?;
     let kubelets = Kubelets::load(&config)?;
     let signer = Signer::from_pem(&read(&config.service_account_signing_key)?)?;
     let mut keys = Vec::new();
@@ -143,6 +147,7 @@ async fn start(
         let retention = store::retain(engine.clone(), config.compaction_interval, shutdown.clone());
         tasks.spawn(retention);
     }
+    tasks.spawn(certificates.follow(tls.clone(), shutdown.clone()));
     let options =
         registry::Options { ranges, event_ttl: config.event_ttl, ..registry::Options::default() };
     let registry = Registry::open(engine, options).await.map_err(Error::Registry)?;
@@ -170,7 +175,7 @@ async fn start(
             }),
         ),
         service_accounts,
-        flow: Flow::new(config.max_in_flight),
+        flow: Flow::new(config.max_requests_in_flight, config.max_mutating_requests_in_flight),
         checks: health::checks(&registry, &bootstrapped, (&tasks, &shutdown)),
         kubelets,
         authorizer,

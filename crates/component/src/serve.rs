@@ -174,7 +174,8 @@ async fn connection<F, S, B>(
         http1(stream, connect(peer), shutdown).await;
         return;
     };
-    let handshake = TlsAcceptor::from(tls.config.clone()).accept(stream);
+    let (config, clients) = (tls.config(), tls.clients());
+    let handshake = TlsAcceptor::from(config).accept(stream);
     let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
@@ -187,7 +188,7 @@ async fn connection<F, S, B>(
         }
     };
     let session = stream.get_ref().1;
-    if let (Some(clients), Some(chain)) = (&tls.clients, session.peer_certificates()) {
+    if let (Some(clients), Some(chain)) = (&clients, session.peer_certificates()) {
         let chain: Arc<[CertificateDer<'static>]> = chain.into();
         peer.certificates = match clients.verify(&chain) {
             Ok(()) => Certificates::Trusted(chain),

@@ -3,6 +3,9 @@
 //! A client with a bad certificate gets `401 Unauthorized` upstream, not a broken handshake, so
 //! the handshake only proves possession of the key and [`ClientAuth::verify`] judges the chain.
 
+mod files;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
@@ -15,9 +18,20 @@ use rustls::{
     DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
 };
 
+pub use files::Files;
+use tokio::sync::watch;
+
 /// Why a TLS configuration could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// Not PEM, or without the wanted part.
     #[error("cannot read {what}: {source}")]
     Pem {
@@ -68,11 +82,15 @@ pub fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Error> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|source| Error::Pem { what: "private key", source })
 }
 
-/// A server's TLS set-up: the rustls configuration and how to judge client certificates.
+/// A server's TLS set-up: the rustls configuration and how to judge client certificates. Clones
+/// share it, so that it can be replaced while the server runs.
 #[derive(Clone, Debug)]
-pub struct ServerTls {
-    pub(crate) config: Arc<ServerConfig>,
-    pub(crate) clients: Option<ClientAuth>,
+pub struct ServerTls(watch::Sender<Current>);
+
+#[derive(Clone, Debug)]
+struct Current {
+    config: Arc<ServerConfig>,
+    clients: Option<ClientAuth>,
 }
 
 /// Judges client certificates against a set of authorities.
@@ -107,7 +125,29 @@ impl ServerTls {
         };
         let mut config = builder.with_single_cert(certificates(certificate)?, private_key(key)?)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), clients })
+        Ok(Self(watch::Sender::new(Current { config: Arc::new(config), clients })))
+    }
+
+    /// The configuration for the next connection.
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
+        self.0.borrow().config.clone()
+    }
+
+    /// The judge of the next connection's certificates.
+    pub(crate) fn clients(&self) -> Option<ClientAuth> {
+        self.0.borrow().clients.clone()
+    }
+
+    /// Takes over another set-up for connections to come.
+    pub(crate) fn replace(&self, other: &Self) {
+        let current = other.0.borrow().clone();
+        self.0.send_replace(current);
+    }
+
+    /// Tells of replacements.
+    #[cfg(test)]
+    fn changes(&self) -> watch::Receiver<Current> {
+        self.0.subscribe()
     }
 }
 

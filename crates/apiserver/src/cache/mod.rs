@@ -32,6 +32,7 @@ pub use list_protobuf::ProtobufListBody;
 pub use object::{FieldSet, Object};
 pub use ordered::Snapshot;
 pub use presentation::Presentation;
+pub(crate) use state::Counts;
 pub use state::{Cache, Exact, Start};
 pub use watch::{EventType, WatchItem};
 pub(crate) use watch::{value_frame, value_item};

@@ -42,6 +42,25 @@ struct State {
     /// All changes after this revision are in `ring`.
     ring_from: u64,
     subscribers: Subscribers,
+    /// Changes taken in since the start.
+    changes: u64,
+    /// Events with which watches have begun.
+    initial: u64,
+}
+
+/// What a cache has done and holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) objects: u64,
+    pub(crate) revision: u64,
+    /// Changes that a late watcher can get at most.
+    pub(crate) capacity: u64,
+    /// Changes taken in and passed on.
+    pub(crate) changes: u64,
+    /// Events with which watches have begun.
+    pub(crate) initial: u64,
+    /// Watches that ended because their reader was too slow.
+    pub(crate) terminated: u64,
 }
 
 /// Where a watch starts.
@@ -77,6 +96,8 @@ impl Cache {
             ring: VecDeque::new(),
             ring_from: 0,
             subscribers: Subscribers::default(),
+            changes: 0,
+            initial: 0,
         };
         Self {
             prefix,
@@ -221,6 +242,7 @@ impl Cache {
         if new.is_none() && old.is_none() {
             return;
         }
+        state.changes += 1;
         let change = Arc::new(Change::new(kv.mod_revision, new, old));
         state.subscribers.offer(&change);
         state.ring.push_back(change);
@@ -259,9 +281,23 @@ impl Cache {
                 Initial::changes(state.ring.range(since..), &selection)
             }
         };
+        state.initial += initial.items.len() as u64;
         let (queue, receiver) = mpsc::channel(QUEUE);
         state.subscribers.add(Subscriber { selection, after, queue });
         Watcher::new(initial, receiver, self.progress.clone(), manner)
+    }
+
+    /// What the cache has done and holds.
+    pub(crate) fn counts(&self) -> Counts {
+        let state = self.read();
+        Counts {
+            objects: state.objects.len() as u64,
+            revision: state.revision,
+            capacity: RING as u64,
+            changes: state.changes,
+            initial: state.initial,
+            terminated: state.subscribers.terminated(),
+        }
     }
 
     /// A watch that only says why it cannot be.

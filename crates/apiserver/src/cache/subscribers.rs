@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::list::Selection;
 use super::watch::{Change, WatchItem};
@@ -33,6 +34,8 @@ pub(super) struct Subscribers {
     /// Subscribers by value when those who left were last looked for.
     swept: usize,
     grouped: usize,
+    /// Subscribers that were too slow.
+    terminated: u64,
 }
 
 /// Subscribers by one value.
@@ -70,18 +73,24 @@ impl Subscribers {
         self.swept = self.grouped;
     }
 
+    /// How many watchers were too slow.
+    pub(super) fn terminated(&self) -> u64 {
+        self.terminated
+    }
+
     /// Shows a change to all whom it may concern, and forgets those who left or are too slow.
     pub(super) fn offer(&mut self, change: &Arc<Change>) {
-        self.others.retain(|subscriber| subscriber.offer(change));
+        let slow = &mut self.terminated;
+        self.others.retain(|subscriber| subscriber.offer(change, slow));
         let object = change.new.as_ref().or(change.old.as_ref());
         if let Some(namespace) = object.map(|object| object.namespace()) {
-            self.by_namespace.offer(namespace, change);
+            self.by_namespace.offer(namespace, change, slow);
         }
         for (field, group) in INDEXED.iter().zip(&mut self.by_value) {
             let old = change.old.as_ref().and_then(|object| object.field(field));
             let new = change.new.as_ref().and_then(|object| object.field(field));
             for value in new.into_iter().chain(old.filter(|_| old != new)) {
-                group.offer(value, change);
+                group.offer(value, change, slow);
             }
         }
     }
@@ -96,9 +105,9 @@ impl Subscribers {
 }
 
 impl Group {
-    fn offer(&mut self, value: &str, change: &Arc<Change>) {
+    fn offer(&mut self, value: &str, change: &Arc<Change>, slow: &mut u64) {
         if let Some(subscribers) = self.0.get_mut(value) {
-            subscribers.retain(|subscriber| subscriber.offer(change));
+            subscribers.retain(|subscriber| subscriber.offer(change, slow));
             if subscribers.is_empty() {
                 self.0.remove(value);
             }
@@ -108,13 +117,14 @@ impl Group {
 
 impl Subscriber {
     /// False when the watcher is gone or too slow.
-    fn offer(&self, change: &Arc<Change>) -> bool {
-        if change.revision <= self.after {
-            return !self.queue.is_closed();
-        }
-        match change.seen_by(&self.selection) {
-            Some(kind) => self.queue.try_send(WatchItem::change(kind, change.clone())).is_ok(),
-            None => !self.queue.is_closed(),
-        }
+    fn offer(&self, change: &Arc<Change>, slow: &mut u64) -> bool {
+        let kind = match change.revision <= self.after {
+            true => None,
+            false => change.seen_by(&self.selection),
+        };
+        let Some(kind) = kind else { return !self.queue.is_closed() };
+        let sent = self.queue.try_send(WatchItem::change(kind, change.clone()));
+        *slow += u64::from(matches!(sent, Err(TrySendError::Full(_))));
+        sent.is_ok()
     }
 }

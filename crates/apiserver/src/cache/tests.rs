@@ -290,6 +290,7 @@ async fn a_slow_watcher_is_dropped_and_holds_up_nobody() {
         received += 1;
     }
     assert!(received < total, "{received}");
+    assert_eq!((f.pods.counts().terminated, f.pods.counts().changes), (1, total as u64));
 }
 
 #[tokio::test]

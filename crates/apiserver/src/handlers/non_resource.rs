@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::discovery::{Document, OPENAPI_PROTOBUF};
 use crate::http::negotiate::{self, Accepted, Format, Offer};
 use crate::http::respond::{self, Reply};
+use crate::metrics;
 use crate::pipeline::{Call, Failure};
 use crate::server;
 
@@ -33,7 +34,7 @@ pub(super) fn dispatch(call: &Call<'_>) -> Result<Reply, Failure> {
         "/version" => return Ok(respond::json(StatusCode::OK, &server::version())),
         "/metrics" => {
             let kind = HeaderValue::from_static(component::metrics::CONTENT_TYPE);
-            return Ok(respond::bytes(StatusCode::OK, kind, component::metrics::encode()));
+            return Ok(respond::bytes(StatusCode::OK, kind, metrics::text(&api.registry)));
         }
         "/.well-known/openid-configuration" => {
             let issuer = api.service_accounts.issuer();

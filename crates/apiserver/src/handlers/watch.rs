@@ -21,7 +21,7 @@ use crate::cache::{EventType, WatchItem, Watcher, value_frame, value_item};
 use crate::http::body::Body;
 use crate::http::negotiate::Format;
 use crate::http::respond::{self, Reply};
-use crate::metrics::LongRunning;
+use crate::metrics::{LongRunning, WatchEvents};
 use crate::pipeline::{Call, Failure};
 use crate::registry::Target;
 
@@ -39,6 +39,7 @@ struct Stream {
     first: bool,
     deadline: Pin<Box<tokio::time::Sleep>>,
     shutdown: CancellationToken,
+    events: WatchEvents,
     _counted: LongRunning,
 }
 
@@ -61,6 +62,7 @@ pub(super) async fn watch(call: &mut Call<'_>, target: &Target) -> Result<Reply,
     let end = Instant::now() + Duration::from_secs(seconds);
     let watcher = call.api.registry.watch(&target, &options).await?.until(end);
     let stream = Stream {
+        events: WatchEvents::new(&target.resource),
         watcher,
         form,
         target,
@@ -111,6 +113,12 @@ impl Stream {
     }
 
     fn line(&mut self, item: &WatchItem) -> Bytes {
+        let line = self.encode(item);
+        self.events.sent(line.len());
+        line
+    }
+
+    fn encode(&mut self, item: &WatchItem) -> Bytes {
         let format = self.form.accepted.format;
         if self.form.is_verbatim() || item.kind() == EventType::Error {
             return match format {

@@ -110,10 +110,7 @@ impl Registry {
         let resource = &target.resource;
         let selection = Arc::new(selection(target, options)?);
         let start = match (options.send_initial_events, options.revision()) {
-            (Some(true), _) => {
-                let announce_end = options.allow_watch_bookmarks;
-                crate::cache::Start::State { announce_end }
-            }
+            (Some(true), _) => crate::cache::Start::State { announce_end: true },
             (Some(false), 0) => crate::cache::Start::Now,
             (None, 0) => crate::cache::Start::State { announce_end: false },
             (_, revision) => crate::cache::Start::After(revision),

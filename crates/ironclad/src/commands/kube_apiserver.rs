@@ -86,6 +86,12 @@ pub(crate) struct Flags {
     /// Seconds for which events are kept
     #[arg(long, default_value_t = 3600, value_name = "SECONDS")]
     event_ttl: u64,
+    /// Reads that run at once; 0 is no limit
+    #[arg(long, default_value_t = 400)]
+    max_requests_inflight: usize,
+    /// Writes that run at once; 0 is no limit
+    #[arg(long, default_value_t = 200)]
+    max_mutating_requests_inflight: usize,
     /// Seconds that an ordinary request may take
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     request_timeout: u64,
@@ -119,6 +125,8 @@ pub(crate) async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Re
         kubelet_certificate_authority: flags.kubelet_certificate_authority,
         front_proxy_ca: flags.requestheader_client_ca_file,
         event_ttl: Duration::from_secs(flags.event_ttl),
+        max_requests_in_flight: flags.max_requests_inflight,
+        max_mutating_requests_in_flight: flags.max_mutating_requests_inflight,
         request_timeout: Duration::from_secs(flags.request_timeout),
         ..Config::default()
     };

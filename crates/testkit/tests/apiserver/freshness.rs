@@ -1,10 +1,9 @@
 //! Watches that begin with the state of a revision.
 
 use serde_json::{Value, json};
-use testkit::{fixtures, send_json};
 
 use crate::watches::Watch;
-use crate::{CONFIG_MAPS, Outcome, expect, server};
+use crate::{Outcome, server};
 
 /// What a Status says when a revision has not come.
 fn check_too_large(status: &Value, wanted: u64) {
@@ -30,23 +29,5 @@ async fn a_watch_says_in_an_event_that_a_revision_does_not_come() -> Outcome {
     assert_eq!(event["type"], "ERROR");
     check_too_large(&event["object"], 900_000);
     assert_eq!(watch.next().await?, Value::Null);
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn initial_events_end_with_a_bookmark_only_for_those_who_take_bookmarks() -> Outcome {
-    let (_server, client) = server().await?;
-    let map = fixtures::config_map("a", "k", "0");
-    expect(&send_json(&client, "POST", CONFIG_MAPS, &map).await?, 201);
-    let query = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
-    let mut watch = Watch::open(&client, query, "application/json").await?;
-    assert_eq!(watch.next().await?["type"], "ADDED");
-    let map = fixtures::config_map("b", "k", "0");
-    expect(&send_json(&client, "POST", CONFIG_MAPS, &map).await?, 201);
-    let event = watch.next().await?;
-    assert_eq!(
-        (&event["type"], &event["object"]["metadata"]["name"]),
-        (&json!("ADDED"), &json!("b"))
-    );
     Ok(())
 }

@@ -9,6 +9,7 @@ mod customversions;
 mod discovery;
 mod freshness;
 mod identity;
+mod metrics;
 mod objects;
 mod policies;
 mod protobuf;
