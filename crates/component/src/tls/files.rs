@@ -64,26 +64,27 @@ impl Files {
 
     /// Follows the files until `shutdown`: connections made after a change use what is new.
     pub async fn follow(self, tls: ServerTls, shutdown: CancellationToken) {
-        let mut known = self.read().ok();
         let mut changes = Changes::of(&self);
+        // Nothing yet: the files may have changed since `tls` was made of them.
+        let mut known = None;
         loop {
+            // A file that is missing for a moment is one that is being replaced.
+            if let Ok(contents) = self.read()
+                && known.as_ref() != Some(&contents)
+            {
+                match contents.tls() {
+                    Ok(fresh) => {
+                        tls.replace(&fresh);
+                        known = Some(contents);
+                        tracing::debug!(path = %self.certificate.display(), "certificates read");
+                    }
+                    Err(error) => tracing::warn!(%error, "certificates are left as they were"),
+                }
+            }
             tokio::select! {
                 () = changes.next() => {}
                 () = tokio::time::sleep(INTERVAL) => {}
                 () = shutdown.cancelled() => return,
-            }
-            // A file that is missing for a moment is one that is being replaced.
-            let Ok(contents) = self.read() else { continue };
-            if known.as_ref() == Some(&contents) {
-                continue;
-            }
-            match contents.tls() {
-                Ok(fresh) => {
-                    tls.replace(&fresh);
-                    known = Some(contents);
-                    tracing::info!(certificate = %self.certificate.display(), "new certificates");
-                }
-                Err(error) => tracing::warn!(%error, "certificates are left as they were"),
             }
         }
     }
@@ -190,16 +191,19 @@ mod tests {
         let files =
             Files { certificate: path("crt"), key: path("key"), client_ca: Some(path("ca")) };
         let tls = files.load().unwrap();
-        let before = tls.config();
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(files.follow(tls.clone(), shutdown.clone()));
+        let task = tokio::spawn(files.clone().follow(tls.clone(), shutdown.clone()));
         let mut changed = tls.changes();
+        changed.changed().await.unwrap();
+        let before = tls.config();
 
-        // Only the certificate: it does not fit the key, so nothing changes. The authorities that
-        // come then do not matter either, until the key is there.
+        // Only the certificate, which does not fit the key: nothing can be made of that. The
+        // authorities do not matter either until the key is there.
         let pair = issue(&new, true);
         put("crt", &pair.certificate);
         put("ca", new.certificate());
+        assert!(matches!(files.load(), Err(Error::Tls(_))));
+        tokio::task::yield_now().await;
         assert!(Arc::ptr_eq(&tls.config(), &before));
         assert!(trusts(tls.clients(), &old) && !trusts(tls.clients(), &new));
         put("key", &pair.key);
