@@ -22,7 +22,7 @@ impl List {
         let frame = ListFrame::new(api_version, list_kind, metadata, self.items.len(), with_type);
         let items: usize = self.items.iter().map(|object| frame.item_len(object.cbor())).sum();
         let left = (frame.head().len() + items + frame.tail().len()) as u64;
-        CborListBody { frame, items: self.items.clone(), at: 0, started: false, left }
+        CborListBody { frame, items: self.items.to_vec(), at: 0, started: false, left }
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) async fn list(call: &Call<'_>, target: &Target) -> Result<Reply, Fail
     let options = options::list(call)?;
     if is_asked_for(target) {
         let items = component_status::list(&call.api.registry, &target.resource).await?;
-        return Ok(form.list(&target.resource, List { items, ..List::default() }));
+        return Ok(form.list(&target.resource, List { items: items.into(), ..List::default() }));
     }
     let list = call.api.registry.list(target, &options).await?;
     Ok(form.list(&target.resource, list))

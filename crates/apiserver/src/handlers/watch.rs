@@ -105,6 +105,7 @@ impl Stream {
         let item = tokio::select! {
             biased;
             () = self.shutdown.cancelled() => return None,
+            // What is served differently from now on must be asked for again.
             () = self.target.resource.retired().cancelled() => return None,
             item = self.watcher.next() => item?,
             () = &mut self.deadline => return None,

@@ -80,17 +80,17 @@ impl Repair {
         self.ports(&services).await
     }
 
+    /// The changes of a resource from now on.
+    async fn changes(&self, resource: &Arc<Resource>) -> Result<Watcher, Failure> {
+        let resource_version = resource.cache().snapshot().1.to_string();
+        let options = ListOptions { resource_version, ..ListOptions::default() };
+        self.registry.watch(&Target::object(resource, "", ""), &options).await
+    }
+
     /// Looks at what changes, and now and then at everything.
     async fn follow(&mut self) {
-        let watch = |resource: &Arc<Resource>| {
-            let resource_version = resource.cache().snapshot().1.to_string();
-            let options = ListOptions { resource_version, ..ListOptions::default() };
-            self.registry.watch(&Target::object(resource, "", ""), &options)
-        };
-        let (Ok(mut services), Ok(mut addresses)) = (watch(&self.services), watch(&self.addresses))
-        else {
-            return;
-        };
+        let Ok(mut services) = self.changes(&self.services).await else { return };
+        let Ok(mut addresses) = self.changes(&self.addresses).await else { return };
         let mut interval = tokio::time::interval(INTERVAL);
         loop {
             tokio::select! {
