@@ -164,7 +164,8 @@ async fn objects_are_held_to_their_schema() -> Outcome {
     assert_eq!(
         expect(&refused, 415)["message"],
         "the body of the request was in an unknown format - accepted media types include: \
-         application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
+         application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml, \
+         application/apply-patch+cbor"
     );
     let headers = [("content-type", "application/merge-patch+json")];
     let body = json!({"spec": {"replicas": 2, "color": null}}).to_string();
