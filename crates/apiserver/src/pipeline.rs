@@ -169,15 +169,15 @@ async fn admit(
     let selector = query.get("fieldSelector").unwrap_or_default();
     let check = || api.authorizer.check(&Attributes::of(&user, info, &selector));
     let context = |user: &Arc<User>| Context::new(user.clone());
+    if api.shutdown.is_cancelled() && !is_health(info) {
+        return Err(shutting_down());
+    }
     if is_long_running(info, query) {
         check()?;
         let context = context(&user);
         let mut call = Call { api, info, query, parts, context };
         let result = handlers::dispatch(&mut call, body).await;
         return result.map(|reply| with_warnings(reply, &call.context));
-    }
-    if api.shutdown.is_cancelled() && !is_health(info) {
-        return Ok(shutting_down());
     }
     // A full server must still be able to say how it is, and to be repaired.
     let exempt = user.in_group(MASTERS) || authz::is_open(info);
@@ -222,9 +222,12 @@ fn is_long_running(info: &RequestInfo<'_>, query: &Query<'_>) -> bool {
 /// The client may ask for less time than the server's limit, not for more.
 fn time_limit(query: &Query<'_>, limit: Duration) -> Result<Duration, Failure> {
     let Some(text) = query.non_empty("timeout") else { return Ok(limit) };
-    let wanted = machinery::duration::parse(text)
-        .map_err(|_| Status::bad_request("invalid timeout specified in the request URL"))?;
-    Ok(if wanted.is_zero() { limit } else { wanted.min(limit) })
+    let wanted = machinery::duration::parse_nanos(text).map_err(|error| {
+        Status::bad_request(format!("invalid timeout specified in the request URL - {error}"))
+    })?;
+    // Zero and less mean no wish.
+    let wanted = u64::try_from(wanted).ok().filter(|nanos| *nanos > 0).map(Duration::from_nanos);
+    Ok(wanted.map_or(limit, |wanted| wanted.min(limit)))
 }
 
 fn failure_form(headers: &HeaderMap, query: &Query<'_>) -> Accepted {
@@ -238,11 +241,10 @@ fn is_health(info: &RequestInfo<'_>) -> bool {
 }
 
 /// Requests that came before the end are finished; later ones are to be sent elsewhere.
-fn shutting_down() -> Reply {
-    let message = "The apiserver is shutting down, please try again later.\n".to_owned();
-    let mut reply = respond::text(StatusCode::SERVICE_UNAVAILABLE, message);
-    reply.headers_mut().insert(http::header::RETRY_AFTER, 1.into());
-    reply
+fn shutting_down() -> Failure {
+    let mut status = Status::service_unavailable("apiserver is shutting down");
+    status.set_retry_after(1);
+    Box::new(status)
 }
 
 fn panicked(info: &RequestInfo<'_>) -> Reply {

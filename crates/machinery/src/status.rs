@@ -377,7 +377,8 @@ impl Status {
         status
     }
 
-    fn set_retry_after(&mut self, seconds: u32) {
+    /// Says after how many seconds the client may come back.
+    pub fn set_retry_after(&mut self, seconds: u32) {
         self.details.get_or_insert_default().retry_after_seconds = seconds;
     }
 

@@ -29,6 +29,10 @@ use crate::registry::Target;
 /// once.
 const DEFAULT_SECONDS: u64 = 1800;
 
+/// Watches end after a year at the latest, whatever the client asks for: far beyond it there are
+/// no points in time.
+const MAX_SECONDS: u64 = 365 * 24 * 3600;
+
 /// Events that are ready are sent together up to about this size.
 const CHUNK: usize = 32 * 1024;
 
@@ -59,7 +63,7 @@ pub(super) async fn watch(call: &mut Call<'_>, target: &Target) -> Result<Reply,
         None => 0,
     };
     let seconds = if seconds > 0 { seconds } else { DEFAULT_SECONDS + random(DEFAULT_SECONDS) };
-    let end = Instant::now() + Duration::from_secs(seconds);
+    let end = Instant::now() + Duration::from_secs(seconds.min(MAX_SECONDS));
     let watcher = call.api.registry.watch(&target, &options).await?.until(end);
     let stream = Stream {
         events: WatchEvents::new(&target.resource),

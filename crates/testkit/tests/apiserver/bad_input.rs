@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use testkit::{Error, fixtures, send, send_json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::{CONFIG_MAPS, Outcome, expect, server, wire};
+use crate::{CONFIG_MAPS, Outcome, expect, metrics, server, watches, wire};
 
 const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
@@ -235,5 +235,81 @@ async fn readers_that_do_not_read() -> Outcome {
     }
     drop(deaf);
     server.stop().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watcher_that_does_not_read_is_dropped() -> Outcome {
+    let (server, client) = server().await?;
+    let names: Vec<String> = (0..32).map(|n| format!("m{n}")).collect();
+    for name in &names {
+        let map = fixtures::config_map(name, "k", &"x".repeat(20_000));
+        expect(&send_json(&client, "POST", CONFIG_MAPS, &map).await?, 201);
+    }
+    let mut deaf = wire::target(&server)?.dial().await?;
+    let request =
+        format!("GET {CONFIG_MAPS}?watch=true&resourceVersion=0 HTTP/1.1\r\nhost: x\r\n\r\n");
+    deaf.write_all(request.as_bytes()).await?;
+    deaf.flush().await?;
+    let dropped = async || {
+        let labels = ["group=\"\"", "resource=\"configmaps\""];
+        metrics::value(&client, "apiserver_terminated_watchers_total", &labels).await
+    };
+    let mut round = 0;
+    while dropped().await? == Some(0.0) {
+        // Far more than the connection and the watcher's queue can hold.
+        assert!(round < 200, "the watcher is still there");
+        round += 1;
+        let patch = json!({"metadata": {"labels": {"round": round.to_string()}}}).to_string();
+        let headers = [("content-type", "application/merge-patch+json")];
+        let patches = names.iter().map(|name| {
+            let (client, patch) = (client.clone(), patch.clone());
+            let path = format!("{CONFIG_MAPS}/{name}");
+            async move { send(&client, "PATCH", &path, &headers, patch).await }
+        });
+        for answer in futures::future::try_join_all(patches).await? {
+            assert_eq!(answer.code, 200, "{}", answer.text);
+        }
+    }
+    assert_eq!(dropped().await?, Some(1.0));
+    // Should it read again, it finds the end behind what was on its way.
+    let mut end = Vec::new();
+    let mut buffer = vec![0; 64 * 1024];
+    while !end.ends_with(b"\r\n0\r\n\r\n") {
+        let len = deaf.read(&mut buffer).await?;
+        assert_ne!(len, 0, "the connection broke off");
+        end.extend_from_slice(&buffer[..len]);
+        end.drain(..end.len().saturating_sub(16));
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn times_that_clients_ask_for() -> Outcome {
+    let (server, client) = server().await?;
+    let list = async |query: &str| {
+        send_json(&client, "GET", &format!("{CONFIG_MAPS}?{query}"), &Value::Null).await
+    };
+    for (timeout, why) in [
+        ("invalid", "time: invalid duration \"invalid\""),
+        ("5", "time: missing unit in duration \"5\""),
+    ] {
+        let refused = expect(&list(&format!("timeout={timeout}")).await?, 400);
+        let want = format!("invalid timeout specified in the request URL - {why}");
+        assert_eq!(refused["message"], want);
+    }
+    for timeout in ["0", "-1s", "1h", "30s"] {
+        expect(&list(&format!("timeout={timeout}")).await?, 200);
+    }
+    let late = format!(
+        "POST {CONFIG_MAPS}?timeout=1ms HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+         content-length: 100\r\n\r\n{{"
+    );
+    let answer = raw(&server, late.as_bytes()).await?;
+    assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+    let longest = format!("timeoutSeconds={}&resourceVersion=0", i64::MAX);
+    watches::Watch::open(&client, &longest, JSON).await?;
+    let refused = expect(&list("watch=true&timeoutSeconds=soon").await?, 400);
+    assert_eq!(refused["message"], "strconv.ParseInt: parsing \"soon\": invalid syntax");
     Ok(())
 }

@@ -15,6 +15,7 @@ mod policies;
 mod protobuf;
 mod representations;
 mod several_servers;
+mod shutdown;
 mod streams;
 mod watches;
 mod webhook_server;

@@ -7,7 +7,11 @@ use crate::watches::Watch;
 use crate::{CONFIG_MAPS, Outcome, expect, server};
 
 /// The value of the one series of this name that has all these labels.
-async fn value(client: &kube::Client, name: &str, labels: &[&str]) -> Result<Option<f64>, Error> {
+pub(crate) async fn value(
+    client: &kube::Client,
+    name: &str,
+    labels: &[&str],
+) -> Result<Option<f64>, Error> {
     let text = send(client, "GET", "/metrics", &[], Vec::new()).await?.text;
     let mut series = text.lines().filter(|line| {
         line.split(['{', ' ']).next() == Some(name)
