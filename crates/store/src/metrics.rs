@@ -1,4 +1,4 @@
-//! Figures of the store, under the names that etcd and kube-apiserver use for them.
+//! Figures of the embedded engine, under the names that etcd uses for them.
 
 use std::sync::LazyLock;
 
@@ -35,7 +35,14 @@ pub(crate) static COMPACTED: LazyLock<IntGauge> = LazyLock::new(|| {
         .expect("the metric is well formed")
 });
 
-/// Adds the store's figures to `registry`.
+pub(crate) fn set(gauge: &IntGauge, value: u64) {
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+}
+
+/// Adds the embedded engine's figures to `registry`.
+///
+/// # Errors
+/// When they are there already.
 pub fn register(registry: &Registry) -> Result<(), prometheus::Error> {
     registry.register(Box::new(COMMIT.clone()))?;
     registry.register(Box::new(KEYS.clone()))?;

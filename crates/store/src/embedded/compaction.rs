@@ -74,7 +74,7 @@ pub(super) fn step(
         meta.insert(COMPACTED, upto).map_err(engine_error)?;
     }
     txn.commit().map_err(engine_error)?;
-    metrics::COMPACTED.set(i64::try_from(upto).unwrap_or(i64::MAX));
+    metrics::set(&metrics::COMPACTED, upto);
     Ok(upto >= target)
 }
 

@@ -36,6 +36,7 @@ use self::index::Index;
 use self::tables::engine_error;
 use self::watch::Feed;
 use self::writer::{Command, Writer};
+use crate::metrics;
 use crate::types::{
     Error, KeyValue, LeaseId, MIN_LEASE, RangeRequest, RangeResult, Txn, TxnResult,
 };
@@ -96,6 +97,9 @@ fn start(
 ) -> Result<Store, Error> {
     let database = Arc::new(Handle::open(file, options.cache_bytes)?);
     let index = database.write(tables::load)?;
+    metrics::set(&metrics::KEYS, index.live_keys as u64);
+    metrics::set(&metrics::REVISION, index.revision);
+    metrics::set(&metrics::COMPACTED, index.compacted);
     let feed = Arc::new(Feed::new(index.revision, options.recent_bytes));
     let index = Arc::new(RwLock::new(index));
     let (commands, queue) = channel();

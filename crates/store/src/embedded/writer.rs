@@ -42,7 +42,8 @@ pub(super) struct Writer {
     options: Options,
     last_lease: u64,
     compaction: Option<Compaction>,
-    /// The last commit failed: leases that ran out are tried again after a pause only.
+    /// The last commit failed. Until one succeeds, what it left in the file may have to be taken
+    /// back, and leases that ran out are tried again after a pause only.
     failing: bool,
 }
 
@@ -122,9 +123,7 @@ impl Writer {
             plan.expire();
             plan.finish()
         };
-        let committed = self.commit(&plan);
-        self.failing = committed.is_err();
-        if let Err(error) = committed {
+        if let Err(error) = self.commit(&plan) {
             tracing::error!(%error, "commit failed");
             for answer in plan.answers {
                 answer.fail(&error);
@@ -144,10 +143,10 @@ impl Writer {
             for id in plan.ended {
                 index.leases.remove(&id);
             }
-            metrics::KEYS.set(i64::try_from(index.live_keys).unwrap_or(i64::MAX));
+            metrics::set(&metrics::KEYS, index.live_keys as u64);
         }
         if !plan.writes.is_empty() {
-            metrics::REVISION.set(i64::try_from(revision).unwrap_or(i64::MAX));
+            metrics::set(&metrics::REVISION, revision);
             let events = plan
                 .writes
                 .into_iter()
@@ -163,14 +162,16 @@ impl Writer {
     }
 
     /// Makes the plan durable with one fsync; a plan that changes nothing costs none.
-    fn commit(&self, plan: &Decided) -> Result<(), Error> {
+    fn commit(&mut self, plan: &Decided) -> Result<(), Error> {
         if plan.writes.is_empty() && plan.granted.is_empty() && plan.ended.is_empty() {
             return Ok(());
         }
         let timer = metrics::COMMIT.start_timer();
         // Whether a commit that failed is in the file is not known; its callers were told no.
         let undo = self.failing.then(|| read(&self.index).revision);
-        self.database.write(|database| write_plan(database, plan, undo))?;
+        let committed = self.database.write(|database| write_plan(database, plan, undo));
+        self.failing = committed.is_err();
+        committed?;
         timer.observe_duration();
         Ok(())
     }

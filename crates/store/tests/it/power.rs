@@ -1,6 +1,7 @@
 //! Power failure: a device that forgets what was not synced, or keeps any part of it.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rand::rngs::StdRng;
@@ -59,12 +60,15 @@ struct Device {
     disk: Arc<Mutex<Disk>>,
     /// Cached view, so that reads need not replay.
     seen: Arc<Mutex<Vec<u8>>>,
+    /// The next sync says that it failed, after which nobody knows what is safe.
+    failing: Arc<AtomicBool>,
 }
 
 impl Device {
     fn new(disk: Disk) -> Self {
         let seen = disk.seen();
-        Self { disk: Arc::new(Mutex::new(disk)), seen: Arc::new(Mutex::new(seen)) }
+        let (disk, seen) = (Arc::new(Mutex::new(disk)), Arc::new(Mutex::new(seen)));
+        Self { disk, seen, failing: Arc::default() }
     }
 
     fn write(&self, write: Write) {
@@ -95,6 +99,9 @@ impl StorageBackend for Device {
         let pending = std::mem::take(&mut disk.pending);
         pending.iter().for_each(|write| apply(&mut disk.safe, write));
         disk.syncs += 1;
+        if self.failing.swap(false, Ordering::Relaxed) {
+            return Err(io::Error::other("the disk is unwell"));
+        }
         Ok(())
     }
 
@@ -134,6 +141,27 @@ async fn acknowledged_writes_survive_a_power_failure() {
         assert_eq!(found.kvs.len() as u64, written, "round {round}");
         assert_eq!(found.revision, revision, "round {round}");
     }
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_commit_that_was_reported_as_failed() {
+    let device = Device::default();
+    let store = start(device.clone());
+    assert!(store.txn(Txn::create("/one", "v", None)).await.unwrap().succeeded);
+    let mut both = Txn::create("/a", "v", None);
+    both.ops.extend(Txn::create("/b", "v", None).ops);
+    device.failing.store(true, Ordering::Relaxed);
+    store.txn(both).await.unwrap_err();
+    // Commits nothing, so what is to be taken back is still there.
+    assert!(!store.txn(Txn::create("/one", "v", None)).await.unwrap().succeeded);
+    let made = store.txn(Txn::create("/c", "v", None)).await.unwrap();
+    assert!(made.succeeded);
+    drop(store);
+    let store = start(device);
+    let found = store.range(RangeRequest::prefix("/")).await.unwrap();
+    let keys: Vec<_> = found.kvs.iter().map(|kv| &kv.key[..]).collect();
+    assert_eq!(keys, [&b"/c"[..], b"/one"]);
+    assert_eq!(found.revision, made.revision);
 }
 
 #[tokio::test]
