@@ -155,6 +155,11 @@ impl Object {
         self.json.clone()
     }
 
+    /// Bytes of [`Self::json`].
+    pub(super) fn json_len(&self) -> usize {
+        self.json.len()
+    }
+
     /// The whole object as a protobuf message in its envelope, made once and shared like the JSON.
     /// `None` for kinds that have no such form.
     pub fn protobuf(&self) -> Option<&Bytes> {

@@ -20,6 +20,8 @@ use super::watcher::{Initial, Manner, QUEUE, Watcher};
 const FRESH: usize = 128;
 /// Changes that a late watcher can still get.
 const RING: usize = 4096;
+/// Bytes of the objects in those changes, beyond the newest [`FRESH`].
+const RING_BYTES: usize = 64 << 20;
 
 /// See the module. Shared by all versions under which the resource is served.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ struct State {
     /// The newest revision that changed an object here.
     revision: u64,
     ring: VecDeque<Arc<Change>>,
+    /// What the changes in `ring` weigh.
+    ring_bytes: usize,
     /// All changes after this revision are in `ring`.
     ring_from: u64,
     subscribers: Subscribers,
@@ -94,6 +98,7 @@ impl Cache {
             indexes: Indexes::new(&fields),
             revision: 0,
             ring: VecDeque::new(),
+            ring_bytes: 0,
             ring_from: 0,
             subscribers: Subscribers::default(),
             changes: 0,
@@ -212,8 +217,9 @@ impl Cache {
         }
         state.revision = newest.unwrap_or(0);
         state.ring.clear();
+        state.ring_bytes = 0;
         state.ring_from = revision;
-        state.subscribers = Subscribers::default();
+        state.subscribers.clear();
         self.changed.send_replace(revision);
     }
 
@@ -245,13 +251,16 @@ impl Cache {
         state.changes += 1;
         let change = Arc::new(Change::new(kv.mod_revision, new, old));
         state.subscribers.offer(&change);
+        state.ring_bytes += change.weight();
         state.ring.push_back(change);
         if let Some(aged) = state.ring.len().checked_sub(FRESH) {
             state.ring[aged].forget_lines();
         }
-        if state.ring.len() > RING
+        while (state.ring.len() > RING
+            || (state.ring_bytes > RING_BYTES && state.ring.len() > FRESH))
             && let Some(oldest) = state.ring.pop_front()
         {
+            state.ring_bytes -= oldest.weight();
             state.ring_from = oldest.revision;
         }
         self.changed.send_replace(kv.mod_revision);
@@ -318,7 +327,7 @@ impl Cache {
 
     /// Ends all watches.
     pub(super) fn close(&self) {
-        self.write().subscribers = Subscribers::default();
+        self.write().subscribers.clear();
     }
 }
 

@@ -73,6 +73,11 @@ impl Subscribers {
         self.swept = self.grouped;
     }
 
+    /// Ends all watches.
+    pub(super) fn clear(&mut self) {
+        *self = Self { terminated: self.terminated, ..Self::default() };
+    }
+
     /// How many watchers were too slow.
     pub(super) fn terminated(&self) -> u64 {
         self.terminated

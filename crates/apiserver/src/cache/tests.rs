@@ -1,6 +1,7 @@
 mod finding;
 mod listing;
 mod presenting;
+mod refilling;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,9 +33,13 @@ async fn dispatcher(store: &Store) -> Arc<Dispatcher> {
 }
 
 async fn fixture() -> Fixture {
+    fixture_on(store::embedded::Options::default()).await
+}
+
+async fn fixture_on(options: store::embedded::Options) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db");
-    let store = store::embedded::open(&path, store::embedded::Options::default()).unwrap();
+    let store = store::embedded::open(&path, options).unwrap();
     let dispatcher = dispatcher(&store).await;
     let pods = dispatcher.cache("pods").unwrap();
     Fixture { _folder: folder, store, dispatcher, pods }

@@ -86,6 +86,11 @@ impl Change {
         }
     }
 
+    /// Bytes that are kept for this change: the object before it is there with the one before.
+    pub(super) fn weight(&self) -> usize {
+        self.new.as_ref().or(self.old.as_ref()).map_or(0, |object| object.json_len())
+    }
+
     /// What the change is to a watcher with a selection.
     pub(super) fn seen_by(&self, selection: &Selection) -> Option<EventType> {
         let matches = |object: &Option<Arc<Object>>| {
