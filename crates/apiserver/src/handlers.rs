@@ -35,7 +35,7 @@ const RELEASE: &str = "1.36";
 pub async fn dispatch(call: &mut Call<'_>, body: Incoming) -> Result<Reply, Failure> {
     let info = call.info;
     if !info.is_resource {
-        return non_resource::dispatch(call);
+        return non_resource::dispatch(call).await;
     }
     let registry = &call.api.registry;
     let Some(resource) = registry.resource(info.group, info.version, info.resource) else {

@@ -1,5 +1,6 @@
-//! Metrics of requests and watches, under upstream's names.
+//! Metrics of requests, watches and the store, under upstream's names.
 
+mod storage;
 mod watch_cache;
 
 use std::sync::LazyLock;
@@ -15,6 +16,8 @@ use crate::flow::Kind;
 use crate::http::respond::Reply;
 use crate::registry::{Registry, Resource};
 use crate::request_info::RequestInfo;
+
+pub(crate) use storage::Requests;
 
 static TOTAL: LazyLock<IntCounterVec> = LazyLock::new(|| {
     let options = Opts::new(
@@ -248,7 +251,8 @@ impl WatchEvents {
 }
 
 /// All metrics of the process as text.
-pub(crate) fn text(registry: &Registry) -> Vec<u8> {
+pub(crate) async fn text(registry: &Registry) -> Vec<u8> {
     watch_cache::refresh(registry);
+    storage::refresh(registry.store()).await;
     component::metrics::encode()
 }

@@ -32,7 +32,7 @@ use crate::discovery::Discovery;
 use crate::flow::Flow;
 use crate::handlers::Kubelets;
 use crate::registry::{self, ParseRangeError, Ranges, Registry, Repair};
-use crate::{bootstrap, custom, feed, health, pipeline};
+use crate::{bootstrap, custom, feed, health, metrics, pipeline};
 
 /// The release whose API this is.
 pub const VERSION: &str = "v1.36.0";
@@ -220,11 +220,17 @@ async fn start(
 }
 
 async fn open_store(config: &Config) -> Result<Store, Error> {
-    if !config.etcd.servers.is_empty() {
-        return Ok(store::etcd::connect(&config.etcd).await?);
-    }
-    let path = config.data_dir.join(STORE_FILE);
-    Ok(store::embedded::open(&path, store::embedded::Options::default())?)
+    let store = if config.etcd.servers.is_empty() {
+        if let Err(error) = store::metrics::register(component::metrics::registry()) {
+            // A second server in the same process.
+            tracing::debug!(%error, "the store's metrics are there already");
+        }
+        let path = config.data_dir.join(STORE_FILE);
+        store::embedded::open(&path, store::embedded::Options::default())?
+    } else {
+        store::etcd::connect(&config.etcd).await?
+    };
+    Ok(store.observed(metrics::Requests))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {

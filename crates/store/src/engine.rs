@@ -37,7 +37,7 @@ pub trait Engine: Send + Sync + 'static {
 
 /// Handle on a store; clones share it.
 #[derive(Clone)]
-pub struct Store(Arc<dyn Engine>);
+pub struct Store(pub(crate) Arc<dyn Engine>);
 
 impl Store {
     /// A handle on an engine.

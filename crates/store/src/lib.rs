@@ -17,10 +17,12 @@ pub mod embedded;
 mod engine;
 pub mod etcd;
 pub mod metrics;
+mod observed;
 mod retention;
 mod types;
 
 pub use engine::{Engine, Store, WatchStream};
+pub use observed::Observer;
 pub use retention::{DEFAULT_INTERVAL, retain};
 pub use types::{
     Compare, Error, Event, EventKind, Expect, KeyValue, LeaseId, Op, RangeRequest, RangeResult,

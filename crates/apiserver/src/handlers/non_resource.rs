@@ -14,7 +14,7 @@ use crate::metrics;
 use crate::pipeline::{Call, Failure};
 use crate::server;
 
-pub(super) fn dispatch(call: &Call<'_>) -> Result<Reply, Failure> {
+pub(super) async fn dispatch(call: &Call<'_>) -> Result<Reply, Failure> {
     let path = call.info.path;
     let api = call.api;
     let trimmed = if path.len() > 1 { path.trim_end_matches('/') } else { path };
@@ -34,7 +34,8 @@ pub(super) fn dispatch(call: &Call<'_>) -> Result<Reply, Failure> {
         "/version" => return Ok(respond::json(StatusCode::OK, &server::version())),
         "/metrics" => {
             let kind = HeaderValue::from_static(component::metrics::CONTENT_TYPE);
-            return Ok(respond::bytes(StatusCode::OK, kind, metrics::text(&api.registry)));
+            let text = metrics::text(&api.registry).await;
+            return Ok(respond::bytes(StatusCode::OK, kind, text));
         }
         "/.well-known/openid-configuration" => {
             let issuer = api.service_accounts.issuer();

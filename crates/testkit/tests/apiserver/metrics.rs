@@ -72,3 +72,33 @@ async fn requests_objects_and_watches_are_counted() -> Outcome {
     assert_eq!(value(&client, "apiserver_init_events_total", &of_maps).await?, Some(2.0));
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_to_the_store_are_counted() -> Outcome {
+    let (_server, client) = server().await?;
+    let path = format!("{CONFIG_MAPS}/a");
+    let map = fixtures::config_map("a", "k", "v");
+    expect(&send_json(&client, "POST", CONFIG_MAPS, &map).await?, 201);
+    expect(&send_json(&client, "POST", CONFIG_MAPS, &map).await?, 409);
+    let map = fixtures::config_map("a", "k", "w");
+    expect(&send_json(&client, "PUT", &path, &map).await?, 200);
+    expect(&send_json(&client, "DELETE", &path, &Value::Null).await?, 200);
+    let counted = async |name: &str, operation: &str| {
+        let operation = format!("operation=\"{operation}\"");
+        let labels = ["group=\"\"", "resource=\"configmaps\"", &operation];
+        value(&client, name, &labels).await
+    };
+    for operation in ["update", "delete"] {
+        assert_eq!(counted("etcd_requests_total", operation).await?, Some(1.0), "{operation}");
+        let timed = counted("etcd_request_duration_seconds_count", operation).await?;
+        assert_eq!(timed, Some(1.0), "{operation}");
+    }
+    // What the server makes at its start counts too.
+    assert!(counted("etcd_requests_total", "create").await?.is_some_and(|count| count >= 1.0));
+    assert_eq!(counted("etcd_request_errors_total", "create").await?, None);
+    let size = value(&client, "apiserver_storage_size_bytes", &["storage_cluster_id=\"etcd-0\""]);
+    assert!(size.await?.is_some_and(|bytes| bytes > 0.0));
+    let commits = value(&client, "etcd_disk_backend_commit_duration_seconds_count", &[]).await?;
+    assert!(commits.is_some_and(|count| count >= 3.0));
+    Ok(())
+}
