@@ -10,13 +10,14 @@
 mod cleanup;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use customresources::{Definition, definition, plan};
 use machinery::time;
 use machinery::{Value, meta};
+use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -43,7 +44,7 @@ pub(crate) async fn follow(
         cleanups: JoinSet::new(),
         cleaning: HashSet::new(),
     };
-    follower.observe().await;
+    follower.observe().await; // `run` looks again at what fails
     let shutdown = shutdown.clone();
     tasks.spawn(async move {
         tokio::select! {
@@ -66,29 +67,42 @@ struct Follower {
 
 struct Known {
     revision: u64,
-    crd: Value,
+    /// Whether what is served of it follows from this revision.
+    is_taken: bool,
+    /// What its plan depends on.
+    outline: Value,
 }
 
 struct Served {
     /// What it was made from.
-    key: Value,
+    print: Print,
     versions: Vec<Version>,
 }
 
 struct Version {
     /// What its handling depends on.
-    key: Value,
+    print: Print,
     is_served: bool,
     is_stored: bool,
     resource: Arc<Resource>,
+}
+
+/// Stands for parts of a definition, which may be large.
+type Print = [u8; SHA256_OUTPUT_LEN];
+
+fn print(parts: &[&Value]) -> Print {
+    let text = json!(parts).to_string();
+    let mut print = [0; SHA256_OUTPUT_LEN];
+    print.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
+    print
 }
 
 impl Follower {
     async fn run(&mut self, mut changes: watch::Receiver<u64>) {
         loop {
             changes.borrow_and_update();
-            self.observe().await;
-            let failed = self.act().await;
+            let mut failed = self.observe().await;
+            failed |= self.act().await;
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return },
                 Some(done) = self.cleanups.join_next() => {
@@ -101,96 +115,95 @@ impl Follower {
         }
     }
 
-    /// Takes in the definitions there are and serves them.
-    async fn observe(&mut self) {
-        let mut known = BTreeMap::new();
+    /// Takes in the definitions there are and serves them. True if something has to be tried
+    /// again.
+    async fn observe(&mut self) -> bool {
+        let (mut changed, mut failed) = (false, false);
+        let mut gone: BTreeSet<String> = self.known.keys().cloned().collect();
         for object in self.registry.cached_list(GROUP, RESOURCE, "") {
             let (name, revision) = (object.name().to_owned(), object.resource_version());
-            let before = self.known.get(&name).filter(|known| known.revision == revision);
-            let now = match before {
-                Some(known) => known.clone(),
-                None => Arc::new(Known { revision, crd: object.value() }),
-            };
-            known.insert(name, now);
+            gone.remove(&name);
+            let known = self.known.get(&name);
+            if known.is_some_and(|known| known.revision == revision && known.is_taken) {
+                continue;
+            }
+            let crd = object.value();
+            let taken = self.take(&crd).await;
+            changed |= taken.as_ref().is_ok_and(|changed| *changed);
+            failed |= taken.is_err();
+            let known = Known { revision, is_taken: taken.is_ok(), outline: plan::outline(&crd) };
+            self.known.insert(name, Arc::new(known));
         }
-        self.known = known;
-        let mut changed = false;
-        let gone: Vec<String> =
-            self.served.keys().filter(|name| !self.known.contains_key(*name)).cloned().collect();
         for name in gone {
+            self.known.remove(&name);
             if let Some(served) = self.served.remove(&name) {
                 served.versions.iter().for_each(|version| version.resource.retire());
                 changed = true;
             }
         }
-        for known in self.known.values().cloned().collect::<Vec<_>>() {
-            changed |= self.take(&known.crd).await;
-        }
         if changed {
             self.publish();
         }
+        failed
     }
 
     /// Serves a definition as it is now. True if that changes anything.
-    async fn take(&mut self, crd: &Value) -> bool {
+    ///
+    /// # Errors
+    /// When its objects cannot be read.
+    async fn take(&mut self, crd: &Value) -> Result<bool, Failure> {
         let name = meta::name(crd);
-        let terminating = meta::deletion_timestamp(crd).is_some();
-        let key = json!([
-            meta::uid(crd),
-            crd["spec"],
-            crd["status"]["acceptedNames"],
-            definition::is_true(crd, "Established"),
-            terminating,
+        let own = print(&[
+            &crd["metadata"]["uid"],
+            &crd["spec"],
+            &crd["status"]["acceptedNames"],
+            &definition::is_true(crd, "Established").into(),
+            &meta::deletion_timestamp(crd).is_some().into(),
         ]);
         let before = self.served.get(name);
-        if before.is_some_and(|served| served.key == key) {
-            return false;
+        if before.is_some_and(|served| served.print == own) {
+            return Ok(false);
         }
         let Some(definition) = Definition::of(crd) else {
             let before = self.served.remove(name);
             before.iter().flat_map(|b| &b.versions).for_each(|version| version.resource.retire());
-            return before.is_some();
+            return Ok(before.is_some());
         };
         let registrations = definition.registrations();
         let prepared = self.registry.prepare(&definition.selectable_fields(), registrations).await;
-        let resources = match prepared {
-            Ok(resources) => resources,
-            Err(failure) => {
-                tracing::error!(name, error = %failure.message, "cannot serve a definition");
-                return false;
-            }
-        };
+        let resources = prepared.inspect_err(|failure| {
+            tracing::error!(name, error = %failure.message, "cannot serve a definition");
+        })?;
         let storage = definition.versions.iter().find(|version| version.stored);
         let versions = definition.versions.iter().zip(resources).map(|(version, resource)| {
-            let key = json!([
-                meta::uid(crd),
+            let own = print(&[
+                &crd["metadata"]["uid"],
                 version.source(),
-                storage.map(|storage| storage.source()),
-                crd["spec"]["conversion"],
-                crd["status"]["acceptedNames"],
+                storage.map_or(&Value::Null, |storage| storage.source()),
+                &crd["spec"]["conversion"],
+                &crd["status"]["acceptedNames"],
             ]);
             let mut resource = resource;
-            let same = before
-                .into_iter()
-                .flat_map(|before| &before.versions)
-                .find(|old| old.key == key && Arc::ptr_eq(old.resource.cache(), resource.cache()));
+            let same = before.into_iter().flat_map(|before| &before.versions).find(|old| {
+                old.print == own && Arc::ptr_eq(old.resource.cache(), resource.cache())
+            });
             if let Some(old) = same {
                 // Only what can be done with it may differ.
                 resource = Arc::new(old.resource.with_registration(resource.registration()));
             }
-            Version { key, is_served: version.served, is_stored: version.stored, resource }
+            Version { print: own, is_served: version.served, is_stored: version.stored, resource }
         });
         let versions: Vec<Version> = versions.collect();
         for old in before.into_iter().flat_map(|before| &before.versions) {
             let kept = versions.iter().any(|new| {
-                new.key == old.key && Arc::ptr_eq(new.resource.cache(), old.resource.cache())
+                new.print == old.print && Arc::ptr_eq(new.resource.cache(), old.resource.cache())
             });
             if !kept {
                 old.resource.retire();
             }
         }
-        self.served.insert(name.to_owned(), Served { key, versions });
-        true
+        self.served.insert(name.to_owned(), Served { print: own, versions });
+        Ok(true)
     }
 
     /// Hands the set of resources to the registry, in the order of discovery.
@@ -214,39 +227,59 @@ impl Follower {
     /// Says the next thing about each definition. True if something has to be tried again.
     async fn act(&mut self) -> bool {
         let now = time::format(self.registry.now());
-        let mut failed = false;
         let all: Vec<Arc<Known>> = self.known.values().cloned().collect();
-        let crds: Vec<&Value> = all.iter().map(|known| &known.crd).collect();
+        let outlines: Vec<&Value> = all.iter().map(|known| &known.outline).collect();
+        // Definitions of a group may depend on each other: after one has changed, the others are
+        // looked at again with what it is then.
+        let mut groups: HashSet<&Value> = HashSet::new();
+        let mut failed = false;
         for known in &all {
-            match plan::next(&known.crd, &crds, &now) {
+            let group = &known.outline["spec"]["group"];
+            if groups.contains(group) {
+                continue;
+            }
+            match plan::next(&known.outline, &outlines, &now) {
                 None => {}
-                Some(plan::Step::Status(status)) => {
-                    let mut crd = known.crd.clone();
-                    crd["status"] = status;
-                    if self.take(&crd).await {
-                        self.publish();
+                Some(plan::Step::Status(status)) => match self.say(known, status).await {
+                    Ok(()) => {
+                        groups.insert(group);
                     }
-                    failed |= write(&self.registry, crd).await.is_err();
-                    // Others may depend on it; they are looked at after this change.
-                    break;
-                }
-                Some(plan::Step::CleanUp) => self.clean_up(&known.crd),
+                    Err(_) => failed = true, // it has been logged
+                },
+                Some(plan::Step::CleanUp) => failed |= !self.clean_up(&known.outline),
             }
         }
         failed
     }
 
-    fn clean_up(&mut self, crd: &Value) {
-        if !self.cleaning.insert(meta::uid(crd).to_owned()) {
-            return;
+    /// Writes a status. A definition that has changed meanwhile gets another plan.
+    async fn say(&mut self, known: &Known, status: Value) -> Result<(), Failure> {
+        let found = self.registry.cached(GROUP, RESOURCE, "", meta::name(&known.outline));
+        let Some(found) = found.filter(|found| found.resource_version() == known.revision) else {
+            return Ok(());
+        };
+        let mut crd = found.value();
+        crd["status"] = status;
+        if self.take(&crd).await? {
+            self.publish();
         }
-        let name = meta::name(crd);
+        write(&self.registry, crd).await
+    }
+
+    /// Begins to remove the objects of a definition. False if it is not known yet where they are.
+    fn clean_up(&mut self, outline: &Value) -> bool {
         let stored = self
             .served
-            .get(name)
+            .get(meta::name(outline))
             .and_then(|served| served.versions.iter().find(|version| version.is_stored));
         let resource = stored.map(|version| version.resource.clone());
-        cleanup::start(&mut self.cleanups, &self.registry, crd, resource);
+        if resource.is_none() && definition::is_true(outline, "Established") {
+            return false;
+        }
+        if self.cleaning.insert(meta::uid(outline).to_owned()) {
+            cleanup::start(&mut self.cleanups, &self.registry, outline, resource);
+        }
+        true
     }
 }
 

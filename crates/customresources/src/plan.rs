@@ -50,6 +50,23 @@ pub fn next(crd: &Value, all: &[&Value], now: &str) -> Option<Step> {
     (status != status_of(crd)).then_some(Step::Status(status))
 }
 
+/// The parts of a definition that [`next`] looks at: little, whatever its schemas are.
+#[must_use]
+pub fn outline(crd: &Value) -> Value {
+    let metadata = &crd["metadata"];
+    json!({
+        "metadata": {
+            "name": metadata["name"],
+            "uid": metadata["uid"],
+            "deletionTimestamp": metadata["deletionTimestamp"],
+            "finalizers": metadata["finalizers"],
+            "annotations": {APPROVAL: metadata["annotations"][APPROVAL]},
+        },
+        "spec": {"group": crd["spec"]["group"], "names": crd["spec"]["names"]},
+        "status": crd["status"],
+    })
+}
+
 /// The definition once its objects are gone.
 #[must_use]
 pub fn finished(crd: &Value, now: &str) -> Value {

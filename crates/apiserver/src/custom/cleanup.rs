@@ -22,32 +22,47 @@ pub(super) fn start(
 ) {
     let (registry, crd) = (registry.clone(), crd.clone());
     running.spawn(async move {
-        if let Some(resource) = resource {
-            delete_all(&registry, &resource).await;
+        let gone = match resource {
+            Some(resource) => delete_all(&registry, &resource).await,
+            None => true,
+        };
+        if gone && !finish(&registry, &crd).await {
+            // The next look tries again, but not at once.
+            tokio::time::sleep(RETRY).await;
         }
-        let done = plan::finished(&crd, &time::format(registry.now()));
-        super::write(&registry, done).await.ok(); // a failure has been logged; the next look tries again
         meta::uid(&crd).to_owned()
     });
 }
 
-/// Deletes objects until there are none. Those with finalizers are waited for.
-async fn delete_all(registry: &Registry, resource: &Arc<Resource>) {
+/// Says that the objects are gone, and lets the definition go. False if that failed, which has
+/// been logged.
+async fn finish(registry: &Registry, crd: &Value) -> bool {
+    let found = registry.cached(super::GROUP, super::RESOURCE, "", meta::name(crd));
+    let Some(now) = found.map(|f| f.value()).filter(|now| meta::uid(now) == meta::uid(crd)) else {
+        return true;
+    };
+    let done = plan::finished(&now, &time::format(registry.now()));
+    super::write(registry, done).await.is_ok()
+}
+
+/// Deletes objects until there are none. Those with finalizers are waited for. False if the server
+/// ends before.
+async fn delete_all(registry: &Registry, resource: &Arc<Resource>) -> bool {
     let target = Target::object(resource, "", "");
     let mut changes = resource.cache().changes();
     loop {
         changes.borrow_and_update();
         if resource.cache().is_empty() {
-            return;
+            return true;
         }
         let (context, options) = (Context::internal(), DeleteOptions::default());
         let selection = ListOptions::default();
         let deleted = registry.delete_collection(&context, &target, &options, &selection).await;
         match deleted {
-            Ok(_) if resource.cache().is_empty() => return,
+            Ok(_) if resource.cache().is_empty() => return true,
             Ok(_) => {
                 if changes.changed().await.is_err() {
-                    return;
+                    return false;
                 }
             }
             Err(failure) => {

@@ -1,7 +1,7 @@
 use machinery::{Value, meta};
 use serde_json::json;
 
-use super::{FINALIZER, Step, finished, next};
+use super::{FINALIZER, Step, finished, next, outline};
 
 const NOW: &str = "2026-01-01T00:00:00Z";
 
@@ -16,7 +16,11 @@ fn crd(plural: &str, kind: &str, short: &[&str]) -> Value {
 fn settle(mut crd: Value, others: &[&Value]) -> (Value, Vec<String>) {
     let mut steps = Vec::new();
     for _ in 0..5 {
-        match next(&crd, others, NOW) {
+        let step = next(&crd, others, NOW);
+        let outlines: Vec<Value> = others.iter().map(|other| outline(other)).collect();
+        let of_outlines = next(&outline(&crd), &outlines.iter().collect::<Vec<_>>(), NOW);
+        assert_eq!(step, of_outlines, "an outline has all that matters");
+        match step {
             Some(Step::Status(status)) => {
                 crd["status"] = status;
                 let conditions = crd["status"]["conditions"].as_array().unwrap();
