@@ -8,6 +8,7 @@
 //! stricter under objects that exist. Items of lists of type map are compared by their keys; items
 //! of other lists have no old value.
 
+use cel::rules::Keyed;
 use machinery::Value;
 use machinery::field::{Error, ErrorList, Path};
 use machinery::schema::ListType;
@@ -19,6 +20,13 @@ use crate::structural::{Additional, Kind, Structural};
 pub fn validate(value: &Value, schema: &Structural, old: Option<&Value>) -> ErrorList {
     let mut errors = ErrorList::new();
     errors.extend(check(value, schema, old, "").errors);
+    errors
+}
+
+/// Checks a value that is part of something else.
+pub(crate) fn validate_at(value: &Value, schema: &Structural, path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    errors.extend(check(value, schema, None, &path.to_string()).errors);
     errors
 }
 
@@ -316,8 +324,10 @@ fn list(items: &[Value], schema: &Structural, old: Option<&Value>, path: &str) -
     let rules = &schema.rules;
     let mut outcome = Outcome { errors: Vec::new(), matches: 1 };
     if let Some(schema_of_items) = &schema.items {
+        let old = old.and_then(Value::as_array).filter(|_| schema.list_type == Some(ListType::Map));
+        let old = old.map(|old| Keyed::new(old, &schema.list_keys));
         for (at, item) in items.iter().enumerate() {
-            let old = old.and_then(|old| counterpart(item, schema, old));
+            let old = old.as_ref().and_then(|old| old.find(item));
             outcome.merge(check(item, schema_of_items, old, &format!("{path}[{at}]")));
         }
     }
@@ -338,18 +348,6 @@ fn list(items: &[Value], schema: &Structural, old: Option<&Value>, path: &str) -
         outcome.errors.push(invalid(path, value, "shouldn't contain duplicates".to_owned()));
     }
     outcome
-}
-
-/// The item of the old list with the same keys.
-fn counterpart<'o>(item: &Value, schema: &Structural, old: &'o Value) -> Option<&'o Value> {
-    if schema.list_type != Some(ListType::Map) {
-        return None;
-    }
-    let keys = &schema.list_keys;
-    let same_keys = |other: &Value| keys.iter().all(|key| other.get(key) == item.get(key));
-    let mut found = old.as_array()?.iter().filter(|other| same_keys(other));
-    let first = found.next()?;
-    found.next().is_none().then_some(first)
 }
 
 fn object(

@@ -8,6 +8,14 @@ use machinery::field::Path;
 /// # Errors
 /// Why it is not a path of the schema.
 pub(super) fn normalize(text: &str, schema: &Json) -> Result<String, String> {
+    field_of(text, schema).map(|(path, _)| path)
+}
+
+/// The path of a field as errors spell it, and the schema of the field.
+///
+/// # Errors
+/// Why it is not a path of the schema.
+pub fn field_of<'s>(text: &str, schema: &'s Json) -> Result<(String, &'s Json), String> {
     let mut path: Option<Path> = None;
     let mut schema = schema;
     let mut tokens = Tokens { rest: text };
@@ -39,7 +47,7 @@ pub(super) fn normalize(text: &str, schema: &Json) -> Result<String, String> {
             path = Some(before.key(name));
         }
     }
-    Ok(path.map(|path| path.to_string()).unwrap_or_default())
+    Ok((path.map(|path| path.to_string()).unwrap_or_default(), schema))
 }
 
 struct Tokens<'a> {

@@ -6,6 +6,7 @@
 
 mod compile;
 mod field_path;
+mod keyed;
 mod rule;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,9 @@ use machinery::field::{ErrorList, Path};
 
 use crate::schema::Decl;
 use rule::Rule;
+
+pub use field_path::field_of;
+pub use keyed::Keyed;
 
 /// The compiled rules of a schema.
 #[derive(Debug, Default)]

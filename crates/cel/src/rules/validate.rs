@@ -6,7 +6,7 @@ use machinery::Value as Json;
 use machinery::field::{Error, ErrorList, Path};
 
 use super::rule::{Reason, Rule};
-use super::{Budget, Node};
+use super::{Budget, Keyed, Node};
 use crate::PER_CALL_LIMIT;
 use crate::env::Program;
 use crate::eval::EvalError;
@@ -91,13 +91,12 @@ impl Run<'_> {
             return;
         };
         let old_items = old.and_then(Json::as_array).map_or(&[][..], Vec::as_slice);
+        let old_items = node.list_keys.as_deref().map(|keys| Keyed::new(old_items, keys));
         for (at, item) in items.iter().enumerate() {
             if self.budget.exhausted() {
                 return;
             }
-            let old = node.list_keys.as_ref().and_then(|keys| {
-                old_items.iter().find(|old| keys.iter().all(|key| old.get(key) == item.get(key)))
-            });
+            let old = old_items.as_ref().and_then(|old| old.find(item));
             let unchanged = old.map_or(unchanged, |old| Unchanged::Compare(item, old));
             self.node(of_item, &path.index(at), item, old, unchanged, false);
         }
