@@ -7,6 +7,7 @@
 
 mod certificates;
 mod default_toleration_seconds;
+mod definitions;
 mod escalation;
 mod limit_ranger;
 mod namespace_lifecycle;
@@ -62,6 +63,7 @@ impl Plugins {
             Box::new(default_toleration_seconds::DefaultTolerationSeconds),
             Box::new(certificates::Certificates(authorizer.clone())),
             Box::new(escalation::Escalation(authorizer.clone())),
+            Box::new(definitions::Definitions),
         ];
         Self {
             builtin,

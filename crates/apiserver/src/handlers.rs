@@ -70,6 +70,13 @@ pub async fn dispatch(call: &mut Call<'_>, body: Incoming) -> Result<Reply, Fail
         "update" | "patch" | "delete" => !named,
         _ => false,
     };
+    if verb == "create" && !served && !misplaced && resource.published.is_some() {
+        // Custom objects can be made unless their definition goes away.
+        let mut refusal = Status::method_not_supported(&resource.group_resource(), verb);
+        refusal.message =
+            "create not allowed while custom resource definition is terminating".to_owned();
+        return Err(Box::new(refusal));
+    }
     if !served || everywhere_only_reads || misplaced {
         return Err(Box::new(Status::method_not_allowed()));
     }

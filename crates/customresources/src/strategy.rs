@@ -135,7 +135,12 @@ impl Strategy for CustomResource {
 
     fn warnings(&self, _ctx: &Ctx<'_>, new: &Value, old: Option<&Value>) -> Vec<String> {
         let before: Vec<&str> = old.map(|old| meta::finalizers(old).collect()).unwrap_or_default();
-        let mut warnings = Vec::new();
+        // What is borne because it was like this before is still said.
+        let mut budget = Budget::new();
+        if old.is_some() && !self.rules.is_empty() {
+            self.rules.validate(&Path::root(), new, old, &mut budget);
+        }
+        let mut warnings = budget.warnings;
         for finalizer in meta::finalizers(new) {
             if !finalizer.contains('/') && !before.contains(&finalizer) && !is_standard(finalizer) {
                 warnings.push(format!(

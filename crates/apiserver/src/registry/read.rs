@@ -24,7 +24,7 @@ impl Registry {
     pub async fn show(&self, target: &Target, resource_version: &str) -> Result<Body, Failure> {
         let object = self.get(target, resource_version).await?;
         Ok(match target.subresource.as_str() {
-            "scale" => Body::Value(super::subresource::scale_of(&target.resource, &object.value())),
+            "scale" => Body::Value(super::subresource::shown_scale(&target.resource, &object)?),
             _ => Body::Object(object),
         })
     }

@@ -27,6 +27,8 @@ const COLUMN_FORMATS: [&str; 10] = [
     "int64",
     "password",
 ];
+/// Fields of a version that selectors may name.
+const MAX_SELECTABLE_FIELDS: usize = 8;
 /// Keeps a definition until its objects are gone.
 const FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
 const APPROVAL: &str = "api-approved.kubernetes.io";
@@ -184,12 +186,7 @@ fn check_versions(spec: &At<'_>, errors: &mut ErrorList) {
         if !schema.is_set() && version.get("served").bool() {
             schema.required(errors, "schemas are required");
         }
-        for field in version.get("selectableFields").list() {
-            let path = field.get("jsonPath");
-            if path.must(errors) && !path.str().starts_with('.') {
-                path.invalid(errors, "is an invalid path: does not start with '.'");
-            }
-        }
+        check_selectable(&version.get("selectableFields"), schema.value, errors);
     }
     if taken.len() < versions.len() {
         versions.invalid(errors, "must contain unique version names");
@@ -210,6 +207,45 @@ fn check_versions(spec: &At<'_>, errors: &mut ErrorList) {
         for column in columns.list() {
             check_column(&column, errors);
         }
+    }
+}
+
+/// Fields that selectors may name: single values of the schema.
+fn check_selectable(fields: &At<'_>, schema: &Value, errors: &mut ErrorList) {
+    let mut known = BTreeSet::new();
+    for field in fields.list() {
+        let path = field.get("jsonPath");
+        if !path.must(errors) {
+            continue;
+        }
+        if !path.str().starts_with('.') {
+            path.invalid(errors, "is an invalid path: does not start with '.'");
+            continue;
+        }
+        let (name, found) = match cel::rules::field_of(path.str(), schema) {
+            Ok(found) => found,
+            Err(why) => {
+                path.invalid(errors, format!("is an invalid path: {why}"));
+                continue;
+            }
+        };
+        let mut refuse =
+            |detail: &str| errors.push(Error::invalid(&field.path, path.str(), detail));
+        if name == "metadata" || name.starts_with("metadata.") {
+            refuse("must not point to fields in metadata");
+        }
+        let kind = found.get("type").and_then(Value::as_str).unwrap_or_default();
+        if !matches!(kind, "string" | "boolean" | "integer") {
+            refuse(
+                "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.",
+            );
+        }
+        if !known.insert(name) {
+            errors.push(Error::duplicate(&field.path, path.str()));
+        }
+    }
+    if known.len() > MAX_SELECTABLE_FIELDS {
+        errors.push(Error::too_many(&fields.path, known.len(), MAX_SELECTABLE_FIELDS));
     }
 }
 

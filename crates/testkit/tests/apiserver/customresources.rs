@@ -240,3 +240,64 @@ async fn discovery_and_documents_follow() -> Outcome {
     assert!(v2["definitions"]["io.ex.v1.Widget"].is_null());
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_made_while_a_definition_goes_away() -> Outcome {
+    let (_server, client) = server().await?;
+    define(&client, &widgets(schema())).await?;
+    let mut kept = widget("a", json!({}));
+    kept["metadata"]["finalizers"] = json!(["ex.io/wait"]);
+    expect(&send_json(&client, "POST", WIDGETS, &kept).await?, 201);
+    let definition = format!("{DEFINITIONS}/widgets.ex.io");
+    expect(&send_json(&client, "DELETE", &definition, &Value::Null).await?, 200);
+    // What cannot be made now is asked for until the server has noticed.
+    let path = format!("{WIDGETS}/a");
+    until(&client, &path, |answer| answer.json()["metadata"]["deletionTimestamp"].is_string())
+        .await?;
+    let refused = send_json(&client, "POST", WIDGETS, &widget("b", json!({}))).await?;
+    assert_eq!(
+        expect(&refused, 405)["message"],
+        "create not allowed while custom resource definition is terminating"
+    );
+    let headers = [("content-type", "application/merge-patch+json")];
+    let release = json!({"metadata": {"finalizers": null}}).to_string();
+    expect(&send(&client, "PATCH", &path, &headers, release).await?, 200);
+    until(&client, &definition, |answer| answer.code == 404).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn definitions_are_held_to_their_own_schemas() -> Outcome {
+    let (_server, client) = server().await?;
+    let check = async |change: &dyn Fn(&mut Value), expected: &str| -> Outcome {
+        let mut crd = widgets(schema());
+        change(&mut crd["spec"]["versions"][0]);
+        let refused = send_json(&client, "POST", DEFINITIONS, &crd).await?;
+        let message = expect(&refused, 422)["message"].as_str().unwrap_or_default().to_owned();
+        assert!(message.contains(expected), "{message}");
+        Ok(())
+    };
+    let color = "/schema/openAPIV3Schema/properties/spec/properties/color/default";
+    check(
+        &|version| {
+            if let Some(default) = version.pointer_mut(color) {
+                *default = json!("blue");
+            }
+        },
+        "spec.validation.openAPIV3Schema.properties[spec].properties[color].default: Unsupported \
+         value: \"blue\": supported values: \"red\", \"green\"",
+    )
+    .await?;
+    check(
+        &|version| version["selectableFields"] = json!([{"jsonPath": ".spec.tags"}]),
+        "spec.versions[0].selectableFields[0]: Invalid value: \".spec.tags\": must point to a field \
+         of type string, boolean or integer.",
+    )
+    .await?;
+    check(
+        &|version| version["selectableFields"] = json!([{"jsonPath": ".spec.nothing"}]),
+        "spec.versions[0].selectableFields[0].jsonPath: Invalid value: \".spec.nothing\": is an \
+         invalid path: does not refer to a valid field",
+    )
+    .await
+}

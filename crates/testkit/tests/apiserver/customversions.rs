@@ -38,6 +38,14 @@ async fn objects_are_scaled_by_paths() -> Outcome {
     let read = expect(&send_json(&client, "GET", &path, &Value::Null).await?, 200);
     assert_eq!(read["spec"]["replicas"], 6);
     assert_eq!(read["metadata"]["generation"], 3);
+
+    let without = widget("b", json!({}));
+    expect(&send_json(&client, "POST", WIDGETS, &without).await?, 201);
+    let refused = send_json(&client, "GET", &format!("{WIDGETS}/b/scale"), &Value::Null).await?;
+    assert_eq!(
+        expect(&refused, 500)["message"],
+        "Internal error occurred: the spec replicas field \".spec.replicas\" does not exist"
+    );
     Ok(())
 }
 
@@ -61,6 +69,27 @@ async fn objects_satisfy_expressions() -> Outcome {
     let refused = expect(&send(&client, "PATCH", &path, &headers, body).await?, 422);
     let message = refused["message"].as_str().unwrap_or_default();
     assert!(message.ends_with("color is immutable"), "{message}");
+
+    // A rule that comes later is only a warning about what stays as it is.
+    let headers = [("content-type", "application/json-patch+json")];
+    let color = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/color";
+    let add = json!([{"op": "add", "path": format!("{color}/x-kubernetes-validations"),
+        "value": [{"rule": "self != 'red'", "message": "no red"}]}]);
+    let definition = format!("{DEFINITIONS}/widgets.ex.io");
+    expect(&send(&client, "PATCH", &definition, &headers, add.to_string()).await?, 200);
+    let label = json!([{"op": "add", "path": "/metadata/labels", "value": {"a": "b"}}]).to_string();
+    let mut warnings = String::new();
+    for _ in 0..2000 {
+        let answer = send(&client, "PATCH", &path, &headers, label.clone()).await?;
+        expect(&answer, 200);
+        if let Some(warning) = answer.headers.get("warning") {
+            warnings = warning.to_str().unwrap_or_default().to_owned();
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(warnings.contains("spec.color: Invalid value:"), "{warnings}");
+    assert!(warnings.contains("no red"), "{warnings}");
 
     let mut bad = widgets(json!({"type": "object", "properties": {"spec": {
         "type": "object", "x-kubernetes-validations": [{"rule": "self.nothing == 1"}]}}}));

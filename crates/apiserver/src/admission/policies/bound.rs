@@ -161,6 +161,9 @@ impl Constraints {
         if rules.is_empty() {
             return None;
         }
+        // What is being created has its name in itself.
+        let own_name = attributes.object.as_ref().map(machinery::meta::name).unwrap_or_default();
+        let name = if attributes.name.is_empty() { own_name } else { attributes.name };
         let matches = |resource: &Resource| {
             let subject = Subject {
                 operation: attributes.operation.as_str(),
@@ -172,7 +175,7 @@ impl Constraints {
             };
             rules.iter().any(|named| {
                 named.rule.matches(&subject)
-                    && (named.names.is_empty() || named.names.iter().any(|n| n == attributes.name))
+                    && (named.names.is_empty() || named.names.iter().any(|n| n == name))
             })
         };
         let resource = attributes.resource;

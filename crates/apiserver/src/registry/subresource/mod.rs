@@ -7,7 +7,7 @@ mod scale;
 use machinery::status::Status;
 use machinery::{Value, meta};
 
-pub(super) use self::scale::scale_of;
+pub(super) use self::scale::shown_scale;
 use super::admission::Attributes;
 use super::{Body, Context, Failure, Outcome, Registry, Target, WriteOptions};
 

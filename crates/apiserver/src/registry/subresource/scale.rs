@@ -10,6 +10,7 @@ use machinery::status::Status;
 use machinery::{Value, meta, time};
 use serde_json::json;
 
+use crate::cache::Object;
 use crate::registry::managed;
 use crate::registry::patch::Patch;
 use crate::registry::read::revision_of;
@@ -174,8 +175,26 @@ fn managed_fields(object: &Value) -> &Value {
     object.get("metadata").and_then(|m| m.get("managedFields")).unwrap_or(&Value::Null)
 }
 
+/// The Scale of a workload as it is read.
+///
+/// # Errors
+/// 500 for a custom object without the field that holds its replicas, as upstream.
+pub(in crate::registry) fn shown_scale(
+    resource: &Resource,
+    object: &Object,
+) -> Result<Value, Failure> {
+    let object = object.value();
+    if let Some(own) = &resource.scale
+        && steps(&own.spec_replicas).try_fold(&object, |value, step| value.get(step)).is_none()
+    {
+        let text = format!("the spec replicas field {:?} does not exist", own.spec_replicas);
+        return Err(Status::internal(text).into());
+    }
+    Ok(scale_of(resource, &object))
+}
+
 /// The Scale of a workload.
-pub(in crate::registry) fn scale_of(resource: &Resource, object: &Value) -> Value {
+fn scale_of(resource: &Resource, object: &Value) -> Value {
     let at = |path: &str| steps(path).try_fold(object, |value, step| value.get(step));
     let own = resource.scale.as_ref();
     let replicas = |part: &str| {
