@@ -4,5 +4,6 @@
 mod certificates;
 mod deployments;
 mod nodes;
+mod servicecidr;
 mod workloads;
 mod world;
