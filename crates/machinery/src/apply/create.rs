@@ -98,10 +98,6 @@ impl<'a> Writer<'a> {
                 let mut found: Vec<(Element, Value)> = Vec::with_capacity(items.len());
                 for item in items {
                     let Ok(step) = node.step(item) else { continue };
-                    if let Some((_, twice)) = found.iter_mut().find(|(other, _)| *other == step) {
-                        *twice = Value::Object(nothing());
-                        continue;
-                    }
                     let Some((member, writer)) = self.below(&step, Empty::Nothing) else {
                         continue;
                     };
@@ -111,6 +107,14 @@ impl<'a> Writer<'a> {
                     }
                 }
                 found.sort_by(|a, b| a.0.cmp(&b.0));
+                found.dedup_by(|next, first| {
+                    let twice = next.0 == first.0;
+                    if twice {
+                        // What is there twice is owned as a whole.
+                        first.1 = Value::Object(nothing());
+                    }
+                    twice
+                });
                 let fields = found.into_iter().map(|(step, entry)| (step.to_text(), entry));
                 (new, fields.collect())
             }

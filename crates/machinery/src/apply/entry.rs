@@ -1,5 +1,7 @@
 //! `metadata.managedFields`: who owns which fields.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::fields_v1::{self, FieldsError};
@@ -93,9 +95,9 @@ impl Entry {
         }
     }
 
-    pub(super) fn is(&self, manager: &Manager, api_version: &str) -> bool {
-        self.manager == *manager
-            && (manager.operation == Operation::Apply || self.api_version == api_version)
+    /// What no two entries of an object have in common.
+    fn identity(&self) -> (&Manager, Option<&str>) {
+        identity(&self.manager, &self.api_version)
     }
 
     /// The member in the order of its type.
@@ -172,16 +174,17 @@ impl Managed {
             Value::Array(list) => list,
             _ => return Err(EntryError::Form),
         };
-        let mut managed = Self::default();
-        for (at, entry) in list.iter().enumerate() {
-            let entry = Entry::read(at, entry)?;
-            match managed.find(&entry.manager, &entry.api_version) {
-                // The last one of the same manager counts.
-                Some(same) => managed.entries[same] = entry,
-                None => managed.entries.push(entry),
-            }
-        }
-        Ok(managed)
+        let read: Vec<Entry> = list
+            .iter()
+            .enumerate()
+            .map(|(at, entry)| Entry::read(at, entry))
+            .collect::<Result<_, _>>()?;
+        // The last one of the same manager counts.
+        let mut seen = BTreeSet::new();
+        let last: Vec<bool> =
+            read.iter().rev().map(|entry| seen.insert(entry.identity())).collect();
+        let entries = read.into_iter().zip(last.into_iter().rev());
+        Ok(Self { entries: entries.filter_map(|(entry, last)| last.then_some(entry)).collect() })
     }
 
     /// The list, appliers first, the oldest first. None when there is no entry.
@@ -208,12 +211,18 @@ impl Managed {
 
     /// The place of a manager's entry.
     pub(super) fn find(&self, manager: &Manager, api_version: &str) -> Option<usize> {
-        self.entries.iter().position(|entry| entry.is(manager, api_version))
+        let wanted = identity(manager, api_version);
+        self.entries.iter().position(|entry| entry.identity() == wanted)
     }
 
     pub(super) fn drop_empty(&mut self) {
         self.entries.retain(|entry| !entry.fields.is_empty());
     }
+}
+
+/// An applier is the same in all versions.
+fn identity<'a>(manager: &'a Manager, api_version: &'a str) -> (&'a Manager, Option<&'a str>) {
+    (manager, (manager.operation == Operation::Update).then_some(api_version))
 }
 
 /// Whether two lists say the same apart from when.

@@ -36,15 +36,17 @@ fn mark(value: &Value, place: Place<'_>) -> Mark {
             let mut nodes: Vec<Node> = Vec::with_capacity(items.len());
             for item in items {
                 let Ok(element) = node.step(item) else { continue };
-                match nodes.iter_mut().find(|node| node.element == element) {
-                    // What is there twice is owned as a whole.
-                    Some(twice) => twice.below = Set::default(),
-                    None => {
-                        let below = mark(item, place).below;
-                        nodes.push(Node { element, member: true, below });
-                    }
-                }
+                nodes.push(Node { element, member: true, below: mark(item, place).below });
             }
+            nodes.sort_by(|a, b| a.element.cmp(&b.element));
+            nodes.dedup_by(|next, first| {
+                let twice = next.element == first.element;
+                if twice {
+                    // What is there twice is owned as a whole.
+                    first.below = Set::default();
+                }
+                twice
+            });
             Mark { member: false, below: Set::from_nodes(nodes) }
         }
         _ => Mark::default(),

@@ -248,49 +248,55 @@ fn reconcile(request: &Request<'_>, managed: &mut Managed) {
 
 /// Merges the oldest updates of each version until there are few enough.
 fn cap(managed: &mut Managed) {
-    let updates = |managed: &Managed| -> Vec<usize> {
-        let all = managed.entries.iter().enumerate();
-        all.filter(|(_, e)| e.manager.operation == Operation::Update).map(|(at, _)| at).collect()
-    };
-    let mut order = updates(managed);
-    let mut count = order.len();
-    if count <= MAX_UPDATERS {
+    let entries = &mut managed.entries;
+    let mut order: Vec<usize> = (0..entries.len())
+        .filter(|&at| entries[at].manager.operation == Operation::Update)
+        .collect();
+    let mut excess = order.len().saturating_sub(MAX_UPDATERS);
+    if excess == 0 {
         return;
     }
-    order.sort_by_key(|&at| {
-        let entry = &managed.entries[at];
-        (entry.time.clone(), entry.manager.clone(), entry.api_version.clone())
-    });
+    let key = |at: usize| {
+        let entry: &Entry = &entries[at];
+        (&entry.time, &entry.manager, &entry.api_version)
+    };
+    order.sort_by(|&a, &b| key(a).cmp(&key(b)));
     let bucket = Manager {
         name: OLD_UPDATES.to_owned(),
         operation: Operation::Update,
         subresource: String::new(),
     };
-    // By version, the entry that takes in the others.
-    let mut first: BTreeMap<String, usize> = BTreeMap::new();
-    let mut merged = Vec::new();
+    // By version, the entry that takes in others, and which: the one that has done so before, or
+    // else the oldest.
+    let mut buckets: BTreeMap<&str, (usize, Vec<usize>)> = BTreeMap::new();
+    for (at, entry) in entries.iter().enumerate().filter(|(_, e)| e.manager == bucket) {
+        buckets.insert(&entry.api_version, (at, Vec::new()));
+    }
     for at in order {
-        if count <= MAX_UPDATERS {
+        if excess == 0 {
             break;
         }
-        let version = managed.entries[at].api_version.clone();
-        let Some(&into) = first.get(&version) else {
-            first.insert(version, at);
-            continue;
-        };
-        let from = managed.entries[at].clone();
-        let entry = &mut managed.entries[into];
-        entry.manager = bucket.clone();
-        entry.set_fields(entry.fields().union(from.fields()));
-        entry.time = from.time;
-        merged.push(at);
-        count -= 1;
+        let (into, taken) =
+            buckets.entry(&entries[at].api_version).or_insert_with(|| (at, Vec::new()));
+        if *into != at {
+            taken.push(at);
+            excess -= 1;
+        }
     }
-    let mut at = 0;
-    managed.entries.retain(|_| {
-        at += 1;
-        !merged.contains(&(at - 1))
-    });
+    let mut gone = vec![false; entries.len()];
+    for (into, taken) in buckets.into_values().collect::<Vec<_>>() {
+        let Some(&newest) = taken.last() else { continue };
+        let sets = taken.iter().chain([&into]).map(|&at| entries[at].fields().clone());
+        let fields = Set::union_of(sets.collect());
+        let time = entries[newest].time.clone();
+        let entry = &mut entries[into];
+        entry.manager = bucket.clone();
+        entry.set_fields(fields);
+        entry.time = time;
+        taken.iter().for_each(|&at| gone[at] = true);
+    }
+    let mut gone = gone.into_iter();
+    entries.retain(|_| gone.next() != Some(true));
 }
 
 // === apply ===

@@ -171,6 +171,18 @@ impl Set {
         })
     }
 
+    /// Paths of any of the sets: in pairs, so that a path is copied few times however many sets.
+    pub(super) fn union_of(mut sets: Vec<Self>) -> Self {
+        while sets.len() > 1 {
+            let pairs = sets.chunks(2).map(|pair| match pair {
+                [a, b] => a.union(b),
+                one => one.first().cloned().unwrap_or_default(),
+            });
+            sets = pairs.collect();
+        }
+        sets.pop().unwrap_or_default()
+    }
+
     /// Paths of both sets.
     pub fn intersection(&self, other: &Self) -> Self {
         self.zip(other, |a, b| {

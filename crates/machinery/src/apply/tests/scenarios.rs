@@ -1,7 +1,7 @@
 //! Writes in a row.
 
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::*;
 use super::{Story, ty};
@@ -131,6 +131,12 @@ fn sets_have_owners_by_value_and_atomic_lists_one() {
             "two Apply 2: .metadata.finalizers[=\"a/c\"]",
             "one Apply 3: .metadata.finalizers[=\"a/b\"]",
         ]);
+    // What is there twice is one, new or not.
+    let twice = meta(json!(["a/b", "a/a", "a/b"]));
+    let owner = "x Update 1: .metadata.finalizers .metadata.finalizers[=\"a/a\"] .metadata.finalizers[=\"a/b\"]";
+    Story::of("v1", "ConfigMap").update("x", twice.clone()).owned(&[owner]);
+    let fields = fields_of(&twice, ty("v1", "ConfigMap").into());
+    assert_eq!(fields.paths().len(), 3, "{:?}", fields.paths());
     let args = |args: Value| json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a", "args": args}]}});
     Story::of("v1", "Pod")
         .apply("one", args(json!(["x", "y"])))
@@ -209,6 +215,33 @@ fn a_part_that_is_not_written_has_no_owner_from_it() {
     let text = "Apply failed with 1 conflict: conflict with \"kubelet\" with subresource \"status\" \
                 using v1: .status.message";
     story.refused("one", json!({"metadata": {"name": "p"}, "status": {"message": "x"}}), text);
+}
+
+#[test]
+fn old_updates_are_merged_into_the_entry_that_there_is() {
+    // All at the same second, so that the merged entry is not the first by name.
+    let entry = |manager: &str, field: &str| {
+        json!({"manager": manager, "operation": "Update", "apiVersion": "v1",
+            "time": "2026-01-01T00:00:00Z", "fieldsType": "FieldsV1",
+            "fieldsV1": {"f:data": {(format!("f:{field}")): {}}}})
+    };
+    let mut entries: Vec<Value> =
+        (10..20).map(|n| entry(&format!("a{n}"), &n.to_string())).collect();
+    entries.push(entry("ancient-changes", "old"));
+    let mut story = Story::of("v1", "ConfigMap");
+    let all: Map<String, Value> =
+        (10..20).map(|n| (n.to_string(), "v".into())).chain([("old".into(), "v".into())]).collect();
+    story.update("maker", data(Value::Object(all.clone())));
+    let mut live = data(Value::Object(all));
+    live["metadata"]["managedFields"] = Value::Array(entries);
+    story.update("nobody", live);
+    let list = story.live.as_ref().unwrap()["metadata"]["managedFields"].clone();
+    let list = list.as_array().unwrap();
+    assert_eq!(list.len(), 10);
+    let merged: Vec<&Value> =
+        list.iter().filter(|entry| entry["manager"] == "ancient-changes").collect();
+    assert_eq!(merged.len(), 1, "{list:?}");
+    assert_eq!(merged[0]["fieldsV1"], json!({"f:data": {"f:10": {}, "f:old": {}}}));
 }
 
 #[test]
