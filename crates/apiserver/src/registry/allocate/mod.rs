@@ -28,7 +28,8 @@ pub use self::network::{Network, ParseRangeError, Ranges};
 use self::pool::Pools;
 use self::ports::PortRecord;
 use self::service::Problem;
-use super::{Context, Failure, Registry, Resource};
+use super::managed::Tracking;
+use super::{Context, Failure, Registry, Resource, Target, WriteOptions};
 
 pub(super) const SERVICES: &str = "services/specs";
 /// The label that tells an address's family.
@@ -225,6 +226,8 @@ impl Registry {
         meta::set_uid(&mut object, uuid::Uuid::new_v4().to_string());
         meta::set_creation_timestamp(&mut object, time::format(now));
         resource.default(&mut object);
+        let target = Target::object(&resource, "", meta::name(&object));
+        Tracking::of(self, &target, &WriteOptions::default()).create(&mut object);
         resource.prepare_create(&context.strategy(now), &mut object);
         let key = format!("{}{ip}", resource.cache().prefix());
         Ok(Some((key.into(), resource.encode(object).await?.into())))

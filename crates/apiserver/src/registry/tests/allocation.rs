@@ -71,6 +71,12 @@ async fn a_service_and_its_addresses_come_and_go_together() {
         json!({"ipaddress.kubernetes.io/ip-family": "IPv4",
             "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io"})
     );
+    let owner = &found["metadata"]["managedFields"][0];
+    assert_eq!(
+        (&owner["manager"], &owner["operation"]),
+        (&json!("kube-apiserver"), &json!("Update"))
+    );
+    assert!(owner["fieldsV1"]["f:spec"]["f:parentRef"]["f:name"].is_object(), "{owner}");
     f.delete(&f.at("services", "a"), &DeleteOptions::default()).await.unwrap();
     assert_eq!(f.get(&address).await.unwrap_err().code, 404);
 }

@@ -23,6 +23,8 @@ use crate::registry::{
 };
 
 const INTERVAL: Duration = Duration::from_secs(180);
+/// So many reports are not made again; then memory begins anew.
+const REMEMBERED: usize = 1024;
 /// Between the end of a watch and the next.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -150,6 +152,8 @@ impl Repair {
         // The watch may lag behind: what counts is the Service as it is.
         let (namespace, name) = (meta::namespace(service), meta::name(service));
         let Some(current) = self.registry.cached("", "services", namespace, name) else { return };
+        // Its addresses are written with it, but are in a cache of their own.
+        self.registry.shown(current.resource_version()).await;
         let current = current.value();
         for finding in self.findings(|view| plan::service(&current, view)) {
             self.act(&current, finding).await;
@@ -244,6 +248,9 @@ impl Repair {
         reason: &str,
         note: String,
     ) {
+        if self.reported.len() >= REMEMBERED {
+            self.reported.clear();
+        }
         if !self.reported.insert(format!("{} {note}", meta::uid(about))) {
             return;
         }
