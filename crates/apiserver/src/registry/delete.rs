@@ -223,8 +223,8 @@ impl Registry {
 
         if already {
             let before = meta::deletion_grace_period_seconds(old).unwrap_or(0);
-            // A second deletion may only make it sooner.
-            let sooner = grace.filter(|grace| *grace < before);
+            // A second deletion may only make it sooner, and only if it says so.
+            let sooner = requested.and(grace).filter(|grace| *grace < before);
             if let Some(grace) = sooner {
                 if grace == 0 && !waits {
                     return Step::Remove;
@@ -264,7 +264,7 @@ fn seconds(seconds: i64) -> std::time::Duration {
     std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
-fn check_preconditions(
+pub(super) fn check_preconditions(
     resource: &Resource,
     target: &Target,
     options: &DeleteOptions,

@@ -27,15 +27,35 @@ fn reset(resource: &Resource, subresource: &str) -> Reset {
             &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]]
         }
         ("apps", "deployments", "status") => &[&["spec"], &["metadata", "labels"]],
-        ("apiextensions.k8s.io" | "apiregistration.k8s.io", _, "status") => {
-            &[&["spec"], &["metadata"]]
-        }
+        (_, _, "status") if resets_metadata(resource) => &[&["spec"], &["metadata"]],
+        (_, "certificatesigningrequests", "") => &[&["spec"], &["status"]],
+        (_, "certificatesigningrequests", "status") => &[&["spec"], &["status", "conditions"]],
+        (_, "certificatesigningrequests", "approval") => &[&["spec"], &["status", "certificate"]],
         ("", "namespaces", "finalize") => &[&["status"]],
         (_, _, "status") => &[&["spec"]],
         (_, _, "") if resource.has_status() => &[&["status"]],
         _ => &[],
     };
     Reset::Except(Set::of(paths.iter().copied()))
+}
+
+/// Whether writes of the status leave metadata alone, as those of some kinds do.
+fn resets_metadata(resource: &Resource) -> bool {
+    matches!(
+        (&*resource.group, resource.name.as_str()),
+        ("apiextensions.k8s.io" | "apiregistration.k8s.io" | "flowcontrol.apiserver.k8s.io", _)
+            | ("storage.k8s.io", "volumeattachments")
+            | ("resource.k8s.io", "devicetaintrules")
+    )
+}
+
+/// Gives the result of a write of the status the metadata that such a write leaves alone.
+pub(super) fn keep_metadata(resource: &Resource, new: &mut Value, old: &Value) {
+    if resets_metadata(resource) {
+        let entries = apply::take(new);
+        new["metadata"] = old.get("metadata").cloned().unwrap_or_default();
+        apply::put(new, Some(entries).filter(|entries| !entries.is_null()));
+    }
 }
 
 /// A request's part in managed fields.

@@ -518,6 +518,15 @@ async fn running_pods_get_time_to_finish() {
     assert_eq!(meta::deletion_timestamp(&marked), Some("2026-01-01T00:00:10Z"));
     let later = DeleteOptions { grace_period_seconds: Some(20), ..Default::default() };
     assert_eq!(f.delete(&target, &later).await.unwrap(), marked);
+    f.create("pods", pod("q")).await.unwrap();
+    let binding = json!({"metadata": {"name": "q"}, "target": {"kind": "Node", "name": "n1"}});
+    let patient = f.sub("pods", "q", "binding");
+    f.registry.create(&f.context, &patient, binding, &options).await.unwrap();
+    let patient = f.at("pods", "q");
+    let long = DeleteOptions { grace_period_seconds: Some(90), ..Default::default() };
+    let marked = f.delete(&patient, &long).await.unwrap();
+    let again = f.delete(&patient, &DeleteOptions::default()).await.unwrap();
+    assert_eq!(again, marked, "the Pod's own 30 seconds do not count any more");
     let now = DeleteOptions { grace_period_seconds: Some(0), ..Default::default() };
     f.delete(&target, &now).await.unwrap();
     assert_eq!(f.get(&target).await.unwrap_err().code, 404);
@@ -526,9 +535,11 @@ async fn running_pods_get_time_to_finish() {
 #[tokio::test]
 async fn evictions_respect_budgets() {
     let f = fixture().await;
-    f.create("pods", pod("p")).await.unwrap();
-    let mut running = f.get(&f.at("pods", "p")).await.unwrap();
+    let mut running = pod("p");
+    running["metadata"]["finalizers"] = json!(["example.com/stay"]);
+    let mut running = f.create("pods", running).await.unwrap();
     running["status"]["phase"] = "Running".into();
+    running["status"]["conditions"] = json!([{"type": "Ready", "status": "True"}]);
     f.update(&f.sub("pods", "p", "status"), running).await.unwrap();
     let budget = json!({"metadata": {"name": "b"}, "spec": {"minAvailable": 1,
         "selector": {"matchLabels": {"app": "x"}}}});
@@ -549,9 +560,65 @@ async fn evictions_respect_budgets() {
     budget["status"]["disruptionsAllowed"] = 1.into();
     f.update(&status, budget).await.unwrap();
     assert_eq!(evict().await.unwrap().code, 201);
-    assert_eq!(f.get(&f.at("pods", "p")).await.unwrap_err().code, 404);
+    let evicted = f.get(&f.at("pods", "p")).await.unwrap();
+    assert!(meta::deletion_timestamp(&evicted).is_some());
+    let conditions = evicted["status"]["conditions"].as_array().unwrap();
+    let target = conditions.iter().find(|c| c["type"] == "DisruptionTarget").unwrap();
+    assert_eq!(
+        (&target["status"], &target["reason"]),
+        (&"True".into(), &"EvictionByEvictionAPI".into())
+    );
     let budget = f.get(&f.at("policy/v1/poddisruptionbudgets", "b")).await.unwrap();
     assert_eq!(budget["status"]["disruptionsAllowed"], 0);
+    assert!(budget["status"]["disruptedPods"]["p"].is_string());
+    let owner = budget["metadata"]["managedFields"].as_array().unwrap().iter().find(|entry| {
+        entry["subresource"] == "status"
+            && entry["fieldsV1"]["f:status"]["f:disruptedPods"].is_object()
+    });
+    assert_eq!(owner.unwrap()["manager"], "kube-apiserver");
+}
+
+#[tokio::test]
+async fn pods_that_are_not_ready_are_evicted_as_their_budget_says() {
+    let f = fixture().await;
+    let mut running = f.create("pods", pod("p")).await.unwrap();
+    running["status"]["phase"] = "Running".into();
+    f.update(&f.sub("pods", "p", "status"), running).await.unwrap();
+    let budget = json!({"metadata": {"name": "b"}, "spec": {"minAvailable": 1,
+        "selector": {"matchLabels": {"app": "x"}}}});
+    let mut budget = f.create("policy/v1/poddisruptionbudgets", budget).await.unwrap();
+    budget["status"] = json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 1,
+        "expectedPods": 1, "observedGeneration": 1});
+    f.update(&f.sub("policy/v1/poddisruptionbudgets", "b", "status"), budget).await.unwrap();
+    let target = f.sub("pods", "p", "eviction");
+    let options = WriteOptions::default();
+    let evict =
+        || f.registry.create(&f.context, &target, json!({"metadata": {"name": "p"}}), &options);
+    assert_eq!(evict().await.unwrap_err().code, 429);
+    let mut budget = f.get(&f.at("policy/v1/poddisruptionbudgets", "b")).await.unwrap();
+    budget["spec"]["unhealthyPodEvictionPolicy"] = "AlwaysAllow".into();
+    f.update(&f.at("policy/v1/poddisruptionbudgets", "b"), budget).await.unwrap();
+    assert_eq!(evict().await.unwrap().code, 201);
+    assert_eq!(f.get(&f.at("pods", "p")).await.unwrap_err().code, 404);
+}
+
+#[tokio::test]
+async fn writes_of_some_kinds_status_leave_metadata_alone() {
+    let f = fixture().await;
+    let level = json!({"metadata": {"name": "l", "labels": {"a": "1"}}, "spec": {"type": "Limited",
+        "limited": {"limitResponse": {"type": "Reject"}}}});
+    let kind = "flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations";
+    let mut level = f.create(kind, level).await.unwrap();
+    let owners = level["metadata"]["managedFields"].as_array().unwrap().len();
+    level["metadata"]["labels"]["b"] = "2".into();
+    level["status"] = json!({"conditions": [{"type": "T", "status": "True"}]});
+    let written = f.update(&f.sub(kind, "l", "status"), level).await.unwrap();
+    assert_eq!(written["metadata"]["labels"], json!({"a": "1"}));
+    assert_eq!(written["status"]["conditions"][0]["type"], "T");
+    let entries = written["metadata"]["managedFields"].as_array().unwrap();
+    assert_eq!(entries.len(), owners + 1);
+    let status = entries.iter().find(|entry| entry["subresource"] == "status").unwrap();
+    assert_eq!(status["fieldsV1"].as_object().unwrap().keys().collect::<Vec<_>>(), ["f:status"]);
 }
 
 #[tokio::test]

@@ -1,13 +1,17 @@
 //! `pods/NAME/binding`: gives a Pod to a node.
 
+use std::sync::Arc;
+
 use machinery::gvk::GroupResource;
 use machinery::status::Status;
 use machinery::{Value, meta, time};
 use serde_json::{Map, json};
 
-use super::{check_name, success};
+use super::{check_name, set_true, success};
+use crate::cache::Object;
 use crate::registry::allocate::Allocation;
 use crate::registry::create::check_namespace;
+use crate::registry::write::Stored;
 use crate::registry::{Context, Failure, Outcome, Registry, Target, WriteOptions};
 
 impl Registry {
@@ -47,13 +51,14 @@ impl Registry {
         Ok(success())
     }
 
-    /// Stores a change that needs no rules because the server itself decides it.
+    /// Stores a change that needs no rules because the server itself decides it. The result is the
+    /// object as it is then; none in a dry run.
     pub(in crate::registry) async fn rewrite(
         &self,
         target: &Target,
         change: &(dyn Fn(Value) -> Result<Value, Failure> + Send + Sync),
         dry_run: bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<Arc<Object>>, Failure> {
         let resource = &target.resource;
         for _ in 0..25 {
             let Some(stored) = resource.cache().get(&target.key()) else {
@@ -61,15 +66,15 @@ impl Registry {
             };
             let new = change(resource.present(stored.clone()).await?.value())?;
             if dry_run {
-                return Ok(());
+                return Ok(None);
             }
             let bytes = resource.encode(new).await?;
             let revision = stored.resource_version();
             let nothing = Allocation::default();
             let result =
                 self.store_update(resource, stored.key(), bytes, revision, &nothing).await?;
-            if matches!(result, crate::registry::write::Stored::Yes(_)) {
-                return Ok(());
+            if let Stored::Yes(object) = result {
+                return Ok(Some(object));
             }
         }
         Err(Status::modified(&resource.group_resource(), &target.name).into())
@@ -129,22 +134,6 @@ fn assign(
     for (key, value) in meta::labels(binding).into_iter().flatten() {
         meta::set_label(&mut pod, key, value.as_str().unwrap_or_default());
     }
-    let scheduled = json!({
-        "type": "PodScheduled",
-        "status": "True",
-        "lastProbeTime": null,
-        "lastTransitionTime": now,
-    });
-    let status = &mut pod["status"];
-    if !status["conditions"].is_array() {
-        status["conditions"] = json!([]);
-    }
-    if let Some(conditions) = status["conditions"].as_array_mut() {
-        match conditions.iter_mut().find(|condition| condition["type"] == "PodScheduled") {
-            Some(condition) if condition["status"] == "True" => {}
-            Some(condition) => *condition = scheduled,
-            None => conditions.push(scheduled),
-        }
-    }
+    set_true(&mut pod, json!({"type": "PodScheduled"}), now);
     Ok(pod)
 }

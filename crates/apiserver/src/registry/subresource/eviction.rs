@@ -5,7 +5,9 @@ use machinery::status::{Cause, Details, Status};
 use machinery::{Value, meta, time};
 use serde_json::json;
 
-use super::{check_name, success};
+use super::{check_name, set_true, success};
+use crate::registry::delete::check_preconditions;
+use crate::registry::update::Source;
 use crate::registry::{Context, DeleteOptions, Failure, Outcome, Registry, Target, WriteOptions};
 
 /// Budgets that remember more evicted Pods than this are being overrun.
@@ -30,14 +32,33 @@ impl Registry {
 
         let pod_target = Target { subresource: String::new(), ..target.clone() };
         let pod = self.current(&pod_target).await?.value();
-        if needs_budget(&pod) {
-            self.take_from_budget(&pod, delete.dry_run).await?;
+        if needs_budget(&pod) && !self.take_from_budget(&pod, delete.dry_run).await? {
+            // It may go because it is not ready, and so must not have become it.
+            let version = meta::resource_version(&pod).to_owned();
+            delete.resource_version.get_or_insert(version);
+        }
+        let now = time::format(self.now());
+        let mark = |mut pod: Value| {
+            check_preconditions(&pod_target.resource, &pod_target, &delete, &pod)?;
+            let condition = json!({
+                "type": "DisruptionTarget",
+                "reason": "EvictionByEvictionAPI",
+                "message": "Eviction API: evicting",
+            });
+            set_true(&mut pod, condition, &now);
+            Ok(pod)
+        };
+        let marked = self.rewrite(&pod_target, &mark, delete.dry_run).await?;
+        if let (Some(version), Some(marked)) = (&mut delete.resource_version, marked) {
+            *version = marked.resource_version().to_string();
         }
         self.delete(context, &pod_target, &delete).await?;
         Ok(success())
     }
 
-    async fn take_from_budget(&self, pod: &Value, dry_run: bool) -> Result<(), Failure> {
+    /// Counts the disruption in the budget of the Pod, if it has one. False where the Pod is not
+    /// ready and the budget does not protect such Pods.
+    async fn take_from_budget(&self, pod: &Value, dry_run: bool) -> Result<bool, Failure> {
         let namespace = meta::namespace(pod);
         let none = serde_json::Map::new();
         let labels = meta::labels(pod).unwrap_or(&none);
@@ -51,19 +72,26 @@ impl Registry {
             .collect();
         let [budget] = budgets.as_slice() else {
             if budgets.is_empty() {
-                return Ok(());
+                return Ok(true);
             }
             let text = "This pod has more than one PodDisruptionBudget, which the eviction \
                         subresource does not support.";
             return Err(Status::internal(text).into());
         };
+        if !is_ready(pod) && !protects_unready(&budget.value()) {
+            return Ok(false);
+        }
         let resource = self
             .resource("policy", "v1", "poddisruptionbudgets")
             .ok_or_else(|| Status::internal("poddisruptionbudgets are not served"))?;
-        let target = Target::object(&resource, namespace, budget.name());
+        let mut target = Target::object(&resource, namespace, budget.name());
+        target.subresource = "status".to_owned();
         let now = time::format(self.now());
-        let change = |budget: Value| disrupt(budget, meta::name(pod), &now);
-        self.rewrite(&target, &change, dry_run).await
+        let change = |budget: &Value| disrupt(budget.clone(), meta::name(pod), &now);
+        let options = WriteOptions { dry_run, ..WriteOptions::default() };
+        let change = Source::Change(&change);
+        self.change(&Context::internal(), &target, change, &options).await?;
+        Ok(true)
     }
 }
 
@@ -71,6 +99,20 @@ impl Registry {
 fn needs_budget(pod: &Value) -> bool {
     let phase = pod["status"]["phase"].as_str().unwrap_or_default();
     !matches!(phase, "Succeeded" | "Failed" | "Pending") && meta::deletion_timestamp(pod).is_none()
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array();
+    conditions.into_iter().flatten().any(|c| c["type"] == "Ready" && c["status"] == "True")
+}
+
+/// Whether Pods that are not ready count as disrupted: not under `AlwaysAllow`, nor while enough
+/// others are healthy.
+fn protects_unready(budget: &Value) -> bool {
+    let number = |field: &str| budget["status"][field].as_i64().unwrap_or(0);
+    let desired = number("desiredHealthy");
+    let enough = desired > 0 && number("currentHealthy") >= desired;
+    budget["spec"]["unhealthyPodEvictionPolicy"] != "AlwaysAllow" && !enough
 }
 
 fn disrupt(mut budget: Value, pod: &str, now: &str) -> Result<Value, Failure> {

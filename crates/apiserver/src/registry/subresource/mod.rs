@@ -6,6 +6,7 @@ mod scale;
 
 use machinery::status::Status;
 use machinery::{Value, meta};
+use serde_json::json;
 
 pub(super) use self::scale::shown_scale;
 use super::admission::Attributes;
@@ -57,6 +58,25 @@ fn check_name(target: &Target, object: &Value, kind: &str) -> Result<(), Failure
     }
     let text = format!("name in URL does not match name in {kind} object");
     Err(Status::bad_request(text).into())
+}
+
+/// Gives a Pod a condition that is true. Since when is kept if it was true before.
+fn set_true(pod: &mut Value, mut condition: Value, now: &str) {
+    let status = &mut pod["status"];
+    if !status["conditions"].is_array() {
+        status["conditions"] = json!([]);
+    }
+    let Some(conditions) = status["conditions"].as_array_mut() else { return };
+    let before = conditions.iter_mut().find(|before| before["type"] == condition["type"]);
+    let since = before.as_ref().filter(|before| before["status"] == "True");
+    let since = since.map_or_else(|| now.into(), |before| before["lastTransitionTime"].clone());
+    condition["status"] = "True".into();
+    condition["lastProbeTime"] = Value::Null;
+    condition["lastTransitionTime"] = since;
+    match before {
+        Some(before) => *before = condition,
+        None => conditions.push(condition),
+    }
 }
 
 /// What a request answers that did its work and has no object to show.
