@@ -33,6 +33,8 @@ use plan::{Decision, Owner};
 const WORKERS: usize = 20;
 /// How often new resources are looked for, as upstream.
 const DISCOVERY_PERIOD: Duration = Duration::from_secs(30);
+/// New resources are not looked for more often than this.
+const DISCOVERY_PAUSE: Duration = Duration::from_secs(1);
 /// How long to wait for the first lists before working without the missing ones.
 const SYNC_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -46,6 +48,8 @@ struct Collector {
     delete: WorkQueue<Uid>,
     orphan: WorkQueue<Uid>,
     synced: Notify,
+    /// There may be resources that are not known.
+    unknown: Notify,
 }
 
 /// Runs the controller until shutdown.
@@ -57,6 +61,7 @@ pub(crate) async fn run(context: Context) {
         delete: WorkQueue::new(),
         orphan: WorkQueue::new(),
         synced: Notify::new(),
+        unknown: Notify::new(),
     });
     let mut feeds = Feeds::default();
     let mut period = tokio::time::interval(DISCOVERY_PERIOD);
@@ -87,8 +92,14 @@ pub(crate) async fn run(context: Context) {
         loop {
             tokio::select! {
                 () = context.shutdown.cancelled() => return,
-                _ = period.tick() => collector.rediscover(&mut feeds).await,
+                _ = period.tick() => {}
+                () = collector.unknown.notified() => {}
             };
+            collector.rediscover(&mut feeds).await;
+            tokio::select! {
+                () = context.shutdown.cancelled() => return,
+                () = tokio::time::sleep(DISCOVERY_PAUSE) => {}
+            }
         }
     };
     let (delete, orphan) = (collector.delete.clone(), collector.orphan.clone());
@@ -118,6 +129,9 @@ impl Collector {
 
     fn applied(&self, served: &Served, meta: &ObjectMeta) {
         let resource = &served.resource;
+        if resource.plural == "customresourcedefinitions" {
+            self.unknown.notify_one();
+        }
         let work = self.lock().apply(&served.name(), &resource.api_version, &resource.kind, meta);
         self.enqueue(work);
     }
@@ -172,6 +186,7 @@ impl Collector {
 impl Collector {
     fn api(&self, identity: &Identity) -> Result<Api<MetaObject>, SyncError> {
         let served = self.resource_of(&identity.api_version, &identity.kind).ok_or_else(|| {
+            self.unknown.notify_one();
             let Identity { api_version, kind, .. } = identity;
             SyncError::NotReady(format!("no resource for {api_version}, Kind={kind}"))
         })?;
