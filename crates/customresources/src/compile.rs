@@ -1,5 +1,6 @@
 //! From a structural schema to the table of types that codecs, patches and apply work on.
 
+use machinery::Value;
 use machinery::schema::{Builder, Facts, Leaf, Member, Node, Type};
 
 use crate::structural::{Kind, Structural};
@@ -13,10 +14,10 @@ pub fn compile(schema: &Structural, name: &str) -> Type {
     let metadata = builder.builtin(OBJECT_META);
     let mut members: Vec<(&str, Node, bool)> =
         vec![("apiVersion", text, false), ("kind", text, false), ("metadata", metadata, false)];
-    for (property, schema) in &schema.properties {
-        if !matches!(property.as_str(), "apiVersion" | "kind" | "metadata") {
-            let required = schema_requires(schema, property);
-            members.push((property, node(&mut builder, schema), required));
+    for (name, property) in &schema.properties {
+        if !matches!(name.as_str(), "apiVersion" | "kind" | "metadata") {
+            let required = schema_requires(schema, name);
+            members.push((name, node(&mut builder, property), required));
         }
     }
     let members: Vec<Member<'_>> =
@@ -43,7 +44,15 @@ fn node(builder: &mut Builder, schema: &Structural) -> Node {
                 Some(items) => node(builder, items),
                 None => builder.leaf(Leaf::Any, Facts::default()),
             };
-            builder.list(item, facts)
+            let list = builder.list(item, facts);
+            let default = |key: &String| {
+                let property = schema.items.as_ref()?.properties.get(key)?;
+                property.default.as_ref().map(Value::to_string)
+            };
+            let defaults: Vec<String> =
+                schema.list_keys.iter().map(|key| default(key).unwrap_or_default()).collect();
+            builder.set_key_defaults(list, &defaults);
+            list
         }
         Some(Kind::Object) => match schema.additional.schema() {
             Some(values) if schema.properties.is_empty() => {
