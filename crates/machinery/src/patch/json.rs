@@ -1,5 +1,6 @@
 //! JSON patch, RFC 6902.
 
+use json_patch::PatchOperation;
 use serde_json::Value;
 
 use super::Error;
@@ -18,7 +19,29 @@ pub fn apply(object: &mut Value, patch: &Value) -> Result<(), Error> {
     }
     let operations: json_patch::Patch = serde_json::from_value(patch.clone())
         .map_err(|e| Error::Malformed(format!("error decoding patch: {e}")))?;
-    json_patch::patch(object, &operations).map_err(|e| Error::Unprocessable(e.to_string()))
+    let fit = |e: json_patch::PatchError| Error::Unprocessable(e.to_string());
+    if !operations.iter().any(tests_absence) {
+        return json_patch::patch(object, &operations).map_err(fit);
+    }
+    let mut patched = object.clone();
+    for operation in operations.iter() {
+        if !(tests_absence(operation) && is_absent(&patched, operation.path().as_str())) {
+            json_patch::patch(&mut patched, std::slice::from_ref(operation)).map_err(fit)?;
+        }
+    }
+    *object = patched;
+    Ok(())
+}
+
+/// Upstream, unlike the RFC, lets a test for null pass where there is no such member; clients use
+/// it to say that they are the first to set one.
+fn tests_absence(operation: &PatchOperation) -> bool {
+    matches!(operation, PatchOperation::Test(test) if test.value.is_null())
+}
+
+fn is_absent(object: &Value, path: &str) -> bool {
+    let Some((parent, _)) = path.rsplit_once('/') else { return false };
+    object.pointer(parent).is_some_and(Value::is_object) && object.pointer(path).is_none()
 }
 
 #[cfg(test)]
@@ -43,6 +66,24 @@ mod tests {
             json!([{"op": "test", "path": "/a~1b", "value": 1}, {"op": "replace", "path": "/a~1b", "value": 2}]),
             json!({"a/b": 2}),
         );
+    }
+
+    #[test]
+    fn what_is_absent_is_null() {
+        let check = |object: Value, path: &str, passes: bool| {
+            let patch = json!([
+                {"op": "test", "path": path, "value": null},
+                {"op": "add", "path": "/seen", "value": true},
+            ]);
+            let mut patched = object.clone();
+            assert_eq!(apply(&mut patched, &patch).is_ok(), passes, "{object} {path}");
+            assert_eq!(patched.get("seen").is_some(), passes);
+        };
+        check(json!({"a": {}}), "/a/b", true);
+        check(json!({"a": {"b": null}}), "/a/b", true);
+        check(json!({"a": {"b": 1}}), "/a/b", false);
+        check(json!({}), "/a/b", false);
+        check(json!({"a": []}), "/a/0", false);
     }
 
     #[test]
