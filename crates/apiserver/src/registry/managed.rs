@@ -49,9 +49,10 @@ fn resets_metadata(resource: &Resource) -> bool {
     )
 }
 
-/// Gives the result of a write of the status the metadata that such a write leaves alone.
+/// Gives the result of a write of the status the metadata that such a write leaves alone. With that
+/// of a definition its finalizer goes, so upstream lets metadata through there.
 pub(super) fn keep_metadata(resource: &Resource, new: &mut Value, old: &Value) {
-    if resets_metadata(resource) {
+    if resets_metadata(resource) && resource.group != "apiextensions.k8s.io" {
         let entries = apply::take(new);
         new["metadata"] = old.get("metadata").cloned().unwrap_or_default();
         apply::put(new, Some(entries).filter(|entries| !entries.is_null()));
