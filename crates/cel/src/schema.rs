@@ -10,6 +10,7 @@ use base64::Engine as _;
 use machinery::Value as Json;
 
 use crate::library::time;
+use crate::syntax::RESERVED;
 use crate::types::{Fields, Object as ObjectType, Type};
 use crate::value::{Key, List, ListKind, Object, Value};
 
@@ -235,7 +236,7 @@ impl Fields for ObjectDecl {
     fn field(&self, name: &str) -> Option<Type> {
         let field = self.fields.get(name).or_else(|| {
             // Keywords may be written as they are where they name a field.
-            RESERVED.contains(&name).then(|| self.fields.get(&*format!("__{name}__")))?
+            is_keyword(name).then(|| self.fields.get(&*format!("__{name}__")))?
         });
         field.map(|field| field.ty.clone())
     }
@@ -293,34 +294,14 @@ pub(crate) fn number(schema: &Json, name: &str) -> Option<u64> {
     value.as_u64().or_else(|| value.as_f64().map(|value| value.max(0.0) as u64))
 }
 
-/// Words that cannot be names in expressions.
-const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
+/// Whether a word cannot be a name in expressions: it is reserved, a literal or an operator.
+fn is_keyword(word: &str) -> bool {
+    RESERVED.contains(&word) || ["true", "false", "null", "in"].contains(&word)
+}
 
 /// The name by which expressions know a property; `None` when they cannot name it.
 pub fn escape(name: &str) -> Option<String> {
-    if RESERVED.contains(&name) {
+    if is_keyword(name) {
         return Some(format!("__{name}__"));
     }
     let start = |c: char| c.is_ascii_alphabetic() || "_.-/".contains(c);

@@ -6,5 +6,5 @@ mod parser;
 mod source;
 mod strings;
 
-pub(crate) use parser::{Parsed, parse};
+pub(crate) use parser::{Parsed, RESERVED, parse};
 pub use source::{CompileError, Mistake};

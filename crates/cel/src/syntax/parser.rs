@@ -66,7 +66,8 @@ pub(super) struct Nodes {
     heights: Vec<u16>,
 }
 
-const RESERVED: [&str; 17] = [
+/// Words that the language keeps for itself.
+pub(crate) const RESERVED: [&str; 17] = [
     "as",
     "break",
     "const",
