@@ -8,6 +8,7 @@
 //! kind, except the few whose answer is not an object (logs, reviews, tokens).
 
 pub mod admission;
+pub mod audit;
 pub mod authn;
 pub mod authz;
 pub mod bootstrap;

@@ -7,6 +7,7 @@ use machinery::time::Timestamp;
 use resources::Ctx;
 use serde_json::json;
 
+use crate::audit::Annotations;
 use crate::authn::User;
 
 /// Texts for the client that do not make its request fail. Clones share the list.
@@ -29,13 +30,15 @@ impl Warnings {
     }
 }
 
-/// Who makes a request, and what the client is to be told.
+/// Who makes a request, and what the client and the audit log are to be told.
 #[derive(Debug, Clone)]
 pub struct Context {
     /// The user.
     pub user: Arc<User>,
     /// See [`Warnings`].
     pub warnings: Warnings,
+    /// See [`Annotations`].
+    pub annotations: Annotations,
     /// Made when first needed: reads do without.
     info: OnceLock<Value>,
 }
@@ -43,7 +46,12 @@ pub struct Context {
 impl Context {
     /// A request of `user`.
     pub fn new(user: Arc<User>) -> Self {
-        Self { user, warnings: Warnings::default(), info: OnceLock::new() }
+        Self {
+            user,
+            warnings: Warnings::default(),
+            annotations: Annotations::default(),
+            info: OnceLock::new(),
+        }
     }
 
     /// What the server does on its own behalf.
