@@ -108,6 +108,17 @@ pub(crate) fn updated(old: &str, new: &str) -> Value {
     after
 }
 
+/// An object after an update of its status; `new` is a merge patch over `old`.
+#[track_caller]
+pub(crate) fn status_updated(old: &str, new: &str) -> Value {
+    let (registration, _) = decoded(old);
+    let before = created(old);
+    let mut after = patched(&before, new);
+    registration.default(&mut after);
+    registration.prepare_status_update(&ctx(), &mut after, &before);
+    after
+}
+
 fn patched(before: &Value, patch: &str) -> Value {
     fn merge(into: &mut Value, patch: Value) {
         let Value::Object(patch) = patch else {

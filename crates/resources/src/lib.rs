@@ -27,4 +27,6 @@ pub use registration::{
     Registration, ScalePaths, Storage, Subresource, all, find, find_kind, served_by_default,
 };
 pub use selectable::{Read, SelectableField, SelectableFields};
-pub use strategy::{Ctx, Generation, Plain, PlainSubdomain, Propagation, StatusOnCreate, Strategy};
+pub use strategy::{
+    Ctx, Generation, Plain, PlainSubdomain, Propagation, StatusMetadata, StatusOnCreate, Strategy,
+};

@@ -200,11 +200,11 @@ fn finalizer_name(finalizer: &str, path: &Path, errors: &mut ErrorList) {
 
 /// What the kinds of the core ask of finalizers besides: that their names say whose they are.
 pub(crate) fn core_finalizers(object: &Value, errors: &mut ErrorList) {
-    let finalizers = At::root(object).get("metadata").get("finalizers");
-    for finalizer in finalizers.items().iter().filter_map(Value::as_str) {
-        if !finalizer.contains('/') && !matches!(finalizer, "kubernetes" | ORPHAN | FOREGROUND) {
+    for finalizer in At::root(object).get("metadata").get("finalizers").list() {
+        let name = finalizer.str();
+        if !name.contains('/') && !matches!(name, "kubernetes" | ORPHAN | FOREGROUND) {
             let detail = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.push(Error::invalid(&finalizers.path, finalizer, detail));
+            finalizer.invalid(errors, detail);
         }
     }
 }

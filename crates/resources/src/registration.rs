@@ -364,6 +364,7 @@ impl Registration {
         }
         // What the status subresource may not touch although it is metadata.
         meta::set_generation(new, meta::generation(old));
+        self.strategy.status_metadata().keep(new, old);
         self.strategy.prepare_for_status_update(ctx, new, old);
     }
 
@@ -405,9 +406,10 @@ impl Registration {
         errors
     }
 
-    /// Definitions and what they define are laxer than the core.
+    /// Definitions, what they define and API services are laxer than the core.
     fn check_finalizers(&self, object: &Value, errors: &mut ErrorList) {
-        if !self.ty().is_custom() && self.group != "apiextensions.k8s.io" {
+        let lax = matches!(&*self.group, "apiextensions.k8s.io" | "apiregistration.k8s.io");
+        if !self.ty().is_custom() && !lax {
             object_meta::core_finalizers(object, errors);
         }
     }
@@ -450,18 +452,22 @@ impl std::fmt::Debug for Registration {
     }
 }
 
-/// What the client leaves out of the metadata that the server writes is what it was; what it says
-/// instead is checked later.
+/// The times of creation and deletion are what they were. What else the client leaves out of the
+/// metadata that the server writes is what it was; what it says instead is checked later.
 fn carry_metadata(new: &mut Value, old: &Value) {
     let metadata = meta::metadata_mut(new);
     metadata.shift_remove("selfLink");
     let null = Value::Null;
     let before = old.get("metadata").unwrap_or(&null);
-    for field in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
-        let absent = metadata.get(field).is_none_or(Value::is_null);
-        if let (true, Some(value)) = (absent, before.get(field)) {
+    for field in ["creationTimestamp", "deletionTimestamp"] {
+        if let Some(value) = before.get(field).filter(|value| !value.is_null()) {
             metadata.insert(field.to_owned(), value.clone());
         }
+    }
+    let grace = "deletionGracePeriodSeconds";
+    let absent = metadata.get(grace).is_none_or(Value::is_null);
+    if let (true, Some(value)) = (absent, before.get(grace)) {
+        metadata.insert(grace.to_owned(), value.clone());
     }
     for field in ["uid", "name", "namespace"] {
         let absent = metadata.get(field).and_then(Value::as_str).is_none_or(str::is_empty);

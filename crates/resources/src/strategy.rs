@@ -3,10 +3,11 @@
 //! Everything here is pure. The order of calls is in [`crate::Registration`], which adds what all
 //! kinds have in common.
 
-use machinery::Value;
 use machinery::field::ErrorList;
-use machinery::names;
 use machinery::time::Timestamp;
+use machinery::{Value, meta, names};
+
+use crate::cursor::copy_field;
 
 /// What a strategy may know about the request besides the objects.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +53,19 @@ pub enum StatusOnCreate {
     Keep,
 }
 
+/// What a write of the status leaves of the metadata as it was. Managed fields are written always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusMetadata {
+    /// Nothing: metadata is written as sent.
+    Written,
+    /// The fields named.
+    Keeps(&'static [&'static str]),
+    /// All that users write.
+    Kept,
+    /// All that users write but finalizers.
+    KeptButFinalizers,
+}
+
 /// The rules of one kind. A kind without rules of its own gets by with the provided ones.
 pub trait Strategy: Send + Sync {
     /// Fills in what the client left open, on top of the defaults declared in the schema.
@@ -86,6 +100,11 @@ pub trait Strategy: Send + Sync {
     /// Checks an object that replaces `old`, metadata aside.
     fn validate_update(&self, ctx: &Ctx<'_>, new: &Value, _old: &Value) -> ErrorList {
         self.validate(ctx, new)
+    }
+
+    /// What a write of the status leaves of the metadata as it was.
+    fn status_metadata(&self) -> StatusMetadata {
+        StatusMetadata::Written
     }
 
     /// Changes an object whose status replaces that of `old`.
@@ -154,6 +173,31 @@ pub trait Strategy: Send + Sync {
     /// What happens to dependents by default.
     fn default_propagation(&self) -> Propagation {
         Propagation::Background
+    }
+}
+
+// === impl StatusMetadata ===
+
+impl StatusMetadata {
+    /// The fields below `metadata` that stay.
+    pub const fn kept(self) -> &'static [&'static str] {
+        const ALL: &[&str] = &["labels", "annotations", "ownerReferences", "finalizers"];
+        const BUT_FINALIZERS: &[&str] = &["labels", "annotations", "ownerReferences"];
+        match self {
+            Self::Written => &[],
+            Self::Keeps(fields) => fields,
+            Self::Kept => ALL,
+            Self::KeptButFinalizers => BUT_FINALIZERS,
+        }
+    }
+
+    /// Gives `new` what stays of the metadata of `old`.
+    pub(crate) fn keep(self, new: &mut Value, old: &Value) {
+        let before = old.get("metadata").unwrap_or(&Value::Null);
+        for field in self.kept() {
+            meta::metadata_mut(new);
+            copy_field(&mut new["metadata"], before, field);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use machinery::apply::{self, ConvertError, Managed, Reset, Set, Step, Versions};
 use machinery::schema::TypeRef;
 use machinery::status::Status;
 use machinery::{Value, codec, meta, time};
+use resources::StatusMetadata;
 
 use super::admission::Attributes;
 use super::{Failure, Registry, Resource, Target, WriteOptions};
@@ -23,40 +24,23 @@ fn reset(resource: &Resource, subresource: &str) -> Reset {
     let paths: &[&[&str]] = match (&*resource.group, resource.name.as_str(), subresource) {
         ("", "pods", "ephemeralcontainers") => return Reset::Only(EPHEMERAL),
         ("", "pods", "resize") => return Reset::Only(RESIZE),
-        ("", "pods", "status") => {
-            &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]]
-        }
-        ("apps", "deployments", "status") => &[&["spec"], &["metadata", "labels"]],
-        (_, _, "status") if resets_metadata(resource) => &[&["spec"], &["metadata"]],
         (_, "certificatesigningrequests", "") => &[&["spec"], &["status"]],
         (_, "certificatesigningrequests", "status") => &[&["spec"], &["status", "conditions"]],
         (_, "certificatesigningrequests", "approval") => &[&["spec"], &["status", "certificate"]],
         ("", "namespaces", "finalize") => &[&["status"]],
-        (_, _, "status") => &[&["spec"]],
+        (_, _, "status") => match resource.strategy.status_metadata() {
+            StatusMetadata::Written => &[&["spec"]],
+            StatusMetadata::Kept | StatusMetadata::KeptButFinalizers => &[&["spec"], &["metadata"]],
+            StatusMetadata::Keeps(fields) => {
+                let kept: Vec<[&str; 2]> = fields.iter().map(|f| ["metadata", *f]).collect();
+                let kept = kept.iter().map(|path| path.as_slice());
+                return Reset::Except(Set::of(std::iter::once(["spec"].as_slice()).chain(kept)));
+            }
+        },
         (_, _, "") if resource.has_status() => &[&["status"]],
         _ => &[],
     };
     Reset::Except(Set::of(paths.iter().copied()))
-}
-
-/// Whether writes of the status leave metadata alone, as those of some kinds do.
-fn resets_metadata(resource: &Resource) -> bool {
-    matches!(
-        (&*resource.group, resource.name.as_str()),
-        ("apiextensions.k8s.io" | "apiregistration.k8s.io" | "flowcontrol.apiserver.k8s.io", _)
-            | ("storage.k8s.io", "volumeattachments")
-            | ("resource.k8s.io", "devicetaintrules")
-    )
-}
-
-/// Gives the result of a write of the status the metadata that such a write leaves alone. With that
-/// of a definition its finalizer goes, so upstream lets metadata through there.
-pub(super) fn keep_metadata(resource: &Resource, new: &mut Value, old: &Value) {
-    if resets_metadata(resource) && resource.group != "apiextensions.k8s.io" {
-        let entries = apply::take(new);
-        new["metadata"] = old.get("metadata").cloned().unwrap_or_default();
-        apply::put(new, Some(entries).filter(|entries| !entries.is_null()));
-    }
 }
 
 /// A request's part in managed fields.

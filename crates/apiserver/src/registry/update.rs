@@ -137,7 +137,6 @@ impl Registry {
             }
             "status" => {
                 resource.prepare_status_update(&ctx, &mut new, old);
-                managed::keep_metadata(resource, &mut new, old);
                 resource.check_status_update(&ctx, &new, old)
             }
             other => {

@@ -5,12 +5,16 @@ use machinery::{Value, meta, names, time};
 use serde_json::json;
 
 use crate::cursor::{At, set_default};
-use crate::strategy::{Ctx, Strategy};
+use crate::strategy::{Ctx, StatusMetadata, Strategy};
 
 /// The rules of APIServices.
 pub(super) struct ApiService;
 
 impl Strategy for ApiService {
+    fn status_metadata(&self) -> StatusMetadata {
+        StatusMetadata::Kept
+    }
+
     fn default(&self, service: &mut Value) {
         if let Some(backend) = service.pointer_mut("/spec/service").filter(|s| s.is_object()) {
             set_default(backend, "port", 443);

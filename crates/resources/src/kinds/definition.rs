@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::forms;
 use crate::cursor::{At, same, set_default, set_default_zero};
-use crate::strategy::{Ctx, Generation, Strategy, subdomain_name};
+use crate::strategy::{Ctx, Generation, StatusMetadata, Strategy, subdomain_name};
 
 const COLUMN_TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
 const COLUMN_FORMATS: [&str; 10] = [
@@ -37,6 +37,11 @@ const APPROVAL: &str = "api-approved.kubernetes.io";
 pub(super) struct CustomResourceDefinition;
 
 impl Strategy for CustomResourceDefinition {
+    /// The finalizer that waits for the objects goes with a write of the status.
+    fn status_metadata(&self) -> StatusMetadata {
+        StatusMetadata::KeptButFinalizers
+    }
+
     fn default(&self, crd: &mut Value) {
         let Some(spec) = crd.get_mut("spec").filter(|s| s.is_object()) else { return };
         if let Some(names) = spec.get_mut("names").filter(|n| n.is_object()) {

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::pod::scheduling;
 use super::storage::driver_name;
 use crate::cursor::{At, items_mut, set_default_zero};
-use crate::strategy::{Ctx, Generation, Strategy, subdomain_name};
+use crate::strategy::{Ctx, Generation, StatusMetadata, Strategy, subdomain_name};
 
 const MAX_REQUESTS: usize = 32;
 const MAX_ALTERNATIVES: usize = 8;
@@ -414,5 +414,20 @@ fn where_devices_are(spec: &At<'_>, errors: &mut ErrorList) {
     spec.get("nodeName").may_form(errors, names::dns1123_subdomain);
     if spec.get("nodeSelector").is_set() {
         scheduling::node_selector(&spec.get("nodeSelector"), errors);
+    }
+}
+
+// === DeviceTaintRule ===
+
+/// The rules of DeviceTaintRules.
+pub(super) struct DeviceTaintRule;
+
+impl Strategy for DeviceTaintRule {
+    fn status_metadata(&self) -> StatusMetadata {
+        StatusMetadata::Kept
+    }
+
+    fn check_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        subdomain_name(name, prefix)
     }
 }

@@ -7,7 +7,7 @@ use machinery::field::{Error, ErrorList};
 use machinery::{Value, meta, names};
 
 use crate::cursor::{At, set_default, set_default_zero};
-use crate::strategy::{Ctx, Generation, Strategy, subdomain_name};
+use crate::strategy::{Ctx, Generation, StatusMetadata, Strategy, subdomain_name};
 
 const MAX_PRECEDENCE: i64 = 10_000;
 const MAX_QUEUES: i64 = 10_000_000;
@@ -20,6 +20,10 @@ const VERBS: [&str; 9] =
 pub(super) struct FlowSchema;
 
 impl Strategy for FlowSchema {
+    fn status_metadata(&self) -> StatusMetadata {
+        StatusMetadata::Kept
+    }
+
     fn default(&self, schema: &mut Value) {
         if let Some(spec) = schema.get_mut("spec").filter(|s| s.is_object()) {
             set_default_zero(spec, "matchingPrecedence", 1000);
@@ -208,6 +212,10 @@ fn check_url_rule(rule: &At<'_>, errors: &mut ErrorList) {
 pub(super) struct PriorityLevel;
 
 impl Strategy for PriorityLevel {
+    fn status_metadata(&self) -> StatusMetadata {
+        StatusMetadata::Kept
+    }
+
     fn default(&self, level: &mut Value) {
         let Some(spec) = level.get_mut("spec").filter(|s| s.is_object()) else { return };
         if let Some(exempt) = spec.get_mut("exempt").filter(|e| e.is_object()) {

@@ -90,6 +90,7 @@ pub(crate) fn strategy(group: &str, version: &str, kind: &str) -> Arc<dyn Strate
             Arc::new(rbac::RoleBinding { namespaced: true })
         }
         ("resource.k8s.io", "DeviceClass") => Arc::new(dra::DeviceClass),
+        ("resource.k8s.io", "DeviceTaintRule") => Arc::new(dra::DeviceTaintRule),
         ("resource.k8s.io", "ResourceClaim") => Arc::new(dra::ResourceClaim),
         ("resource.k8s.io", "ResourceClaimTemplate") => Arc::new(dra::ResourceClaimTemplate),
         ("resource.k8s.io", "ResourceSlice") => Arc::new(dra::ResourceSlice),

@@ -82,7 +82,7 @@ fn metadata() {
         &[
             "metadata.name: Invalid value: \"X\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
             "metadata.labels: Invalid value: \"-\": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')",
-            "metadata.finalizers: Invalid value: \"foo\": name is neither a standard finalizer name nor is it fully qualified",
+            "metadata.finalizers[0]: Invalid value: \"foo\": name is neither a standard finalizer name nor is it fully qualified",
         ],
     );
     check(
@@ -591,4 +591,55 @@ fn reported_numbers() {
         "{status: {expectedPods: -1}}",
         &["status.expectedPods: Invalid value: -1: must be greater than or equal to 0"],
     );
+}
+
+#[test]
+fn metadata_that_writes_of_the_status_leave() {
+    let kept = |kind: &str, expected: [bool; 4]| {
+        let old = format!("{{{kind}, metadata: {{labels: {{a: old}}}}}}");
+        let new = "metadata: {labels: {a: new}, annotations: {b: c}, finalizers: [d/e], ownerReferences: [{kind: K}]}";
+        let after = crate::checks::status_updated(&old, new);
+        let metadata = &after["metadata"];
+        let found = [
+            metadata["labels"]["a"] == "old",
+            metadata.get("annotations").is_none_or(|annotations| annotations.get("b").is_none()),
+            metadata.get("finalizers").is_none(),
+            metadata.get("ownerReferences").is_none(),
+        ];
+        assert_eq!(found, expected, "{kind}: {metadata}");
+    };
+    kept("apiVersion: v1, kind: Service", [false; 4]);
+    kept("apiVersion: v1, kind: Pod", [false, false, false, true]);
+    kept("apiVersion: apps/v1, kind: Deployment", [true, false, false, false]);
+    kept("apiVersion: apiregistration.k8s.io/v1, kind: APIService", [true; 4]);
+    kept("apiVersion: flowcontrol.apiserver.k8s.io/v1, kind: FlowSchema", [true; 4]);
+    kept(
+        "apiVersion: flowcontrol.apiserver.k8s.io/v1, kind: PriorityLevelConfiguration",
+        [true; 4],
+    );
+    kept("apiVersion: storage.k8s.io/v1, kind: VolumeAttachment", [true; 4]);
+    kept("apiVersion: resource.k8s.io/v1alpha3, kind: DeviceTaintRule", [true; 4]);
+    let definitions = "apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition";
+    kept(definitions, [true, true, false, true]);
+}
+
+#[test]
+fn finalizers_say_whose_they_are() {
+    let odd = r#"metadata.finalizers[1]: Invalid value: "c": name is neither a standard finalizer name nor is it fully qualified"#;
+    let with = |kind: &str| format!("{{{kind}, metadata: {{finalizers: [a.b/c, c]}}}}");
+    crate::checks::check(&with("apiVersion: v1, kind: ConfigMap"), &[odd]);
+    let service = "apiVersion: apiregistration.k8s.io/v1, kind: APIService, spec: {}";
+    let (registration, object) = crate::checks::decoded(&with(service));
+    let errors = registration.check_create(&ctx(), &object);
+    assert!(errors.iter().all(|error| !error.field.starts_with("metadata.finalizers")));
+}
+
+#[test]
+fn times_of_creation_and_deletion_are_not_the_clients() {
+    let old =
+        "{apiVersion: v1, kind: ConfigMap, metadata: {creationTimestamp: '2024-01-01T00:00:00Z'}}";
+    let new = "metadata: {creationTimestamp: '2025-01-01T00:00:00Z'}";
+    let after = crate::checks::updated(old, new);
+    assert_eq!(after["metadata"]["creationTimestamp"], "2024-01-01T00:00:00Z");
+    crate::checks::check_update(old, new, &[]);
 }

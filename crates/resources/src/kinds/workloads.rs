@@ -11,7 +11,9 @@ use serde_json::json;
 
 use super::pod::{defaults, scheduling, spec as pod_spec, warnings};
 use crate::cursor::{At, copy_field, items_mut, same, set_default, set_default_zero};
-use crate::strategy::{Ctx, Generation, Propagation, Strategy, label_name, subdomain_name};
+use crate::strategy::{
+    Ctx, Generation, Propagation, StatusMetadata, Strategy, label_name, subdomain_name,
+};
 
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
@@ -191,10 +193,8 @@ impl Strategy for Deployment {
         errors
     }
 
-    fn prepare_for_status_update(&self, _ctx: &Ctx<'_>, new: &mut Value, old: &Value) {
-        // Labels are not part of what the status subresource writes.
-        meta::metadata_mut(new);
-        copy_field(&mut new["metadata"], old.get("metadata").unwrap_or(&Value::Null), "labels");
+    fn status_metadata(&self) -> StatusMetadata {
+        StatusMetadata::Keeps(&["labels"])
     }
 
     fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {

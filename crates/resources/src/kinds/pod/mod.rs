@@ -20,7 +20,7 @@ use serde_json::json;
 pub use resources::qos_class;
 
 use crate::cursor::{At, copy_field};
-use crate::strategy::{Ctx, Generation, Strategy, subdomain_name};
+use crate::strategy::{Ctx, Generation, StatusMetadata, Strategy, subdomain_name};
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
@@ -85,9 +85,13 @@ impl Strategy for Pod {
         errors
     }
 
+    /// Owners are not the kubelet's to change.
+    fn status_metadata(&self) -> StatusMetadata {
+        StatusMetadata::Keeps(&["deletionTimestamp", "ownerReferences"])
+    }
+
     fn prepare_for_status_update(&self, _ctx: &Ctx<'_>, new: &mut Value, old: &Value) {
-        // The class follows from the spec, and owners are not the kubelet's to change.
-        copy_field(meta_value(new), old.get("metadata").unwrap_or(&Value::Null), "ownerReferences");
+        // The class follows from the spec.
         let qos = old.pointer("/status/qosClass").cloned().unwrap_or_else(|| json!(qos_class(old)));
         if let Some(status) = new.get_mut("status").filter(|s| s.is_object()) {
             status["qosClass"] = qos;
@@ -175,12 +179,6 @@ impl Strategy for Pod {
             }
         }
     }
-}
-
-/// The metadata of an object as a value.
-fn meta_value(object: &mut Value) -> &mut Value {
-    meta::metadata_mut(object);
-    &mut object["metadata"]
 }
 
 /// Rules that hold for Pods but not for templates.

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::volume::{driver_name, volume_spec};
 use crate::cursor::{At, remove, same, set_default, set_default_zero};
 use crate::kinds::pod::{scheduling, warnings};
-use crate::strategy::{Ctx, Strategy, subdomain_name};
+use crate::strategy::{Ctx, StatusMetadata, Strategy, subdomain_name};
 
 const MAX_NODE_ID: usize = 256;
 const MAX_METADATA: usize = 256 * 1024;
@@ -209,6 +209,10 @@ impl Strategy for CsiStorageCapacity {
 pub(in crate::kinds) struct VolumeAttachment;
 
 impl Strategy for VolumeAttachment {
+    fn status_metadata(&self) -> StatusMetadata {
+        StatusMetadata::Kept
+    }
+
     fn check_name(&self, name: &str, prefix: bool) -> Vec<String> {
         subdomain_name(name, prefix)
     }
