@@ -117,40 +117,68 @@ pub fn serve(
     shutdown: CancellationToken,
 ) -> BoxFuture<'static, Result<(), Error>> {
     // Boxed here, or the whole server would be compiled again by the crate that awaits it.
-    Box::pin(start(config, listener, shutdown))
+    Box::pin(async move {
+        let given = Given::load(&config)?;
+        let store = open_store(&config).await?;
+        // However it ends, what still runs then ends too, and nobody keeps the store's file.
+        let ended = shutdown.child_token();
+        let result = serve_from(&store, config, given, listener, ended.clone()).await;
+        ended.cancel();
+        let closed = store.close().await;
+        result.and(closed.map_err(Error::Store))
+    })
 }
 
-async fn start(
+/// What the files and texts of the configuration hold.
+struct Given {
+    client_ca: Vec<u8>,
+    certificates: tls::Files,
+    tls: tls::ServerTls,
+    kubelets: Kubelets,
+    signer: Signer,
+    keys: Vec<Verifier>,
+    ranges: Ranges,
+}
+
+impl Given {
+    fn load(config: &Config) -> Result<Self, Error> {
+        let client_ca = read(&config.client_ca)?;
+        let certificates = tls::Files {
+            certificate: config.certificate.clone(),
+            key: config.key.clone(),
+            client_ca: Some(config.client_ca.clone()),
+        };
+        let tls = certificates.load()?;
+        let kubelets = Kubelets::load(config)?;
+        let signer = Signer::from_pem(&read(&config.service_account_signing_key)?)?;
+        let mut keys = Vec::new();
+        for path in &config.service_account_keys {
+            keys.extend(Verifier::from_pem(&read(path)?)?);
+        }
+        let ranges =
+            Ranges::parse(&config.service_cluster_ip_range, &config.service_node_port_range)?;
+        Ok(Self { client_ca, certificates, tls, kubelets, signer, keys, ranges })
+    }
+}
+
+async fn serve_from(
+    store: &Store,
     config: Config,
+    given: Given,
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let client_ca = read(&config.client_ca)?;
-    let certificates = tls::Files {
-        certificate: config.certificate.clone(),
-        key: config.key.clone(),
-        client_ca: Some(config.client_ca.clone()),
-    };
-    let tls = certificates.load()?;
-    let kubelets = Kubelets::load(&config)?;
-    let signer = Signer::from_pem(&read(&config.service_account_signing_key)?)?;
-    let mut keys = Vec::new();
-    for path in &config.service_account_keys {
-        keys.extend(Verifier::from_pem(&read(path)?)?);
-    }
-
-    let ranges = Ranges::parse(&config.service_cluster_ip_range, &config.service_node_port_range)?;
+    let Given { client_ca, certificates, tls, kubelets, signer, keys, ranges } = given;
     let networks = ranges.networks().to_vec();
-    let engine = open_store(&config).await?;
     let tasks = TaskTracker::new();
     if !config.compaction_interval.is_zero() {
-        let retention = store::retain(engine.clone(), config.compaction_interval, shutdown.clone());
+        let retention = store::retain(store.clone(), config.compaction_interval, shutdown.clone());
         tasks.spawn(retention);
     }
     tasks.spawn(certificates.follow(tls.clone(), shutdown.clone()));
     let options =
         registry::Options { ranges, event_ttl: config.event_ttl, ..registry::Options::default() };
-    let registry = Registry::open(engine, options).await.map_err(Error::Registry)?;
+    let registry = Registry::open(store.clone(), options).await.map_err(Error::Registry)?;
     let service_accounts = Arc::new(ServiceAccounts::new(
         config.service_account_issuer.clone(),
         config.audiences.clone(),

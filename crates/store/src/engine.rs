@@ -15,6 +15,9 @@ use crate::types::{
 /// Changes from a revision on, see [`Store::watch`].
 pub type WatchStream = BoxStream<'static, Result<WatchBatch, Error>>;
 
+/// How long a health check waits, as upstream's `--etcd-healthcheck-timeout`.
+const HEALTH: Duration = Duration::from_secs(2);
+
 type Reply<'a, T> = BoxFuture<'a, Result<T, Error>>;
 
 /// What an engine does. [`Store`] documents each request.
@@ -33,6 +36,7 @@ pub trait Engine: Send + Sync + 'static {
     fn size(&self) -> Reply<'_, u64>;
     fn health(&self) -> Reply<'_, ()>;
     fn is_shared(&self) -> bool;
+    fn close(&self) -> Reply<'_, ()>;
 }
 
 /// Handle on a store; clones share it.
@@ -106,14 +110,26 @@ impl Store {
     }
 
     /// Whether requests would be served now: reads that need a quorum, and writes as far as that
-    /// can be told without making one.
+    /// can be told without making one. Who does not answer in two seconds is not well.
     pub async fn health(&self) -> Result<(), Error> {
-        self.0.health().await
+        let late = || Err(Error::Unavailable("context deadline exceeded".to_owned()));
+        tokio::time::timeout(HEALTH, self.0.health()).await.unwrap_or_else(|_| late())
     }
 
     /// Whether others may write to the same store, so that what this process has seen of it may be
     /// behind what they were told.
     pub fn is_shared(&self) -> bool {
         self.0.is_shared()
+    }
+
+    /// Closes the store, whoever else still holds a handle: watches end, requests get
+    /// [`Error::Closed`] from now on, and everything outside the process (a lock on a file,
+    /// connections) is let go once this returns. What was asked before is finished, except by a
+    /// shared engine, which goes without its answer. Closing twice does no harm.
+    ///
+    /// # Errors
+    /// When it could not be done in full.
+    pub async fn close(&self) -> Result<(), Error> {
+        self.0.close().await
     }
 }

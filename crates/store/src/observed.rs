@@ -123,6 +123,10 @@ impl Engine for Observed {
     fn is_shared(&self) -> bool {
         self.engine.is_shared()
     }
+
+    fn close(&self) -> Reply<'_, ()> {
+        self.engine.close()
+    }
 }
 
 #[cfg(test)]

@@ -252,7 +252,7 @@ pub enum Error {
     /// The store's server refused the request, in its own words. A write was not made.
     #[error("{0}")]
     Refused(String),
-    /// The store was shut down.
+    /// The store was closed, or what it runs on has died.
     #[error("store is closed")]
     Closed,
     /// The engine failed; the transaction was not made.

@@ -59,6 +59,16 @@ impl StoreFile {
     }
 }
 
+impl Drop for StoreFile {
+    /// Closing alone would leave the lock to a child process that was forked meanwhile, until it
+    /// runs its program.
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(%error, "cannot unlock the store's file");
+        }
+    }
+}
+
 impl StorageBackend for StoreFile {
     fn len(&self) -> Result<u64, io::Error> {
         Ok(self.file.metadata()?.len())

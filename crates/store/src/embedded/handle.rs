@@ -16,15 +16,15 @@ use crate::types::Error;
 
 /// See the module.
 pub(super) struct Handle {
-    now: RwLock<Generation>,
-    file: Arc<dyn StorageBackend>,
+    /// `None` once it is closed. Held by readers for as long as they read.
+    now: RwLock<Option<Generation>>,
     cache_bytes: usize,
 }
 
-#[derive(Clone)]
 struct Generation {
-    database: Arc<Database>,
+    database: Database,
     failed: Arc<AtomicBool>,
+    file: Arc<dyn StorageBackend>,
 }
 
 /// The file as one generation sees it.
@@ -35,37 +35,46 @@ struct Mortal {
 }
 
 impl Generation {
-    fn open(file: &Arc<dyn StorageBackend>, cache_bytes: usize) -> Result<Self, Error> {
+    fn open(file: Arc<dyn StorageBackend>, cache_bytes: usize) -> Result<Self, Error> {
         let failed = Arc::new(AtomicBool::new(false));
         let backend = Mortal { file: file.clone(), failed: failed.clone() };
         let database = Database::builder()
             .set_cache_size(cache_bytes)
             .create_with_backend(backend)
             .map_err(engine_error)?;
-        Ok(Self { database: Arc::new(database), failed })
+        Ok(Self { database, failed, file })
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
     }
 }
 
 impl Handle {
     pub(super) fn open(file: Arc<dyn StorageBackend>, cache_bytes: usize) -> Result<Self, Error> {
-        let now = RwLock::new(Generation::open(&file, cache_bytes)?);
-        Ok(Self { now, file, cache_bytes })
+        let now = RwLock::new(Some(Generation::open(file, cache_bytes)?));
+        Ok(Self { now, cache_bytes })
     }
 
-    fn now(&self) -> Generation {
-        self.now.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What `work` comes to, and whether the file failed over it or before.
+    fn work<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, Error>,
+    ) -> Result<(Result<T, Error>, bool), Error> {
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+        let generation = now.as_ref().ok_or(Error::Closed)?;
+        let result = work(&generation.database);
+        Ok((result, generation.has_failed()))
     }
 
     /// Reads; once more if the file failed meanwhile, because of a write most likely.
     pub(super) fn read<T>(&self, work: impl Fn(&Database) -> Result<T, Error>) -> Result<T, Error> {
-        let generation = self.now();
-        match work(&generation.database) {
-            Err(_) if generation.failed.load(Ordering::Acquire) => {
-                drop(generation);
+        match self.work(&work)? {
+            (Err(_), true) => {
                 self.revive()?;
-                work(&self.now().database)
+                self.work(&work)?.0
             }
-            other => other,
+            (result, _) => result,
         }
     }
 
@@ -75,29 +84,33 @@ impl Handle {
         work: impl FnOnce(&Database) -> Result<T, Error>,
     ) -> Result<T, Error> {
         self.revive()?;
-        let generation = self.now();
-        let result = work(&generation.database);
-        if result.is_err() {
-            drop(generation);
-            // The next request tries again if this fails too.
-            if let Err(error) = self.revive() {
-                tracing::error!(%error, "the store's file cannot be opened again");
-            }
+        let (result, failed) = self.work(work)?;
+        // The next request tries again if this fails too.
+        if failed && let Err(error) = self.revive() {
+            tracing::error!(%error, "the store's file cannot be opened again");
         }
         result
     }
 
     /// Opens the file again if it has failed.
     fn revive(&self) -> Result<(), Error> {
-        if !self.now().failed.load(Ordering::Acquire) {
+        if !self.work(|_| Ok(()))?.1 {
             return Ok(());
         }
         let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
-        if now.failed.load(Ordering::Acquire) {
-            *now = Generation::open(&self.file, self.cache_bytes)?;
+        if let Some(generation) = now.as_ref()
+            && generation.has_failed()
+        {
+            let next = Generation::open(generation.file.clone(), self.cache_bytes)?;
+            *now = Some(next);
             tracing::warn!("the store's file failed and was opened again");
         }
         Ok(())
+    }
+
+    /// Closes the file once those who read have done so. Later work gets [`Error::Closed`].
+    pub(super) fn close(&self) {
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 

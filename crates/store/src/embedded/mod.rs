@@ -21,12 +21,12 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, TryFutureExt};
 use redb::{ReadableDatabase, StorageBackend};
 use tokio::sync::oneshot;
 
@@ -108,48 +108,47 @@ fn start(
         .name("store-writer".into())
         .spawn(move || writer.run())
         .map_err(|error| Error::Engine(error.to_string()))?;
-    Ok(Store::new(Embedded {
-        commands: Some(commands),
-        thread: Some(thread),
+    Ok(Store::new(Embedded(Arc::new(Core {
+        commands,
+        thread: Mutex::new(Some(thread)),
         database,
         index,
         feed,
         path,
-    }))
+    }))))
 }
 
-struct Embedded {
-    commands: Option<Sender<Command>>,
-    thread: Option<std::thread::JoinHandle<()>>,
+struct Embedded(Arc<Core>);
+
+struct Core {
+    commands: Sender<Command>,
+    /// `None` once the store is closed.
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     database: Arc<Handle>,
     index: Arc<RwLock<Index>>,
     feed: Arc<Feed>,
     path: Option<PathBuf>,
 }
 
-impl Drop for Embedded {
-    /// Lets the writer finish what is queued, so that the file is closed cleanly.
-    fn drop(&mut self) {
-        drop(self.commands.take());
-        self.feed.close();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the store's writer panicked");
-        }
+impl Core {
+    /// Lets the writer finish what is queued, then closes the file.
+    fn close(&self) -> Result<(), Error> {
+        // Held to the end: whoever else closes is told only once it is done.
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(thread) = thread.take() else { return Ok(()) };
+        // A writer that panicked hears nothing.
+        self.commands.send(Command::Close).ok();
+        let ended = thread.join();
+        self.database.close();
+        ended.map_err(|_| Error::Engine("the store's writer panicked".into()))
     }
-}
 
-impl Embedded {
     fn ask<T: Send + 'static>(
         &self,
         command: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Command,
     ) -> BoxFuture<'_, Result<T, Error>> {
         let (reply, answer) = oneshot::channel();
-        let sent = match &self.commands {
-            Some(commands) => commands.send(command(reply)).is_ok(),
-            None => false,
-        };
+        let sent = self.commands.send(command(reply)).is_ok();
         async move {
             if !sent {
                 return Err(Error::Closed);
@@ -160,11 +159,35 @@ impl Embedded {
     }
 }
 
+impl Drop for Core {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(%error, "the store was not closed cleanly");
+        }
+    }
+}
+
+impl Embedded {
+    /// Does what takes a while where it holds nobody up.
+    fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Core) -> Result<T, Error> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, Error>> {
+        let core = self.0.clone();
+        async move {
+            let done = tokio::task::spawn_blocking(move || work(&core)).await;
+            done.unwrap_or_else(|error| Err(Error::Engine(error.to_string())))
+        }
+        .boxed()
+    }
+}
+
 impl Engine for Embedded {
     fn get(&self, key: Bytes) -> BoxFuture<'_, Result<Option<KeyValue>, Error>> {
-        let found = self.database.read(|database| {
+        let core = &self.0;
+        let found = core.database.read(|database| {
             let (position, snapshot) = {
-                let index = index::read(&self.index);
+                let index = index::read(&core.index);
                 let Some(position) = index.live(&key) else { return Ok(None) };
                 (position, database.begin_read().map_err(engine_error)?)
             };
@@ -174,71 +197,62 @@ impl Engine for Embedded {
     }
 
     fn range(&self, request: RangeRequest) -> BoxFuture<'_, Result<RangeResult, Error>> {
-        let (index, database) = (self.index.clone(), self.database.clone());
-        async move {
-            tokio::task::spawn_blocking(move || {
-                database.read(|database| tables::range(&index, database, &request))
-            })
-            .await
-            .map_err(|error| Error::Engine(error.to_string()))?
-        }
-        .boxed()
+        self.aside(move |core| {
+            core.database.read(|database| tables::range(&core.index, database, &request))
+        })
     }
 
     fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<TxnResult, Error>> {
-        self.ask(|reply| Command::Txn { txn, reply })
+        self.0.ask(|reply| Command::Txn { txn, reply })
     }
 
     fn watch(&self, prefix: Bytes, from_revision: u64) -> WatchStream {
-        watch::stream(self.database.clone(), self.feed.clone(), prefix, from_revision)
+        watch::stream(self.0.database.clone(), self.0.feed.clone(), prefix, from_revision)
     }
 
     fn revision(&self) -> BoxFuture<'_, Result<u64, Error>> {
-        futures::future::ready(Ok(index::read(&self.index).revision)).boxed()
+        futures::future::ready(self.0.feed.revision().ok_or(Error::Closed)).boxed()
     }
 
     fn compact(&self, revision: u64) -> BoxFuture<'_, Result<(), Error>> {
-        self.ask(|reply| Command::Compact { revision, reply })
+        self.0.ask(|reply| Command::Compact { revision, reply })
     }
 
     fn lease_grant(&self, ttl: Duration) -> BoxFuture<'_, Result<LeaseId, Error>> {
         let ttl = Duration::from_millis(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
-        self.ask(|reply| Command::Grant { ttl: ttl.max(MIN_LEASE), reply })
+        self.0.ask(|reply| Command::Grant { ttl: ttl.max(MIN_LEASE), reply })
     }
 
     fn lease_revoke(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), Error>> {
-        self.ask(|reply| Command::Revoke { lease, reply })
+        self.0.ask(|reply| Command::Revoke { lease, reply })
     }
 
     fn expire_leases(&self) -> BoxFuture<'_, Result<(), Error>> {
-        self.ask(|reply| Command::Expire { reply })
+        self.0.ask(|reply| Command::Expire { reply })
     }
 
     fn snapshot(&self, to: PathBuf) -> BoxFuture<'_, Result<u64, Error>> {
-        let database = self.database.clone();
-        async move {
-            tokio::task::spawn_blocking(move || {
-                database.read(|database| tables::copy(database, &to))
-            })
-            .await
-            .map_err(|error| Error::Engine(error.to_string()))?
-        }
-        .boxed()
+        self.aside(move |core| core.database.read(|database| tables::copy(database, &to)))
     }
 
     fn size(&self) -> BoxFuture<'_, Result<u64, Error>> {
-        let size = match &self.path {
+        let size = match &self.0.path {
             Some(path) => std::fs::metadata(path).map(|facts| facts.len()).unwrap_or(0),
             None => 0,
         };
         futures::future::ready(Ok(size)).boxed()
     }
 
+    /// Asks the writer for nothing: it answers once it has done what came before.
     fn health(&self) -> BoxFuture<'_, Result<(), Error>> {
-        futures::future::ready(Ok(())).boxed()
+        self.0.ask(|reply| Command::Txn { txn: Txn::default(), reply }).map_ok(|_| ()).boxed()
     }
 
     fn is_shared(&self) -> bool {
         false
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), Error>> {
+        self.aside(Core::close)
     }
 }

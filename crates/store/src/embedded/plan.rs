@@ -143,6 +143,7 @@ impl<'a> Plan<'a> {
                 self.decided.compactions.push((revision, reply));
                 return;
             }
+            Command::Close => return,
         };
         self.decided.answers.push(answer);
     }

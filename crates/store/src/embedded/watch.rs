@@ -57,6 +57,12 @@ impl Feed {
         self.committed.send_replace(Some(revision));
     }
 
+    /// The newest revision that all watches know of; `None` once the store is closed.
+    pub(super) fn revision(&self) -> Option<u64> {
+        *self.committed.borrow()
+    }
+
+    /// Ends all watches.
     pub(super) fn close(&self) {
         self.committed.send_replace(None);
     }
@@ -158,7 +164,7 @@ pub(super) fn stream(
     from_revision: u64,
 ) -> WatchStream {
     let committed = feed.committed.subscribe();
-    let now = (*committed.borrow()).unwrap_or(0);
+    let now = feed.revision().unwrap_or(0);
     let next = if from_revision == 0 { now + 1 } else { from_revision };
     let cursor = Cursor { database, feed, committed, prefix, next, ended: false };
     Box::pin(futures::stream::unfold(cursor, |mut cursor| async move {

@@ -27,11 +27,27 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 /// What the writer is asked to do.
 pub(super) enum Command {
-    Txn { txn: Txn, reply: Reply<TxnResult> },
-    Grant { ttl: Duration, reply: Reply<LeaseId> },
-    Revoke { lease: LeaseId, reply: Reply<()> },
-    Expire { reply: Reply<()> },
-    Compact { revision: u64, reply: Reply<()> },
+    Txn {
+        txn: Txn,
+        reply: Reply<TxnResult>,
+    },
+    Grant {
+        ttl: Duration,
+        reply: Reply<LeaseId>,
+    },
+    Revoke {
+        lease: LeaseId,
+        reply: Reply<()>,
+    },
+    Expire {
+        reply: Reply<()>,
+    },
+    Compact {
+        revision: u64,
+        reply: Reply<()>,
+    },
+    /// Nothing that comes later is done.
+    Close,
 }
 
 pub(super) struct Writer {
@@ -67,7 +83,8 @@ impl Writer {
         }
     }
 
-    /// Works until every handle is gone and the queue is empty.
+    /// Works until it is told to stop. What was asked before is finished, except for compactions,
+    /// which may stop after any step.
     pub(super) fn run(mut self) {
         self.last_lease = self.stored_last_lease().unwrap_or_else(|error| {
             tracing::error!(%error, "cannot read the newest lease");
@@ -77,10 +94,10 @@ impl Writer {
         loop {
             let open = self.fill(&mut batch);
             self.process(std::mem::take(&mut batch));
-            self.compaction_step();
-            if !open && self.compaction.is_none() {
+            if !open {
                 return;
             }
+            self.compaction_step();
         }
     }
 
@@ -91,7 +108,7 @@ impl Writer {
         })
     }
 
-    /// Waits for commands and takes all that are there. False once no more can come.
+    /// Waits for commands and takes all that are there. False once no more are to be done.
     fn fill(&mut self, batch: &mut Vec<Command>) -> bool {
         if self.compaction.is_none() {
             let wait = read(&self.index)
@@ -103,12 +120,17 @@ impl Writer {
                 Some(wait) => self.queue.recv_timeout(wait),
             };
             match first {
+                Ok(Command::Close) | Err(RecvTimeoutError::Disconnected) => return false,
                 Ok(command) => batch.push(command),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return false,
             }
         }
-        batch.extend(self.queue.try_iter().take(MAX_BATCH));
+        for command in self.queue.try_iter().take(MAX_BATCH) {
+            match command {
+                Command::Close => return false,
+                command => batch.push(command),
+            }
+        }
         true
     }
 
@@ -201,6 +223,13 @@ impl Writer {
         for reply in compaction.replies {
             reply.send(done.clone().map(|_| ())).ok(); // the asker may be gone
         }
+    }
+}
+
+impl Drop for Writer {
+    /// Without it nothing changes any more, so watches end, even when it panicked.
+    fn drop(&mut self) {
+        self.feed.close();
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use rand::Rng;
@@ -10,7 +11,7 @@ use tonic::Status;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use super::Options;
-use super::failure::Failure;
+use super::failure::{Failure, Refusal};
 use crate::types::Error;
 
 /// For a connection to be made.
@@ -27,7 +28,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Members {
-    channels: Vec<Channel>,
+    count: usize,
+    /// Empty once the store is closed.
+    channels: RwLock<Vec<Channel>>,
     current: AtomicUsize,
 }
 
@@ -50,18 +53,24 @@ impl Members {
         }
         // Several API servers spread over the members.
         let current = AtomicUsize::new(rand::rng().random_range(0..channels.len()));
-        Ok(Self { channels, current })
+        Ok(Self { count: channels.len(), channels: RwLock::new(channels), current })
     }
 
-    /// The member to ask, with its number.
-    pub(super) fn pick(&self) -> (usize, Channel) {
-        let at = self.current.load(Ordering::Relaxed) % self.channels.len();
-        (at, self.channels[at].clone())
+    /// The member to ask, with its number; `None` once the store is closed.
+    pub(super) fn pick(&self) -> Option<(usize, Channel)> {
+        let at = self.current.load(Ordering::Relaxed) % self.count;
+        let channels = self.channels.read().unwrap_or_else(PoisonError::into_inner);
+        Some((at, channels.get(at)?.clone()))
+    }
+
+    /// Lets go of all connections.
+    pub(super) fn close(&self) {
+        self.channels.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Member `at` has failed: the next is asked from now on, unless another call saw to that.
     pub(super) fn failed(&self, at: usize) {
-        let next = (at + 1) % self.channels.len();
+        let next = (at + 1) % self.count;
         // The loser of a race has nothing left to do.
         self.current.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).ok();
     }
@@ -78,7 +87,9 @@ impl Members {
         let deadline = tokio::time::Instant::now() + DEADLINE;
         let mut pause = Pause::default();
         loop {
-            let (at, channel) = self.pick();
+            let Some((at, channel)) = self.pick() else {
+                return Err(Failure::Refused(Refusal::Other(Error::Closed)));
+            };
             let failure = match tokio::time::timeout(ATTEMPT, call(channel)).await {
                 Ok(Ok(answer)) => return Ok(answer.into_inner()),
                 Ok(Err(status)) => Failure::from(status),
@@ -95,7 +106,7 @@ impl Members {
             if !repeated || tokio::time::Instant::now() >= deadline {
                 return Err(failure);
             }
-            pause.wait(self.channels.len()).await;
+            pause.wait(self.count).await;
         }
     }
 }
@@ -126,7 +137,7 @@ impl Pause {
 
 impl Members {
     pub(super) fn count(&self) -> usize {
-        self.channels.len()
+        self.count
     }
 }
 

@@ -23,9 +23,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, TryFutureExt};
 use tokio::io::AsyncWriteExt;
+use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use self::failure::{Failure, Refusal, unavailable};
@@ -40,8 +41,6 @@ use crate::types::{
 };
 use crate::{Engine, Store, WatchStream};
 
-/// How long a health check waits, as upstream's `--etcd-healthcheck-timeout`.
-const HEALTH: Duration = Duration::from_secs(2);
 /// A key that is read for the revision that comes with the answer.
 const PROBE: &[u8] = b"compact_rev_key";
 /// For a connection to be made at start, through however many members.
@@ -84,6 +83,7 @@ pub async fn connect(options: &Options) -> Result<Store, Error> {
         keys: Keys::new(&options.prefix),
         seen: AtomicU64::new(0),
         askers: Askers::default(),
+        closed: CancellationToken::new(),
     });
     let start = async {
         loop {
@@ -109,6 +109,7 @@ struct Shared {
     /// The newest revision that any answer told.
     seen: AtomicU64,
     askers: Askers,
+    closed: CancellationToken,
 }
 
 fn kv(channel: Channel) -> KvClient<Channel> {
@@ -257,7 +258,7 @@ impl Shared {
         let failed = |error: std::io::Error| Error::Engine(format!("{}: {error}", to.display()));
         let mut file = tokio::fs::File::create_new(&to).await.map_err(failed)?;
         let revision = self.revision().await?;
-        let (_, channel) = self.members.pick();
+        let (_, channel) = self.members.pick().ok_or(Error::Closed)?;
         let mut client = MaintenanceClient::new(channel).max_decoding_message_size(usize::MAX);
         let started = client.snapshot(wire::SnapshotRequest {}).await;
         let mut parts = started.map_err(|status| unavailable(&status))?.into_inner();
@@ -283,17 +284,34 @@ impl Shared {
     }
 }
 
+impl Etcd {
+    /// A request as callers get it: none outlives the store's closing.
+    fn request<'a, T: Send + 'a>(
+        &'a self,
+        request: impl Future<Output = Result<T, Error>> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, Error>> {
+        async move {
+            tokio::select! {
+                biased;
+                () = self.0.closed.cancelled() => Err(Error::Closed),
+                answer = request => answer,
+            }
+        }
+        .boxed()
+    }
+}
+
 impl Engine for Etcd {
     fn get(&self, key: Bytes) -> BoxFuture<'_, Result<Option<KeyValue>, Error>> {
-        self.0.get(key).boxed()
+        self.request(self.0.get(key))
     }
 
     fn range(&self, request: RangeRequest) -> BoxFuture<'_, Result<RangeResult, Error>> {
-        self.0.range(request).boxed()
+        self.request(self.0.range(request))
     }
 
     fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<TxnResult, Error>> {
-        txn::run(&self.0, txn).boxed()
+        self.request(txn::run(&self.0, txn))
     }
 
     fn watch(&self, prefix: Bytes, from_revision: u64) -> WatchStream {
@@ -301,44 +319,45 @@ impl Engine for Etcd {
     }
 
     fn revision(&self) -> BoxFuture<'_, Result<u64, Error>> {
-        self.0.revision().boxed()
+        self.request(self.0.revision())
     }
 
     fn compact(&self, revision: u64) -> BoxFuture<'_, Result<(), Error>> {
-        self.0.compact(revision).boxed()
+        self.request(self.0.compact(revision))
     }
 
     fn lease_grant(&self, ttl: Duration) -> BoxFuture<'_, Result<LeaseId, Error>> {
-        self.0.lease_grant(ttl).boxed()
+        self.request(self.0.lease_grant(ttl))
     }
 
     fn lease_revoke(&self, lease: LeaseId) -> BoxFuture<'_, Result<(), Error>> {
-        self.0.lease_revoke(lease).boxed()
+        self.request(self.0.lease_revoke(lease))
     }
 
     /// etcd looks at its own clock.
     fn expire_leases(&self) -> BoxFuture<'_, Result<(), Error>> {
-        futures::future::ready(Ok(())).boxed()
+        self.request(futures::future::ready(Ok(())))
     }
 
     fn snapshot(&self, to: PathBuf) -> BoxFuture<'_, Result<u64, Error>> {
-        self.0.snapshot(to).boxed()
+        self.request(self.0.snapshot(to))
     }
 
     fn size(&self) -> BoxFuture<'_, Result<u64, Error>> {
-        self.0.size().boxed()
+        self.request(self.0.size())
     }
 
     fn health(&self) -> BoxFuture<'_, Result<(), Error>> {
-        async {
-            let asked = tokio::time::timeout(HEALTH, self.0.revision()).await;
-            let late = || Err(Error::Unavailable("context deadline exceeded".to_owned()));
-            asked.unwrap_or_else(|_| late()).map(|_| ())
-        }
-        .boxed()
+        self.request(self.0.revision().map_ok(|_| ()))
     }
 
     fn is_shared(&self) -> bool {
         true
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), Error>> {
+        self.0.closed.cancel();
+        self.0.members.close();
+        futures::future::ready(Ok(())).boxed()
     }
 }

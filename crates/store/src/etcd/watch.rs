@@ -49,7 +49,12 @@ pub(super) fn stream(shared: Arc<Shared>, prefix: Bytes, from_revision: u64) -> 
         if watching.ended {
             return None;
         }
-        let item = watching.advance().await;
+        let shared = watching.shared.clone();
+        let item = tokio::select! {
+            biased;
+            () = shared.closed.cancelled() => return None,
+            item = watching.advance() => item,
+        };
         watching.ended = item.is_err();
         Some((item, watching))
     }))
@@ -77,7 +82,9 @@ struct Source {
 }
 
 async fn open(shared: &Shared, start: u64) -> Result<Source, (usize, Status)> {
-    let (member, channel) = shared.members.pick();
+    let Some((member, channel)) = shared.members.pick() else {
+        return Err((0, Status::cancelled("the store is closed")));
+    };
     let (requests, queue) = mpsc::channel(1);
     let create = wire::WatchCreateRequest {
         key: Bytes::from_static(ALL),

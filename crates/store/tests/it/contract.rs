@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use store::{
     Compare, Error, Event, EventKind, Expect, LeaseId, Op, RangeRequest, Store, Txn, WatchStream,
 };
@@ -34,7 +34,7 @@ macro_rules! contract_tests {
             compacted_watch_ends, deleted_keys_vanish_with_compaction, leases_remove_their_keys,
             revoked_leases_remove_their_keys, rebinding_leaves_the_lease,
             leases_survive_reopening, everything_survives_reopening, batched_writers_never_share_revisions,
-            snapshots_are_whole_stores);
+            snapshots_are_whole_stores, closing_lets_go_whoever_holds_on);
     };
     ($fixture:ty: $($name:ident),*) => {
         $(#[tokio::test]
@@ -491,4 +491,46 @@ pub(crate) async fn snapshots_are_whole_stores(mut f: impl Fixture) {
     assert_eq!(copy.revision().await.unwrap(), last);
     assert_eq!(keys(&copy, RangeRequest::prefix("/")).await, ["/a"]);
     assert_eq!(keys(&copy, RangeRequest::prefix("/").at(last - 1)).await, ["/a", "/b"]);
+}
+
+pub(crate) async fn closing_lets_go_whoever_holds_on(mut f: impl Fixture) {
+    let store = f.store();
+    let mut watch = store.watch("/", 0);
+    let mut behind = store.watch("/", 1);
+    let revision = put(&store, "/a", "1").await;
+    take(&mut watch, 1).await;
+    let writer = store.clone();
+    let last = async move { writer.txn(Txn::create("/b", "1", None)).await }.shared();
+    last.clone().now_or_never();
+    f.store().close().await.unwrap();
+    if !store.is_shared() {
+        assert!(last.await.unwrap().succeeded, "what was asked before is finished");
+    }
+
+    assert_eq!(store.txn(Txn::create("/c", "1", None)).await, Err(Error::Closed));
+    assert_eq!(store.txn(Txn::default()).await, Err(Error::Closed));
+    assert_eq!(store.get("/a").await, Err(Error::Closed));
+    assert_eq!(store.get("/absent").await, Err(Error::Closed));
+    assert_eq!(store.range(RangeRequest::prefix("/")).await, Err(Error::Closed));
+    assert_eq!(store.revision().await, Err(Error::Closed));
+    assert_eq!(store.compact(revision).await, Err(Error::Closed));
+    assert_eq!(store.lease_grant(Duration::from_secs(9)).await, Err(Error::Closed));
+    assert_eq!(store.lease_revoke(LeaseId(9)).await, Err(Error::Closed));
+    assert_eq!(store.health().await, Err(Error::Closed));
+    for watch in [&mut watch, &mut behind, &mut store.watch("/", 0), &mut store.watch("/", 1)] {
+        let end = tokio::time::timeout(Duration::from_secs(60), async {
+            while watch.next().await.is_some_and(|item| item.is_ok()) {}
+        });
+        end.await.expect("a watch goes on");
+    }
+    store.close().await.unwrap();
+
+    // The handle and the watches are still held.
+    f.reopen().await;
+    assert_eq!(value(&f.store(), "/a").await.unwrap(), "1");
+    if !store.is_shared() {
+        assert_eq!(value(&f.store(), "/b").await.unwrap(), "1");
+    }
+    drop((store, watch, behind));
+    assert!(f.store().revision().await.unwrap() >= revision, "others are not closed");
 }

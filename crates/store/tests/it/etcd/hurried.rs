@@ -89,4 +89,7 @@ impl Engine for Hurried {
     fn is_shared(&self) -> bool {
         self.inner.is_shared()
     }
+    fn close(&self) -> Reply<'_, ()> {
+        self.inner.close().boxed()
+    }
 }
