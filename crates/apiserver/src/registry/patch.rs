@@ -43,7 +43,7 @@ fn refused(error: patch::Error) -> Failure {
         patch::Error::Malformed(text) => Status::bad_request(text),
         patch::Error::TooManyOperations { .. } => Status::request_entity_too_large(error),
         // Upstream does not tell what is wrong either; kubectl's output depends on that.
-        patch::Error::Unprocessable(_) => {
+        patch::Error::Unprocessable(_) | patch::Error::TestFailed(_) => {
             let message = "the server rejected our request due to an error in our request";
             Status::failure(422, reason::INVALID, message).with_details(Details::default())
         }

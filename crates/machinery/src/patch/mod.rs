@@ -14,6 +14,9 @@ pub enum Error {
     /// The patch does not fit the object; the API answers 422.
     #[error("{0}")]
     Unprocessable(String),
+    /// A test that the patch makes of the object fails, which makes it not fit either.
+    #[error("{0}")]
+    TestFailed(String),
     /// The patch has too many operations; the API answers 413.
     #[error("The allowed maximum operations in a JSON patch is {max}, got {got}")]
     TooManyOperations {
