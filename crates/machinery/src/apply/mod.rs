@@ -7,6 +7,7 @@
 //!
 //! Everything is pure: the time and conversions between versions are arguments.
 
+mod atomics;
 mod check;
 mod compare;
 mod conflict;
@@ -26,6 +27,7 @@ mod set;
 mod tests;
 mod validate;
 
+pub use atomics::atomics;
 pub use check::check_entries;
 pub use compare::{Comparison, compare};
 pub use conflict::{Conflict, Conflicts};
