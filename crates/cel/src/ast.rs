@@ -19,8 +19,7 @@ pub(crate) enum Kind {
     Call(Call),
     List(Vec<Element>),
     Map(Vec<Entry>),
-    /// A message; which type it is does not matter, since no message can be made here.
-    Message(Arc<str>),
+    Message(Message),
     Comprehension(Box<Comprehension>),
 }
 
@@ -49,6 +48,23 @@ pub(crate) struct Element {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) key: Expr,
+    pub(crate) value: Expr,
+    pub(crate) optional: bool,
+}
+
+/// A value of a named type, such as `Object.spec{replicas: 1}`.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) name: Arc<str>,
+    pub(crate) fields: Vec<Initializer>,
+}
+
+/// One field of a message.
+#[derive(Debug)]
+pub(crate) struct Initializer {
+    /// Stands for the field where mistakes are shown.
+    pub(crate) id: u32,
+    pub(crate) name: Arc<str>,
     pub(crate) value: Expr,
     pub(crate) optional: bool,
 }

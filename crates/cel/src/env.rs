@@ -7,7 +7,8 @@ use crate::ast::{Expr, Kind};
 use crate::checker::{self, Checked};
 use crate::cost::{self, Range};
 use crate::eval::{EvalError, Evaluation, Evaluator, Variables};
-use crate::library;
+use crate::library::{self, Overload};
+use crate::patch;
 use crate::schema::Decl;
 use crate::syntax::{self, CompileError};
 use crate::types::Type;
@@ -17,6 +18,7 @@ use crate::value::Value;
 #[derive(Clone, Debug, Default)]
 pub struct Env {
     variables: BTreeMap<String, Type>,
+    patches: bool,
     sizes: Option<Arc<Decl>>,
 }
 
@@ -49,6 +51,13 @@ impl Env {
         self
     }
 
+    /// With the types that changes are written in: `Object`, those below it, and `JSONPatch`.
+    #[must_use]
+    pub fn with_patches(mut self) -> Self {
+        self.patches = true;
+        self
+    }
+
     /// Compiles an expression.
     ///
     /// # Errors
@@ -63,6 +72,15 @@ impl Env {
 
     pub(crate) fn variable(&self, name: &str) -> Option<&Type> {
         self.variables.get(name)
+    }
+
+    /// The type of a message.
+    pub(crate) fn message(&self, name: &str) -> Option<Type> {
+        patch::type_named(name).filter(|_| self.patches)
+    }
+
+    pub(crate) fn function(&self, name: &str) -> Option<&'static [Overload]> {
+        library::function(name).filter(|_| self.patches || name != patch::ESCAPE_KEY)
     }
 
     pub(crate) fn sizes(&self) -> Option<&Arc<Decl>> {
@@ -104,7 +122,10 @@ fn collect(
     names: &mut BTreeSet<Arc<str>>,
 ) {
     match &expr.kind {
-        Kind::Literal(_) | Kind::Message(_) => {}
+        Kind::Literal(_) => {}
+        Kind::Message(message) => {
+            message.fields.iter().for_each(|field| collect(&field.value, regexes, names));
+        }
         Kind::Ident(name) => {
             names.insert(name.clone());
         }

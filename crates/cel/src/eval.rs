@@ -8,10 +8,13 @@ use std::sync::Arc;
 
 use regex::Regex;
 
-use crate::ast::{Call, Comprehension, Element, Entry, Expr, Kind, RESULT, Select, operator};
+use crate::ast::{
+    Call, Comprehension, Element, Entry, Expr, Kind, Message, RESULT, Select, operator,
+};
 use crate::checker::Checked;
 use crate::cost;
 use crate::library;
+use crate::patch;
 use crate::value::{Key, Value};
 
 /// Where the values of variables come from.
@@ -124,7 +127,7 @@ impl<'a> Evaluator<'a> {
             Kind::List(elements) => self.list(elements),
             Kind::Map(entries) => self.map(entries),
             Kind::Comprehension(of_loop) => self.comprehension(of_loop),
-            Kind::Message(name) => Err(EvalError::message(format!("unknown type: {name}"))),
+            Kind::Message(message) => self.message(message),
         }
     }
 
@@ -157,6 +160,7 @@ impl<'a> Evaluator<'a> {
         match &operand {
             Value::Optional(_) => optional_field(&operand, &select.field),
             value => field(value, &select.field)?
+                .or_else(|| patch::unset(value, &select.field))
                 .ok_or_else(|| EvalError::message(format!("no such key: {}", select.field))),
         }
     }
@@ -165,12 +169,7 @@ impl<'a> Evaluator<'a> {
         let mut items = Vec::with_capacity(elements.len());
         for element in elements {
             let value = self.eval(&element.value)?;
-            match (element.optional, value) {
-                (false, value) => items.push(value),
-                (true, Value::Optional(Some(value))) => items.push((*value).clone()),
-                (true, Value::Optional(None)) => {}
-                (true, _) => return Err(EvalError::NoOverload(String::new())),
-            }
+            items.extend(given(value, element.optional)?);
         }
         self.charge(cost::CREATE_LIST)?;
         Ok(Value::list(items))
@@ -181,12 +180,7 @@ impl<'a> Evaluator<'a> {
         for entry in entries {
             let key = self.eval(&entry.key)?;
             let value = self.eval(&entry.value)?;
-            let value = match (entry.optional, value) {
-                (false, value) => value,
-                (true, Value::Optional(Some(value))) => (*value).clone(),
-                (true, Value::Optional(None)) => continue,
-                (true, _) => return Err(EvalError::NoOverload(String::new())),
-            };
+            let Some(value) = given(value, entry.optional)? else { continue };
             let key = match key {
                 Value::Double(_) => None,
                 key => Key::from_value(&key),
@@ -198,6 +192,18 @@ impl<'a> Evaluator<'a> {
         }
         self.charge(cost::CREATE_MAP)?;
         Ok(Value::Map(Arc::new(map)))
+    }
+
+    fn message(&mut self, message: &Message) -> Answer {
+        let mut fields = std::collections::BTreeMap::new();
+        for field in &message.fields {
+            let value = self.eval(&field.value)?;
+            if let Some(value) = given(value, field.optional)? {
+                fields.insert(field.name.clone(), value);
+            }
+        }
+        self.charge(cost::CREATE_MESSAGE)?;
+        patch::message(&message.name, fields)
     }
 
     // Calls.
@@ -406,6 +412,15 @@ impl<'a> Evaluator<'a> {
             *accumulator = step;
         }
         Ok(true)
+    }
+}
+
+/// What an element, entry or field is given; an optional one perhaps nothing.
+fn given(value: Value, optional: bool) -> Result<Option<Value>, EvalError> {
+    match (optional, value) {
+        (false, value) => Ok(Some(value)),
+        (true, Value::Optional(value)) => Ok(value.map(|value| (*value).clone())),
+        (true, _) => Err(EvalError::NoOverload(String::new())),
     }
 }
 

@@ -19,6 +19,7 @@ mod cost;
 mod env;
 mod eval;
 mod library;
+mod patch;
 pub mod policy;
 pub mod rules;
 mod schema;

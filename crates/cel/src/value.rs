@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use base64::Engine as _;
 use jiff::Timestamp;
 use machinery::Value as Json;
 use machinery::quantity::Quantity;
@@ -190,7 +191,10 @@ impl Value {
                     .map(|(name, value)| Some((name.to_string(), value.to_json()?)))
                     .collect::<Option<_>>()?,
             ),
-            Self::Bytes(_) | Self::Optional(_) | Self::Type(_) | Self::Opaque(_) => return None,
+            Self::Bytes(bytes) => {
+                Json::from(base64::engine::general_purpose::STANDARD.encode(bytes))
+            }
+            Self::Optional(_) | Self::Type(_) | Self::Opaque(_) => return None,
         })
     }
 

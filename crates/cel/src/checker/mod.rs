@@ -5,7 +5,7 @@ mod assign;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::ast::{Call, Comprehension, Element, Entry, Expr, Kind, Select, operator};
+use crate::ast::{Call, Comprehension, Element, Entry, Expr, Kind, Message, Select, operator};
 use crate::env::Env;
 use crate::library::{self, Overload};
 use crate::syntax::{CompileError, Mistake, Parsed};
@@ -66,7 +66,7 @@ impl Checker<'_> {
         let ty = match &mut expr.kind {
             Kind::Literal(value) => value.type_of(),
             Kind::Ident(name) => self.ident(id, name),
-            Kind::Message(name) => self.undeclared(id, name),
+            Kind::Message(message) => self.message(id, message),
             Kind::List(elements) => self.list(elements),
             Kind::Map(entries) => self.map(entries),
             Kind::Comprehension(of_loop) => self.comprehension(of_loop),
@@ -172,6 +172,33 @@ impl Checker<'_> {
         Type::map(key, values.unwrap_or_else(|| self.unknowns.fresh()))
     }
 
+    fn message(&mut self, id: u32, message: &mut Message) -> Type {
+        let Some(ty) = self.env.message(&message.name) else {
+            return match self.lookup(&message.name) {
+                Some(Type::Type(_)) => {
+                    self.mistake(id, format!("'{}' is not a message type", message.name))
+                }
+                Some(ty) => self.mistake(id, format!("'{ty}' is not a type")),
+                None => self.undeclared(id, &message.name),
+            };
+        };
+        for field in &mut message.fields {
+            let found = self.check(&mut field.value);
+            let found = self.entry_type(field.id, found, field.optional);
+            let expected = self.field(field.id, &ty, &field.name);
+            if !self.unknowns.assignable(&expected, &found) {
+                let expected = self.unknowns.resolve(&expected, false);
+                let found = self.unknowns.resolve(&found, false);
+                let name = &field.name;
+                let message = format!(
+                    "expected type of field '{name}' is '{expected}' but provided type is '{found}'"
+                );
+                self.mistake(field.id, message);
+            }
+        }
+        ty
+    }
+
     /// What an element adds: an optional one what is in it.
     fn entry_type(&mut self, id: u32, ty: Type, optional: bool) -> Type {
         if !optional {
@@ -261,7 +288,7 @@ impl Checker<'_> {
         for arg in &mut call.args {
             args.push(self.check(arg));
         }
-        let Some(function) = library::function(&call.function) else {
+        let Some(function) = self.env.function(&call.function) else {
             let name = call.function.clone();
             return self.undeclared(id, &name);
         };
@@ -279,7 +306,7 @@ impl Checker<'_> {
         let root = namespace.split('.').next().unwrap_or_default();
         let name = format!("{namespace}.{}", call.function);
         if !self.locals.iter().any(|(local, _)| **local == *root)
-            && library::function(&name).is_some()
+            && self.env.function(&name).is_some()
         {
             call.function = name.into();
             call.target = None;

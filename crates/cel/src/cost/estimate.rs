@@ -118,7 +118,10 @@ impl Coster<'_> {
                 self.entries.insert(expr.id, Entries { map: true, key, value });
                 cost
             }
-            Kind::Message(_) => Range::fixed(CREATE_MESSAGE),
+            Kind::Message(message) => {
+                let costs = message.fields.iter().map(|field| self.cost(&field.value));
+                costs.fold(Range::fixed(CREATE_MESSAGE), Range::plus)
+            }
             Kind::Comprehension(of_loop) if binds(of_loop) => self.binding(expr, of_loop),
             Kind::Comprehension(of_loop) => self.comprehension(expr, of_loop),
         }

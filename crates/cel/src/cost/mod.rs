@@ -18,7 +18,7 @@ pub(crate) const CREATE_LIST: u64 = 10;
 /// Making a map.
 pub(crate) const CREATE_MAP: u64 = 30;
 /// Making a message.
-const CREATE_MESSAGE: u64 = 40;
+pub(crate) const CREATE_MESSAGE: u64 = 40;
 /// Going through one character.
 const TRAVERSAL: f64 = 0.1;
 /// One character of a regular expression.

@@ -90,7 +90,7 @@ impl Authorizer {
         Value::Opaque(Opaque::ResourceCheck(Arc::new(check)))
     }
 
-    /// The check about what a request of an `AdmissionReview` addresses.
+    /// The check about what the request of an `AdmissionReview` addresses, as it was sent.
     pub(crate) fn request_check(&self, request: &machinery::Value) -> Value {
         let text = |pointer: &str| {
             request
@@ -100,9 +100,9 @@ impl Authorizer {
                 .to_owned()
         };
         let request = Request {
-            group: text("/resource/group"),
-            resource: text("/resource/resource"),
-            subresource: text("/subResource"),
+            group: text("/requestResource/group"),
+            resource: text("/requestResource/resource"),
+            subresource: text("/requestSubResource"),
             namespace: text("/namespace"),
             name: text("/name"),
             ..Request::default()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::lexer::{Token, TokenKind, tokens};
 use super::macros;
 use super::source::{CompileError, Mistake};
-use crate::ast::{Call, Element, Entry, Expr, Kind, Select, operator};
+use crate::ast::{Call, Element, Entry, Expr, Initializer, Kind, Message, Select, operator};
 use crate::value::Value;
 
 /// Longest expression, in characters.
@@ -219,6 +219,10 @@ impl Parser {
                 self.expect("]")?;
                 let function = if optional { operator::OPTIONAL_INDEX } else { operator::INDEX };
                 expr = self.call(position, function, None, vec![expr, index])?;
+            } else if self.symbol_is("{")
+                && let Some(name) = expr.qualified_name()
+            {
+                expr = self.message(name.into())?;
             } else {
                 return Ok(expr);
             }
@@ -314,26 +318,24 @@ impl Parser {
                 macros::Expanded::Macro(expr) | macros::Expanded::Call(expr, _) => Ok(expr),
             };
         }
-        if self.symbol_is("{") {
-            return self.message(name);
-        }
         self.node(position, Kind::Ident(name))
     }
 
-    /// No message type is known, so only its name is kept, for the error about it.
     fn message(&mut self, name: Arc<str>) -> Result<Expr> {
         let position = self.advance().position;
+        let mut fields = Vec::new();
         while !self.symbol_is("}") {
-            self.take("?");
-            self.name()?;
+            let optional = self.take("?");
+            let name = self.name()?;
+            let id = self.nodes.add(self.peek().position, 0);
             self.expect(":")?;
-            self.expr()?;
+            fields.push(Initializer { id, name, value: self.expr()?, optional });
             if !self.take(",") {
                 break;
             }
         }
         self.expect("}")?;
-        self.node(position, Kind::Message(name))
+        self.node(position, Kind::Message(Message { name, fields }))
     }
 
     fn arguments(&mut self) -> Result<Vec<Expr>> {
@@ -420,9 +422,7 @@ impl Parser {
         if height > MAX_HEIGHT {
             return Err(self.too_deep());
         }
-        let id = self.nodes.positions.len() as u32;
-        self.nodes.positions.push(position);
-        self.nodes.heights.push(height);
+        let id = self.nodes.add(position, height);
         Ok(Expr { id, kind })
     }
 
@@ -495,6 +495,12 @@ fn integer(sign: &str, text: &str) -> Option<i128> {
 }
 
 impl Nodes {
+    fn add(&mut self, position: u32, height: u16) -> u32 {
+        self.positions.push(position);
+        self.heights.push(height);
+        self.positions.len() as u32 - 1
+    }
+
     pub(super) fn position(&self, expr: &Expr) -> u32 {
         self.positions[expr.id as usize]
     }
@@ -502,7 +508,10 @@ impl Nodes {
     fn height_below(&self, kind: &Kind) -> u16 {
         let of = |expr: &Expr| self.heights[expr.id as usize];
         match kind {
-            Kind::Literal(_) | Kind::Ident(_) | Kind::Message(_) => 0,
+            Kind::Literal(_) | Kind::Ident(_) => 0,
+            Kind::Message(message) => {
+                message.fields.iter().map(|field| of(&field.value)).max().unwrap_or(0)
+            }
             Kind::Select(select) => of(&select.operand),
             Kind::Call(call) => {
                 let target = call.target.as_deref().map_or(0, of);

@@ -1,12 +1,12 @@
 //! Webhooks and policies that take part in admission.
 
-pub mod conditions;
 mod policy;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
 
+use cel::policy::Conditions;
 use machinery::Value;
 use machinery::field::{Error, ErrorList};
 use machinery::names;
@@ -101,8 +101,9 @@ impl WebhookConfiguration {
             webhook.get("reinvocationPolicy").may_be_one_of(errors, &["IfNeeded", "Never"]);
         }
         forms::webhook_client(&webhook.get("clientConfig"), errors);
-        let compiles = |expression: &str| conditions::compile(expression).map(drop);
-        match_conditions(&webhook.get("matchConditions"), compiles, errors);
+        let conditions = webhook.get("matchConditions");
+        match_conditions(&conditions, errors);
+        Conditions::new(webhook.value).check(&conditions.path, errors);
     }
 }
 
@@ -196,11 +197,9 @@ fn check_resources(resources: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
-/// What is wrong with an expression.
-type Check = fn(&str) -> Result<(), String>;
-
-/// Expressions that decide whether a webhook or policy is asked at all.
-fn match_conditions(list: &At<'_>, check: Check, errors: &mut ErrorList) {
+/// Expressions that decide whether a webhook or policy is asked at all. Whether they compile is
+/// looked at elsewhere.
+fn match_conditions(list: &At<'_>, errors: &mut ErrorList) {
     if list.len() > MAX_CONDITIONS {
         errors.push(Error::too_many(&list.path, list.len(), MAX_CONDITIONS));
     }
@@ -209,8 +208,6 @@ fn match_conditions(list: &At<'_>, check: Check, errors: &mut ErrorList) {
         let (expression, name) = (condition.get("expression"), condition.get("name"));
         if expression.str().trim().is_empty() {
             expression.required(errors, "");
-        } else if let Err(why) = check(expression.str()) {
-            expression.invalid(errors, why);
         }
         name.must_form(errors, names::qualified_name);
         if !name.is_empty() && !taken.insert(name.str()) {

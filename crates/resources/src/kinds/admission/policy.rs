@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use cel::policy::{Conditions, Mutating, Validating};
 use machinery::field::{Error, ErrorList};
 use machinery::gvk::GroupVersion;
 use machinery::{Value, meta, names};
@@ -38,6 +39,20 @@ impl Strategy for Policy {
     }
 
     fn validate(&self, _ctx: &Ctx<'_>, policy: &Value) -> ErrorList {
+        self.check(policy, None)
+    }
+
+    fn validate_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
+        self.check(new, Some(old))
+    }
+
+    fn allow_unconditional_update(&self) -> bool {
+        false
+    }
+}
+
+impl Policy {
+    fn check(&self, policy: &Value, old: Option<&Value>) -> ErrorList {
         let mut errors = ErrorList::new();
         let spec = At::root(policy).get("spec");
         spec.get("failurePolicy").one_of(&mut errors, &["Fail", "Ignore"]);
@@ -51,20 +66,23 @@ impl Strategy for Policy {
         } else {
             constraints.required(&mut errors, "");
         }
-        match_conditions(&spec.get("matchConditions"), |_| Ok(()), &mut errors);
+        let conditions = spec.get("matchConditions");
+        match_conditions(&conditions, &mut errors);
+        let before = old.map(|old| At::root(old).get("spec").get("matchConditions").value);
+        if before != Some(conditions.value) {
+            Conditions::new(spec.value).check(&conditions.path, &mut errors);
+        }
         for variable in spec.get("variables").list() {
             check_variable(&variable, &mut errors);
         }
         if self.mutating {
             mutations(&spec, &mut errors);
+            Mutating::new(spec.value).check(&spec.path, &mut errors);
         } else {
             validations(&spec, meta::name(policy), &mut errors);
+            Validating::new(spec.value).check(&spec.path, &mut errors);
         }
         errors
-    }
-
-    fn allow_unconditional_update(&self) -> bool {
-        false
     }
 }
 

@@ -82,7 +82,7 @@ fn policies() {
     check_default(&policy(RULES), "/spec/matchConstraints/matchPolicy", "Equivalent");
     check(
         &policy(&format!(
-            "{RULES}, paramKind: {{apiVersion: V1, kind: K}}, variables: [{{name: 1a, expression: x}}]"
+            "{RULES}, paramKind: {{apiVersion: V1, kind: K}}, variables: [{{name: 1a, expression: '1'}}]"
         )),
         &[
             "spec.paramKind.apiVersion: Invalid value: \"V1\": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')",
@@ -100,6 +100,59 @@ fn policies() {
             "spec.validations[0].expression: Required value: expression is not specified",
             r#"spec.validations[0].message: Invalid value: "a\nb": message must not contain line breaks"#,
             r#"spec.validations[0].reason: Unsupported value: "X": supported values: "Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized""#,
+        ],
+    );
+}
+
+#[test]
+fn expressions_must_compile() {
+    check(
+        &policy(&format!(
+            "{RULES}, matchConditions: [{{name: c, expression: object.x}}], validations: [{{expression: '1', messageExpression: '1'}}], auditAnnotations: [{{key: a, valueExpression: params.x}}]"
+        )),
+        &[
+            r#"spec.matchConditions[0].expression: Invalid value: "object.x": must evaluate to bool but got dyn"#,
+            r#"spec.validations[0].expression: Invalid value: "1": must evaluate to bool but got int"#,
+            r#"spec.validations[0].messageExpression: Invalid value: "1": must evaluate to string but got int"#,
+            r#"spec.auditAnnotations[0].valueExpression: Invalid value: "params.x": compilation failed: ERROR: <input>:1:1: undeclared reference to 'params' (in container '')
+ | params.x
+ | ^"#,
+        ],
+    );
+}
+
+#[test]
+fn mutating_policies() {
+    let policy = |spec: &str| {
+        format!(
+            "{{apiVersion: admissionregistration.k8s.io/v1, kind: MutatingAdmissionPolicy, spec: {{{RULES}, {spec}}}}}"
+        )
+    };
+    let patch = |expression: &str| {
+        policy(&format!(
+            "reinvocationPolicy: Never, mutations: [{{patchType: JSONPatch, jsonPatch: {{expression: '{expression}'}}}}]"
+        ))
+    };
+    check(
+        &patch(r#"[JSONPatch{op: "add", path: "/" + jsonpatch.escapeKey("a/b"), value: 1}]"#),
+        &[],
+    );
+    check(
+        &patch("[1]"),
+        &[
+            r#"spec.mutations[0].jsonPatch.expression: Invalid value: "[1]": must evaluate to list(JSONPatch) but got list(int)"#,
+        ],
+    );
+    check(
+        &policy(
+            "reinvocationPolicy: Always, mutations: [{patchType: ApplyConfiguration, applyConfiguration: {expression: '{}'}, jsonPatch: {expression: x}}, {patchType: JSONPatch}, {}]",
+        ),
+        &[
+            "spec.mutations[0].jsonPatch: Forbidden: must not be specified when patchType is ApplyConfiguration",
+            "spec.mutations[1].jsonPatch: Required value: must be specified when patchType is JSONPatch",
+            "spec.mutations[2].patchType: Required value",
+            r#"spec.reinvocationPolicy: Unsupported value: "Always": supported values: "IfNeeded", "Never""#,
+            r#"spec.mutations[0].applyConfiguration.expression: Invalid value: "{}": must evaluate to Object but got map(dyn, dyn)"#,
         ],
     );
 }
