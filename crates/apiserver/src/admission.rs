@@ -14,6 +14,7 @@ mod namespace_lifecycle;
 mod node_restriction;
 mod policies;
 mod priority;
+pub(crate) mod reinvocation;
 mod service_account;
 mod taint_nodes;
 
@@ -23,6 +24,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use machinery::status::Status;
 
+use self::reinvocation::Rounds;
 use crate::authz::Authorizer;
 use crate::registry::{Admission, Attributes, Failure, Operation};
 use crate::webhook::admission::Webhooks;
@@ -40,7 +42,8 @@ trait Plugin: Send + Sync {
     }
 }
 
-/// All plugins, in upstream's order, then the policies and the webhooks.
+/// All plugins, in upstream's order. Policies come before webhooks, the mutating ones of both before
+/// everything that only looks.
 pub struct Plugins {
     builtin: Vec<Box<dyn Plugin>>,
     policies: policies::Policies,
@@ -79,12 +82,19 @@ impl Admission for Plugins {
         attributes: &'a mut Attributes<'_>,
     ) -> BoxFuture<'a, Result<(), Failure>> {
         async move {
+            let (mut policies, mut webhooks) = (Rounds::default(), Rounds::default());
             self.admit_builtin(attributes)?;
-            let round = self.webhooks.mutate(attributes).await?;
-            if round.changed() {
-                // What a webhook made must be as the plugins want it, and perhaps others again.
+            self.policies.mutate(attributes, &mut policies).await?;
+            policies.end(attributes.object.as_ref());
+            self.webhooks.mutate(attributes, &mut webhooks).await?;
+            webhooks.end(attributes.object.as_ref());
+            if policies.changed() || webhooks.changed() {
+                // What they made must be as the plugins want it, and perhaps as others do.
                 self.admit_builtin(attributes)?;
-                self.webhooks.mutate_again(attributes, round).await?;
+                policies.begin_second(attributes.object.as_ref());
+                self.policies.mutate(attributes, &mut policies).await?;
+                webhooks.begin_second(attributes.object.as_ref());
+                self.webhooks.mutate(attributes, &mut webhooks).await?;
             }
             Ok(())
         }

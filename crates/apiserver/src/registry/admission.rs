@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use machinery::Value;
+use machinery::{Value, meta};
 
 use super::{Context, Failure, Registry, Resource, Target, WriteOptions};
 
@@ -78,6 +78,14 @@ impl<'a> Attributes<'a> {
             object: Some(object),
             old: None,
             dry_run: options.dry_run,
+        }
+    }
+
+    /// The name of the object. What is being created has it in itself.
+    pub(crate) fn object_name(&self) -> &str {
+        match self.name {
+            "" => self.object.as_ref().map(meta::name).unwrap_or_default(),
+            name => name,
         }
     }
 }

@@ -118,7 +118,7 @@ impl Resource {
     }
 
     /// A stored object as this resource shows it.
-    pub(super) async fn present(&self, object: Arc<Object>) -> Result<Arc<Object>, Failure> {
+    pub(crate) async fn present(&self, object: Arc<Object>) -> Result<Arc<Object>, Failure> {
         let Some(presentation) = self.presentation() else { return Ok(object) };
         let shown = presentation.show(vec![object]).await?.pop();
         shown.ok_or_else(|| Status::internal("a conversion lost an object").into())

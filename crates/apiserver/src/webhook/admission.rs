@@ -9,27 +9,28 @@
 //! is asked in a second round only if it wants that and the object changed after it was asked; no
 //! webhook is asked about the configurations of admission itself.
 
-pub(crate) mod condition;
+pub(crate) mod asked;
 mod hook;
 pub(crate) mod matching;
 pub(crate) mod review;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
+use cel::policy::{Input, Judgement};
 use futures::future::join_all;
-use machinery::codec::{self, FieldValidation};
+use machinery::codec::{self, DecodeError, FieldValidation};
 use machinery::gvk::{GroupResource, GroupVersionKind};
 use machinery::patch;
 use machinery::selector::LabelSelector;
 use machinery::status::Status;
-use machinery::{Value, meta, schema};
+use machinery::{Value, schema};
 use serde_json::json;
 
-use self::condition::{Input, Outcome};
+use self::asked::Asked;
 use self::hook::{Hook, Hooks};
 use self::matching::Subject;
 use self::review::{Request, Verdict};
+use crate::admission::reinvocation::Rounds;
 use crate::authz::Authorizer;
 use crate::registry::{Attributes, Failure, Operation, Resource};
 
@@ -39,25 +40,6 @@ pub(crate) struct Webhooks {
     validating: Hooks,
     /// For conditions that ask what a user may do.
     authorizer: Arc<Authorizer>,
-}
-
-/// What a round of mutating webhooks leaves for a second one.
-#[derive(Debug, Default)]
-pub(crate) struct Round {
-    /// Who wants to be asked again if the object changes now.
-    asked: Vec<String>,
-    /// Who has to be asked again.
-    again: HashSet<String>,
-    /// The object as the last webhook left it.
-    output: Option<Value>,
-    changed: bool,
-}
-
-impl Round {
-    /// Whether a webhook changed the object, so that everybody has to look at it once more.
-    pub(crate) fn changed(&self) -> bool {
-        self.changed
-    }
 }
 
 /// A webhook that is to be asked, and the version in which it wants the object.
@@ -90,42 +72,18 @@ impl Webhooks {
         }
     }
 
-    /// Lets the mutating webhooks change the object.
+    /// Lets the mutating webhooks change the object, those that have a turn in this round.
     ///
     /// # Errors
     /// When one refuses, or cannot be asked and must be.
-    pub(crate) async fn mutate(&self, attributes: &mut Attributes<'_>) -> Result<Round, Failure> {
-        let mut round = Round::default();
-        self.mutate_round(attributes, &mut round, None).await?;
-        Ok(round)
-    }
-
-    /// Asks those again that a change after their turn concerns. The built-in plugins have run
-    /// again by now.
-    ///
-    /// # Errors
-    /// As [`Webhooks::mutate`].
-    pub(crate) async fn mutate_again(
+    pub(crate) async fn mutate(
         &self,
         attributes: &mut Attributes<'_>,
-        mut round: Round,
-    ) -> Result<(), Failure> {
-        if round.output != attributes.object {
-            round.again.extend(std::mem::take(&mut round.asked));
-        }
-        let again = std::mem::take(&mut round.again);
-        self.mutate_round(attributes, &mut round, Some(&again)).await
-    }
-
-    async fn mutate_round(
-        &self,
-        attributes: &mut Attributes<'_>,
-        round: &mut Round,
-        only: Option<&HashSet<String>>,
+        rounds: &mut Rounds,
     ) -> Result<(), Failure> {
         let hooks = self.mutating.now(attributes.registry);
         for hook in hooks.iter() {
-            if only.is_some_and(|only| !only.contains(&hook.id)) {
+            if !rounds.concerns(&hook.id) {
                 continue;
             }
             let Some(invocation) = invocation(hook, attributes)? else { continue };
@@ -134,15 +92,8 @@ impl Webhooks {
                 Err(Trouble::Fatal(failure)) => return Err(failure),
                 Err(Trouble::Call(why)) => tolerate(hook, &why).map(|()| false)?,
             };
-            if changed {
-                round.changed = true;
-                round.again.extend(std::mem::take(&mut round.asked));
-            }
-            if hook.reinvoked_if_needed {
-                round.asked.push(hook.id.clone());
-            }
+            rounds.asked(&hook.id, changed, hook.reinvoked_if_needed);
         }
-        round.output.clone_from(&attributes.object);
         Ok(())
     }
 
@@ -178,22 +129,10 @@ impl Webhooks {
         let object = shown(attributes, resource, attributes.object.as_ref()).await?;
         let old = shown(attributes, resource, attributes.old).await?;
         let uid = uuid::Uuid::new_v4().to_string();
-        let own_name = attributes.object.as_ref().map(meta::name).unwrap_or_default();
-        let name = if attributes.name.is_empty() { own_name } else { attributes.name };
         let request = Request {
-            uid: &uid,
-            kind: kind_of(resource, attributes.subresource),
-            resource: resource.gvr(),
-            request_kind: kind_of(attributes.resource, attributes.subresource),
-            request_resource: attributes.resource.gvr(),
-            subresource: attributes.subresource,
-            name,
-            namespace: if is_namespace(resource) { name } else { attributes.namespace },
-            operation: attributes.operation.as_str(),
-            user: attributes.context.user_info(),
             object: object.as_ref(),
             old: old.as_ref(),
-            dry_run: attributes.dry_run,
+            ..Request::of(attributes, resource, &uid)
         };
         let request = request.to_value();
         if !self.concerns(hook, attributes, &request, object.as_ref(), old.as_ref())? {
@@ -240,28 +179,20 @@ impl Webhooks {
         if hook.conditions.is_empty() {
             return Ok(true);
         }
-        let resource = attributes.resource;
         let input = Input {
+            object: object.unwrap_or(&Value::Null),
+            old_object: old.unwrap_or(&Value::Null),
             request,
-            object,
-            old,
-            authorizer: &self.authorizer,
-            user: &attributes.context.user,
-            about: cel::Request {
-                group: resource.group.to_string(),
-                resource: resource.name.clone(),
-                subresource: attributes.subresource.to_owned(),
-                namespace: attributes.namespace.to_owned(),
-                name: attributes.name.to_owned(),
-                ..cel::Request::default()
-            },
+            params: &Value::Null,
+            namespace: &Value::Null,
+            authorizer: Asked::of(attributes, &self.authorizer),
         };
-        match condition::judge(&hook.conditions, &input) {
-            Outcome::Hold => Ok(true),
-            Outcome::Fail => Ok(false),
-            Outcome::Unknown(_) if hook.ignore_failures => Ok(false),
-            Outcome::Unknown(why) => {
-                let resource = resource.group_resource();
+        match hook.conditions.judge(&input) {
+            Judgement::Hold => Ok(true),
+            Judgement::Fail => Ok(false),
+            Judgement::Unknown(_) if hook.ignore_failures => Ok(false),
+            Judgement::Unknown(why) => {
+                let resource = attributes.resource.group_resource();
                 Err(Status::forbidden(&resource, attributes.name, why).into())
             }
         }
@@ -295,23 +226,9 @@ impl Webhooks {
         }
         patch::json::apply(&mut object, &operations)
             .map_err(|error| internal(error.to_string()))?;
-        let own = attributes.resource;
-        let resource = &invocation.resource;
-        let object = if takes_another_kind(attributes) {
-            let kind = kind_of(resource, attributes.subresource);
-            match schema::builtin().kind(&kind.group, &kind.version, &kind.kind) {
-                Some(ty) => decoded(object, ty)?,
-                None => object,
-            }
-        } else {
-            let mut object = decoded(object, resource.ty())?;
-            resource.default(&mut object);
-            if Arc::ptr_eq(resource, own) {
-                object
-            } else {
-                resource.converted(object, own).await?
-            }
-        };
+        let object = made(attributes, &invocation.resource, object, FieldValidation::Ignore);
+        let object = object.map_err(|error| internal(error.to_string()))?;
+        let object = restored(attributes, &invocation.resource, object).await?;
         let changed = attributes.object.as_ref() != Some(&object);
         attributes.object = Some(object);
         Ok(changed)
@@ -337,24 +254,8 @@ fn invocation<'h>(
     if matching::is_exempt(&resource.group, &resource.name) {
         return Ok(None);
     }
-    let matches = |resource: &Resource| {
-        let subject = Subject {
-            operation: attributes.operation.as_str(),
-            group: &resource.group,
-            version: &resource.version,
-            resource: &resource.name,
-            subresource: attributes.subresource,
-            namespace: attributes.namespace,
-        };
-        hook.rules.iter().any(|rule| rule.matches(&subject))
-    };
-    let chosen = if matches(resource) {
-        Some(resource.clone())
-    } else if hook.exact {
-        None
-    } else {
-        attributes.registry.equivalents(resource).into_iter().find(|other| matches(other))
-    };
+    let matches = |subject: &Subject<'_>| hook.rules.iter().any(|rule| rule.matches(subject));
+    let chosen = Subject::chosen(attributes, hook.exact, matches);
     let Some(chosen) = chosen else { return Ok(None) };
     let object = attributes.object.as_ref();
     if !in_selected_namespace(&hook.namespaces, attributes)?
@@ -430,10 +331,51 @@ pub(crate) fn kind_of(resource: &Resource, subresource: &str) -> GroupVersionKin
     }
 }
 
-/// What a webhook made, read as if a client had sent it.
-fn decoded(object: Value, ty: schema::TypeRef<'_>) -> Result<Value, Failure> {
-    let decoded = codec::decode_value(object, ty, FieldValidation::Ignore);
-    Ok(decoded.map_err(|error| Failure::from(Status::internal(error)))?.value)
+/// The type of what a write to `resource` takes; `None` if nothing is known of it.
+pub(crate) fn type_of<'r>(
+    attributes: &Attributes<'_>,
+    resource: &'r Resource,
+) -> Option<schema::TypeRef<'r>> {
+    if !takes_another_kind(attributes) {
+        return Some(resource.ty());
+    }
+    let kind = kind_of(resource, attributes.subresource);
+    schema::builtin().kind(&kind.group, &kind.version, &kind.kind)
+}
+
+/// What a webhook or policy made of an object that it was [`shown`], read as if a client had sent
+/// it.
+///
+/// # Errors
+/// When it is no object of the kind.
+pub(crate) fn made(
+    attributes: &Attributes<'_>,
+    resource: &Resource,
+    object: Value,
+    validation: FieldValidation,
+) -> Result<Value, DecodeError> {
+    let Some(ty) = type_of(attributes, resource) else { return Ok(object) };
+    let mut object = codec::decode_value(object, ty, validation)?.value;
+    if !takes_another_kind(attributes) {
+        resource.default(&mut object);
+    }
+    Ok(object)
+}
+
+/// The opposite of [`shown`]: an object in the version of the request.
+///
+/// # Errors
+/// When it cannot be converted.
+pub(crate) async fn restored(
+    attributes: &Attributes<'_>,
+    resource: &Arc<Resource>,
+    object: Value,
+) -> Result<Value, Failure> {
+    let own = attributes.resource;
+    if Arc::ptr_eq(resource, own) || takes_another_kind(attributes) {
+        return Ok(object);
+    }
+    resource.converted(object, own).await
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod discovery;
 mod freshness;
 mod identity;
 mod metrics;
+mod mutating_policies;
 mod objects;
 mod operator;
 mod policies;

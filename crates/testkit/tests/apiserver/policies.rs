@@ -227,7 +227,10 @@ async fn policies_must_compile() -> Outcome {
         "{status}"
     );
     assert!(
-        causes[1]["message"].as_str().unwrap_or_default().ends_with("must evaluate to bool"),
+        causes[1]["message"]
+            .as_str()
+            .unwrap_or_default()
+            .ends_with("must evaluate to bool but got int"),
         "{status}"
     );
     Ok(())

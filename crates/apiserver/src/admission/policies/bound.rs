@@ -2,31 +2,63 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cel::policy::Policy;
+use cel::policy::{Mutating, Validating};
 use machinery::Value;
+use machinery::gvk::{GroupVersion, GroupVersionKind};
 use machinery::selector::LabelSelector;
 
-use super::{BINDINGS, GROUP, POLICIES};
+use super::GROUP;
 use crate::registry::{Attributes, Failure, Registry, Resource};
 use crate::webhook::admission::in_selected_namespace;
 use crate::webhook::admission::matching::{Rule, Subject, selects_object};
 
+/// A kind of policy.
+pub(super) trait Kind {
+    /// The plural name of the policies.
+    const POLICIES: &'static str;
+    /// The plural name of their bindings.
+    const BINDINGS: &'static str;
+
+    /// Compiles the expressions of a policy's `spec`.
+    fn compile(spec: &Value) -> Self;
+}
+
+impl Kind for Validating {
+    const POLICIES: &'static str = "validatingadmissionpolicies";
+    const BINDINGS: &'static str = "validatingadmissionpolicybindings";
+
+    fn compile(spec: &Value) -> Self {
+        Self::new(spec)
+    }
+}
+
+impl Kind for Mutating {
+    const POLICIES: &'static str = "mutatingadmissionpolicies";
+    const BINDINGS: &'static str = "mutatingadmissionpolicybindings";
+
+    fn compile(spec: &Value) -> Self {
+        Self::new(spec)
+    }
+}
+
 /// A policy that some binding applies.
-pub(super) struct Bound {
+pub(super) struct Bound<P> {
     pub(super) name: String,
-    pub(super) policy: Policy,
-    pub(super) constraints: Constraints,
+    pub(super) policy: P,
+    constraints: Constraints,
     /// Whether a write goes on when an expression cannot be evaluated.
     pub(super) ignore_failures: bool,
-    /// API version and kind of the parameters.
-    pub(super) param_kind: Option<(String, String)>,
+    /// Whether to look again after others have changed the object.
+    pub(super) reinvoked_if_needed: bool,
+    /// The kind of the parameters.
+    pub(super) param_kind: Option<GroupVersionKind>,
     pub(super) bindings: Vec<Binding>,
 }
 
 /// Where and how a policy applies.
 pub(super) struct Binding {
     pub(super) name: String,
-    pub(super) constraints: Constraints,
+    constraints: Constraints,
     pub(super) actions: Vec<Action>,
     /// `paramRef`
     pub(super) params: Option<Value>,
@@ -44,7 +76,7 @@ pub(super) enum Action {
 }
 
 /// Which writes are meant.
-pub(super) struct Constraints {
+struct Constraints {
     /// `None` where nothing is said: all that the policy matches.
     rules: Option<Vec<NamedRule>>,
     excluded: Vec<NamedRule>,
@@ -59,7 +91,20 @@ struct NamedRule {
     names: Vec<String>,
 }
 
-impl Bound {
+impl Action {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Deny => "Deny",
+            Self::Warn => "Warn",
+            Self::Audit => "Audit",
+        }
+    }
+}
+
+/// The resource as which a policy looks at a write, and the bindings that concern the write.
+pub(super) type Meant<'p> = (Arc<Resource>, Vec<&'p Binding>);
+
+impl<P: Kind> Bound<P> {
     fn new(policy: &Value, bindings: &[Value]) -> Option<Self> {
         let name = machinery::meta::name(policy);
         let own = bindings.iter().filter(|binding| binding["spec"]["policyName"] == name);
@@ -69,19 +114,37 @@ impl Bound {
         }
         let spec = &policy["spec"];
         let param_kind = spec["paramKind"].as_object().map(|kind| {
-            let text = |field: &str| {
-                kind.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
-            };
-            (text("apiVersion"), text("kind"))
+            let text = |field: &str| kind.get(field).and_then(Value::as_str).unwrap_or_default();
+            let version = GroupVersion::parse(text("apiVersion")).unwrap_or_default();
+            GroupVersionKind::new(version.group, version.version, text("kind"))
         });
         Some(Self {
             name: name.to_owned(),
-            policy: Policy::new(spec),
+            policy: P::compile(spec),
             constraints: Constraints::new(&spec["matchConstraints"]),
             ignore_failures: spec["failurePolicy"] == "Ignore",
+            reinvoked_if_needed: spec["reinvocationPolicy"] == "IfNeeded",
             param_kind,
             bindings,
         })
+    }
+
+    /// How the policy concerns a write, `None` if it does not.
+    ///
+    /// # Errors
+    /// When the write's namespace is not there.
+    pub(super) fn matches(
+        &self,
+        attributes: &Attributes<'_>,
+    ) -> Result<Option<Meant<'_>>, Failure> {
+        let Some(resource) = self.constraints.matches(attributes)? else { return Ok(None) };
+        let mut bindings = Vec::new();
+        for binding in &self.bindings {
+            if binding.constraints.matches(attributes)?.is_some() {
+                bindings.push(binding);
+            }
+        }
+        Ok((!bindings.is_empty()).then_some((resource, bindings)))
     }
 }
 
@@ -140,10 +203,7 @@ impl Constraints {
     ///
     /// # Errors
     /// When the write's namespace is not there.
-    pub(super) fn matches(
-        &self,
-        attributes: &Attributes<'_>,
-    ) -> Result<Option<Arc<Resource>>, Failure> {
+    fn matches(&self, attributes: &Attributes<'_>) -> Result<Option<Arc<Resource>>, Failure> {
         let object = attributes.object.as_ref();
         if !in_selected_namespace(&self.namespaces, attributes)?
             || !selects_object(&self.objects, object, attributes.old)
@@ -161,51 +221,38 @@ impl Constraints {
         if rules.is_empty() {
             return None;
         }
-        // What is being created has its name in itself.
-        let own_name = attributes.object.as_ref().map(machinery::meta::name).unwrap_or_default();
-        let name = if attributes.name.is_empty() { own_name } else { attributes.name };
-        let matches = |resource: &Resource| {
-            let subject = Subject {
-                operation: attributes.operation.as_str(),
-                group: &resource.group,
-                version: &resource.version,
-                resource: &resource.name,
-                subresource: attributes.subresource,
-                namespace: attributes.namespace,
-            };
+        let name = attributes.object_name();
+        Subject::chosen(attributes, self.exact, |subject| {
             rules.iter().any(|named| {
-                named.rule.matches(&subject)
+                named.rule.matches(subject)
                     && (named.names.is_empty() || named.names.iter().any(|n| n == name))
             })
-        };
-        let resource = attributes.resource;
-        if matches(resource) {
-            return Some(resource.clone());
-        }
-        if self.exact {
-            return None;
-        }
-        attributes.registry.equivalents(resource).into_iter().find(|other| matches(other))
+        })
     }
 }
 
 /// What was compiled, and of which state of the registry.
-#[derive(Default)]
-pub(super) struct Known(Mutex<Compiled>);
+pub(super) struct Known<P>(Mutex<Compiled<P>>);
 
-#[derive(Default)]
-struct Compiled {
+struct Compiled<P> {
     /// The newest changes that `bound` shows.
     revisions: (u64, u64),
-    bound: Arc<[Bound]>,
+    bound: Arc<[Bound<P>]>,
 }
 
-impl Known {
-    /// The policies as they are now.
-    pub(super) fn now(&self, registry: &Registry) -> Arc<[Bound]> {
+impl<P> Default for Known<P> {
+    fn default() -> Self {
+        Self(Mutex::new(Compiled { revisions: (0, 0), bound: Arc::default() }))
+    }
+}
+
+impl<P: Kind> Known<P> {
+    /// The policies as they are now, in the order of their names.
+    pub(super) fn now(&self, registry: &Registry) -> Arc<[Bound<P>]> {
         let revision =
             |resource| registry.changes(GROUP, resource).map(|changes| *changes.borrow());
-        let (Some(policies), Some(bindings)) = (revision(POLICIES), revision(BINDINGS)) else {
+        let (Some(policies), Some(bindings)) = (revision(P::POLICIES), revision(P::BINDINGS))
+        else {
             return Arc::default();
         };
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -213,8 +260,8 @@ impl Known {
             let all = |resource| -> Vec<Value> {
                 registry.cached_list(GROUP, resource, "").iter().map(|o| o.value()).collect()
             };
-            let all_bindings = all(BINDINGS);
-            let bound = all(POLICIES);
+            let all_bindings = all(P::BINDINGS);
+            let bound = all(P::POLICIES);
             let bound = bound.iter().filter_map(|policy| Bound::new(policy, &all_bindings));
             *known = Compiled { revisions: (policies, bindings), bound: bound.collect() };
         }

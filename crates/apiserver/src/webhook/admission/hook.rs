@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use cel::policy::Conditions;
 use machinery::Value;
 use machinery::selector::LabelSelector;
 
-use super::condition::Condition;
 use super::matching::Rule;
 use crate::registry::Registry;
 use crate::webhook::ClientConfig;
@@ -28,7 +28,7 @@ pub(super) struct Hook {
     pub(super) namespaces: LabelSelector,
     pub(super) objects: LabelSelector,
     /// All must hold, too.
-    pub(super) conditions: Vec<Condition>,
+    pub(super) conditions: Conditions,
     /// Whether a write goes on when the webhook cannot be asked.
     pub(super) ignore_failures: bool,
     /// Whether asking changes nothing elsewhere when nothing will be stored.
@@ -62,12 +62,7 @@ impl Hook {
             exact: text("matchPolicy") == "Exact",
             namespaces: selector("namespaceSelector"),
             objects: selector("objectSelector"),
-            conditions: hook["matchConditions"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .map(Condition::from_value)
-                .collect(),
+            conditions: Conditions::new(hook),
             ignore_failures: text("failurePolicy") == "Ignore",
             takes_dry_runs: matches!(text("sideEffects"), "None" | "NoneOnDryRun"),
             timeout: Duration::from_secs(

@@ -1,7 +1,11 @@
 //! Which requests a webhook is asked about. Pure.
 
+use std::sync::Arc;
+
 use machinery::Value;
 use machinery::selector::LabelSelector;
+
+use crate::registry::{Attributes, Resource};
 
 /// What a request addresses.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +18,36 @@ pub(crate) struct Subject<'a> {
     pub(crate) subresource: &'a str,
     /// Empty in cluster scope.
     pub(crate) namespace: &'a str,
+}
+
+impl<'a> Subject<'a> {
+    /// A write as one of `resource`, which is the one that is written or an equivalent of it.
+    pub(crate) fn of(attributes: &'a Attributes<'_>, resource: &'a Resource) -> Self {
+        Self {
+            operation: attributes.operation.as_str(),
+            group: &resource.group,
+            version: &resource.version,
+            resource: &resource.name,
+            subresource: attributes.subresource,
+            namespace: attributes.namespace,
+        }
+    }
+
+    /// The resource as which a write matches: the one that is written or, unless it must be
+    /// `exact`, an equivalent of it.
+    pub(crate) fn chosen(
+        attributes: &Attributes<'_>,
+        exact: bool,
+        matches: impl Fn(&Subject<'_>) -> bool,
+    ) -> Option<Arc<Resource>> {
+        let own = attributes.resource;
+        let matches = |resource: &Resource| matches(&Subject::of(attributes, resource));
+        if matches(own) {
+            return Some(own.clone());
+        }
+        let mut others = attributes.registry.equivalents(own).into_iter();
+        others.find(|other| !exact && matches(other))
+    }
 }
 
 /// A rule of a webhook.

@@ -7,6 +7,8 @@ use machinery::gvk::{GroupVersionKind, GroupVersionResource};
 use machinery::status::Status;
 use serde_json::json;
 
+use super::{is_namespace, kind_of};
+use crate::registry::{Attributes, Resource};
 use crate::webhook::answer::gvk;
 
 /// What a review is about.
@@ -30,7 +32,27 @@ pub(crate) struct Request<'a> {
     pub(crate) dry_run: bool,
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
+    /// About a write as one of `resource`, which may be an equivalent of the one that is written.
+    pub(crate) fn of(attributes: &'a Attributes<'_>, resource: &Resource, uid: &'a str) -> Self {
+        let name = attributes.object_name();
+        Self {
+            uid,
+            kind: kind_of(resource, attributes.subresource),
+            resource: resource.gvr(),
+            request_kind: kind_of(attributes.resource, attributes.subresource),
+            request_resource: attributes.resource.gvr(),
+            subresource: attributes.subresource,
+            name,
+            namespace: if is_namespace(resource) { name } else { attributes.namespace },
+            operation: attributes.operation.as_str(),
+            user: attributes.context.user_info(),
+            object: None,
+            old: None,
+            dry_run: attributes.dry_run,
+        }
+    }
+
     /// As it is in the review.
     pub(crate) fn to_value(&self) -> Value {
         let kind = |kind: &GroupVersionKind| json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
