@@ -252,6 +252,9 @@ pub enum Error {
     /// The store's server refused the request, in its own words. A write was not made.
     #[error("{0}")]
     Refused(String),
+    /// What is stored is not as it was written. Reads elsewhere may go on.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
     /// The store was closed, or what it runs on has died.
     #[error("store is closed")]
     Closed,

@@ -56,15 +56,15 @@ pub(super) fn step(
         let mut latest = txn.open_table(LATEST).map_err(engine_error)?;
         for row in &rows {
             let at = row.position;
-            let before = if at.live {
-                let new = encode_latest(at, &row.live);
+            let before = if at.is_live() {
+                let new = encode_latest(&row.key, at, &row.live);
                 let before =
                     latest.insert(row.key.as_ref(), new.as_slice()).map_err(engine_error)?;
-                before.map(|old| decode_latest(old.value())).transpose()?
+                before.map(|old| decode_latest(&row.key, old.value())).transpose()?
             } else {
                 log.remove((at.revision, at.sub)).map_err(engine_error)?;
                 let before = latest.remove(row.key.as_ref()).map_err(engine_error)?;
-                before.map(|old| decode_latest(old.value())).transpose()?
+                before.map(|old| decode_latest(&row.key, old.value())).transpose()?
             };
             if let Some((old, _)) = before {
                 log.remove((old.revision, old.sub)).map_err(engine_error)?;
@@ -94,7 +94,7 @@ fn next_rows(
     let mut rows: Vec<Row> = Vec::new();
     for row in log.range((from + 1, 0)..=(target, u32::MAX)).map_err(engine_error)? {
         let (at, bytes) = row.map_err(engine_error)?;
-        let (revision, sub) = at.value();
+        let (revision, _) = at.value();
         if let Some(last) = rows.last()
             && rows.len() >= chunk
             && last.position.revision != revision
@@ -102,10 +102,10 @@ fn next_rows(
             let upto = last.position.revision;
             return Ok((rows, upto));
         }
-        let view = View::parse(bytes.value())?;
+        let view = View::parse(bytes.value(), at.value())?;
         rows.push(Row {
             key: Bytes::copy_from_slice(view.key),
-            position: Position { revision, sub, live: view.put.is_some() },
+            position: view.position(),
             live: view.put.map_or(Live::default(), |(live, _)| live),
         });
     }

@@ -1,19 +1,42 @@
-//! The state of all keys in memory: where in the log each stands, now and since the compaction.
+//! The state of all keys in memory: where in the log each stands, now and since the compaction, and
+//! how much room all of it takes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime};
 
+use super::record::{HEADER, LATEST_ROW};
 use crate::types::{LeaseId, RangeRequest};
 
-/// Where an operation stands in the log, and whether it was a put.
+/// Where an operation stands in the log, and what it put there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Position {
     pub(super) revision: u64,
     /// Place among the operations of the transaction.
     pub(super) sub: u32,
-    pub(super) live: bool,
+    /// Bytes of the record of a put; 0 for a deletion.
+    pub(super) size: u32,
+}
+
+impl Position {
+    /// Whether it was a put.
+    pub(super) fn is_live(self) -> bool {
+        self.size > 0
+    }
+
+    /// Bytes that the row of the log takes.
+    fn weight(self, key: &[u8]) -> u64 {
+        let record = if self.is_live() { u64::from(self.size) } else { key_weight(key, HEADER) };
+        record + LOG_ROW
+    }
+}
+
+/// Bytes of a row of the log besides the record: its key there and the record's length.
+const LOG_ROW: u64 = 12 + 4;
+
+fn key_weight(key: &[u8], besides: usize) -> u64 {
+    (key.len() + besides) as u64
 }
 
 /// What is known of a key that exists, besides its value.
@@ -54,6 +77,8 @@ pub(super) struct Index {
     pub(super) revision: u64,
     pub(super) compacted: u64,
     pub(super) live_keys: usize,
+    /// Bytes of all rows in the file: of the log, and of `latest` once it has every key.
+    pub(super) bytes: u64,
 }
 
 // The index is changed by single statements that do not panic half-way, so a poisoned lock is
@@ -74,6 +99,7 @@ impl Index {
             revision: compacted.max(1),
             compacted,
             live_keys: 0,
+            bytes: 0,
         }
     }
 
@@ -83,7 +109,7 @@ impl Index {
 
     /// Where the key's current value stands.
     pub(super) fn live(&self, key: &[u8]) -> Option<Position> {
-        self.tip(key).map(|tip| tip.position).filter(|position| position.live)
+        self.tip(key).map(|tip| tip.position).filter(|position| position.is_live())
     }
 
     /// Takes in the next operation on a key.
@@ -92,30 +118,32 @@ impl Index {
             Some((shared, _)) => shared.clone(),
             None => Arc::from(key),
         };
-        let before = self.tip(key).copied().filter(|tip| tip.position.live);
+        let before = self.tip(key).copied().filter(|tip| tip.position.is_live());
         if let Some(lease) = before.and_then(|before| before.live.lease)
             && let Some(lease) = self.leases.get_mut(&lease)
         {
             lease.keys.remove(key);
         }
         if let Some(lease) = tip.live.lease
-            && tip.position.live
+            && tip.position.is_live()
             && let Some(lease) = self.leases.get_mut(&lease)
         {
             lease.keys.insert(shared.clone());
         }
-        match (before.is_some(), tip.position.live) {
+        match (before.is_some(), tip.position.is_live()) {
             (false, true) => self.live_keys += 1,
             (true, false) => self.live_keys -= 1,
             _ => {}
         }
         self.revision = self.revision.max(tip.position.revision);
+        self.bytes += tip.position.weight(key);
         match self.keys.get_mut(key) {
             Some(entry) => {
                 entry.older.push(entry.tip.position);
                 entry.tip = tip;
             }
             None => {
+                self.bytes += latest_weight(key);
                 self.keys.insert(shared, Entry { tip, older: Vec::new() });
             }
         }
@@ -125,13 +153,15 @@ impl Index {
     /// and that of `revision` itself when it is a deletion.
     pub(super) fn forget(&mut self, key: &[u8], revision: u64) {
         let gone = |position: &Position| {
-            position.revision < revision || (position.revision == revision && !position.live)
+            position.revision < revision || (position.revision == revision && !position.is_live())
         };
         let Some(entry) = self.keys.get_mut(key) else { return };
-        entry.older.retain(|position| !gone(position));
+        let dropped = entry.older.extract_if(.., |position| gone(position));
+        self.bytes -= dropped.map(|position| position.weight(key)).sum::<u64>();
         if entry.older.is_empty() {
             entry.older.shrink_to_fit();
             if gone(&entry.tip.position) {
+                self.bytes -= entry.tip.position.weight(key) + latest_weight(key);
                 self.keys.remove(key);
             }
         }
@@ -167,6 +197,11 @@ impl Index {
     }
 }
 
+fn latest_weight(key: &[u8]) -> u64 {
+    // Both key and row have their length in the page.
+    key_weight(key, LATEST_ROW + 8)
+}
+
 impl Entry {
     fn at(&self, revision: u64) -> Option<Position> {
         let position = if self.tip.position.revision <= revision {
@@ -174,6 +209,6 @@ impl Entry {
         } else {
             *self.older.iter().rev().find(|position| position.revision <= revision)?
         };
-        position.live.then_some(position)
+        position.is_live().then_some(position)
     }
 }

@@ -152,7 +152,7 @@ impl<'a> Plan<'a> {
         self.overlay
             .get(key)
             .or_else(|| self.index.tip(key))
-            .filter(|tip| tip.position.live)
+            .filter(|tip| tip.position.is_live())
             .copied()
     }
 
@@ -214,7 +214,9 @@ impl<'a> Plan<'a> {
                 Op::Delete { .. } if before.is_none() => continue,
                 Op::Delete { key } => (Record { key, put: None }, Live::default()),
             };
-            let position = Position { revision, sub, live: record.put.is_some() };
+            let size = if record.put.is_some() { record.encoded_len() } else { 0 };
+            let size = u32::try_from(size).unwrap_or(u32::MAX);
+            let position = Position { revision, sub, size };
             let tip = Tip { position, live };
             self.overlay.insert(record.key.clone(), tip);
             self.decided.writes.push((record, tip));

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::RwLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use redb::{
     Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError,
 };
@@ -29,7 +28,7 @@ pub(super) const COMPACTED: &str = "compacted";
 pub(super) const LAST_LEASE: &str = "lastLease";
 /// In `meta`: the layout of the file.
 const FORMAT: &str = "format";
-const CURRENT_FORMAT: u64 = 1;
+const CURRENT_FORMAT: u64 = 2;
 
 pub(super) fn engine_error(error: impl Into<redb::Error>) -> Error {
     let error = error.into();
@@ -38,7 +37,10 @@ pub(super) fn engine_error(error: impl Into<redb::Error>) -> Error {
     {
         return Error::NoSpace;
     }
-    Error::Engine(error.to_string())
+    match error {
+        redb::Error::Corrupted(text) => Error::Damaged(text),
+        error => Error::Engine(error.to_string()),
+    }
 }
 
 /// Makes the tables where absent and reads the index.
@@ -66,18 +68,16 @@ pub(super) fn load(database: &Database) -> Result<Index, Error> {
     let latest = snapshot.open_table(LATEST).map_err(engine_error)?;
     for row in latest.iter().map_err(engine_error)? {
         let (key, row) = row.map_err(engine_error)?;
-        let (position, live) = decode_latest(row.value())?;
+        let (position, live) = decode_latest(key.value(), row.value())?;
         index.apply(key.value(), Tip { position, live });
     }
 
     let log = snapshot.open_table(LOG).map_err(engine_error)?;
     for row in log.range((compacted + 1, 0)..).map_err(engine_error)? {
         let (at, bytes) = row.map_err(engine_error)?;
-        let (revision, sub) = at.value();
-        let view = View::parse(bytes.value())?;
-        let position = Position { revision, sub, live: view.put.is_some() };
+        let view = View::parse(bytes.value(), at.value())?;
         let live = view.put.map_or(Live::default(), |(live, _)| live);
-        index.apply(view.key, Tip { position, live });
+        index.apply(view.key, Tip { position: view.position(), live });
     }
     Ok(index)
 }
@@ -130,19 +130,10 @@ fn read_from(
     log: &impl ReadableTable<(u64, u32), &'static [u8]>,
     position: Position,
 ) -> Result<KeyValue, Error> {
-    let missing = || Error::Engine(format!("revision {} is not in the log", position.revision));
-    let bytes =
-        log.get((position.revision, position.sub)).map_err(engine_error)?.ok_or_else(missing)?;
-    let view = View::parse(bytes.value())?;
-    let (live, value) = view.put.ok_or_else(missing)?;
-    Ok(KeyValue {
-        key: Bytes::copy_from_slice(view.key),
-        value: Bytes::copy_from_slice(value),
-        create_revision: live.create_revision,
-        mod_revision: position.revision,
-        version: live.version,
-        lease: live.lease,
-    })
+    let at = (position.revision, position.sub);
+    let missing = || Error::Damaged(format!("revision {} is not in the log", position.revision));
+    let bytes = log.get(at).map_err(engine_error)?.ok_or_else(missing)?;
+    View::parse(bytes.value(), at)?.to_pair().ok_or_else(missing)
 }
 
 pub(super) fn range(

@@ -139,7 +139,7 @@ fn logged_batch(
             break;
         }
         last = revision;
-        let view = View::parse(bytes.value())?;
+        let view = View::parse(bytes.value(), at.value())?;
         if view.key.starts_with(prefix) {
             batch.events.push(view.to_record().into_event(revision));
         }

@@ -244,8 +244,8 @@ fn write_plan(database: &Database, plan: &Decided, undo: Option<u64>) -> Result<
         let mut log = txn.open_table(LOG).map_err(engine_error)?;
         let mut bytes = Vec::new();
         for (record, tip) in &plan.writes {
-            record.encode(&mut bytes);
             let at = (tip.position.revision, tip.position.sub);
+            record.encode(at, &mut bytes);
             log.insert(at, bytes.as_slice()).map_err(engine_error)?;
         }
     }
