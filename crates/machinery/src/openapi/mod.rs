@@ -9,6 +9,7 @@
 mod definitions;
 mod operations;
 mod protobuf;
+mod resolve;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -22,6 +23,7 @@ use crate::schema::{Schema, TypeRef};
 use definitions::Definitions;
 use operations::write_paths;
 pub use protobuf::{ConversionError, v2_protobuf};
+pub use resolve::v3_schema;
 use text::Json;
 
 /// A resource as it is served.
