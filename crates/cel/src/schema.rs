@@ -56,7 +56,7 @@ impl Decl {
     /// The declaration of a schema; `None` when expressions cannot see its values. `root` is for
     /// whole objects, which have `apiVersion`, `kind` and `metadata` whatever their schema says.
     pub fn of_schema(schema: &Json, root: bool, name: &str) -> Option<Self> {
-        if flag(schema, "x-kubernetes-int-or-string") {
+        if is_one_of_several(schema) {
             let most = match number(schema, "maxLength") {
                 Some(length) => length.saturating_mul(4),
                 None => MAX_REQUEST - 2,
@@ -181,8 +181,9 @@ impl Decl {
         let required: Vec<&str> = strings(schema.get("required")).collect();
         let empty = serde_json::Map::new();
         let properties = schema.get("properties").and_then(Json::as_object).unwrap_or(&empty);
+        let implied = root && !says_what_roots_are(schema);
         for (property, of) in properties {
-            if root && matches!(property.as_str(), "apiVersion" | "kind" | "metadata") {
+            if implied && matches!(property.as_str(), "apiVersion" | "kind" | "metadata") {
                 continue;
             }
             let embedded = flag(of, "x-kubernetes-embedded-resource");
@@ -196,7 +197,7 @@ impl Decl {
                 fields.insert(escaped.into(), Arc::new(decl));
             }
         }
-        if root {
+        if implied {
             let text = || Arc::new(Self::text(&Json::Null));
             fields.insert("apiVersion".into(), text());
             fields.insert("kind".into(), text());
@@ -264,6 +265,27 @@ fn whole(number: &serde_json::Number) -> Value {
         }
         (None, value) => Value::Double(value.unwrap_or(f64::NAN)),
     }
+}
+
+/// Whether values may be of several scalar types: integers or strings, and quantities in documents
+/// of version 3, which have no type.
+fn is_one_of_several(schema: &Json) -> bool {
+    let is_format = || schema.get("format").and_then(Json::as_str) == Some("int-or-string");
+    let is_quantity = || schema.get("type").is_none() && schema.get("oneOf").is_some();
+    flag(schema, "x-kubernetes-int-or-string") || is_format() || is_quantity()
+}
+
+/// Whether the schema of a whole object has all that every one has, so that it can be taken at its
+/// word.
+fn says_what_roots_are(schema: &Json) -> bool {
+    let is = |path: &str, ty: &str| {
+        schema.pointer(&format!("/properties{path}/type")).and_then(Json::as_str) == Some(ty)
+    };
+    is("/kind", "string")
+        && is("/apiVersion", "string")
+        && is("/metadata", "object")
+        && is("/metadata/properties/name", "string")
+        && is("/metadata/properties/generateName", "string")
 }
 
 /// The type that a schema declares; whole objects need not say that they are.

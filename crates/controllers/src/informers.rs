@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use client::{Api, Client, Informer, Resource, WorkQueue};
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::api::apps::v1::{
     ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
 };
@@ -55,6 +56,7 @@ pub(crate) struct Informers {
     pub(crate) signing_requests: Informer<CertificateSigningRequest>,
     pub(crate) service_cidrs: Informer<ServiceCIDR>,
     pub(crate) ip_addresses: Informer<IPAddress>,
+    pub(crate) validating_policies: Informer<ValidatingAdmissionPolicy>,
 }
 
 impl Informers {
@@ -117,6 +119,7 @@ impl Informers {
             signing_requests: plain!(),
             service_cidrs: plain!(),
             ip_addresses: plain!(),
+            validating_policies: plain!(),
         }
     }
 
@@ -144,6 +147,7 @@ impl Informers {
             ("certificatesigningrequests", self.signing_requests.has_synced()),
             ("servicecidrs", self.service_cidrs.has_synced()),
             ("ipaddresses", self.ip_addresses.has_synced()),
+            ("validatingadmissionpolicies", self.validating_policies.has_synced()),
         ]
         .into();
         synced.into_iter().filter(|(_, synced)| !synced).map(|(name, _)| name).collect()

@@ -36,6 +36,7 @@ mod object;
 mod pod_control;
 mod podgc;
 mod pods;
+mod policystatus;
 mod replicaset;
 mod revisions;
 mod rootca;

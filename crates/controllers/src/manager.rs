@@ -20,8 +20,8 @@ use crate::informers::Informers;
 use crate::nodeipam::plan::{Cidr, InvalidCidr};
 use crate::{
     Config, certificates, clusterrole, daemonset, deployment, disruption, endpoints, endpointslice,
-    endpointslicemirroring, garbage, job, namespace, nodeipam, nodelifecycle, podgc, replicaset,
-    rootca, serviceaccount, servicecidr, statefulset,
+    endpointslicemirroring, garbage, job, namespace, nodeipam, nodelifecycle, podgc, policystatus,
+    replicaset, rootca, serviceaccount, servicecidr, statefulset,
 };
 
 const NAME: &str = "kube-controller-manager";
@@ -236,6 +236,7 @@ fn start_all(c: &mut Controllers, settings: Settings) {
         clusterrole::run,
     );
     c.start("service-cidr-controller", "service-cidrs-controller", servicecidr::run);
+    c.start(policystatus::NAME, policystatus::NAME, policystatus::run);
     if config.allocate_node_cidrs && !cluster.is_empty() {
         c.start("node-ipam-controller", "node-controller", move |context| {
             nodeipam::run(context, cluster, service)

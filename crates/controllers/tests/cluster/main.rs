@@ -5,6 +5,7 @@ mod certificates;
 mod custom;
 mod deployments;
 mod nodes;
+mod policies;
 mod servicecidr;
 mod workloads;
 mod world;
