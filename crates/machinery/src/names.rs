@@ -21,6 +21,18 @@ const SUBDOMAIN: &str = concat!(
     label_format!(),
     ")*')"
 );
+macro_rules! underscored_label_format {
+    () => {
+        "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
+    };
+}
+const SUBDOMAIN_UNDERSCORES: &str = concat!(
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '",
+    underscored_label_format!(),
+    "(\\.",
+    underscored_label_format!(),
+    ")*')"
+);
 const LABEL: &str = concat!(
     "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '",
     label_format!(),
@@ -101,6 +113,16 @@ pub fn dns1123_label(value: &str) -> Vec<String> {
 /// A DNS subdomain of RFC 1123.
 pub fn dns1123_subdomain(value: &str) -> Vec<String> {
     checked(value, SUBDOMAIN_MAX, is_subdomain(value), SUBDOMAIN)
+}
+
+/// A DNS subdomain of RFC 1123 whose labels may have underscores, at their start too, as the names
+/// of services have.
+pub fn dns1123_subdomain_with_underscores(value: &str) -> Vec<String> {
+    let label = |label: &str| {
+        let label = label.strip_prefix('_').unwrap_or(label);
+        is_label(&label.replace('_', "-"))
+    };
+    checked(value, SUBDOMAIN_MAX, value.split('.').all(label), SUBDOMAIN_UNDERSCORES)
 }
 
 /// A DNS label of RFC 1035, which starts with a letter.
@@ -215,7 +237,7 @@ pub fn in_range(value: i64, low: i64, high: i64) -> Vec<String> {
 
 /// A numeric user or group.
 pub fn unix_id(id: i64) -> Vec<String> {
-    in_range(id, 0, i64::from(u32::MAX))
+    in_range(id, 0, i64::from(i32::MAX))
 }
 
 /// The name of an HTTP header.

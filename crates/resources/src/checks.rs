@@ -71,8 +71,34 @@ pub(crate) fn check_in_use(yaml: &str, expected: &[&str]) {
 #[track_caller]
 pub(crate) fn check_warnings(yaml: &str, expected: &[&str]) {
     let (registration, mut object) = decoded(yaml);
+    let mut given = registration.strategy.warnings_before_create(&object);
     registration.prepare_create(&ctx(), &mut object);
-    assert_eq!(registration.strategy.warnings(&ctx(), &object, None), expected, "{yaml}");
+    given.extend(registration.strategy.warnings(&ctx(), &object, None));
+    assert_eq!(given, expected, "{yaml}");
+}
+
+/// What a client is told about an update that is accepted; `new` is a merge patch over `old`.
+#[track_caller]
+pub(crate) fn check_update_warnings(old: &str, subresource: &str, new: &str, expected: &[&str]) {
+    let (registration, _) = decoded(old);
+    let before = created(old);
+    let mut after = patched(&before, new);
+    registration.default(&mut after);
+    let given = registration.update_warnings(&ctx(), subresource, &after, &before);
+    assert_eq!(given, expected, "{new}");
+}
+
+/// What is wrong with an object that is written through a subresource over another; `new` is a
+/// merge patch over `old`.
+#[track_caller]
+pub(crate) fn check_subresource(old: &str, subresource: &str, new: &str, expected: &[&str]) {
+    let (registration, _) = decoded(old);
+    let before = created(old);
+    let mut after = patched(&before, new);
+    registration.default(&mut after);
+    registration.prepare_subresource_update(&ctx(), subresource, &mut after, &before);
+    let errors = registration.check_subresource_update(&ctx(), subresource, &after, &before);
+    same(&errors, expected, new);
 }
 
 /// What is wrong with an object that replaces another; `new` is a merge patch over `old`.

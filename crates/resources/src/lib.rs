@@ -8,6 +8,7 @@
 //! rules that all kinds share are written once, in [`Registration`]; texts of errors are those of
 //! upstream, because people and tests read them.
 
+mod amounts;
 #[cfg(test)]
 mod checks;
 pub mod columns;
@@ -16,6 +17,7 @@ mod cursor;
 mod declarative;
 pub mod kinds;
 mod object_meta;
+mod reach;
 mod registration;
 pub mod selectable;
 pub mod strategy;

@@ -131,13 +131,17 @@ pub(crate) fn labels(labels: &At<'_>, errors: &mut ErrorList) {
 
 /// Checks a map of annotations.
 pub(crate) fn annotations(annotations: &At<'_>, errors: &mut ErrorList) {
-    let mut size = 0;
-    for (key, value) in annotations.entries() {
-        size += key.len() + value.str().len();
+    for (key, _) in annotations.entries() {
         for message in names::qualified_name(&key.to_lowercase()) {
             errors.push(Error::invalid(&annotations.path, key, message));
         }
     }
+    annotations_size(annotations, errors);
+}
+
+/// Checks how much is noted.
+pub(crate) fn annotations_size(annotations: &At<'_>, errors: &mut ErrorList) {
+    let size: usize = annotations.entries().map(|(key, value)| key.len() + value.str().len()).sum();
     if size > ANNOTATIONS_MAX {
         errors.push(Error::too_long(&annotations.path, ANNOTATIONS_MAX));
     }

@@ -11,6 +11,7 @@ use machinery::schema::{self, Type, TypeRef};
 use machinery::{meta, time};
 use serde::Deserialize;
 
+use crate::amounts;
 use crate::columns::{ColumnDefinition, Columns};
 use crate::convert::{self, Conversion};
 use crate::cursor::{copy_field, remove, same};
@@ -292,6 +293,7 @@ impl Registration {
     /// patches, and stored objects of an older release.
     pub fn default(&self, object: &mut Value) {
         schema::apply_defaults(object, self.ty());
+        amounts::round_up(object, self.ty());
         self.strategy.default(object);
     }
 
@@ -366,6 +368,7 @@ impl Registration {
         meta::set_generation(new, meta::generation(old));
         self.strategy.status_metadata().keep(new, old);
         self.strategy.prepare_for_status_update(ctx, new, old);
+        declarative::drop_disabled(new, Some(old), self.ty());
     }
 
     /// Second step of an update of `status`.
@@ -388,6 +391,7 @@ impl Registration {
     ) {
         carry_metadata(new, old);
         self.strategy.prepare_for_subresource(ctx, subresource, new, old);
+        declarative::drop_disabled(new, Some(old), self.ty());
         self.count_generation(new, old);
     }
 
@@ -404,6 +408,21 @@ impl Registration {
         self.check_finalizers(new, &mut errors);
         errors.extend(self.strategy.validate_subresource(ctx, subresource, new, old));
         errors
+    }
+
+    /// What a client is told about an update that is accepted.
+    pub fn update_warnings(
+        &self,
+        ctx: &Ctx<'_>,
+        subresource: &str,
+        new: &Value,
+        old: &Value,
+    ) -> Vec<String> {
+        match subresource {
+            "" => self.strategy.warnings(ctx, new, Some(old)),
+            "status" => self.strategy.status_warnings(ctx, new, old),
+            _ => Vec::new(),
+        }
     }
 
     /// Definitions, what they define and API services are laxer than the core.

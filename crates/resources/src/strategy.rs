@@ -142,6 +142,16 @@ pub trait Strategy: Send + Sync {
         Vec::new()
     }
 
+    /// What the client should be told about a new object before anything is made of it.
+    fn warnings_before_create(&self, _object: &Value) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What the client should be told although the write of a status is accepted.
+    fn status_warnings(&self, _ctx: &Ctx<'_>, _new: &Value, _old: &Value) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Brings an accepted object into its one stored form.
     fn canonicalize(&self, _object: &mut Value) {}
 

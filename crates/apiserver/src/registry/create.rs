@@ -128,6 +128,9 @@ impl Registry {
         let ctx = context.strategy(now);
         meta::set_uid(&mut object, uuid::Uuid::new_v4().to_string());
         meta::set_creation_timestamp(&mut object, time::format(now));
+        for warning in resource.strategy.warnings_before_create(&object) {
+            context.warnings.add(warning);
+        }
         resource.prepare_create(&ctx, &mut object);
         let name = meta::name(&object).to_owned();
 

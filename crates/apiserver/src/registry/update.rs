@@ -149,7 +149,7 @@ impl Registry {
         if target.subresource.is_empty() {
             refuse(resource, &target.name, &resource.check_update(&ctx, &new, old))?;
         }
-        for warning in resource.strategy.warnings(&ctx, &new, Some(old)) {
+        for warning in resource.update_warnings(&ctx, &target.subresource, &new, old) {
             context.warnings.add(warning);
         }
         resource.strategy.canonicalize(&mut new);

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use machinery::Value;
 use machinery::schema::{Field, Kind, TypeRef};
 
-use super::concerns;
+use super::REACH;
 
 /// Features that upstream's v1.36 knows and has off by default.
-const OFF: [&str; 14] = [
+const OFF: [&str; 16] = [
     "ClusterTrustBundleProjection",
     "ContainerStopSignals",
     "CoordinatedLeaderElection",
@@ -17,6 +17,8 @@ const OFF: [&str; 14] = [
     "DRANodeAllocatableResources",
     "DRAWorkloadResourceClaims",
     "GenericWorkload",
+    "ImageVolumeWithDigest",
+    "MaxUnavailableStatefulSet",
     "PodCertificateProjection",
     "PodCertificateRequest",
     "TaintTolerationComparisonOperators",
@@ -30,19 +32,30 @@ pub(super) fn is_off(gate: &str) -> bool {
     OFF.contains(&gate)
 }
 
-/// The feature that a field belongs to, if that is off.
-fn off(field: Field<'_>) -> Option<&str> {
-    field.markers().find_map(|marker| marker.strip_prefix("featureGate=")).filter(|g| is_off(g))
+/// Fields that no marker says the feature of: type, field, feature.
+const UNMARKED: [(&str, &str, &str); 1] =
+    [("io.k8s.api.core.v1.Lifecycle", "stopSignal", "ContainerStopSignals")];
+
+/// The feature that a field of a type belongs to, if that is off.
+fn off<'s>(ty: TypeRef<'s>, field: Field<'s>) -> Option<&'s str> {
+    let marked = field.markers().find_map(|marker| marker.strip_prefix("featureGate="));
+    let unmarked = || {
+        let (_, _, gate) = UNMARKED
+            .iter()
+            .find(|(owner, name, _)| *name == field.name() && ty.name() == Some(*owner))?;
+        Some(*gate)
+    };
+    marked.or_else(unmarked).filter(|gate| is_off(gate))
 }
 
-pub(super) fn is_disabled(field: Field<'_>) -> bool {
-    off(field).is_some()
+pub(super) fn is_disabled(ty: TypeRef<'_>, field: Field<'_>) -> bool {
+    off(ty, field).is_some()
 }
 
 /// Drops the fields of features that are off and that `old` does not use.
 pub(crate) fn drop_disabled(new: &mut Value, old: Option<&Value>, ty: TypeRef<'_>) {
     // Kinds that a feature brings along are not served at all while it is off.
-    if !concerns(ty) || !new.is_object() {
+    if !REACH.includes(ty) || !new.is_object() {
         return;
     }
     let mut used = BTreeSet::new();
@@ -54,12 +67,12 @@ pub(crate) fn drop_disabled(new: &mut Value, old: Option<&Value>, ty: TypeRef<'_
 
 fn uses<'s>(value: &Value, ty: TypeRef<'s>, used: &mut BTreeSet<&'s str>) {
     match (ty.kind(), value) {
-        (Kind::Struct, Value::Object(members)) if concerns(ty) => {
+        (Kind::Struct, Value::Object(members)) if REACH.includes(ty) => {
             for field in ty.fields() {
                 let Some(member) = members.get(field.name()).filter(|v| !v.is_null()) else {
                     continue;
                 };
-                used.extend(off(field));
+                used.extend(off(ty, field));
                 uses(member, field.type_ref(), used);
             }
         }
@@ -75,12 +88,17 @@ fn uses<'s>(value: &Value, ty: TypeRef<'s>, used: &mut BTreeSet<&'s str>) {
 
 fn prune(value: &mut Value, ty: TypeRef<'_>, used: &BTreeSet<&str>) {
     match (ty.kind(), value) {
-        (Kind::Struct, Value::Object(members)) if concerns(ty) => {
+        (Kind::Struct, Value::Object(members)) if REACH.includes(ty) => {
             for field in ty.fields() {
-                if off(field).is_some_and(|gate| !used.contains(gate)) {
+                if off(ty, field).is_some_and(|gate| !used.contains(gate)) {
                     members.shift_remove(field.name());
                 } else if let Some(member) = members.get_mut(field.name()) {
+                    let was_empty = is_empty(member);
                     prune(member, field.type_ref(), used);
+                    // A part that said nothing else is gone with what it said.
+                    if field.is_pointer() && !was_empty && is_empty(member) {
+                        members.shift_remove(field.name());
+                    }
                 }
             }
         }
@@ -92,4 +110,8 @@ fn prune(value: &mut Value, ty: TypeRef<'_>, used: &BTreeSet<&str>) {
         }
         _ => {}
     }
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.as_object().is_some_and(serde_json::Map::is_empty)
 }

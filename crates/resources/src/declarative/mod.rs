@@ -9,56 +9,31 @@ mod rule;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use machinery::Value;
 use machinery::field::{Error, ErrorList, Path};
-use machinery::schema::{self, Field, Kind, TypeRef};
+use machinery::schema::{Field, Kind, TypeRef};
 
 pub(crate) use self::gates::drop_disabled;
 use self::rule::{Rule, rules};
 use crate::cursor::{At, same};
+use crate::reach::Reach;
 
 static NULL: Value = Value::Null;
 
 /// Checks an object, or the change from `old` to it, by the markers of its type.
 pub(crate) fn validate(new: &Value, old: Option<&Value>, ty: TypeRef<'_>, errors: &mut ErrorList) {
-    if concerns(ty) {
+    if REACH.includes(ty) {
         members(&At::root(new), old, ty, errors);
     }
 }
 
-/// Whether a type or something below it has a marker that is acted on.
-fn concerns(ty: TypeRef<'_>) -> bool {
-    static MARKED: LazyLock<HashMap<&'static str, bool>> = LazyLock::new(|| {
-        let mut known = HashMap::new();
-        for ty in schema::builtin().types() {
-            explore(ty, &mut known);
-        }
-        known
-    });
-    ty.name().and_then(|name| MARKED.get(name)).is_some_and(|marked| *marked)
-}
-
-fn explore(ty: TypeRef<'static>, known: &mut HashMap<&'static str, bool>) -> bool {
-    if let Some(inner) = ty.element() {
-        return explore(inner, known);
-    }
-    let Some(name) = ty.name() else { return false };
-    if let Some(marked) = known.get(name) {
-        return *marked;
-    }
-    // Types that hold themselves are settled by their other members.
-    known.insert(name, false);
-    let mut marked = false;
-    for field in ty.fields() {
-        let own = gates::is_disabled(field) || rules(field).next().is_some();
-        marked |= own | explore(field.type_ref(), known);
-    }
-    known.insert(name, marked);
-    marked
-}
+/// The types in which there is a marker that is acted on.
+static REACH: LazyLock<Reach> = LazyLock::new(|| {
+    Reach::new(|ty, field| gates::is_disabled(ty, field) || rules(field).next().is_some())
+});
 
 fn members(at: &At<'_>, old: Option<&Value>, ty: TypeRef<'_>, errors: &mut ErrorList) {
     union(at, ty, errors);
@@ -78,8 +53,8 @@ fn members(at: &At<'_>, old: Option<&Value>, ty: TypeRef<'_>, errors: &mut Error
 /// What is in a struct, list or map.
 fn below(at: &At<'_>, old: Option<&Value>, ty: TypeRef<'_>, errors: &mut ErrorList) {
     match ty.kind() {
-        Kind::Struct if at.value.is_object() && concerns(ty) => members(at, old, ty, errors),
-        Kind::List(item) if concerns(item) => {
+        Kind::Struct if at.value.is_object() && REACH.includes(ty) => members(at, old, ty, errors),
+        Kind::List(item) if REACH.includes(item) => {
             for item_at in at.list() {
                 // An item that was there before is checked by what it is now all the same, unless
                 // it is unchanged.
@@ -90,7 +65,7 @@ fn below(at: &At<'_>, old: Option<&Value>, ty: TypeRef<'_>, errors: &mut ErrorLi
                 below(&item_at, None, item, errors);
             }
         }
-        Kind::Map(item) if concerns(item) => {
+        Kind::Map(item) if REACH.includes(item) => {
             for (key, entry) in at.entries() {
                 let before = old.and_then(|old| old.get(key));
                 if before.is_none_or(|before| !same(before, entry.value)) {

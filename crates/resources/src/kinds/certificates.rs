@@ -46,7 +46,7 @@ const USAGES: [&str; 23] = [
 ];
 
 /// The name of a signer: a domain and a path of names under it.
-fn signer_name(at: &At<'_>, errors: &mut ErrorList) {
+pub(super) fn signer_name(at: &At<'_>, errors: &mut ErrorList) {
     let text = at.str();
     if text.is_empty() {
         at.required(errors, "");

@@ -10,6 +10,7 @@ use machinery::field::{Error, ErrorList, Path};
 use machinery::{meta, names};
 use serde_json::json;
 
+use super::forms::go_json;
 use crate::cursor::{At, remove, same, set_default_zero};
 use crate::strategy::{Ctx, Strategy, subdomain_name};
 
@@ -161,7 +162,12 @@ fn by_type(secret: &Value, data: &At<'_>, errors: &mut ErrorList) {
             demand("username", errors);
             demand("password", errors);
         }
-        "kubernetes.io/ssh-auth" => demand("ssh-privatekey", errors),
+        "kubernetes.io/ssh-auth" => {
+            const KEY: &str = "ssh-privatekey";
+            if data.value.get(KEY).and_then(Value::as_str).is_none_or(str::is_empty) {
+                errors.push(Error::required(&data.path.key(KEY), ""));
+            }
+        }
         "kubernetes.io/tls" => {
             demand("tls.crt", errors);
             demand("tls.key", errors);
@@ -177,30 +183,9 @@ fn docker(data: &At<'_>, key: &str, errors: &mut ErrorList) {
         return;
     };
     let bytes = STANDARD.decode(text).unwrap_or_default();
-    if let Err(detail) = json_object(&bytes) {
+    if let Err(detail) = go_json(&bytes, "map[string]interface {}") {
         errors.push(Error::invalid(&path, "<secret contents redacted>", detail));
     }
-}
-
-/// Whether bytes are a JSON object, or null; if not, what Go says about them.
-fn json_object(bytes: &[u8]) -> Result<(), String> {
-    if bytes.is_empty() {
-        return Err("unexpected end of JSON input".to_owned());
-    }
-    let found = match serde_json::from_slice::<Value>(bytes) {
-        Ok(Value::Object(_) | Value::Null) => return Ok(()),
-        Ok(Value::Array(_)) => "array",
-        Ok(Value::String(_)) => "string",
-        Ok(Value::Number(_)) => "number",
-        Ok(Value::Bool(_)) => "bool",
-        Err(error) => {
-            let explained = machinery::codec::peek_type_meta(bytes).err();
-            let text = explained.map_or_else(|| error.to_string(), |error| error.to_string());
-            // The part that says what the bytes were read for is not about a Secret.
-            return Err(text.rsplit("json parse error: ").next().unwrap_or(&text).to_owned());
-        }
-    };
-    Err(format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"))
 }
 
 // === ServiceAccount ===

@@ -1,11 +1,12 @@
 //! Forms of text and structures that several kinds share: names under a domain, URLs and Services
-//! that are called, references to other objects.
+//! that are called, references to other objects, JSON in texts.
 
 use std::net::IpAddr;
 
 use machinery::field::{Error, ErrorList};
-use machinery::names;
+use machinery::{Value, names};
 
+use super::addresses::sloppy_address;
 use crate::cursor::At;
 
 /// A domain of at least `segments` labels, such as the name of a webhook.
@@ -126,7 +127,12 @@ pub(super) fn webhook_service(service: &At<'_>, errors: &mut ErrorList) {
 
 /// An address that traffic can be sent to.
 pub(super) fn ordinary_address(at: &At<'_>, errors: &mut ErrorList) {
-    let Ok(address) = at.str().parse::<IpAddr>() else { return };
+    let Some(address) = sloppy_address(at.str()) else {
+        at.invalid(errors, "must be a valid IP address");
+        return;
+    };
+    // One of IPv4 in the clothes of IPv6 is what it is.
+    let address = address.to_canonical();
     if address.is_unspecified() {
         at.invalid(errors, format!("may not be unspecified ({})", at.str()));
     }
@@ -178,4 +184,32 @@ pub(super) fn joined(at: &At<'_>, rule: fn(&str) -> Vec<String>, errors: &mut Er
     if !messages.is_empty() {
         errors.push(Error::invalid(&at.path, at.str(), messages.join(",")));
     }
+}
+
+/// Reads JSON for a variable that has the type `ty` in Go: an object, or a list when it starts with
+/// `[]`. Nothing else fits but null; the error is what Go says.
+pub(super) fn go_json(bytes: &[u8], ty: &str) -> Result<Value, String> {
+    if bytes.is_empty() {
+        return Err("unexpected end of JSON input".to_owned());
+    }
+    let is_list = ty.starts_with("[]");
+    let found = match serde_json::from_slice::<Value>(bytes) {
+        Ok(value)
+            if value.is_null() || if is_list { value.is_array() } else { value.is_object() } =>
+        {
+            return Ok(value);
+        }
+        Ok(Value::Object(_)) => "object",
+        Ok(Value::Array(_)) => "array",
+        Ok(Value::String(_)) => "string",
+        Ok(Value::Number(_)) => "number",
+        Ok(_) => "bool",
+        Err(error) => {
+            let explained = machinery::codec::peek_type_meta(bytes).err();
+            let text = explained.map_or_else(|| error.to_string(), |error| error.to_string());
+            // The part that says what else the bytes could have been is about objects of the API.
+            return Err(text.rsplit("json parse error: ").next().unwrap_or(&text).to_owned());
+        }
+    };
+    Err(format!("json: cannot unmarshal {found} into Go value of type {ty}"))
 }

@@ -1,5 +1,6 @@
 //! The rules of single kinds, one file or folder per family.
 
+mod addresses;
 pub mod admission;
 mod aggregation;
 mod autoscaling;
@@ -7,11 +8,13 @@ mod batch;
 mod certificates;
 mod config;
 mod definition;
+mod difference;
 mod dra;
 mod endpoints;
 mod event;
 mod flowcontrol;
 mod forms;
+mod internal;
 mod namespace;
 mod network;
 mod node;

@@ -7,7 +7,7 @@ use machinery::Value;
 use machinery::field::{ErrorList, Path};
 use machinery::names;
 
-use super::pod::{resources, scheduling};
+use super::pod::{requirements, scheduling};
 use crate::cursor::At;
 use crate::strategy::{Ctx, StatusOnCreate, Strategy, subdomain_name};
 
@@ -119,7 +119,7 @@ fn amounts(node: &Value, errors: &mut ErrorList) {
         let path = status.get(list).path;
         for (name, amount) in status.get(list).entries() {
             let amount = At::new(amount.value, path.child(name.to_owned()));
-            resources::quantity(name, &amount, errors);
+            requirements::quantity(name, &amount, errors);
         }
     }
 }

@@ -7,7 +7,7 @@ use machinery::Value;
 use machinery::field::{Error, ErrorList, Path};
 use machinery::{meta, names};
 
-use super::pod::{resources, scheduling, warnings};
+use super::pod::{requirements, scheduling, warnings};
 use crate::cursor::{At, set_default};
 use crate::strategy::{Ctx, Generation, Strategy, subdomain_name};
 
@@ -152,7 +152,7 @@ impl Strategy for RuntimeClass {
         }
         let overhead = class.get("overhead");
         for (name, amount) in overhead.get("podFixed").entries() {
-            resources::quantity(name, &amount, &mut errors);
+            requirements::quantity(name, &amount, &mut errors);
         }
         let scheduling = class.get("scheduling");
         crate::object_meta::labels(&scheduling.get("nodeSelector"), &mut errors);

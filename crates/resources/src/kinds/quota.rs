@@ -11,7 +11,7 @@ use machinery::names;
 use machinery::quantity::Quantity;
 use serde_json::{Map, json};
 
-use super::pod::resources;
+use super::pod::requirements;
 use crate::cursor::{At, items_mut, same};
 use crate::strategy::{Ctx, Strategy, subdomain_name};
 
@@ -301,7 +301,7 @@ fn amounts(list: &At<'_>, errors: &mut ErrorList) {
                 "must be a standard resource for quota",
             ));
         }
-        resources::quantity(name, &amount, errors);
+        requirements::quantity(name, &amount, errors);
         let whole = Quantity::from_value(amount.value).is_none_or(|amount| amount.is_integer());
         if COUNTED.contains(&name) && !whole {
             amount.invalid(errors, "must be an integer");

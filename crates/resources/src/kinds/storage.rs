@@ -9,6 +9,7 @@ mod volume;
 use machinery::Value;
 use machinery::field::{Error, ErrorList};
 use machinery::names;
+use machinery::quantity::Quantity;
 
 pub(super) use self::claim::{PersistentVolumeClaim, claim_spec};
 pub(super) use self::csi::{CsiDriver, CsiNode, CsiStorageCapacity, VolumeAttachment};
@@ -36,6 +37,14 @@ fn access_modes(modes: &At<'_>, errors: &mut ErrorList) {
     }
     if one_pod && others {
         modes.forbidden(errors, "may not use ReadWriteOncePod with other access modes");
+    }
+}
+
+/// Checks that an amount is not below nothing.
+fn basic_amount(amount: &At<'_>, errors: &mut ErrorList) {
+    let value = Quantity::from_value(amount.value).unwrap_or_default().value();
+    if value < 0 {
+        errors.push(Error::invalid(&amount.path, value, "must be a valid resource quantity"));
     }
 }
 

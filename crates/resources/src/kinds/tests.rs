@@ -367,7 +367,7 @@ fn storage() {
         claim,
         "spec: {accessModes: [ReadWriteMany], resources: {requests: {storage: 1Gi}}}",
         &[
-            "spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims",
+            "spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n- accessModes[0]: \"ReadWriteOnce\"\n+ accessModes[0]: \"ReadWriteMany\"\n",
         ],
     );
     check(

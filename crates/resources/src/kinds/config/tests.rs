@@ -63,7 +63,10 @@ fn secrets_by_type() {
         &secret("type: kubernetes.io/basic-auth"),
         &["data[username]: Required value", "data[password]: Required value"],
     );
-    check(&secret("type: kubernetes.io/ssh-auth"), &["data[ssh-privatekey]: Required value"]);
+    for data in ["{}", "{ssh-privatekey: ''}"] {
+        let object = secret(&format!("type: kubernetes.io/ssh-auth, data: {data}"));
+        check(&object, &["data[ssh-privatekey]: Required value"]);
+    }
     check(
         &secret("type: kubernetes.io/service-account-token"),
         &["metadata.annotations[kubernetes.io/service-account.name]: Required value"],

@@ -19,7 +19,7 @@ fn creation() {
             "spec: {taints: [{key: a, effect: NoSchedule}, {key: a, effect: NoSchedule, value: b}], podCIDRs: [10.0.0.0/24, 10.0.1.0/24, x]}, status: {capacity: {cpu: -1}}",
         ),
         &[
-            r#"metadata.taints[1]: Duplicate value: {"key":"a","value":"b","effect":"NoSchedule"}: taints must be unique by key and effect pair"#,
+            r#"metadata.taints[1]: Duplicate value: {"Key":"a","Value":"b","Effect":"NoSchedule","TimeAdded":null}: taints must be unique by key and effect pair"#,
             r#"status.capacity.cpu: Invalid value: "-1": must be greater than or equal to 0"#,
             r#"status.allocatable.cpu: Invalid value: "-1": must be greater than or equal to 0"#,
             r#"spec.podCIDRs[2]: Invalid value: "x": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"#,

@@ -1,84 +1,63 @@
-//! Rules for containers: names, ports, environment, mounts, probes, hooks.
+//! Rules for containers: those that do the work, those that run before them and those for
+//! debugging.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use machinery::Value;
 use machinery::field::{Error, ErrorList};
 use machinery::names;
-use machinery::quantity::Quantity;
 
-use super::{resources, security, volumes};
+use super::handlers::{self, Ending};
+use super::mounts::{self, Volumes};
+use super::options::Options;
+use super::{environment, requirements, security};
 use crate::cursor::At;
 
-/// The volumes of a Pod by name.
-pub(super) type Volumes<'a> = BTreeMap<&'a str, &'a Value>;
-
-const ENV_FIELDS: [&str; 9] = [
-    "metadata.name",
-    "metadata.namespace",
-    "metadata.uid",
-    "spec.nodeName",
-    "spec.serviceAccountName",
-    "status.hostIP",
-    "status.hostIPs",
-    "status.podIP",
-    "status.podIPs",
-];
-/// Fields that a name can be looked up for; fewer of them can be shown in each place.
-const KNOWN_FIELDS: [&str; 14] = [
-    "metadata.annotations",
-    "metadata.labels",
-    "metadata.name",
-    "metadata.namespace",
-    "metadata.uid",
-    "spec.nodeName",
-    "spec.restartPolicy",
-    "spec.schedulerName",
-    "spec.serviceAccountName",
-    "status.hostIP",
-    "status.hostIPs",
-    "status.phase",
-    "status.podIP",
-    "status.podIPs",
-];
 const RESTART_POLICIES: [&str; 3] = ["Always", "Never", "OnFailure"];
-const CONTAINER_RESOURCES: [&str; 6] = [
-    "limits.cpu",
-    "limits.ephemeral-storage",
-    "limits.memory",
-    "requests.cpu",
-    "requests.ephemeral-storage",
-    "requests.memory",
-];
+const MAX_RULES: usize = 20;
+const MAX_EXIT_CODES: usize = 255;
+const EPHEMERAL: &str = "cannot be set for an Ephemeral Container";
 
 /// What the checks of single containers need to know of the Pod around them.
 pub(super) struct Around<'a> {
     /// The volumes by name.
     pub(super) volumes: Volumes<'a>,
-    /// The Pod's grace period.
-    pub(super) grace: Option<i64>,
+    /// How the Pod's containers may end.
+    pub(super) ending: Ending<'a>,
     /// The Pod's restart policy.
     pub(super) restart_policy: &'a str,
     /// The names of the Pod's resource claims.
     pub(super) claims: BTreeSet<&'a str>,
+    /// Whether the users in the containers are the host's.
+    pub(super) host_users: bool,
+    /// What may stay as it is.
+    pub(super) options: &'a Options<'a>,
+}
+
+/// All containers of a spec in the order in which they are gone through, with the list they are in.
+pub(super) fn all_containers<'a>(
+    spec: &At<'a>,
+) -> impl Iterator<Item = (&'static str, At<'a>)> + use<'a> {
+    let spec = spec.clone();
+    ["initContainers", "containers", "ephemeralContainers"]
+        .into_iter()
+        .flat_map(move |list| spec.get(list).list().map(move |container| (list, container)))
 }
 
 /// Checks the containers that do a Pod's work.
-pub(super) fn regular(
-    containers: &At<'_>,
-    around: &Around<'_>,
-    taken: &mut BTreeSet<String>,
-    errors: &mut ErrorList,
-) {
+pub(super) fn regular(containers: &At<'_>, around: &Around<'_>, errors: &mut ErrorList) {
     if containers.items().is_empty() {
         containers.required(errors, "");
         return;
     }
+    let mut taken = BTreeSet::new();
     for container in containers.list() {
         single(&container, around, errors);
-        unique_name(&container, taken, errors);
-        handlers(&container, around.grace, errors);
-        container.get("restartPolicy").may_be_one_of(errors, &RESTART_POLICIES);
+        let name = container.get("name");
+        if !taken.insert(name.str()) {
+            errors.push(Error::duplicate(&name.path, name.str()));
+        }
+        handlers::check(&container, around.ending, errors);
+        restart_rules(&container, errors);
     }
     let mut ports = BTreeSet::new();
     for container in containers.list() {
@@ -89,19 +68,26 @@ pub(super) fn regular(
 /// Checks the containers that run before the others.
 pub(super) fn init(
     containers: &At<'_>,
+    regular: &At<'_>,
     around: &Around<'_>,
-    taken: &mut BTreeSet<String>,
     errors: &mut ErrorList,
 ) {
+    let mut taken: BTreeSet<&str> = regular.list().map(|c| c.get("name").str()).collect();
     for container in containers.list() {
         single(&container, around, errors);
-        let policy = container.get("restartPolicy");
-        policy.may_be_one_of(errors, &RESTART_POLICIES);
-        unique_name(&container, taken, errors);
-        // One runs after the other, so only their own ports can conflict.
-        host_ports(&container, &mut BTreeSet::new(), errors);
-        if policy.str() == "Always" {
-            handlers(&container, around.grace, errors);
+        restart_rules(&container, errors);
+        let name = container.get("name");
+        if taken.contains(name.str()) {
+            errors.push(Error::duplicate(&name.path, name.str()));
+        } else if !name.is_empty() {
+            taken.insert(name.str());
+        }
+        // One runs after the other, so only their own ports can conflict; upstream shows each as
+        // if it were the first.
+        let alone = At::new(container.value, containers.path.index(0));
+        host_ports(&alone, &mut BTreeSet::new(), errors);
+        if is_sidecar(&container) {
+            handlers::check(&container, around.ending, errors);
             continue;
         }
         for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
@@ -111,45 +97,55 @@ pub(super) fn init(
                 field.forbidden(errors, detail);
             }
         }
+        for policy in container.get("resizePolicy").list() {
+            let restart = policy.get("restartPolicy");
+            if restart.str() == "RestartContainer" && !around.options.restarted_init {
+                let detail = "must not be set to 'RestartContainer' for non-sidecar initContainers";
+                restart.invalid(errors, detail);
+            }
+        }
     }
 }
 
+/// Whether an init container runs on beside the others.
+pub(super) fn is_sidecar(container: &At<'_>) -> bool {
+    container.get("restartPolicy").str() == "Always"
+}
+
 /// Checks the containers added for debugging.
-pub(super) fn ephemeral(
-    containers: &At<'_>,
-    around: &Around<'_>,
-    taken: &mut BTreeSet<String>,
-    errors: &mut ErrorList,
-) {
-    let targets = taken.clone();
-    for container in containers.list() {
+pub(super) fn ephemeral(spec: &At<'_>, around: &Around<'_>, errors: &mut ErrorList) {
+    let lists = [spec.get("containers"), spec.get("initContainers")];
+    let targets: BTreeSet<&str> =
+        lists.iter().flat_map(At::list).map(|c| c.get("name").str()).collect();
+    let mut taken = targets.clone();
+    for container in spec.get("ephemeralContainers").list() {
         single(&container, around, errors);
         own_image(&container, errors);
-        unique_name(&container, taken, errors);
+        let name = container.get("name");
+        if !taken.insert(name.str()) {
+            errors.push(Error::duplicate(&name.path, name.str()));
+        }
         let target = container.get("targetContainerName");
         if !target.is_empty() && !targets.contains(target.str()) {
             target.not_found(errors);
         }
-        for field in [
-            "ports",
-            "resources",
-            "resizePolicy",
-            "restartPolicy",
-            "livenessProbe",
-            "readinessProbe",
-            "startupProbe",
-            "lifecycle",
-        ] {
+        for field in ["ports", "resources", "resizePolicy", "restartPolicy", "restartPolicyRules"] {
             let field = container.get(field);
             if !field.is_empty() {
-                field.forbidden(errors, "cannot be set for an Ephemeral Container");
+                field.forbidden(errors, EPHEMERAL);
+            }
+        }
+        for field in ["livenessProbe", "readinessProbe", "startupProbe", "lifecycle"] {
+            let field = container.get(field);
+            if field.is_set() {
+                field.forbidden(errors, EPHEMERAL);
             }
         }
         for mount in container.get("volumeMounts").list() {
             for field in ["subPath", "subPathExpr"] {
                 let field = mount.get(field);
                 if !field.is_empty() {
-                    field.forbidden(errors, "cannot be set for an Ephemeral Container");
+                    field.forbidden(errors, EPHEMERAL);
                 }
             }
         }
@@ -164,33 +160,59 @@ pub(super) fn own_image(container: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
-fn unique_name(container: &At<'_>, taken: &mut BTreeSet<String>, errors: &mut ErrorList) {
-    let name = container.get("name");
-    if !name.is_empty() && !taken.insert(name.str().to_owned()) {
-        name.duplicate(errors);
-    }
-}
-
 /// What holds for containers of all sorts.
 fn single(container: &At<'_>, around: &Around<'_>, errors: &mut ErrorList) {
     container.get("name").must_form(errors, names::dns1123_label);
     container.get("image").must(errors);
     container.get("terminationMessagePolicy").one_of(errors, &["File", "FallbackToLogsOnError"]);
     ports(&container.get("ports"), errors);
-    environment(&container.get("env"), errors);
-    environment_from(&container.get("envFrom"), errors);
-    mounts(container, &around.volumes, errors);
-    container.get("imagePullPolicy").one_of(errors, &["Always", "IfNotPresent", "Never"]);
+    environment::variables(&container.get("env"), errors);
+    environment::sources(&container.get("envFrom"), errors);
+    mounts::check(container, &around.volumes, errors);
+    pull_policy(&container.get("imagePullPolicy"), errors);
     let resources = container.get("resources");
-    resources::requirements(&resources, errors);
-    for claim in resources.get("claims").list() {
-        let name = claim.get("name");
-        if name.must(errors) && !around.claims.contains(name.str()) {
-            name.not_found(errors);
+    requirements::of_container(&resources, around.options, errors);
+    requirements::claims(&resources.get("claims"), &around.claims, errors);
+    resize_policy(&container.get("resizePolicy"), around.restart_policy, errors);
+    security::container(&container.get("securityContext"), around.host_users, errors);
+}
+
+/// Checks when an image is fetched.
+pub(super) fn pull_policy(policy: &At<'_>, errors: &mut ErrorList) {
+    policy.one_of(errors, &["Always", "IfNotPresent", "Never"]);
+}
+
+/// Checks when a container is started again. KEP-5307.
+fn restart_rules(container: &At<'_>, errors: &mut ErrorList) {
+    let (policy, rules) = (container.get("restartPolicy"), container.get("restartPolicyRules"));
+    if !policy.is_set() {
+        if rules.is_empty() {
+            return;
+        }
+        policy.required(errors, "must specify restartPolicy when restart rules are used");
+    } else if !RESTART_POLICIES.contains(&policy.str()) {
+        policy.unsupported(errors, &RESTART_POLICIES);
+    }
+    if rules.len() > MAX_RULES {
+        errors.push(Error::too_many(&rules.path, rules.len(), MAX_RULES));
+    }
+    for rule in rules.list() {
+        let (action, codes) = (rule.get("action"), rule.get("exitCodes"));
+        if !["Restart", "RestartAllContainers"].contains(&action.str()) {
+            action.unsupported(errors, &["Restart", "RestartAllContainers"]);
+        }
+        if !codes.is_set() {
+            codes.required(errors, "must be specified");
+            continue;
+        }
+        let (operator, values) = (codes.get("operator"), codes.get("values"));
+        if !["In", "NotIn"].contains(&operator.str()) {
+            operator.unsupported(errors, &["In", "NotIn"]);
+        }
+        if values.len() > MAX_EXIT_CODES {
+            errors.push(Error::too_many(&values.path, values.len(), MAX_EXIT_CODES));
         }
     }
-    resize_policy(&container.get("resizePolicy"), around.restart_policy, errors);
-    security::container(&container.get("securityContext"), errors);
 }
 
 fn resize_policy(policies: &At<'_>, restart_policy: &str, errors: &mut ErrorList) {
@@ -210,7 +232,7 @@ fn resize_policy(policies: &At<'_>, restart_policy: &str, errors: &mut ErrorList
             }
         }
         if restart_policy == "Never" && restart.str() != "NotRequired" {
-            let detail = "must be 'NotRequired' when `restartPolicy` is 'Never'";
+            let detail = "must be 'NotRequired' when pod `restartPolicy` is 'Never'";
             errors.push(Error::invalid(&policies.path, restart.str(), detail));
         }
     }
@@ -238,7 +260,6 @@ fn ports(ports: &At<'_>, errors: &mut ErrorList) {
             host.within(errors, 1, 65535);
         }
         port.get("protocol").one_of(errors, &["SCTP", "TCP", "UDP"]);
-        port.get("hostIP").may_form(errors, names::ip_address);
     }
 }
 
@@ -253,334 +274,5 @@ fn host_ports(container: &At<'_>, taken: &mut BTreeSet<String>, errors: &mut Err
         if !taken.insert(text.clone()) {
             errors.push(Error::duplicate(&host.path, text));
         }
-    }
-}
-
-fn environment(variables: &At<'_>, errors: &mut ErrorList) {
-    for variable in variables.list() {
-        variable.get("name").must_form(errors, names::env_var_name);
-        let source = variable.get("valueFrom");
-        if source.is_set() {
-            value_from(&source, !variable.get("value").is_empty(), errors);
-        }
-    }
-}
-
-fn value_from(source: &At<'_>, has_value: bool, errors: &mut ErrorList) {
-    let mut count = 0;
-    let mut given = |field: &'static str| {
-        let field = source.get(field);
-        count += usize::from(field.is_set());
-        field
-    };
-    let field_ref = given("fieldRef");
-    if field_ref.is_set() {
-        field_selector(&field_ref, &ENV_FIELDS, errors);
-    }
-    let resource = given("resourceFieldRef");
-    if resource.is_set() {
-        resource_selector(&resource, false, errors);
-    }
-    for name in ["configMapKeyRef", "secretKeyRef"] {
-        let reference = given(name);
-        if reference.is_set() {
-            reference.get("name").form(errors, names::dns1123_subdomain);
-            reference.get("key").must_form(errors, names::config_map_key);
-        }
-    }
-    let file = given("fileKeyRef");
-    if file.is_set() {
-        for field in ["volumeName", "path", "key"] {
-            file.get(field).must(errors);
-        }
-    }
-    let mut wrong = |detail: &str| errors.push(Error::invalid(&source.path, "", detail));
-    if count == 0 {
-        wrong(
-            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`",
-        );
-    } else if has_value {
-        wrong("may not be specified when `value` is not empty");
-    } else if count > 1 {
-        wrong("may not have more than one field specified at a time");
-    }
-}
-
-/// Checks a reference to one of the Pod's own fields.
-pub(super) fn field_selector(reference: &At<'_>, supported: &[&str], errors: &mut ErrorList) {
-    let (version, path) = (reference.get("apiVersion"), reference.get("fieldPath"));
-    if !version.must(errors) || !path.must(errors) {
-        return;
-    }
-    let text = path.str();
-    let mut unknown = |why: String| {
-        path.invalid(errors, format!("error converting fieldPath: {why}"));
-    };
-    if version.str() != "v1" {
-        unknown(format!("unsupported pod version: {}", version.str()));
-        return;
-    }
-    let subscripted =
-        text.split_once("['").and_then(|(field, rest)| Some((field, rest.strip_suffix("']")?)));
-    match subscripted {
-        Some((field @ ("metadata.annotations" | "metadata.labels"), key)) => {
-            let key = if field == "metadata.labels" { key.to_owned() } else { key.to_lowercase() };
-            for message in names::qualified_name(&key) {
-                errors.push(Error::invalid(&reference.path, key.as_str(), message));
-            }
-        }
-        Some(_) => unknown(format!("field label does not support subscript: {text}")),
-        None if !KNOWN_FIELDS.contains(&text) => {
-            unknown(format!("field label not supported: {text}"));
-        }
-        None if !supported.contains(&text) => path.unsupported(errors, supported),
-        None => {}
-    }
-}
-
-/// Checks a reference to a container's resources.
-pub(super) fn resource_selector(reference: &At<'_>, in_volume: bool, errors: &mut ErrorList) {
-    let (container, resource) = (reference.get("containerName"), reference.get("resource"));
-    let huge = ["limits.hugepages-", "requests.hugepages-"]
-        .iter()
-        .any(|prefix| resource.str().starts_with(prefix));
-    if in_volume && container.is_empty() {
-        container.required(errors, "");
-    } else if resource.must(errors) && !huge {
-        resource.may_be_one_of(errors, &CONTAINER_RESOURCES);
-    }
-    let divisor = reference.get("divisor");
-    let Some(quantity) = Quantity::from_value(divisor.value).filter(|q| !q.is_zero()) else {
-        return;
-    };
-    let text = quantity.to_string();
-    const SIZES: [&str; 13] =
-        ["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
-    // 1Ki and 1024 are one amount with two texts.
-    let given = divisor.value.as_str().unwrap_or(&text);
-    let what = match resource.str() {
-        "limits.cpu" | "requests.cpu" => {
-            if !["1m", "1"].contains(&text.as_str()) {
-                let detail = "only divisor's values 1m and 1 are supported with the cpu resource";
-                errors.push(Error::invalid(&divisor.path, resource.str(), detail));
-            }
-            return;
-        }
-        "limits.memory" | "requests.memory" => "memory",
-        "limits.ephemeral-storage" | "requests.ephemeral-storage" => "local ephemeral storage",
-        _ if huge => "hugepages",
-        _ => return,
-    };
-    if !SIZES.contains(&given) {
-        let detail = format!(
-            "only divisor's values {} are supported with the {what} resource",
-            SIZES.join(", ")
-        );
-        errors.push(Error::invalid(&divisor.path, resource.str(), detail));
-    }
-}
-
-fn environment_from(sources: &At<'_>, errors: &mut ErrorList) {
-    for source in sources.list() {
-        source.get("prefix").may_form(errors, names::env_var_name);
-        let mut count = 0;
-        for name in ["configMapRef", "secretRef"] {
-            let reference = source.get(name);
-            if reference.is_set() {
-                count += 1;
-                let name = reference.get("name");
-                if name.must(errors) {
-                    let plain = names::mask_trailing_dash(name.str());
-                    for message in names::dns1123_subdomain(&plain) {
-                        name.invalid(errors, message);
-                    }
-                }
-            }
-        }
-        let mut wrong = |detail: &str| errors.push(Error::invalid(&sources.path, "", detail));
-        match count {
-            0 => wrong("must specify one of: `configMapRef` or `secretRef`"),
-            1 => {}
-            _ => wrong("may not have more than one field specified at a time"),
-        }
-    }
-}
-
-fn mounts(container: &At<'_>, volumes: &Volumes<'_>, errors: &mut ErrorList) {
-    let privileged = container.get("securityContext").get("privileged").bool();
-    let (mounts, devices) = (container.get("volumeMounts"), container.get("volumeDevices"));
-    let values = |list: &At<'_>, field: &'static str| -> BTreeSet<String> {
-        list.list().map(|item| item.get(field).str().to_owned()).collect()
-    };
-    let device_names = values(&devices, "name");
-    let device_paths = values(&devices, "devicePath");
-    let mut paths = BTreeSet::new();
-    for mount in mounts.list() {
-        let (name, path) = (mount.get("name"), mount.get("mountPath"));
-        name.must(errors);
-        if !volumes.contains_key(name.str()) {
-            errors.push(Error::not_found(&name.path, name.str()));
-        }
-        path.must(errors);
-        if !paths.insert(path.str()) {
-            path.invalid(errors, "must be unique");
-        }
-        if device_names.contains(name.str()) {
-            name.invalid(errors, "must not already exist in volumeDevices");
-        }
-        if device_paths.contains(path.str()) {
-            path.invalid(errors, "must not already exist as a path in volumeDevices");
-        }
-        // Upstream names these without the index of the mount.
-        let plain = |field: &'static str| At::new(mount.get(field).value, mounts.path.child(field));
-        let (sub, expression) = (mount.get("subPath"), mount.get("subPathExpr"));
-        if !sub.is_empty() {
-            volumes::descending_path(&plain("subPath"), errors);
-        }
-        if !expression.is_empty() {
-            if !sub.is_empty() {
-                expression.invalid(errors, "subPathExpr and subPath are mutually exclusive");
-            }
-            volumes::descending_path(&plain("subPathExpr"), errors);
-        }
-        let propagation = plain("mountPropagation");
-        if propagation.is_set() {
-            let supported = ["Bidirectional", "HostToContainer", "None"];
-            propagation.may_be_one_of(errors, &supported);
-            if propagation.str() == "Bidirectional" && !privileged {
-                let detail =
-                    "Bidirectional mount propagation is available only to privileged containers";
-                propagation.forbidden(errors, detail);
-            }
-        }
-    }
-    let mount_names = values(&mounts, "name");
-    let mount_paths = values(&mounts, "mountPath");
-    let (mut names, mut paths) = (BTreeSet::new(), BTreeSet::new());
-    for device in devices.list() {
-        let (name, path) = (device.get("name"), device.get("devicePath"));
-        name.must(errors);
-        if !name.is_empty() && !names.insert(name.str()) {
-            name.invalid(errors, "must be unique");
-        }
-        match volumes.get(name.str()) {
-            None => errors.push(Error::not_found(&name.path, name.str())),
-            Some(volume)
-                if volume.get("persistentVolumeClaim").is_none()
-                    && volume.get("ephemeral").is_none() =>
-            {
-                let detail = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
-                name.invalid(errors, detail);
-            }
-            Some(_) => {}
-        }
-        path.must(errors);
-        if paths.contains(path.str()) {
-            path.invalid(errors, "must be unique");
-        }
-        if path.str().split('/').any(|step| step == "..") {
-            path.invalid(errors, "can not contain backsteps ('..')");
-        } else {
-            paths.insert(path.str());
-        }
-        if mount_names.contains(name.str()) {
-            name.invalid(errors, "must not already exist in volumeMounts");
-        }
-        if mount_paths.contains(path.str()) {
-            path.invalid(errors, "must not already exist as a path in volumeMounts");
-        }
-    }
-}
-
-fn handlers(container: &At<'_>, grace: Option<i64>, errors: &mut ErrorList) {
-    let lifecycle = container.get("lifecycle");
-    for hook in ["postStart", "preStop"] {
-        let hook = lifecycle.get(hook);
-        if hook.is_set() {
-            handler(&hook, &["exec", "httpGet", "tcpSocket", "sleep"], grace, errors);
-        }
-    }
-    for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
-        let probe = container.get(name);
-        if !probe.is_set() {
-            continue;
-        }
-        handler(&probe, &["exec", "httpGet", "tcpSocket", "grpc"], grace, errors);
-        for field in [
-            "initialDelaySeconds",
-            "timeoutSeconds",
-            "periodSeconds",
-            "successThreshold",
-            "failureThreshold",
-        ] {
-            probe.get(field).non_negative(errors);
-        }
-        let seconds = probe.get("terminationGracePeriodSeconds");
-        if name == "readinessProbe" && seconds.is_set() {
-            seconds.invalid(errors, "must not be set for readinessProbes");
-        } else if seconds.int().is_some_and(|n| n <= 0) {
-            seconds.invalid(errors, "must be greater than 0");
-        }
-        let threshold = probe.get("successThreshold");
-        if name != "readinessProbe" && threshold.int_or_zero() != 1 {
-            threshold.invalid(errors, "must be 1");
-        }
-    }
-}
-
-fn handler(handler: &At<'_>, kinds: &[&'static str], grace: Option<i64>, errors: &mut ErrorList) {
-    let mut count = 0;
-    for kind in kinds {
-        let action = handler.get(kind);
-        if !action.is_set() {
-            continue;
-        }
-        count += 1;
-        if count > 1 {
-            action.forbidden(errors, "may not specify more than 1 handler type");
-            continue;
-        }
-        match *kind {
-            "exec" => {
-                action.get("command").must(errors);
-            }
-            "httpGet" => {
-                action.get("path").must(errors);
-                port(&action.get("port"), errors);
-                action.get("scheme").one_of(errors, &["HTTP", "HTTPS"]);
-                let headers = action.get("httpHeaders");
-                for header in headers.list() {
-                    let name = header.get("name").str();
-                    for message in names::http_header_name(name) {
-                        errors.push(Error::invalid(&headers.path, name, message));
-                    }
-                }
-            }
-            "tcpSocket" => port(&action.get("port"), errors),
-            "grpc" => port(&action.get("port"), errors),
-            _ => {
-                let seconds = action.get("seconds").int_or_zero();
-                if let Some(limit) = grace.filter(|limit| seconds < 0 || seconds > *limit) {
-                    let detail = format!(
-                        "must be non-negative and less than terminationGracePeriodSeconds ({limit})"
-                    );
-                    errors.push(Error::invalid(&action.path, seconds, detail));
-                }
-            }
-        }
-    }
-    if count == 0 {
-        handler.required(errors, "must specify a handler type");
-    }
-}
-
-/// Checks a number or name of a port.
-pub(crate) fn port(port: &At<'_>, errors: &mut ErrorList) {
-    let messages = match port.value {
-        Value::String(name) => names::port_name(name),
-        _ => names::port_number(port.int_or_zero()),
-    };
-    for message in messages {
-        port.invalid(errors, message);
     }
 }

@@ -1,16 +1,19 @@
 //! What a Pod, or a template of one, means where it is silent.
 
 use machinery::Value;
-use machinery::quantity::Quantity;
 use serde_json::{Map, json};
 
-use super::resources;
-use crate::cursor::{items_mut, set_default, set_default_zero};
+use super::{requirements, resources};
+use crate::cursor::{At, items_mut, set_default, set_default_zero};
 
 const MODE: i64 = 0o644;
 
 /// Defaults of a Pod itself, on top of those it shares with templates.
 pub(super) fn pod(pod: &mut Value) {
+    drop_init_annotations(pod);
+    if let Some(status) = pod.get_mut("status").filter(|status| status.is_object()) {
+        one_address(status);
+    }
     let Some(spec) = pod.get_mut("spec").filter(|s| s.is_object()) else {
         return;
     };
@@ -20,6 +23,7 @@ pub(super) fn pod(pod: &mut Value) {
             requests_from_limits(container);
         }
     }
+    pod_level_huge_pages(spec);
     pod_level_requests(spec);
     set_default(spec, "enableServiceLinks", true);
     if spec.get("hostNetwork").and_then(Value::as_bool) == Some(true) {
@@ -35,8 +39,33 @@ pub(super) fn pod(pod: &mut Value) {
     }
 }
 
+/// `podIP` and the first of `podIPs` say the same; the older field leads where they differ.
+fn one_address(status: &mut Value) {
+    let first = status.pointer("/podIPs/0/ip").filter(|ip| ip.is_string()).cloned();
+    let one = status.get("podIP").filter(|ip| ip.as_str().is_some_and(|ip| !ip.is_empty()));
+    match (one.cloned(), first) {
+        (Some(ip), first) if first.as_ref() != Some(&ip) => {
+            status["podIPs"] = json!([{"ip": ip}]);
+        }
+        (None, Some(ip)) => status["podIP"] = ip,
+        _ => {}
+    }
+}
+
+/// Init containers stood in annotations once; what is left of that is dropped.
+fn drop_init_annotations(holder: &mut Value) {
+    let annotations = holder.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
+    let Some(annotations) = annotations else { return };
+    for stage in ["alpha", "beta"] {
+        for what in ["init-containers", "init-container-statuses"] {
+            annotations.shift_remove(&format!("pod.{stage}.kubernetes.io/{what}"));
+        }
+    }
+}
+
 /// Defaults of a Pod template.
 pub(crate) fn template(template: &mut Value) {
+    drop_init_annotations(template);
     if let Some(spec) = template.get_mut("spec").filter(|s| s.is_object()) {
         self::spec(spec);
     }
@@ -57,9 +86,6 @@ pub(crate) fn spec(spec: &mut Value) {
     set_default_zero(spec, "dnsPolicy", "ClusterFirst");
     set_default(spec, "securityContext", json!({}));
     set_default_zero(spec, "schedulerName", "default-scheduler");
-    if let Some(overhead) = spec.get_mut("overhead") {
-        round_up(overhead);
-    }
     // The older name of the same field, filled for older readers.
     let account = spec.get("serviceAccountName").and_then(Value::as_str).unwrap_or_default();
     let older = spec.get("serviceAccount").and_then(Value::as_str).unwrap_or_default();
@@ -71,17 +97,9 @@ pub(crate) fn spec(spec: &mut Value) {
 }
 
 fn container(container: &mut Value) {
-    for port in items_mut(container, "ports") {
-        set_default_zero(port, "protocol", "TCP");
-    }
     for variable in items_mut(container, "env") {
         if let Some(reference) = variable.pointer_mut("/valueFrom/fieldRef") {
             set_default_zero(reference, "apiVersion", "v1");
-        }
-    }
-    for list in ["/resources/limits", "/resources/requests"] {
-        if let Some(list) = container.pointer_mut(list) {
-            round_up(list);
         }
     }
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
@@ -118,9 +136,6 @@ fn pull_policy(image: &str) -> &'static str {
 
 fn probe(probe: &mut Value) {
     http_get(probe);
-    if let Some(grpc) = probe.get_mut("grpc").filter(|g| g.is_object()) {
-        set_default(grpc, "service", "");
-    }
     set_default_zero(probe, "timeoutSeconds", 1);
     set_default_zero(probe, "periodSeconds", 10);
     set_default_zero(probe, "successThreshold", 1);
@@ -162,25 +177,9 @@ fn volume(volume: &mut Value) {
                 }
             }
             "hostPath" => set_default(source, "type", ""),
-            "iscsi" => set_default_zero(source, "iscsiInterface", "default"),
-            "rbd" => {
-                set_default_zero(source, "pool", "rbd");
-                set_default_zero(source, "user", "admin");
-                set_default_zero(source, "keyring", "/etc/ceph/keyring");
-            }
-            "azureDisk" => {
-                set_default(source, "cachingMode", "ReadWrite");
-                set_default(source, "kind", "Shared");
-                set_default(source, "fsType", "ext4");
-                set_default(source, "readOnly", false);
-            }
-            "scaleIO" => {
-                set_default_zero(source, "storageMode", "ThinProvisioned");
-                set_default_zero(source, "fsType", "xfs");
-            }
             "ephemeral" => {
                 if let Some(spec) = source.pointer_mut("/volumeClaimTemplate/spec") {
-                    set_default(spec, "volumeMode", "Filesystem");
+                    claim_spec(spec);
                 }
             }
             "image" => {
@@ -201,15 +200,9 @@ fn field_refs(downward: &mut Value) {
     }
 }
 
-/// Amounts are kept in thousandths at the finest.
-fn round_up(list: &mut Value) {
-    for amount in list.as_object_mut().into_iter().flat_map(Map::values_mut) {
-        if let Some(quantity) = Quantity::from_value(amount)
-            && !quantity.is_milli_precise()
-        {
-            *amount = json!(Quantity::from_millis(quantity.milli_value()).to_string());
-        }
-    }
+/// Defaults of the spec of a claim or of a template of claims.
+pub(in crate::kinds) fn claim_spec(spec: &mut Value) {
+    set_default(spec, "volumeMode", "Filesystem");
 }
 
 fn requests_from_limits(container: &mut Value) {
@@ -220,18 +213,37 @@ fn requests_from_limits(container: &mut Value) {
     let Some(limits) = limits.filter(|l| !l.is_empty()) else {
         return;
     };
-    add_missing(resources, limits);
+    add_missing(resources, "requests", limits);
 }
 
-fn add_missing(resources: &mut Map<String, Value>, amounts: Map<String, Value>) {
-    let requests = resources.entry("requests").or_insert_with(|| json!({}));
-    if !requests.is_object() {
-        *requests = json!({});
+fn add_missing(resources: &mut Map<String, Value>, list: &str, amounts: Map<String, Value>) {
+    let list = resources.entry(list).or_insert_with(|| json!({}));
+    if !list.is_object() {
+        *list = json!({});
     }
-    if let Some(requests) = requests.as_object_mut() {
+    if let Some(list) = list.as_object_mut() {
         for (name, amount) in amounts {
-            requests.entry(name).or_insert(amount);
+            list.entry(name).or_insert(amount);
         }
+    }
+}
+
+/// Huge pages of the Pod as a whole: what its containers may use, unless it says something else.
+fn pod_level_huge_pages(spec: &mut Value) {
+    let is_used = |list| !At::root(spec).get("resources").get(list).is_empty();
+    if !is_used("limits") && !is_used("requests") {
+        return;
+    }
+    let asked = spec.pointer("/resources/requests").cloned().unwrap_or_default();
+    let amounts: Map<String, Value> = resources::container_limits(spec)
+        .into_iter()
+        .filter(|(name, _)| requirements::is_huge(name) && asked.get(name).is_none())
+        .map(|(name, quantity)| (name, json!(quantity.to_string())))
+        .collect();
+    if let Some(resources) = spec.get_mut("resources").and_then(Value::as_object_mut)
+        && !amounts.is_empty()
+    {
+        add_missing(resources, "limits", amounts);
     }
 }
 
@@ -241,19 +253,18 @@ fn pod_level_requests(spec: &mut Value) {
     let Some(limits) = limits.filter(|l| !l.is_empty()) else {
         return;
     };
-    let supported = |name: &str| matches!(name, "cpu" | "memory") || name.starts_with("hugepages-");
     let mut amounts = Map::new();
     for (name, quantity) in resources::container_requests(spec) {
-        if supported(&name) && !name.starts_with("hugepages-") {
+        if requirements::is_pod_level(&name) && requirements::overcommits(&name) {
             amounts.insert(name, json!(quantity.to_string()));
         }
     }
     for (name, limit) in limits {
-        if supported(&name) && !amounts.contains_key(&name) {
+        if requirements::is_pod_level(&name) && !amounts.contains_key(&name) {
             amounts.insert(name, limit);
         }
     }
     if let Some(resources) = spec.get_mut("resources").and_then(Value::as_object_mut) {
-        add_missing(resources, amounts);
+        add_missing(resources, "requests", amounts);
     }
 }

@@ -1,28 +1,40 @@
 //! Pods, and the templates that other kinds make Pods from.
 
-pub(crate) mod containers;
+mod affinity;
+mod annotations;
+mod containers;
 pub(crate) mod defaults;
+mod environment;
+pub(crate) mod handlers;
+mod mounts;
+mod options;
+mod projected;
+pub(crate) mod requirements;
+mod resize;
 pub(crate) mod resources;
 pub(crate) mod scheduling;
 mod security;
+pub(in crate::kinds) mod sources;
 pub(crate) mod spec;
+mod spread;
+mod status;
 #[cfg(test)]
 mod tests;
 mod update;
-mod volumes;
+pub(in crate::kinds) mod volumes;
 pub(crate) mod warnings;
+mod windows;
 
 use machinery::Value;
-use machinery::field::{Error, ErrorList};
+use machinery::field::{ErrorList, Path};
 use machinery::meta;
 use serde_json::json;
 
 pub use resources::qos_class;
 
+use self::options::Options;
 use crate::cursor::{At, copy_field};
 use crate::strategy::{Ctx, Generation, StatusMetadata, Strategy, subdomain_name};
-
-const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// The rules of Pods.
 #[derive(Clone, Copy, Debug)]
@@ -54,11 +66,13 @@ impl Strategy for Pod {
             }]);
         }
         pod["status"] = status;
+        spread::merge_label_keys(pod);
+        annotations::app_armor_fields(pod);
     }
 
     fn validate(&self, _ctx: &Ctx<'_>, pod: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        own_rules(pod, &mut errors);
+        check(pod, &Options::of_pod(pod, None), &mut errors);
         let spec = At::root(pod).get("spec");
         let ephemeral = spec.get("ephemeralContainers");
         if !ephemeral.is_empty() {
@@ -68,20 +82,16 @@ impl Strategy for Pod {
             let detail = "cannot be set until all schedulingGates have been cleared";
             spec.get("nodeName").forbidden(&mut errors, detail);
         }
+        annotations::check_profiles(&At::root(pod), &mut errors);
         errors
-    }
-
-    fn prepare_for_update(&self, _ctx: &Ctx<'_>, new: &mut Value, old: &Value) {
-        // Ephemeral containers have a subresource of their own.
-        if let (Some(spec), Some(before)) = (new.get_mut("spec"), old.get("spec")) {
-            copy_field(spec, before, "ephemeralContainers");
-        }
     }
 
     fn validate_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        own_rules(new, &mut errors);
-        update::check(new, old, &mut errors);
+        let options = Options::of_pod(new, Some(old));
+        check(new, &options, &mut errors);
+        annotations::check_update(new, old, &mut errors);
+        update::check(new, old, &options, &mut errors);
         errors
     }
 
@@ -91,16 +101,16 @@ impl Strategy for Pod {
     }
 
     fn prepare_for_status_update(&self, _ctx: &Ctx<'_>, new: &mut Value, old: &Value) {
-        // The class follows from the spec.
-        let qos = old.pointer("/status/qosClass").cloned().unwrap_or_else(|| json!(qos_class(old)));
-        if let Some(status) = new.get_mut("status").filter(|s| s.is_object()) {
-            status["qosClass"] = qos;
-        }
+        status::prepare(new, old);
     }
 
     fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        update::check_status(new, old, &mut errors);
+        let path = Path::new("metadata").child("annotations");
+        annotations::check_update(new, old, &mut errors);
+        let options = Options::of_pod(new, Some(old));
+        annotations::check(&At::root(new), &path, &options, &mut errors);
+        status::check(new, old, &mut errors);
         errors
     }
 
@@ -111,19 +121,19 @@ impl Strategy for Pod {
         new: &mut Value,
         old: &Value,
     ) {
-        let asked = new.clone();
-        let metadata = new.get("metadata").cloned();
-        *new = old.clone();
-        if let Some(metadata) = metadata {
-            new["metadata"] = metadata;
+        if subresource == "resize" && !resize::has_same_number(new, old) {
+            // The check says so.
+            return;
         }
+        let asked = new.get("spec").cloned().unwrap_or_default();
+        for field in ["spec", "status"] {
+            copy_field(new, old, field);
+        }
+        StatusMetadata::Kept.keep(new, old);
+        let Some(spec) = new.get_mut("spec") else { return };
         match subresource {
-            "ephemeralcontainers" => {
-                if let (Some(spec), Some(asked)) = (new.get_mut("spec"), asked.get("spec")) {
-                    copy_field(spec, asked, "ephemeralContainers");
-                }
-            }
-            "resize" => copy_field(new, &asked, "spec"),
+            "ephemeralcontainers" => copy_field(spec, &asked, "ephemeralContainers"),
+            "resize" => resize::take(spec, &asked),
             _ => {}
         }
     }
@@ -136,15 +146,13 @@ impl Strategy for Pod {
         old: &Value,
     ) -> ErrorList {
         let mut errors = ErrorList::new();
+        check(new, &Options::of_pod(new, Some(old)), &mut errors);
         match subresource {
             "ephemeralcontainers" => {
-                own_rules(new, &mut errors);
+                annotations::check_update(new, old, &mut errors);
                 update::check_ephemeral(new, old, &mut errors);
             }
-            "resize" => {
-                own_rules(new, &mut errors);
-                update::check_resize(new, old, &mut errors);
-            }
+            "resize" => resize::check(new, old, &mut errors),
             _ => {}
         }
         errors
@@ -179,19 +187,29 @@ impl Strategy for Pod {
             }
         }
     }
+
+    fn warnings_before_create(&self, pod: &Value) -> Vec<String> {
+        let path = Path::new("metadata").child("annotations");
+        annotations::profiles_to_set(pod)
+            .into_iter()
+            .map(|(key, _)| warnings::app_armor(&path.key(key)))
+            .collect()
+    }
+
+    fn status_warnings(&self, _ctx: &Ctx<'_>, new: &Value, _old: &Value) -> Vec<String> {
+        let status = At::root(new).get("status");
+        let lists = [status.get("podIPs"), status.get("hostIPs")];
+        let addresses = lists.iter().flat_map(At::list).map(|entry| entry.get("ip"));
+        addresses.filter_map(|ip| super::addresses::odd_address(&ip)).collect()
+    }
 }
 
-/// Rules that hold for Pods but not for templates.
-fn own_rules(pod: &Value, errors: &mut ErrorList) {
-    let spec = At::root(pod).get("spec");
-    if let Some(mirror) = meta::annotation(pod, MIRROR)
-        && spec.get("nodeName").is_empty()
-    {
-        let path = machinery::field::Path::new("metadata").child("annotations").key(MIRROR);
-        let detail = "must set spec.nodeName if mirror pod annotation is set";
-        errors.push(Error::invalid(&path, mirror, detail));
-    }
-    self::spec::check(&spec, true, errors);
+/// What holds for Pods at all times.
+fn check(pod: &Value, options: &Options<'_>, errors: &mut ErrorList) {
+    let root = At::root(pod);
+    let spec = root.get("spec");
+    annotations::check(&root, &Path::new("metadata").child("annotations"), options, errors);
+    self::spec::check(&spec, options, errors);
     if spec.get("serviceAccountName").is_empty() {
         for volume in spec.get("volumes").list() {
             for source in volume.get("projected").get("sources").list() {

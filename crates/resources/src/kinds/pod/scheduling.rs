@@ -1,18 +1,25 @@
-//! Rules for what tells the scheduler where a Pod may go.
+//! Rules for what tells the scheduler where a Pod may go: tolerations of taints, and selectors of
+//! labels and Nodes.
 
 use std::collections::BTreeSet;
 
 use machinery::Value;
-use machinery::field::{Error, ErrorList};
+use machinery::field::{Error, ErrorList, quote};
 use machinery::names;
 
 use crate::cursor::{At, same};
+use crate::kinds::internal;
 use crate::object_meta;
 
 const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 
 /// Checks tolerations.
 pub(crate) fn tolerations(tolerations: &At<'_>, errors: &mut ErrorList) {
+    tolerations_with(tolerations, false, errors);
+}
+
+/// Checks tolerations, which may compare numbers only where they did before.
+pub(super) fn tolerations_with(tolerations: &At<'_>, numeric: bool, errors: &mut ErrorList) {
     for toleration in tolerations.list() {
         let (key, operator) = (toleration.get("key"), toleration.get("operator"));
         let (value, effect) = (toleration.get("value"), toleration.get("effect"));
@@ -38,10 +45,58 @@ pub(crate) fn tolerations(tolerations: &At<'_>, errors: &mut ErrorList) {
                     errors.push(Error::invalid(&operator.path, value.str(), detail));
                 }
             }
+            "Lt" | "Gt" if numeric => whole_number(&value, errors),
+            "Lt" | "Gt" => operator.unsupported(errors, &["Equal", "Exists", "Lt", "Gt"]),
             _ => operator.unsupported(errors, &["Equal", "Exists"]),
         }
-        effect.may_be_one_of(errors, &EFFECTS);
+        if !effect.is_empty() {
+            effect.may_be_one_of(errors, &EFFECTS);
+        }
     }
+}
+
+/// A number as people write it, of 64 bits.
+fn whole_number(value: &At<'_>, errors: &mut ErrorList) {
+    let text = value.str();
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    if !is_number || digits.starts_with('0') && text != "0" {
+        let detail = "must be a valid decimal integer in canonical form";
+        errors.push(Error::invalid(&value.path, text, detail));
+    }
+    if text.parse::<i64>().is_err() {
+        let why = if is_number { "value out of range" } else { "invalid syntax" };
+        let detail = format!("strconv.ParseInt: parsing {}: {why}", quote(text));
+        errors.push(Error::invalid(&value.path, text, detail));
+    }
+}
+
+/// Whether tolerations compare numbers.
+pub(super) fn are_numeric(tolerations: &At<'_>) -> bool {
+    tolerations.list().any(|t| matches!(t.get("operator").str(), "Lt" | "Gt"))
+}
+
+/// Tolerations may be added, and their seconds changed; nothing else.
+pub(super) fn only_added_tolerations(
+    new: &At<'_>,
+    old: &At<'_>,
+    numeric: bool,
+    errors: &mut ErrorList,
+) {
+    let without_seconds = |toleration: &Value| {
+        let mut copy = toleration.clone();
+        crate::cursor::remove(&mut copy, "tolerationSeconds");
+        copy
+    };
+    for before in old.items() {
+        let before = without_seconds(before);
+        if !new.items().iter().any(|t| same(&without_seconds(t), &before)) {
+            let detail = "existing toleration can not be modified except its tolerationSeconds";
+            new.forbidden(errors, detail);
+            return;
+        }
+    }
+    tolerations_with(new, numeric, errors);
 }
 
 /// Checks taints of a Node.
@@ -62,7 +117,8 @@ pub(crate) fn taints(taints: &At<'_>, errors: &mut ErrorList) {
         }
         if !taken.insert((key.str(), effect.str())) {
             let detail = "taints must be unique by key and effect pair";
-            let mut error = Error::duplicate(&taint.path, taint.value.clone());
+            let shown = internal::form(taint.value, "Taint");
+            let mut error = Error::duplicate(&taint.path, shown);
             error.detail = detail.to_owned();
             errors.push(error);
         }
@@ -71,6 +127,11 @@ pub(crate) fn taints(taints: &At<'_>, errors: &mut ErrorList) {
 
 /// Checks a `meta/v1` LabelSelector.
 pub(crate) fn label_selector(selector: &At<'_>, errors: &mut ErrorList) {
+    label_selector_with(selector, true, errors);
+}
+
+/// Checks a `meta/v1` LabelSelector, the values of its requirements only if asked to.
+pub(crate) fn label_selector_with(selector: &At<'_>, values_too: bool, errors: &mut ErrorList) {
     object_meta::labels(&selector.get("matchLabels"), errors);
     for requirement in selector.get("matchExpressions").list() {
         let (key, operator, values) =
@@ -96,7 +157,7 @@ pub(crate) fn label_selector(selector: &At<'_>, errors: &mut ErrorList) {
         for message in names::qualified_name(key.str()) {
             errors.push(Error::invalid(&key.path, key.str(), message));
         }
-        for value in values.list() {
+        for value in values.list().filter(|_| values_too) {
             value.form(errors, names::label_value);
         }
     }
@@ -104,17 +165,23 @@ pub(crate) fn label_selector(selector: &At<'_>, errors: &mut ErrorList) {
 
 /// Checks a selector of Nodes.
 pub(crate) fn node_selector(selector: &At<'_>, errors: &mut ErrorList) {
+    node_selector_with(selector, true, errors);
+}
+
+/// Checks a selector of Nodes, the values of its requirements only if asked to.
+pub(crate) fn node_selector_with(selector: &At<'_>, values_too: bool, errors: &mut ErrorList) {
     let terms = selector.get("nodeSelectorTerms");
     if terms.is_empty() {
         terms.required(errors, "must have at least one node selector term");
         return;
     }
     for term in terms.list() {
-        node_selector_term(&term, true, errors);
+        node_selector_term(&term, values_too, errors);
     }
 }
 
-fn node_selector_term(term: &At<'_>, check_values: bool, errors: &mut ErrorList) {
+/// Checks one term of a selector of Nodes.
+pub(super) fn node_selector_term(term: &At<'_>, values_too: bool, errors: &mut ErrorList) {
     for requirement in term.get("matchExpressions").list() {
         let (operator, values) = (requirement.get("operator"), requirement.get("values"));
         match operator.str() {
@@ -145,7 +212,7 @@ fn node_selector_term(term: &At<'_>, check_values: bool, errors: &mut ErrorList)
         for message in names::qualified_name(key.str()) {
             errors.push(Error::invalid(&key.path, key.str(), message));
         }
-        for value in values.list().filter(|_| check_values) {
+        for value in values.list().filter(|_| values_too) {
             value.form(errors, names::label_value);
         }
     }
@@ -173,112 +240,12 @@ fn node_selector_term(term: &At<'_>, check_values: bool, errors: &mut ErrorList)
     }
 }
 
-/// Checks the three kinds of affinity.
-pub(super) fn affinity(affinity: &At<'_>, errors: &mut ErrorList) {
-    let node = affinity.get("nodeAffinity");
-    let required = node.get("requiredDuringSchedulingIgnoredDuringExecution");
-    if required.is_set() {
-        node_selector(&required, errors);
-    }
-    for preferred in node.get("preferredDuringSchedulingIgnoredDuringExecution").list() {
-        weight(&preferred.get("weight"), errors);
-        node_selector_term(&preferred.get("preference"), false, errors);
-    }
-    for kind in ["podAffinity", "podAntiAffinity"] {
-        let pod = affinity.get(kind);
-        for term in pod.get("requiredDuringSchedulingIgnoredDuringExecution").list() {
-            pod_affinity_term(&term, errors);
-        }
-        for preferred in pod.get("preferredDuringSchedulingIgnoredDuringExecution").list() {
-            weight(&preferred.get("weight"), errors);
-            pod_affinity_term(&preferred.get("podAffinityTerm"), errors);
-        }
-    }
-}
-
-fn weight(weight: &At<'_>, errors: &mut ErrorList) {
-    let n = weight.int_or_zero();
-    if !(1..=100).contains(&n) {
-        errors.push(Error::invalid(&weight.path, n, "must be in the range 1-100"));
-    }
-}
-
-fn pod_affinity_term(term: &At<'_>, errors: &mut ErrorList) {
-    label_selector(&term.get("labelSelector"), errors);
-    label_selector(&term.get("namespaceSelector"), errors);
-    for namespace in term.get("namespaces").items() {
-        let name = namespace.as_str().unwrap_or_default();
-        for message in names::dns1123_label(name) {
-            errors.push(Error::invalid(&term.path.child("namespace"), name, message));
-        }
-    }
-    let key = term.get("topologyKey");
-    if key.is_empty() {
-        key.required(errors, "can not be empty");
-    }
-    for message in names::qualified_name(key.str()) {
-        errors.push(Error::invalid(&key.path, key.str(), message));
-    }
-}
-
-/// Checks how a Pod's siblings are to be spread.
-pub(super) fn topology_spread(constraints: &At<'_>, errors: &mut ErrorList) {
-    for (i, constraint) in constraints.list().enumerate() {
-        constraint.get("maxSkew").positive(errors);
-        let key = constraint.get("topologyKey");
-        if key.is_empty() {
-            key.required(errors, "can not be empty");
-        } else {
-            key.form(errors, names::qualified_name);
-        }
-        let policy = constraint.get("whenUnsatisfiable");
-        policy.may_be_one_of(errors, &["DoNotSchedule", "ScheduleAnyway"]);
-        if policy.is_empty() {
-            policy.unsupported(errors, &["DoNotSchedule", "ScheduleAnyway"]);
-        }
-        let domains = constraint.get("minDomains");
-        if let Some(n) = domains.int() {
-            if n <= 0 {
-                domains.invalid(errors, "must be greater than zero");
-            }
-            if policy.str() != "DoNotSchedule" {
-                let detail = format!(
-                    "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {}",
-                    policy.str()
-                );
-                domains.invalid(errors, detail);
-            }
-        }
-        for field in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
-            constraint.get(field).may_be_one_of(errors, &["Honor", "Ignore"]);
-        }
-        label_selector(&constraint.get("labelSelector"), errors);
-        let pair = |c: &At<'_>| {
-            (c.get("topologyKey").str().to_owned(), c.get("whenUnsatisfiable").str().to_owned())
-        };
-        if constraints.list().take(i).any(|other| pair(&other) == pair(&constraint)) {
-            let (key, policy) = pair(&constraint);
-            let text = format!("{{{key}, {policy}}}");
-            let path = constraint.path.child("{topologyKey, whenUnsatisfiable}");
-            errors.push(Error::duplicate(&path, text));
-        }
-    }
-}
-
-/// Tolerations may be added, and their seconds changed; nothing else.
-pub(super) fn only_added_tolerations(new: &At<'_>, old: &At<'_>, errors: &mut ErrorList) {
-    let without_seconds = |toleration: &Value| {
-        let mut copy = toleration.clone();
-        crate::cursor::remove(&mut copy, "tolerationSeconds");
-        copy
-    };
-    for before in old.items() {
-        let before = without_seconds(before);
-        if !new.items().iter().any(|t| same(&without_seconds(t), &before)) {
-            let detail = "existing toleration can not be modified except its tolerationSeconds";
-            new.forbidden(errors, detail);
-            return;
-        }
-    }
-    tolerations(new, errors);
+/// Whether a selector of Nodes asks for values that no label can have.
+pub(crate) fn has_odd_values(selector: &At<'_>) -> bool {
+    selector
+        .get("nodeSelectorTerms")
+        .list()
+        .flat_map(|term| term.get("matchExpressions").list())
+        .flat_map(|requirement| requirement.get("values").list())
+        .any(|value| !names::label_value(value.str()).is_empty())
 }

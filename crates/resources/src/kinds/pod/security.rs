@@ -5,13 +5,19 @@ use std::collections::BTreeSet;
 use machinery::field::{Error, ErrorList};
 use machinery::names;
 
+use super::options::Options;
 use super::volumes::descending_path;
+use super::windows;
 use crate::cursor::At;
+use crate::kinds::internal;
 
 const SYSCTL: &str = "must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
+/// The longest name of a profile, as the kernel has for paths.
+pub(super) const PROFILE_MAX: usize = 4095;
+const PROFILE_TYPES: [&str; 3] = ["Localhost", "RuntimeDefault", "Unconfined"];
 
 /// Checks what a Pod says for all its containers.
-pub(super) fn pod(spec: &At<'_>, errors: &mut ErrorList) {
+pub(super) fn pod(spec: &At<'_>, options: &Options<'_>, errors: &mut ErrorList) {
     let context = spec.get("securityContext");
     if !context.is_set() {
         return;
@@ -28,8 +34,28 @@ pub(super) fn pod(spec: &At<'_>, errors: &mut ErrorList) {
         let detail = "ShareProcessNamespace and HostPID cannot both be enabled";
         errors.push(Error::invalid(&path, true, detail));
     }
+    sysctls(spec, options.host_sysctls, errors);
+    set_to_one_of(&context.get("fsGroupChangePolicy"), &["Always", "OnRootMismatch"], errors);
+    seccomp(&context.get("seccompProfile"), errors);
+    windows::options(&context.get("windowsOptions"), errors);
+    app_armor(&context.get("appArmorProfile"), errors);
+    set_to_one_of(&context.get("supplementalGroupsPolicy"), &["Merge", "Strict"], errors);
+    let policies: &[&str] = match options.any_selinux_policy {
+        true => &["MountOption", "Recursive"],
+        false => &["Recursive"],
+    };
+    set_to_one_of(&context.get("seLinuxChangePolicy"), policies, errors);
+}
+
+fn set_to_one_of(field: &At<'_>, supported: &[&str], errors: &mut ErrorList) {
+    if field.is_set() && !supported.contains(&field.str()) {
+        field.unsupported(errors, supported);
+    }
+}
+
+fn sysctls(spec: &At<'_>, host_too: bool, errors: &mut ErrorList) {
     let mut taken = BTreeSet::new();
-    for sysctl in context.get("sysctls").list() {
+    for sysctl in spec.get("securityContext").get("sysctls").list() {
         let name = sysctl.get("name");
         if name.must(errors) {
             if !is_sysctl(name.str()) {
@@ -38,52 +64,69 @@ pub(super) fn pod(spec: &At<'_>, errors: &mut ErrorList) {
                 name.duplicate(errors);
             }
         }
-        let plain = name.str().replace('/', ".");
-        if spec.get("hostNetwork").bool() && plain.starts_with("net.") {
-            name.invalid(errors, "may not be specified when 'hostNetwork' is true");
-        } else if spec.get("hostIPC").bool()
-            && (plain.starts_with("kernel.shm")
-                || plain.starts_with("kernel.msg")
-                || plain.starts_with("fs.mqueue.")
-                || plain == "kernel.sem")
-        {
-            name.invalid(errors, "may not be specified when 'hostIPC' is true");
+        if let Some(field) = host_namespace(name.str(), spec).filter(|_| !host_too) {
+            let detail = format!("may not be specified when '{field}' is true");
+            errors.push(Error::invalid(&name.path, name.str(), detail));
         }
         taken.insert(name.str());
     }
-    context.get("fsGroupChangePolicy").may_be_one_of(errors, &["Always", "OnRootMismatch"]);
-    seccomp(&context.get("seccompProfile"), errors);
-    app_armor(&context.get("appArmorProfile"), errors);
-    context.get("supplementalGroupsPolicy").may_be_one_of(errors, &["Merge", "Strict"]);
-    context.get("seLinuxChangePolicy").may_be_one_of(errors, &["MountOption", "Recursive"]);
+}
+
+/// The field by which the namespace that a kernel parameter belongs to is the host's.
+fn host_namespace(name: &str, spec: &At<'_>) -> Option<&'static str> {
+    let plain = name.replace('/', ".");
+    let field = if plain.starts_with("net.") {
+        "hostNetwork"
+    } else if ["kernel.shm", "kernel.msg", "fs.mqueue."].iter().any(|p| plain.starts_with(p))
+        || plain == "kernel.sem"
+    {
+        "hostIPC"
+    } else {
+        return None;
+    };
+    spec.get(field).bool().then_some(field)
+}
+
+/// Whether a Pod sets kernel parameters of namespaces that are the host's.
+pub(super) fn has_host_sysctls(spec: &At<'_>) -> bool {
+    let mut sysctls = spec.get("securityContext").get("sysctls").list();
+    sysctls.any(|sysctl| host_namespace(sysctl.get("name").str(), spec).is_some())
 }
 
 /// Checks what a container says for itself.
-pub(super) fn container(context: &At<'_>, errors: &mut ErrorList) {
+pub(super) fn container(context: &At<'_>, host_users: bool, errors: &mut ErrorList) {
     if !context.is_set() {
         return;
     }
     for field in ["runAsUser", "runAsGroup"] {
         id(&context.get(field), errors);
     }
+    let proc = context.get("procMount");
+    set_to_one_of(&proc, &["Default", "Unmasked"], errors);
+    if host_users && proc.str() == "Unmasked" {
+        proc.invalid(errors, "`hostUsers` must be false to use `Unmasked`");
+    }
     seccomp(&context.get("seccompProfile"), errors);
-    app_armor(&context.get("appArmorProfile"), errors);
-    context.get("procMount").may_be_one_of(errors, &["Default", "Unmasked"]);
-    let escalation = context.get("allowPrivilegeEscalation");
-    if escalation.value.as_bool() == Some(false) {
+    if context.get("allowPrivilegeEscalation").value.as_bool() == Some(false) {
+        let mut wrong = |what: &str| {
+            let detail = format!("cannot set `allowPrivilegeEscalation` to false and {what}");
+            let shown = internal::form(context.value, "SecurityContext");
+            errors.push(Error::invalid(&context.path, shown, detail));
+        };
         if context.get("privileged").bool() {
-            let detail = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
-            context.invalid(errors, detail);
+            wrong("`privileged` to true");
         }
         let added = context.get("capabilities").get("add");
-        if added.items().iter().any(|c| matches!(c.as_str(), Some("SYS_ADMIN" | "CAP_SYS_ADMIN"))) {
-            let detail = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
-            context.invalid(errors, detail);
+        for _ in added.items().iter().filter(|c| c.as_str() == Some("CAP_SYS_ADMIN")) {
+            wrong("`capabilities.Add` CAP_SYS_ADMIN");
         }
     }
+    windows::options(&context.get("windowsOptions"), errors);
+    app_armor(&context.get("appArmorProfile"), errors);
 }
 
-fn id(id: &At<'_>, errors: &mut ErrorList) {
+/// Checks the number of a user or group.
+pub(super) fn id(id: &At<'_>, errors: &mut ErrorList) {
     if let Some(n) = id.int() {
         for message in names::unix_id(n) {
             id.invalid(errors, message);
@@ -99,15 +142,16 @@ fn seccomp(profile: &At<'_>, errors: &mut ErrorList) {
     if kind.is_empty() {
         kind.required(errors, "type is required when seccompProfile is set");
     }
-    kind.may_be_one_of(errors, &["Localhost", "RuntimeDefault", "Unconfined"]);
+    kind.may_be_one_of(errors, &PROFILE_TYPES);
     match (kind.str(), local.is_set()) {
         ("Localhost", false) => {
             local.required(errors, "must be set when seccomp type is Localhost");
         }
         ("Localhost", true) => descending_path(&local, errors),
         (_, true) => {
+            let shown = internal::form(profile.value, "SeccompProfile");
             let detail = "can only be set when seccomp type is Localhost";
-            errors.push(Error::invalid(&local.path, profile.value.clone(), detail));
+            errors.push(Error::invalid(&local.path, shown, detail));
         }
         _ => {}
     }
@@ -118,17 +162,25 @@ fn app_armor(profile: &At<'_>, errors: &mut ErrorList) {
         return;
     }
     let (kind, local) = (profile.get("type"), profile.get("localhostProfile"));
-    if kind.is_empty() {
-        kind.required(errors, "type is required when appArmorProfile is set");
-    }
-    kind.may_be_one_of(errors, &["Localhost", "RuntimeDefault", "Unconfined"]);
-    match (kind.str(), local.is_set()) {
-        ("Localhost", _) if local.str().trim().is_empty() => {
-            local.required(errors, "must be set when AppArmor type is Localhost");
+    match kind.str() {
+        "Localhost" => {
+            let text = local.str();
+            if text.trim() != text {
+                local.invalid(errors, "must not be padded with whitespace");
+            } else if text.is_empty() {
+                local.required(errors, "must be set when AppArmor type is Localhost");
+            }
+            if text.len() > PROFILE_MAX {
+                errors.push(Error::too_long(&local.path, PROFILE_MAX));
+            }
         }
-        ("Localhost", _) => {}
-        (_, true) => local.invalid(errors, "can only be set when AppArmor type is Localhost"),
-        _ => {}
+        "RuntimeDefault" | "Unconfined" => {
+            if local.is_set() {
+                local.invalid(errors, "can only be set when AppArmor type is Localhost");
+            }
+        }
+        "" => kind.required(errors, "type is required when appArmorProfile is set"),
+        _ => kind.unsupported(errors, &PROFILE_TYPES),
     }
 }
 

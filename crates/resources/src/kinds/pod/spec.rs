@@ -2,93 +2,122 @@
 
 use std::collections::BTreeSet;
 
-use machinery::field::{Error, ErrorList};
+use machinery::field::{Error, ErrorList, Path};
 use machinery::names;
-use machinery::quantity::Quantity;
 
-use super::containers::{self, Around};
-use super::{resources, scheduling, security, volumes};
+use super::annotations::{self, MIRROR};
+use super::containers::{self, Around, all_containers};
+use super::handlers::Ending;
+use super::options::Options;
+use super::{affinity, environment, requirements, scheduling, security, spread, volumes, windows};
 use crate::cursor::At;
+use crate::kinds::{addresses, internal};
 use crate::object_meta;
 
 const MAX_SECONDS: i64 = i32::MAX as i64;
+const MAX_HOST_NAME: usize = 64;
 
 /// Checks a Pod template.
 pub(crate) fn template(template: &At<'_>, errors: &mut ErrorList) {
+    template_update(template, None, errors);
+}
+
+/// Checks a Pod template that replaces `old`, which may have what would not be taken today.
+pub(crate) fn template_update(template: &At<'_>, old: Option<&At<'_>>, errors: &mut ErrorList) {
+    let options = Options::of_template(old);
     object_meta::validate_template(template, errors);
+    annotations::check(template, &template.path.child("annotations"), &options, errors);
     let spec = template.get("spec");
-    check(&spec, false, errors);
+    check(&spec, &options, errors);
+    annotations::check_profiles(template, errors);
     let ephemeral = spec.get("ephemeralContainers");
     if !ephemeral.is_empty() {
         ephemeral.forbidden(errors, "ephemeral containers not allowed in pod template");
     }
 }
 
-/// Checks a Pod's spec; `is_pod` tells it from that of a template, which may leave more open.
-pub(crate) fn check(spec: &At<'_>, is_pod: bool, errors: &mut ErrorList) {
+/// Checks the spec of a Pod or template.
+pub(super) fn check(spec: &At<'_>, options: &Options<'_>, errors: &mut ErrorList) {
     let grace = spec.get("terminationGracePeriodSeconds");
     if !grace.is_set() {
         grace.required(errors, "");
     }
+    let os = spec.get("os");
     let around = Around {
-        volumes: volumes::check(&spec.get("volumes"), errors),
-        grace: grace.int(),
+        volumes: volumes::check(&spec.get("volumes"), options, errors),
+        ending: Ending { grace: grace.int(), os: os.is_set().then(|| os.get("name").str()) },
         restart_policy: spec.get("restartPolicy").str(),
-        claims: resource_claims(&spec.get("resourceClaims"), errors),
+        claims: resource_claims(&spec.get("resourceClaims"), options, errors),
+        host_users: spec.get("hostUsers").value.as_bool() != Some(false),
+        options,
     };
-    let mut taken = BTreeSet::new();
-    containers::regular(&spec.get("containers"), &around, &mut taken, errors);
-    containers::init(&spec.get("initContainers"), &around, &mut taken, errors);
-    containers::ephemeral(&spec.get("ephemeralContainers"), &around, &mut taken, errors);
-    pod_resources(spec, errors);
-    host_network(spec, is_pod, errors);
+    let regular = spec.get("containers");
+    containers::regular(&regular, &around, errors);
+    containers::init(&spec.get("initContainers"), &regular, &around, errors);
+    containers::ephemeral(spec, &around, errors);
+    requirements::of_pod(spec, options, errors);
+    host_network(spec, options, errors);
     spec.get("restartPolicy").one_of(errors, &["Always", "OnFailure", "Never"]);
     spec.get("dnsPolicy")
         .one_of(errors, &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]);
     object_meta::labels(&spec.get("nodeSelector"), errors);
-    security::pod(spec, errors);
-    for secret in spec.get("imagePullSecrets").list() {
-        let extra = secret.value.as_object().is_some_and(|s| s.keys().any(|k| k != "name"));
-        if extra {
-            secret.invalid(errors, "only name may be set");
-        }
-    }
-    scheduling::affinity(&spec.get("affinity"), errors);
+    security::pod(spec, options, errors);
+    affinity::check(&spec.get("affinity"), options, errors);
     dns_config(spec, errors);
     for gate in spec.get("readinessGates").list() {
         gate.get("conditionType").form(errors, names::qualified_name);
     }
     scheduling_gates(&spec.get("schedulingGates"), errors);
-    scheduling::topology_spread(&spec.get("topologySpreadConstraints"), errors);
-    host_users(spec, errors);
+    spread::check(&spec.get("topologySpreadConstraints"), options, errors);
+    windows::host_process(spec, errors);
+    host_users(spec, options, errors);
+    host_name(spec, errors);
     spec.get("serviceAccountName").may_form(errors, names::dns1123_subdomain);
     spec.get("nodeName").may_form(errors, names::dns1123_subdomain);
     spec.get("activeDeadlineSeconds").within(errors, 1, MAX_SECONDS);
     spec.get("hostname").may_form(errors, names::dns1123_label);
     spec.get("subdomain").may_form(errors, names::dns1123_label);
-    scheduling::tolerations(&spec.get("tolerations"), errors);
+    let numeric = options.numeric_tolerations;
+    scheduling::tolerations_with(&spec.get("tolerations"), numeric, errors);
     for alias in spec.get("hostAliases").list() {
-        alias.get("ip").form(errors, names::ip_address);
+        addresses::address(&alias.get("ip"), &[], errors);
         for host in alias.get("hostnames").list() {
             host.form(errors, names::dns1123_subdomain);
         }
     }
     spec.get("priorityClassName").may_form(errors, names::dns1123_subdomain);
-    spec.get("runtimeClassName").may_form(errors, names::dns1123_subdomain);
-    spec.get("preemptionPolicy").may_be_one_of(errors, &["PreemptLowerPriority", "Never"]);
-    for (name, amount) in spec.get("overhead").entries() {
-        resources::quantity(name, &amount, errors);
+    let class = spec.get("runtimeClassName");
+    if class.is_set() {
+        class.form(errors, names::dns1123_subdomain);
     }
-    let os = spec.get("os");
-    if os.is_set() {
-        os.get("name").one_of(errors, &["linux", "windows"]);
+    let preemption = spec.get("preemptionPolicy");
+    if preemption.is_set() {
+        preemption.one_of(errors, &["PreemptLowerPriority", "Never"]);
     }
+    requirements::overhead(&spec.get("overhead"), options, errors);
+    windows::operating_system(spec, errors);
+    scheduling_group(&spec.get("schedulingGroup"), errors);
+    environment::files(spec, errors);
 }
 
-fn resource_claims<'a>(claims: &At<'a>, errors: &mut ErrorList) -> BTreeSet<&'a str> {
+/// Checks which claims of resources a Pod has, and gathers their names. KEP-3063.
+fn resource_claims<'a>(
+    claims: &At<'a>,
+    options: &Options<'_>,
+    errors: &mut ErrorList,
+) -> BTreeSet<&'a str> {
+    let is_mirror = options.pod.is_some_and(|metadata| {
+        metadata.pointer("/annotations").is_some_and(|noted| noted.get(MIRROR).is_some())
+    });
     let mut taken = BTreeSet::new();
     for claim in claims.list() {
         let name = claim.get("name");
+        if is_mirror {
+            let detail = "static pods do not support resource claims";
+            errors.push(Error::forbidden(&Path::new(""), detail));
+            taken.insert(name.str());
+            continue;
+        }
         if name.must(errors) {
             if taken.insert(name.str()) {
                 name.form(errors, names::dns1123_label);
@@ -98,15 +127,17 @@ fn resource_claims<'a>(claims: &At<'a>, errors: &mut ErrorList) -> BTreeSet<&'a 
         }
         let (direct, template) =
             (claim.get("resourceClaimName"), claim.get("resourceClaimTemplateName"));
+        let mut wrong = |detail: &str| {
+            let shown = internal::form(claim.value, "PodResourceClaim");
+            errors.push(Error::invalid(&claim.path, shown, detail));
+        };
         match (direct.is_set(), template.is_set()) {
-            (true, true) => claim.invalid(
-                errors,
+            (true, true) => wrong(
                 "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified",
             ),
-            (false, false) => claim.invalid(
-                errors,
-                "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
-            ),
+            (false, false) => {
+                wrong("must specify one of: `resourceClaimName`, `resourceClaimTemplateName`");
+            }
             _ => {}
         }
         for reference in [direct, template] {
@@ -115,46 +146,12 @@ fn resource_claims<'a>(claims: &At<'a>, errors: &mut ErrorList) -> BTreeSet<&'a 
             }
         }
     }
+    taken.retain(|name| !name.is_empty());
     taken
 }
 
-/// Resources of the Pod as a whole cover those of its containers.
-fn pod_resources(spec: &At<'_>, errors: &mut ErrorList) {
-    let whole = spec.get("resources");
-    if !whole.is_set() {
-        return;
-    }
-    if whole.get("claims").is_set() {
-        let detail = "claims cannot be set for Resources at pod-level";
-        whole.get("claims").forbidden(errors, detail);
-    }
-    resources::requirements(&whole, errors);
-    let requests = whole.get("requests");
-    for (name, asked) in resources::container_requests(spec.value) {
-        let given = requests.value.get(&name).and_then(Quantity::from_value).unwrap_or_default();
-        if asked > given {
-            let path = requests.path.key(name);
-            let detail =
-                format!("must be greater than or equal to aggregate container requests of {asked}");
-            errors.push(Error::invalid(&path, given.to_string(), detail));
-        }
-    }
-    let limits = whole.get("limits");
-    for (i, container) in spec.get("containers").list().enumerate() {
-        for (name, amount) in container.get("resources").get("limits").entries() {
-            let limit = limits.value.get(name).and_then(Quantity::from_value);
-            let own = Quantity::from_value(amount.value).unwrap_or_default();
-            if let Some(limit) = limit.filter(|limit| own > *limit) {
-                let path = whole.path.child("containers").index(i).key(name).child("limits");
-                let detail = format!("must be less than or equal to pod limits of {limit}");
-                errors.push(Error::invalid(&path, own.to_string(), detail));
-            }
-        }
-    }
-}
-
 /// On the host's network a port is the same inside and out; a template may leave it open.
-fn host_network(spec: &At<'_>, is_pod: bool, errors: &mut ErrorList) {
+fn host_network(spec: &At<'_>, options: &Options<'_>, errors: &mut ErrorList) {
     if !spec.get("hostNetwork").bool() {
         return;
     }
@@ -162,7 +159,7 @@ fn host_network(spec: &At<'_>, is_pod: bool, errors: &mut ErrorList) {
         for port in container.get("ports").list() {
             let host = port.get("hostPort");
             let (number, given) = (port.get("containerPort").int_or_zero(), host.int_or_zero());
-            if (is_pod || given != 0) && given != number {
+            if (options.pod.is_some() || given != 0) && given != number {
                 let detail = "must match `containerPort` when `hostNetwork` is true";
                 errors.push(Error::invalid(&host.path, given, detail));
             }
@@ -170,18 +167,55 @@ fn host_network(spec: &At<'_>, is_pod: bool, errors: &mut ErrorList) {
     }
 }
 
-/// A user namespace of its own does not go with the host's other namespaces.
-fn host_users(spec: &At<'_>, errors: &mut ErrorList) {
+/// A user namespace of its own does not go with the host's other namespaces, nor with raw devices.
+fn host_users(spec: &At<'_>, options: &Options<'_>, errors: &mut ErrorList) {
+    const DETAIL: &str = "when `hostUsers` is false";
     if spec.get("hostUsers").value.as_bool() != Some(false) {
         return;
     }
-    for (field, name) in
+    for (field, shown) in
         [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")]
     {
-        if spec.get(field).bool() {
-            let detail = "when `pod.Spec.HostUsers` is false";
-            errors.push(Error::forbidden(&spec.path.child(name), detail));
+        let allowed = field == "hostNetwork" && options.host_network_users;
+        if spec.get(field).bool() && !allowed {
+            errors.push(Error::forbidden(&spec.path.child(shown), DETAIL));
         }
+    }
+    for (_, container) in all_containers(spec).filter(|_| !options.user_devices) {
+        let devices = container.get("volumeDevices");
+        if !devices.is_empty() {
+            devices.forbidden(errors, DETAIL);
+        }
+    }
+}
+
+/// Checks the name that a host has inside and out. KEP-4762.
+fn host_name(spec: &At<'_>, errors: &mut ErrorList) {
+    let name = spec.get("hostnameOverride");
+    if !name.is_set() {
+        return;
+    }
+    for field in ["setHostnameAsFQDN", "hostNetwork"] {
+        if spec.get(field).bool() {
+            name.forbidden(errors, format!("may not be specified when {field} is true"));
+        }
+    }
+    if name.str().len() > MAX_HOST_NAME {
+        errors.push(Error::too_long(&name.path, MAX_HOST_NAME));
+    }
+    name.form(errors, names::dns1123_subdomain);
+}
+
+/// Checks the group that a Pod is scheduled with. KEP-4671.
+fn scheduling_group(group: &At<'_>, errors: &mut ErrorList) {
+    if !group.is_set() {
+        return;
+    }
+    let name = group.get("podGroupName");
+    if name.is_set() {
+        name.form(errors, names::dns1123_subdomain);
+    } else {
+        name.invalid(errors, "must specify one of: `podGroupName`");
     }
 }
 
@@ -216,26 +250,22 @@ fn dns_config(spec: &At<'_>, errors: &mut ErrorList) {
         servers.invalid(errors, "must not have more than 3 nameservers");
     }
     for server in servers.list() {
-        server.form(errors, names::ip_address);
+        addresses::address(&server, &[], errors);
     }
     let searches = config.get("searches");
     if searches.len() > 32 {
         searches.invalid(errors, "must not have more than 32 search paths");
     }
-    let length: usize =
-        searches.items().iter().filter_map(|s| s.as_str()).map(|s| s.len() + 1).sum();
+    let length: usize = searches.list().map(|search| search.str().len() + 1).sum();
     if length > 2049 {
         let detail =
             "must not have more than 2048 characters (including spaces) in the search list";
         searches.invalid(errors, detail);
     }
-    for search in searches.list() {
-        // A single dot, a trailing dot and underscores are fine in search paths.
-        let plain = search.str().strip_suffix('.').unwrap_or(search.str()).replace('_', "a");
-        if search.str() != "." {
-            for message in names::dns1123_subdomain(&plain) {
-                search.invalid(errors, message);
-            }
+    for search in searches.list().filter(|search| search.str() != ".") {
+        let plain = search.str().strip_suffix('.').unwrap_or(search.str());
+        for message in names::dns1123_subdomain_with_underscores(plain) {
+            errors.push(Error::invalid(&search.path, plain, message));
         }
     }
     for option in config.get("options").list() {

@@ -1,16 +1,53 @@
-//! Rules for volumes.
+//! Rules for a Pod's volumes.
 
 use std::collections::BTreeSet;
 
-use machinery::field::{Error, ErrorList};
+use machinery::field::{Error, ErrorList, quote};
 use machinery::names;
 use machinery::quantity::Quantity;
 
-use super::containers::{Volumes, field_selector, resource_selector};
+use super::containers::pull_policy;
+use super::environment::{field_selector, resource_selector};
+use super::mounts::Volumes;
+use super::options::Options;
+use super::{projected, sources};
 use crate::cursor::At;
 use crate::kinds::storage::{claim_spec, driver_name};
 use crate::object_meta;
 
+/// What a volume can be made of, in the order in which the server goes through them.
+const KINDS: [&str; 30] = [
+    "emptyDir",
+    "hostPath",
+    "gitRepo",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "secret",
+    "nfs",
+    "iscsi",
+    "glusterfs",
+    "flocker",
+    "persistentVolumeClaim",
+    "rbd",
+    "cinder",
+    "cephfs",
+    "quobyte",
+    "downwardAPI",
+    "fc",
+    "flexVolume",
+    "configMap",
+    "azureFile",
+    "vsphereVolume",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "storageos",
+    "projected",
+    "scaleIO",
+    "csi",
+    "ephemeral",
+    "image",
+];
 const DOWNWARD_FIELDS: [&str; 5] = [
     "metadata.annotations",
     "metadata.labels",
@@ -18,60 +55,79 @@ const DOWNWARD_FIELDS: [&str; 5] = [
     "metadata.namespace",
     "metadata.uid",
 ];
-const HOST_PATH_TYPES: [&str; 8] = [
-    "",
-    "BlockDevice",
-    "CharDevice",
-    "Directory",
-    "DirectoryOrCreate",
-    "File",
-    "FileOrCreate",
-    "Socket",
-];
 const MODE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
 
-/// Checks all volumes and gathers them by name.
-pub(super) fn check<'a>(volumes: &At<'a>, errors: &mut ErrorList) -> Volumes<'a> {
+/// Checks all volumes and gathers those that are fine by name.
+pub(super) fn check<'a>(
+    volumes: &At<'a>,
+    options: &Options<'_>,
+    errors: &mut ErrorList,
+) -> Volumes<'a> {
+    // What claims will be made can be said once the Pod has a name.
+    let pod = options.pod.map(|metadata| At::root(metadata).get("name").str()).unwrap_or_default();
+    let made: BTreeSet<String> = volumes
+        .list()
+        .filter(|volume| !pod.is_empty() && volume.get("ephemeral").is_set())
+        .map(|volume| format!("{pod}-{}", volume.get("name").str()))
+        .collect();
     let mut by_name = Volumes::new();
     for volume in volumes.list() {
         let before = errors.len();
-        source(&volume, errors);
+        source(&volume, pod, options, errors);
         let name = volume.get("name");
-        if name.is_empty() {
-            name.required(errors, "");
-        } else {
-            name.form(errors, names::dns1123_label);
-            if by_name.contains_key(name.str()) {
-                name.duplicate(errors);
-            }
+        name.must_form(errors, names::dns1123_label);
+        if by_name.contains_key(name.str()) {
+            name.duplicate(errors);
         }
-        if errors.len() == before || !name.is_empty() {
-            by_name.entry(name.str()).or_insert(volume.value);
+        if errors.len() == before {
+            by_name.insert(name.str(), volume.value);
+        }
+        let claim = volume.get("persistentVolumeClaim").get("claimName");
+        if made.contains(claim.str()) {
+            let detail = "must not reference a PVC that gets created for an ephemeral volume";
+            claim.invalid(errors, detail);
         }
     }
     by_name
 }
 
-fn source(volume: &At<'_>, errors: &mut ErrorList) {
+fn source(volume: &At<'_>, pod: &str, options: &Options<'_>, errors: &mut ErrorList) {
     let mut count = 0;
-    for (kind, given) in volume.value.as_object().into_iter().flatten() {
-        if kind == "name" || given.is_null() {
+    for kind in KINDS {
+        let source = volume.get(kind);
+        if !source.is_set() {
             continue;
+        }
+        if count == 0 {
+            one(kind, &source, volume, pod, options, errors);
+        } else {
+            // Upstream shows two of them by other names.
+            let shown = match kind {
+                "cephfs" => "cephFS",
+                "downwardAPI" => "downwarAPI",
+                other => other,
+            };
+            let path = volume.path.child(shown);
+            errors.push(Error::forbidden(&path, "may not specify more than 1 volume type"));
         }
         count += 1;
-        let source = At::new(given, volume.path.child(kind.clone()));
-        if count > 1 {
-            source.forbidden(errors, "may not specify more than 1 volume type");
-            continue;
+        if kind == "iscsi" {
+            sources::initiator_fits(&source, volume.get("name"), errors);
         }
-        one(kind, &source, errors);
     }
     if count == 0 {
         volume.required(errors, "must specify a volume type");
     }
 }
 
-fn one(kind: &str, source: &At<'_>, errors: &mut ErrorList) {
+fn one(
+    kind: &'static str,
+    source: &At<'_>,
+    volume: &At<'_>,
+    pod: &str,
+    options: &Options<'_>,
+    errors: &mut ErrorList,
+) {
     match kind {
         "emptyDir" => {
             let limit = source.get("sizeLimit");
@@ -79,12 +135,9 @@ fn one(kind: &str, source: &At<'_>, errors: &mut ErrorList) {
                 limit.forbidden(errors, "SizeLimit field must be a valid resource quantity");
             }
         }
-        "hostPath" => {
-            let path = source.get("path");
-            if path.must(errors) {
-                no_parent_steps(&path, errors);
-            }
-            source.get("type").may_be_one_of(errors, &HOST_PATH_TYPES);
+        "gitRepo" => {
+            source.get("repository").must(errors);
+            descending_path(&source.get("directory"), errors);
         }
         "configMap" => {
             source.get("name").must(errors);
@@ -98,135 +151,78 @@ fn one(kind: &str, source: &At<'_>, errors: &mut ErrorList) {
         }
         "downwardAPI" => {
             mode(&source.get("defaultMode"), errors);
-            downward_items(&source.get("items"), errors);
+            for item in source.get("items").list() {
+                downward_item(&At::new(item.value, source.path.clone()), errors);
+            }
         }
         "projected" => {
             mode(&source.get("defaultMode"), errors);
-            projected(&source.get("sources"), errors);
+            projected::check(source, options, errors);
         }
         "persistentVolumeClaim" => {
             source.get("claimName").must(errors);
         }
-        "nfs" => {
-            source.get("server").must(errors);
-            let path = source.get("path");
-            if path.must(errors) && !path.str().starts_with('/') {
-                path.invalid(errors, "must be an absolute path");
-            }
-        }
         "csi" => {
             driver_name(&source.get("driver"), errors);
             let secret = source.get("nodePublishSecretRef");
-            if secret.is_set() {
-                secret.get("name").must(errors);
+            let name = secret.get("name");
+            if secret.is_set() && name.must(errors) {
+                At::new(name.value, source.path.child("name"))
+                    .form(errors, names::dns1123_subdomain);
             }
         }
         "image" => {
-            source.get("reference").must(errors);
-            source.get("pullPolicy").may_be_one_of(errors, &["Always", "IfNotPresent", "Never"]);
+            if options.pod.is_some() {
+                source.get("reference").must(errors);
+            }
+            pull_policy(&source.get("pullPolicy"), errors);
         }
         "ephemeral" => {
             let template = source.get("volumeClaimTemplate");
-            if template.must(errors) {
+            if template.is_set() {
                 claim_template(&template, errors);
+            } else {
+                template.required(errors, "");
+            }
+            let name = volume.get("name");
+            if !pod.is_empty() && !name.is_empty() {
+                let claim = format!("{pod}-{}", name.str());
+                for message in names::dns1123_subdomain(&claim) {
+                    name.invalid(errors, format!("PVC name {}: {message}", quote(&claim)));
+                }
             }
         }
-        "gitRepo" => {
-            source.get("repository").must(errors);
-            no_parent_steps(&source.get("directory"), errors);
-        }
-        _ => older(kind, source, errors),
+        _ => sources::check(kind, volume, sources::In::Pod, errors),
     }
 }
 
 /// What a claim is made from; of its metadata only labels and annotations are taken over.
 fn claim_template(template: &At<'_>, errors: &mut ErrorList) {
     let metadata = template.get("metadata");
+    object_meta::annotations(&metadata.get("annotations"), errors);
     object_meta::labels(&metadata.get("labels"), errors);
-    let mut rest = metadata.value.clone();
-    for field in ["labels", "annotations", "creationTimestamp"] {
-        crate::cursor::remove(&mut rest, field);
-    }
-    if !crate::cursor::same(&rest, &serde_json::Value::Null) {
-        let detail = "must not have any fields set other than labels and annotations";
-        metadata.forbidden(errors, detail);
+    for field in [
+        "name",
+        "generateName",
+        "namespace",
+        "selfLink",
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "ownerReferences",
+        "finalizers",
+        "managedFields",
+    ] {
+        if !metadata.get(field).is_empty() {
+            // Shown as in Go, but for the first letter.
+            let shown = if field == "uid" { "uID" } else { field };
+            errors.push(Error::forbidden(&metadata.path.child(shown), "cannot be set"));
+        }
     }
     claim_spec(&template.get("spec"), errors);
-}
-
-/// Sources that came with Kubernetes itself.
-fn older(kind: &str, source: &At<'_>, errors: &mut ErrorList) {
-    let must = |fields: &[&'static str], errors: &mut ErrorList| {
-        for field in fields {
-            source.get(field).must(errors);
-        }
-    };
-    match kind {
-        "iscsi" => {
-            must(&["targetPortal"], errors);
-            let name = source.get("iqn");
-            if name.must(errors)
-                && !["iqn", "eui", "naa"].iter().any(|form| name.str().starts_with(form))
-            {
-                name.invalid(errors, "must be valid format starting with iqn, eui, or naa");
-            }
-            source.get("lun").within(errors, 0, 255);
-            let chap =
-                source.get("chapAuthDiscovery").bool() || source.get("chapAuthSession").bool();
-            if chap {
-                must(&["secretRef"], errors);
-            }
-        }
-        "fc" => {
-            let (names, ids) = (source.get("targetWWNs"), source.get("wwids"));
-            match (names.is_empty(), ids.is_empty()) {
-                (true, true) => {
-                    let detail = "must specify either targetWWNs or wwids, but not both";
-                    names.required(errors, detail);
-                }
-                (false, false) => {
-                    let detail = "targetWWNs and wwids can not be specified simultaneously";
-                    names.invalid(errors, detail);
-                }
-                (false, true) if !source.get("lun").is_set() => {
-                    let detail = "lun is required if targetWWNs is specified";
-                    source.get("lun").required(errors, detail);
-                }
-                (false, true) => source.get("lun").within(errors, 0, 255),
-                (true, false) => {}
-            }
-        }
-        "gcePersistentDisk" => {
-            must(&["pdName"], errors);
-            source.get("partition").within(errors, 0, 255);
-        }
-        "awsElasticBlockStore" => {
-            must(&["volumeID"], errors);
-            source.get("partition").within(errors, 0, 255);
-        }
-        "flocker" => {
-            let (name, uuid) = (source.get("datasetName"), source.get("datasetUUID"));
-            if name.is_empty() && uuid.is_empty() {
-                source.required(errors, "one of datasetName and datasetUUID is required");
-            } else if !name.is_empty() && !uuid.is_empty() {
-                let detail = "resource, both datasetName and datasetUUID can not be specified simultaneously";
-                errors.push(Error::invalid(&source.path, "resource", detail));
-            }
-        }
-        "glusterfs" => must(&["endpoints", "path"], errors),
-        "rbd" => must(&["monitors", "image"], errors),
-        "cephfs" => must(&["monitors"], errors),
-        "cinder" | "portworxVolume" => must(&["volumeID"], errors),
-        "quobyte" => must(&["registry", "volume"], errors),
-        "azureFile" => must(&["secretName", "shareName"], errors),
-        "azureDisk" => must(&["diskURI", "diskName"], errors),
-        "vsphereVolume" => must(&["volumePath"], errors),
-        "photonPersistentDisk" => must(&["pdID"], errors),
-        "flexVolume" => must(&["driver"], errors),
-        "scaleIO" => must(&["gateway", "system", "volumeName"], errors),
-        "storageos" => must(&["volumeName"], errors),
-        _ => {}
-    }
 }
 
 fn mode(mode: &At<'_>, errors: &mut ErrorList) {
@@ -237,94 +233,48 @@ fn mode(mode: &At<'_>, errors: &mut ErrorList) {
 
 fn items(items: &At<'_>, errors: &mut ErrorList) {
     for item in items.list() {
-        item.get("key").must(errors);
-        let path = item.get("path");
-        if path.must(errors) {
-            non_reserved_path(&path, errors);
-        }
-        mode(&item.get("mode"), errors);
+        key_to_path(&item, errors);
     }
 }
 
-fn downward_items(items: &At<'_>, errors: &mut ErrorList) {
-    for item in items.list() {
-        let path = item.get("path");
-        if path.must(errors) {
-            non_reserved_path(&path, errors);
-        }
-        let (field, resource) = (item.get("fieldRef"), item.get("resourceFieldRef"));
-        if field.is_set() {
-            field_selector(&field, &DOWNWARD_FIELDS, errors);
-            if resource.is_set() {
-                let detail = "fieldRef and resourceFieldRef can not be specified simultaneously";
-                resource.invalid(errors, detail);
-            }
-        } else if resource.is_set() {
-            resource_selector(&resource, true, errors);
-        } else {
-            field.required(errors, "one of fieldRef and resourceFieldRef is required");
-        }
-        mode(&item.get("mode"), errors);
-    }
+/// Checks which file an entry of a ConfigMap or Secret becomes.
+pub(super) fn key_to_path(item: &At<'_>, errors: &mut ErrorList) {
+    item.get("key").must(errors);
+    let path = item.get("path");
+    path.must(errors);
+    local_path(&path, errors);
+    mode(&item.get("mode"), errors);
 }
 
-fn projected(sources: &At<'_>, errors: &mut ErrorList) {
-    let mut paths = BTreeSet::new();
-    for source in sources.list() {
-        let mut count = 0;
-        for (kind, given) in source.value.as_object().into_iter().flatten() {
-            if given.is_null() {
-                continue;
-            }
-            count += 1;
-            let part = At::new(given, source.path.child(kind.clone()));
-            if count > 1 {
-                part.forbidden(errors, "may not specify more than 1 volume type");
-                continue;
-            }
-            match kind.as_str() {
-                "secret" | "configMap" => {
-                    part.get("name").must(errors);
-                    items(&part.get("items"), errors);
-                }
-                "downwardAPI" => downward_items(&part.get("items"), errors),
-                "serviceAccountToken" => token(&part, errors),
-                "clusterTrustBundle" => {
-                    part.get("path").must(errors);
-                }
-                _ => {}
-            }
-            let items = part.get("items").list().map(|item| item.get("path"));
-            for path in items.chain([part.get("path")]).filter(|p| !p.is_empty()) {
-                if !paths.insert(path.str()) {
-                    let error =
-                        Error::invalid(&path.path, path.str(), "conflicting duplicate paths");
-                    errors.push(error);
-                }
-            }
+/// Checks a file made of one of the Pod's own fields.
+pub(super) fn downward_item(item: &At<'_>, errors: &mut ErrorList) {
+    let path = item.get("path");
+    path.must(errors);
+    local_path(&path, errors);
+    let (field, resource) = (item.get("fieldRef"), item.get("resourceFieldRef"));
+    if field.is_set() {
+        field_selector(&field, &DOWNWARD_FIELDS, errors);
+        if resource.is_set() {
+            let detail = "fieldRef and resourceFieldRef can not be specified simultaneously";
+            errors.push(Error::invalid(&item.path, "resource", detail));
         }
-        if count == 0 {
-            source.required(errors, "must specify a volume type");
-        }
+    } else if resource.is_set() {
+        resource_selector(&resource, true, errors);
+    } else {
+        item.required(errors, "one of fieldRef and resourceFieldRef is required");
     }
+    mode(&item.get("mode"), errors);
 }
 
-fn token(token: &At<'_>, errors: &mut ErrorList) {
-    let seconds = token.get("expirationSeconds");
-    match seconds.int() {
-        None => seconds.required(errors, ""),
-        Some(n) if n < 600 => {
-            seconds.invalid(errors, "may not specify a duration less than 10 minutes")
+/// Whether a token of some volume is put outside it.
+pub(super) fn has_odd_token_paths(volumes: &At<'_>) -> bool {
+    let mut errors = ErrorList::new();
+    for volume in volumes.list() {
+        for source in volume.get("projected").get("sources").list() {
+            local_path(&source.get("serviceAccountToken").get("path"), &mut errors);
         }
-        Some(n) if n > 1 << 32 => {
-            seconds.invalid(errors, "may not specify a duration larger than 2^32 seconds");
-        }
-        Some(_) => {}
     }
-    let path = token.get("path");
-    if path.must(errors) {
-        non_reserved_path(&path, errors);
-    }
+    !errors.is_empty()
 }
 
 /// A path below some folder: relative, and never up.
@@ -335,14 +285,19 @@ pub(super) fn descending_path(path: &At<'_>, errors: &mut ErrorList) {
     no_parent_steps(path, errors);
 }
 
-fn no_parent_steps(path: &At<'_>, errors: &mut ErrorList) {
-    if path.str().split('/').any(|step| step == "..") {
+/// A path that never goes up.
+pub(in crate::kinds) fn no_parent_steps(path: &At<'_>, errors: &mut ErrorList) {
+    if has_parent_steps(path.str()) {
         path.invalid(errors, "must not contain '..'");
     }
 }
 
+pub(super) fn has_parent_steps(path: &str) -> bool {
+    path.split('/').any(|step| step == "..")
+}
+
 /// A descending path that does not start like the kubelet's own files.
-fn non_reserved_path(path: &At<'_>, errors: &mut ErrorList) {
+pub(super) fn local_path(path: &At<'_>, errors: &mut ErrorList) {
     descending_path(path, errors);
     if path.str().starts_with("..") && !path.str().starts_with("../") {
         path.invalid(errors, "must not start with '..'");

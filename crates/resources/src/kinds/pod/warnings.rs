@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use machinery::field::quote;
+use machinery::field::{Path, quote};
 use machinery::quantity::Quantity;
 use machinery::{meta, names};
 
+use super::annotations::{APP_ARMOR, SECCOMP_CONTAINER, SECCOMP_POD};
 use crate::cursor::At;
 
 const ANNOTATIONS: [(&str, &str); 3] = [
@@ -22,9 +23,6 @@ const ANNOTATIONS: [(&str, &str); 3] = [
         "non-functional in v1.11+; use the \"sysctls\" field instead",
     ),
 ];
-const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
-const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
-const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 const SECCOMP: &str = "non-functional in v1.27+; use the \"seccompProfile\" field instead";
 
 const NODE_LABELS: [(&str, &str); 8] = [
@@ -112,6 +110,16 @@ pub(crate) fn whole_bytes(amount: &At<'_>, warnings: &mut Vec<String>) {
             amount.path,
             quote(amount.str())
         ));
+    }
+}
+
+/// Warnings about how much a claim asks for.
+pub(in crate::kinds) fn claim_sizes(spec: &At<'_>, warnings: &mut Vec<String>) {
+    for list in ["requests", "limits"] {
+        let list = spec.get("resources").get(list);
+        if let Some(amount) = list.value.get("storage") {
+            whole_bytes(&At::new(amount, list.path.key("storage")), warnings);
+        }
     }
 }
 
@@ -205,7 +213,12 @@ fn node_labels(spec: &At<'_>, warnings: &mut Vec<String>) {
     }
 }
 
-fn annotation_path(template: &At<'_>, key: &str) -> machinery::field::Path {
+/// A warning about a profile that an annotation names.
+pub(super) fn app_armor(path: &Path) -> String {
+    format!("{path}: deprecated since v1.30; use the \"appArmorProfile\" field instead")
+}
+
+fn annotation_path(template: &At<'_>, key: &str) -> Path {
     template.path.child("metadata").child("annotations").key(key)
 }
 
@@ -221,10 +234,7 @@ fn volumes(volumes: &At<'_>, warnings: &mut Vec<String>) {
     for volume in volumes.list() {
         volume_source(&volume, warnings);
         let claim = volume.get("ephemeral").get("volumeClaimTemplate").get("spec");
-        let requests = claim.get("resources").get("requests");
-        if let Some(amount) = requests.value.get("storage") {
-            whole_bytes(&At::new(amount, requests.path.key("storage")), warnings);
-        }
+        claim_sizes(&claim, warnings);
     }
     let tokens: BTreeSet<&str> = volumes
         .list()
@@ -241,16 +251,21 @@ fn volumes(volumes: &At<'_>, warnings: &mut Vec<String>) {
                 for (j, item) in source.get(kind).get("items").list().enumerate() {
                     let path = item.get("path").str();
                     if tokens.contains(path) {
-                        warnings.push(format!(
-                            "{}: has duplicated path with ServiceAccountToken {}",
-                            base.child(shown).index(j),
-                            quote(path)
-                        ));
+                        warnings.push(format!("{}: {}", base.child(shown).index(j), doubled(path)));
                     }
                 }
             }
+            let bundle = source.get("clusterTrustBundle").get("path").str();
+            if tokens.contains(bundle) {
+                let path = base.child("ClusterTrustBundle");
+                warnings.push(format!("{path}: {}", doubled(bundle)));
+            }
         }
     }
+}
+
+fn doubled(path: &str) -> String {
+    format!("has duplicated path with ServiceAccountToken {}", quote(path))
 }
 
 fn pull_secrets(secrets: &At<'_>, warnings: &mut Vec<String>) {
@@ -283,10 +298,7 @@ fn container(container: &At<'_>, template: &At<'_>, is_template: bool, warnings:
         && !pod.get("appArmorProfile").is_set()
         && !context.get("appArmorProfile").is_set()
     {
-        warnings.push(format!(
-            "{}: deprecated since v1.30; use the \"appArmorProfile\" field instead",
-            annotation_path(template, &app_armor)
-        ));
+        warnings.push(self::app_armor(&annotation_path(template, &app_armor)));
     }
     for resource in ["memory", "ephemeral-storage"] {
         for field in ["limits", "requests"] {

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{externally_accessible, needs_health_check_port};
 use crate::cursor::At;
-use crate::kinds::pod::containers::port as check_port;
+use crate::kinds::pod::handlers::port as check_port;
 use crate::object_meta;
 
 const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];

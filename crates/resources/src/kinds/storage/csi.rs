@@ -7,7 +7,7 @@ use machinery::quantity::Quantity;
 use machinery::{Value, names};
 use serde_json::json;
 
-use super::volume::{driver_name, volume_spec};
+use super::volume::{driver_name, inline_spec};
 use crate::cursor::{At, remove, same, set_default, set_default_zero};
 use crate::kinds::pod::{scheduling, warnings};
 use crate::strategy::{Ctx, StatusMetadata, Strategy, subdomain_name};
@@ -262,7 +262,7 @@ fn attachment_rules(attachment: &Value, errors: &mut ErrorList) {
                 name.required(errors, "must specify non empty persistentVolumeName");
             }
         }
-        (false, true) => volume_spec(&inline, true, errors),
+        (false, true) => inline_spec(&inline, errors),
     }
     let node = spec.get("nodeName");
     for message in names::dns1123_subdomain(node.str()) {

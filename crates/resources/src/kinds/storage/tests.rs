@@ -1,4 +1,4 @@
-use crate::checks::{check, check_default, check_update, created};
+use crate::checks::{check, check_default, check_status, check_update, created};
 
 fn volume(spec: &str) -> String {
     format!("{{apiVersion: v1, kind: PersistentVolume, spec: {{{spec}}}}}")
@@ -46,7 +46,7 @@ fn volumes() {
         &good,
         "{spec: {hostPath: {path: /y}, volumeMode: Block}}",
         &[
-            "spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation",
+            "spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation\n- hostPath.path: \"/x\"\n+ hostPath.path: \"/y\"\n",
             r#"volumeMode: Invalid value: "Block": field is immutable"#,
         ],
     );
@@ -81,16 +81,154 @@ fn claims() {
     assert!(spec.get("dataSource").is_none() && spec.get("dataSourceRef").is_none());
 }
 
-const FIXED: &str = "spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+fn fixed(difference: &str) -> String {
+    format!(
+        "spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n{difference}"
+    )
+}
 
 #[test]
 fn changes_of_claims() {
     check_update(&claim(CLAIM), "{spec: {volumeName: v, storageClassName: c}}", &[]);
-    check_update(&claim(CLAIM), "{spec: {accessModes: [ReadWriteMany]}}", &[FIXED]);
+    check_update(
+        &claim(CLAIM),
+        "{spec: {accessModes: [ReadWriteMany]}}",
+        &[&fixed("- accessModes[0]: \"ReadWriteOnce\"\n+ accessModes[0]: \"ReadWriteMany\"\n")],
+    );
     // Only bound claims grow, and their status says how far they may shrink.
-    check_update(&claim(CLAIM), "{spec: {resources: {requests: {storage: 3Gi}}}}", &[FIXED]);
+    check_update(
+        &claim(CLAIM),
+        "{spec: {resources: {requests: {storage: 3Gi}}}}",
+        &[&fixed("- resources.requests.storage: \"2Gi\"\n+ resources.requests.storage: \"3Gi\"\n")],
+    );
     let class = claim(&format!("{CLAIM}, storageClassName: a"));
-    check_update(&class, "{spec: {storageClassName: b}}", &[FIXED]);
+    check_update(
+        &class,
+        "{spec: {storageClassName: b}}",
+        &[&fixed("- storageClassName: \"a\"\n+ storageClassName: \"b\"\n")],
+    );
+    // The class that an annotation named moves to its field, and not elsewhere.
+    let noted = format!(
+        "{{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {{annotations: {{volume.beta.kubernetes.io/storage-class: a}}}}, spec: {{{CLAIM}}}}}"
+    );
+    check_update(&noted, "{spec: {storageClassName: a}}", &[]);
+    check_update(
+        &noted,
+        "{metadata: {annotations: {volume.beta.kubernetes.io/storage-class: b}}}",
+        &[
+            r#"metadata.annotations.volume.beta.kubernetes.io/storage-class: Invalid value: "b": field is immutable"#,
+        ],
+    );
+}
+
+#[test]
+fn statuses_of_claims() {
+    check_status(
+        &claim(CLAIM),
+        "{status: {capacity: {storage: -1}, allocatedResourceStatuses: {storage: X, cpu: NodeResizePending}, allocatedResources: {storage: -1, a.b/c: 1, cpu: 1}}}",
+        &[
+            "status.capacity[storage]: Invalid value: -1: must be a valid resource quantity",
+            r#"status.allocatedResourceStatuses: Unsupported value: "storage": supported values: "ControllerResizeInProgress", "ControllerResizeInfeasible", "NodeResizeInProgress", "NodeResizeInfeasible", "NodeResizePending""#,
+            r#"status.allocatedResourceStatuses: Unsupported value: "cpu": supported values: "storage""#,
+            "status.allocatedResources[storage]: Invalid value: -1: must be a valid resource quantity",
+            r#"status.allocatedResources: Unsupported value: "cpu": supported values: "storage""#,
+        ],
+    );
+}
+
+#[test]
+fn sources_of_volumes() {
+    let source = |source: &str, expected: &[&str]| {
+        let expected: Vec<String> = expected.iter().map(|text| format!("spec.{text}")).collect();
+        let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+        check(&volume(&format!("{VOLUME}, {source}")), &expected);
+    };
+    source(
+        "csi: {driver: a.b, volumeHandle: h, nodeExpandSecretRef: {name: A, namespace: ''}, nodeStageSecretRef: {}}",
+        &[
+            "csi.nodeExpandSecretRef.name: Invalid value: \"A\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
+            "csi.nodeExpandSecretRef.namespace: Required value",
+        ],
+    );
+    source(
+        "cinder: {volumeID: v, secretRef: {name: s}}",
+        &["cinder.secretRef.namespace: Required value"],
+    );
+    source(
+        "glusterfs: {endpoints: e, path: p, endpointsNamespace: ''}",
+        &[
+            "glusterfs.endpointsNamespace: Invalid value: \"\": if the endpointnamespace is set, it must be a valid namespace name",
+        ],
+    );
+    source(
+        "azureFile: {secretName: s, shareName: s, secretNamespace: ''}",
+        &["azureFile.secretNamespace: Required value"],
+    );
+    source(
+        "iscsi: {targetPortal: p, iqn: x, lun: 1, secretRef: {}}",
+        &[
+            "iscsi.iqn: Invalid value: \"x\": must be valid format",
+            "iscsi.secretRef.name: Required value",
+        ],
+    );
+    source("flexVolume: {driver: d}, nfs: {server: s, path: /}", &[]);
+    source(
+        "flexVolume: {driver: d}, csi: {driver: a.b, volumeHandle: h}",
+        &["csi: Forbidden: may not specify more than 1 volume type"],
+    );
+    source(
+        "hostPath: {path: /a/..}, persistentVolumeReclaimPolicy: Recycle",
+        &[
+            "hostPath.path: Invalid value: \"/a/..\": must not contain '..'",
+            "persistentVolumeReclaimPolicy: Forbidden: may not be 'recycle' for a hostPath mount of '/'",
+        ],
+    );
+    let local = |key: &str| {
+        format!(
+            "nodeAffinity: {{required: {{nodeSelectorTerms: [{{matchExpressions: [{{key: {key}, operator: Exists}}]}}]}}}}"
+        )
+    };
+    let beta =
+        volume(&format!("{VOLUME}, local: {{path: /x}}, {}", local("beta.kubernetes.io/os")));
+    check_update(&beta, &format!("{{spec: {{{}}}}}", local("kubernetes.io/os")), &[]);
+    check_update(
+        &beta,
+        &format!("{{spec: {{{}}}}}", local("a")),
+        &[
+            r#"nodeAffinity: Invalid value: {"Required":{"NodeSelectorTerms":[{"MatchExpressions":[{"Key":"a","Operator":"Exists","Values":null}],"MatchFields":null}]}}: field is immutable, except for updating from beta label to GA"#,
+        ],
+    );
+}
+
+#[test]
+fn volumes_of_attachments() {
+    let inline = |spec: &str, expected: &[&str]| {
+        let expected: Vec<String> =
+            expected.iter().map(|text| format!("spec.source.inlineVolumeSpec.{text}")).collect();
+        let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+        check(
+            &storage(
+                "VolumeAttachment",
+                &format!(
+                    "spec: {{attacher: a.b, nodeName: w1, source: {{inlineVolumeSpec: {{{spec}}}}}}}"
+                ),
+            ),
+            &expected,
+        );
+    };
+    let csi = "accessModes: [ReadWriteOnce], csi: {driver: a.b, volumeHandle: h}";
+    inline(csi, &[]);
+    inline(
+        &format!(
+            "{csi}, persistentVolumeReclaimPolicy: Delete, volumeMode: Block, storageClassName: c, nodeAffinity: {{}}"
+        ),
+        &[
+            "persistentVolumeReclaimPolicy: Forbidden: may only be Retain in the context of inline volumes",
+            "nodeAffinity: Forbidden: may not be specified in the context of inline volumes",
+            "storageClassName: Forbidden: may not be specified in the context of inline volumes",
+            "volumeMode: Forbidden: may not specify volumeMode other than Filesystem in the context of inline volumes",
+        ],
+    );
 }
 
 #[test]

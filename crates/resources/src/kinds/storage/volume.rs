@@ -5,23 +5,40 @@ use machinery::quantity::Quantity;
 use machinery::{Value, meta, names, time};
 use serde_json::json;
 
-use super::{VOLUME_MODES, access_modes};
-use crate::cursor::{At, remove, same, set_default, set_default_zero};
-use crate::kinds::pod::{scheduling, warnings};
+use super::{VOLUME_MODES, access_modes, basic_amount};
+use crate::cursor::{At, copy_field, items_mut, remove, same, set_default, set_default_zero};
+use crate::kinds::pod::volumes::no_parent_steps;
+use crate::kinds::pod::{scheduling, sources, warnings};
+use crate::kinds::{difference, internal};
 use crate::strategy::{Ctx, Strategy, subdomain_name};
 
 const CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 const OPTIONS: &str = "volume.beta.kubernetes.io/mount-options";
 const MAX_DRIVER_NAME: usize = 63;
-const HOST_PATH_TYPES: [&str; 8] = [
-    "",
-    "BlockDevice",
-    "CharDevice",
-    "Directory",
-    "DirectoryOrCreate",
-    "File",
-    "FileOrCreate",
-    "Socket",
+/// What a volume can be made of, in the order in which the server goes through them.
+const SOURCES: [&str; 22] = [
+    "hostPath",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "glusterfs",
+    "flocker",
+    "nfs",
+    "rbd",
+    "quobyte",
+    "cephfs",
+    "iscsi",
+    "cinder",
+    "fc",
+    "flexVolume",
+    "azureFile",
+    "vsphereVolume",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "scaleIO",
+    "local",
+    "storageos",
+    "csi",
 ];
 
 /// The rules of PersistentVolumes.
@@ -32,7 +49,9 @@ impl Strategy for PersistentVolume {
         if let Some(spec) = volume.get_mut("spec").filter(|s| s.is_object()) {
             set_default_zero(spec, "persistentVolumeReclaimPolicy", "Retain");
             set_default(spec, "volumeMode", "Filesystem");
-            default_source(spec);
+            if let Some(path) = spec.get_mut("hostPath").filter(|path| path.is_object()) {
+                set_default(path, "type", "");
+            }
         }
         set_default(volume, "status", json!({}));
         set_default_zero(&mut volume["status"], "phase", "Pending");
@@ -49,8 +68,8 @@ impl Strategy for PersistentVolume {
 
     fn prepare_for_status_update(&self, ctx: &Ctx<'_>, new: &mut Value, old: &Value) {
         let changed = new.pointer("/status/phase") != old.pointer("/status/phase");
-        let told = new.pointer("/status/lastPhaseTransitionTime")
-            != old.pointer("/status/lastPhaseTransitionTime");
+        let time = new.pointer("/status/lastPhaseTransitionTime").filter(|time| !time.is_null());
+        let told = time.is_some() && time != old.pointer("/status/lastPhaseTransitionTime");
         if changed
             && !told
             && let Some(status) = new.get_mut("status").filter(|s| s.is_object())
@@ -61,34 +80,44 @@ impl Strategy for PersistentVolume {
 
     fn validate(&self, _ctx: &Ctx<'_>, volume: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        volume_spec(&At::root(volume).get("spec"), false, &mut errors);
+        let spec = At::root(volume).get("spec");
+        check_spec(&spec, Some(meta::name(volume)), false, &mut errors);
         errors
     }
 
-    fn validate_update(&self, ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
-        let mut errors = self.validate(ctx, new);
+    fn validate_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
         let (spec, before) = (At::root(new).get("spec"), At::root(old).get("spec"));
+        let odd_values = scheduling::has_odd_values(&before.get("nodeAffinity").get("required"));
+        check_spec(&spec, Some(meta::name(new)), odd_values, &mut errors);
         let source = |spec: &At<'_>| -> Value {
             let fields = spec.value.as_object().cloned().unwrap_or_default();
-            fields.into_iter().filter(|(name, _)| is_source(name)).collect()
+            fields.into_iter().filter(|(name, _)| SOURCES.contains(&name.as_str())).collect()
         };
         let (mut now, then) = (source(&spec), source(&before));
         // The Secret for growing a volume may be named later.
         let expands = |source: &Value| {
             source.pointer("/csi/controllerExpandSecretRef").is_some_and(|r| !r.is_null())
         };
-        if expands(&now) && !expands(&then) {
+        if expands(&now) && !expands(&then) && then.get("csi").is_some() {
             remove(&mut now["csi"], "controllerExpandSecretRef");
         }
         if !same(&now, &then) {
-            spec.get("persistentvolumesource")
-                .forbidden(&mut errors, "spec.persistentvolumesource is immutable after creation");
+            let difference = difference::between(&now, &then);
+            spec.get("persistentvolumesource").forbidden(
+                &mut errors,
+                format!("spec.persistentvolumesource is immutable after creation\n{difference}"),
+            );
         }
         let mode = At::new(spec.get("volumeMode").value, Path::new("volumeMode"));
         mode.unchanged(&before.get("volumeMode"), &mut errors);
-        if before.get("nodeAffinity").is_set() {
-            let affinity = At::new(spec.get("nodeAffinity").value, Path::new("nodeAffinity"));
-            affinity.unchanged(&before.get("nodeAffinity"), &mut errors);
+        let (affinity, old_affinity) = (spec.get("nodeAffinity"), before.get("nodeAffinity"));
+        if old_affinity.is_set()
+            && !same(affinity.value, &with_new_labels(&old_affinity, &affinity))
+        {
+            let shown = internal::pointer(affinity.value, "VolumeNodeAffinity");
+            let detail = "field is immutable, except for updating from beta label to GA";
+            errors.push(Error::invalid(&Path::new("nodeAffinity"), shown, detail));
         }
         let class = spec.get("volumeAttributesClassName");
         if before.get("volumeAttributesClassName").is_set() && !class.is_set() {
@@ -128,52 +157,44 @@ impl Strategy for PersistentVolume {
     }
 }
 
-fn default_source(spec: &mut Value) {
-    let mut source = |name: &str, default: fn(&mut Value)| {
-        if let Some(source) = spec.get_mut(name).filter(|source| source.is_object()) {
-            default(source);
+/// An affinity with the keys that `new` has where those are newer names of the same labels.
+fn with_new_labels(affinity: &At<'_>, new: &At<'_>) -> Value {
+    const RENAMED: [(&str, &str); 5] = [
+        ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"),
+        ("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"),
+        ("beta.kubernetes.io/os", "kubernetes.io/os"),
+        ("beta.kubernetes.io/arch", "kubernetes.io/arch"),
+        ("beta.kubernetes.io/instance-type", "node.kubernetes.io/instance-type"),
+    ];
+    let mut affinity = affinity.value.clone();
+    let Some(required) = affinity.get_mut("required") else { return affinity };
+    let new_terms = new.get("required").get("nodeSelectorTerms");
+    for (term, new) in items_mut(required, "nodeSelectorTerms").iter_mut().zip(new_terms.list()) {
+        for list in ["matchExpressions", "matchFields"] {
+            let new = new.get(list);
+            for (requirement, new) in items_mut(term, list).iter_mut().zip(new.list()) {
+                let key = requirement.get("key").and_then(Value::as_str).unwrap_or_default();
+                let renamed = RENAMED.contains(&(key, new.get("key").str()));
+                if renamed {
+                    copy_field(requirement, new.value, "key");
+                }
+            }
         }
-    };
-    source("hostPath", |path| set_default(path, "type", ""));
-    source("iscsi", |iscsi| set_default_zero(iscsi, "iscsiInterface", "default"));
-    source("rbd", |rbd| {
-        set_default_zero(rbd, "pool", "rbd");
-        set_default_zero(rbd, "user", "admin");
-        set_default_zero(rbd, "keyring", "/etc/ceph/keyring");
-    });
-    source("azureDisk", |disk| {
-        set_default(disk, "cachingMode", "ReadWrite");
-        set_default(disk, "kind", "Shared");
-        set_default(disk, "fsType", "ext4");
-        set_default(disk, "readOnly", false);
-    });
-    source("scaleIO", |scale| {
-        set_default_zero(scale, "storageMode", "ThinProvisioned");
-        set_default_zero(scale, "fsType", "xfs");
-    });
+    }
+    affinity
 }
 
-/// Everything in the spec of a volume that is not about the volume's use is the source.
-fn is_source(name: &str) -> bool {
-    !matches!(
-        name,
-        "capacity"
-            | "accessModes"
-            | "claimRef"
-            | "persistentVolumeReclaimPolicy"
-            | "storageClassName"
-            | "mountOptions"
-            | "volumeMode"
-            | "nodeAffinity"
-            | "volumeAttributesClassName"
-    )
+/// Checks the spec of a volume that stands in a VolumeAttachment.
+pub(super) fn inline_spec(spec: &At<'_>, errors: &mut ErrorList) {
+    check_spec(spec, None, false, errors);
 }
 
-/// Checks the spec of a volume; `inline` is one that stands in a VolumeAttachment.
-pub(super) fn volume_spec(spec: &At<'_>, inline: bool, errors: &mut ErrorList) {
+/// Checks the spec of a volume; one without a name stands in a VolumeAttachment.
+fn check_spec(spec: &At<'_>, name: Option<&str>, odd_values: bool, errors: &mut ErrorList) {
     const INLINE: &str = "may not be specified in the context of inline volumes";
+    let inline = name.is_none();
     if inline {
-        for field in ["claimRef", "capacity", "nodeAffinity", "storageClassName"] {
+        for field in ["claimRef", "capacity"] {
             if !spec.get(field).is_empty() {
                 spec.get(field).forbidden(errors, INLINE);
             }
@@ -188,31 +209,43 @@ pub(super) fn volume_spec(spec: &At<'_>, inline: bool, errors: &mut ErrorList) {
         modes.required(errors, "");
     }
     access_modes(&modes, errors);
+    let policy = spec.get("persistentVolumeReclaimPolicy");
     if !inline {
         check_capacity(&spec.get("capacity"), errors);
-        let policy = spec.get("persistentVolumeReclaimPolicy");
         policy.may_be_one_of(errors, &["Delete", "Recycle", "Retain"]);
+    } else if !policy.is_empty() && policy.str() != "Retain" {
+        policy.forbidden(errors, "may only be Retain in the context of inline volumes");
     }
     let affinity = spec.get("nodeAffinity");
-    if affinity.is_set() && !inline {
+    if affinity.is_set() && inline {
+        affinity.forbidden(errors, INLINE);
+    } else if affinity.is_set() {
         let required = affinity.get("required");
         if required.is_set() {
-            scheduling::node_selector(&required, errors);
+            scheduling::node_selector_with(&required, !odd_values, errors);
         } else {
             required.required(errors, "must specify required node constraints");
         }
     }
-    check_source(spec, errors);
-    let root = spec.get("hostPath").get("path").str().trim_matches('/').is_empty()
-        && spec.get("hostPath").is_set();
-    let policy = spec.get("persistentVolumeReclaimPolicy");
-    if root && policy.str() == "Recycle" {
+    check_source(spec, name.unwrap_or_default(), affinity.is_set() && !inline, errors);
+    let path = spec.get("hostPath").get("path");
+    if is_root(path.str()) && policy.str() == "Recycle" {
         policy.forbidden(errors, "may not be 'recycle' for a hostPath mount of '/'");
     }
-    if !inline {
-        spec.get("storageClassName").may_form(errors, names::dns1123_subdomain);
+    let class = spec.get("storageClassName");
+    if inline && !class.is_empty() {
+        class.forbidden(errors, INLINE);
+    } else {
+        class.may_form(errors, names::dns1123_subdomain);
     }
-    spec.get("volumeMode").may_be_one_of(errors, &VOLUME_MODES);
+    let mode = spec.get("volumeMode");
+    if inline && mode.is_set() && mode.str() != "Filesystem" {
+        let detail =
+            "may not specify volumeMode other than Filesystem in the context of inline volumes";
+        mode.forbidden(errors, detail);
+    } else if !inline && mode.is_set() && !VOLUME_MODES.contains(&mode.str()) {
+        mode.unsupported(errors, &VOLUME_MODES);
+    }
     let class = spec.get("volumeAttributesClassName");
     if class.is_set() {
         if class.is_empty() {
@@ -234,6 +267,7 @@ fn check_capacity(capacity: &At<'_>, errors: &mut ErrorList) {
         errors.push(Error::not_supported(&capacity.path, value, &["storage"]));
     }
     for (_, amount) in capacity.entries() {
+        basic_amount(&amount, errors);
         if let Some(quantity) = Quantity::from_value(amount.value)
             && quantity <= Quantity::ZERO
         {
@@ -243,74 +277,49 @@ fn check_capacity(capacity: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
-fn check_source(spec: &At<'_>, errors: &mut ErrorList) {
-    let fields = spec.value.as_object().into_iter().flatten();
+fn check_source(spec: &At<'_>, name: &str, has_affinity: bool, errors: &mut ErrorList) {
     let mut count = 0;
-    for (name, source) in fields.filter(|(name, source)| is_source(name) && !source.is_null()) {
-        count += 1;
-        let source = At::new(source, spec.path.child(name.clone()));
-        if count > 1 {
-            source.forbidden(errors, "may not specify more than 1 volume type");
+    for kind in SOURCES {
+        let source = spec.get(kind);
+        if !source.is_set() {
             continue;
         }
-        let must = |fields: &[&'static str], errors: &mut ErrorList| {
-            for field in fields {
-                source.get(field).must(errors);
-            }
-        };
-        match name.as_str() {
-            "hostPath" => {
-                check_path(&source.get("path"), errors);
-                let kind = source.get("type");
-                if kind.is_set() && !HOST_PATH_TYPES.contains(&kind.str()) {
-                    kind.unsupported(errors, &HOST_PATH_TYPES);
-                }
-            }
+        count += 1;
+        // Drivers by the older interface are not counted against what comes before them.
+        if count > 1 && kind != "flexVolume" {
+            let shown = if kind == "cephfs" { "cephFS" } else { kind };
+            let path = spec.path.child(shown);
+            errors.push(Error::forbidden(&path, "may not specify more than 1 volume type"));
+            continue;
+        }
+        match kind {
             "local" => {
-                check_path(&source.get("path"), errors);
-                if !spec.get("nodeAffinity").get("required").is_set() {
+                let path = source.get("path");
+                if path.must(errors) {
+                    no_parent_steps(&path, errors);
+                }
+                if !has_affinity {
                     let detail = "Local volume requires node affinity";
                     spec.get("nodeAffinity").required(errors, detail);
                 }
             }
-            "nfs" => {
-                must(&["server", "path"], errors);
-                let path = source.get("path");
-                if !path.is_empty() && !path.str().starts_with('/') {
-                    path.invalid(errors, "must be an absolute path");
-                }
-            }
             "csi" => {
                 driver_name(&source.get("driver"), errors);
-                must(&["volumeHandle"], errors);
+                source.get("volumeHandle").must(errors);
                 for secret in [
                     "controllerPublishSecretRef",
                     "controllerExpandSecretRef",
                     "nodePublishSecretRef",
                     "nodeExpandSecretRef",
-                    "nodeStageSecretRef",
                 ] {
                     let secret = source.get(secret);
                     if secret.is_set() {
-                        secret.get("name").must(errors);
-                        secret.get("namespace").must(errors);
+                        secret.get("name").must_form(errors, names::dns1123_subdomain);
+                        secret.get("namespace").must_form(errors, names::dns1123_label);
                     }
                 }
             }
-            "iscsi" => {
-                must(&["targetPortal", "iqn"], errors);
-                source.get("lun").within(errors, 0, 255);
-            }
-            "glusterfs" => must(&["endpoints", "path"], errors),
-            "rbd" => must(&["monitors", "image"], errors),
-            "cephfs" => must(&["monitors"], errors),
-            "cinder" => must(&["volumeID"], errors),
-            "flexVolume" => must(&["driver"], errors),
-            "gcePersistentDisk" => must(&["pdName"], errors),
-            "awsElasticBlockStore" => must(&["volumeID"], errors),
-            "azureDisk" => must(&["diskURI"], errors),
-            "vsphereVolume" => must(&["volumePath"], errors),
-            _ => {}
+            _ => sources::check(kind, spec, sources::In::Volume(name), errors),
         }
     }
     if count == 0 {
@@ -318,15 +327,24 @@ fn check_source(spec: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
-fn check_path(path: &At<'_>, errors: &mut ErrorList) {
-    if path.must(errors) && path.str().split('/').any(|part| part == "..") {
-        path.invalid(errors, "must not contain '..'");
+/// Whether a path leads to the root of the file system.
+fn is_root(path: &str) -> bool {
+    let mut depth = 0_usize;
+    for step in path.split('/') {
+        match step {
+            "" | "." => {}
+            ".." => depth = depth.saturating_sub(1),
+            _ => depth += 1,
+        }
     }
+    path.starts_with('/') && depth == 0
 }
 
 /// The name under which a CSI driver is registered.
 pub(in crate::kinds) fn driver_name(name: &At<'_>, errors: &mut ErrorList) {
-    name.must(errors);
+    if !name.must(errors) {
+        return;
+    }
     if name.str().len() > MAX_DRIVER_NAME {
         errors.push(Error::too_long(&name.path, MAX_DRIVER_NAME));
     }

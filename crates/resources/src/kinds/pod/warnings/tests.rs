@@ -141,7 +141,7 @@ fn volume_sources() {
     let source = |source: &str, want: &[&str]| {
         check(&pod("", &format!("volumes: [{{name: v, {source}}}]"), ""), want);
     };
-    source("iscsi: {targetPortal: p, iqn: iqn.a, lun: 1}", &[]);
+    source("iscsi: {targetPortal: p, iqn: 'iqn.2001-04.com.example:a', lun: 1}", &[]);
     source(
         "iscsi: {targetPortal: p, iqn: x, lun: 256, chapAuthSession: true}",
         &[
@@ -175,7 +175,7 @@ fn volume_sources() {
     source(
         "ephemeral: {volumeClaimTemplate: {metadata: {name: x}, spec: {resources: {requests: {storage: 1Gi}}}}}",
         &[
-            "spec.volumes[0].ephemeral.volumeClaimTemplate.metadata: Forbidden: must not have any fields set other than labels and annotations",
+            "spec.volumes[0].ephemeral.volumeClaimTemplate.metadata.name: Forbidden: cannot be set",
             "spec.volumes[0].ephemeral.volumeClaimTemplate.spec.accessModes: Required value: at least 1 access mode is required",
         ],
     );
