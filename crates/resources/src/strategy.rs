@@ -244,12 +244,3 @@ pub(crate) fn label_name(name: &str, prefix: bool) -> Vec<String> {
         names::dns1123_label(name)
     }
 }
-
-/// Names that are DNS labels starting with a letter.
-pub(crate) fn label1035_name(name: &str, prefix: bool) -> Vec<String> {
-    if prefix {
-        names::dns1035_label(&names::mask_trailing_dash(name))
-    } else {
-        names::dns1035_label(name)
-    }
-}

@@ -4,7 +4,9 @@ use machinery::Value;
 use machinery::field::{Error, ErrorList};
 use serde_json::json;
 
-use super::{kind, needs_cluster_ip, needs_health_check_port, needs_node_port};
+use super::{
+    has_node_ports, kind, needs_cluster_ip, needs_health_check_port, needs_node_port, rules,
+};
 use crate::cursor::{At, same};
 
 /// A version of the Internet Protocol.
@@ -90,6 +92,11 @@ impl Family {
 /// first, and says what cannot be had there.
 pub fn init_families(service: &mut Value, old: Option<&Value>, cluster: &[Family]) -> ErrorList {
     let mut errors = ErrorList::new();
+    // What follows counts on addresses and families that fit each other.
+    rules::cluster_ips(service, old, &mut errors);
+    if !errors.is_empty() {
+        return errors;
+    }
     let null = Value::Null;
     let before = old.and_then(|o| o.get("spec")).unwrap_or(&null);
     let Some(spec) = service.get_mut("spec").filter(|s| s.is_object()) else { return errors };
@@ -266,14 +273,13 @@ fn node_ports(spec: &Value, before: &Value, needs: &mut Needs) {
             })
             .collect()
     };
-    // A load balancer without automatic ports may still name some.
-    let names_ports = |spec: &Value| matches!(kind(spec), "NodePort" | "LoadBalancer");
     let mut had: Vec<(String, u16)> = Vec::new();
-    if names_ports(before) {
+    if has_node_ports(before) {
         had.extend(ports(before).into_iter().filter_map(|(_, protocol, n)| Some((protocol, n?))));
     }
     let mut kept = Vec::new();
-    if names_ports(spec) {
+    // A load balancer without automatic ports may still name some.
+    if has_node_ports(spec) {
         for (index, protocol, wanted) in ports(spec) {
             match wanted {
                 Some(n) if had.contains(&(protocol.clone(), n)) => kept.push((protocol, n)),

@@ -7,27 +7,47 @@ use machinery::field::{Error, ErrorList, Path};
 use machinery::{meta, names};
 use serde_json::json;
 
-use super::{externally_accessible, needs_health_check_port};
+use super::{externally_accessible, is_headless, needs_health_check_port};
 use crate::cursor::At;
+use crate::kinds::forms::ordinary_address;
 use crate::kinds::pod::handlers::port as check_port;
+use crate::kinds::{addresses, internal};
 use crate::object_meta;
 
 const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
+const ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
+const HINTS: &str = "service.kubernetes.io/topology-aware-hints";
+const MODE: &str = "service.kubernetes.io/topology-mode";
 
-pub(super) fn check(service: &Value, errors: &mut ErrorList) {
+/// The texts in a list of the spec that a Service had before.
+fn texts<'a>(old: Option<&'a Value>, list: &'static str) -> Vec<&'a str> {
+    let items = old.map(|old| At::root(old).get("spec").get(list).items()).unwrap_or_default();
+    items.iter().filter_map(Value::as_str).collect()
+}
+
+/// Checks a Service, and what may stay of `old` although it would not be taken today.
+pub(super) fn check(service: &Value, old: Option<&Value>, errors: &mut ErrorList) {
+    let noted = |key| meta::annotation(service, key);
+    if let (Some(mode), Some(hints)) = (noted(MODE), noted(HINTS))
+        && mode != hints
+    {
+        let path = Path::new("metadata").child("annotations").key(MODE);
+        let detail = format!("must match annotations[{HINTS}] when both are specified");
+        errors.push(Error::invalid(&path, mode, detail));
+    }
     let spec = At::root(service).get("spec");
     let kind = spec.get("type");
-    let ips = spec.get("clusterIPs");
-    let headless = ips.items().first().is_some_and(|ip| ip.as_str() == Some("None"));
+    let headless = is_headless(spec.value);
     let ports = spec.get("ports");
     if ports.is_empty() && !headless && kind.str() != "ExternalName" {
         ports.required(errors, "");
     }
     match kind.str() {
         "LoadBalancer" | "NodePort" if headless => {
+            let path = spec.get("clusterIPs").path.index(0);
             let detail = format!("may not be set to 'None' for {} services", kind.str());
-            errors.push(Error::invalid(&ips.path.index(0), "None", detail));
+            errors.push(Error::invalid(&path, "None", detail));
         }
         "ExternalName" => external_name(&spec, errors),
         _ => {}
@@ -35,12 +55,11 @@ pub(super) fn check(service: &Value, errors: &mut ErrorList) {
     self::ports(&ports, errors);
     object_meta::labels(&spec.get("selector"), errors);
     affinity(&spec, errors);
-    addresses(&spec, errors);
+    cluster_ips(service, old, errors);
+    let external = texts(old, "externalIPs");
     for ip in spec.get("externalIPs").list() {
-        let before = errors.len();
-        ip.form(errors, names::ip_address);
-        if errors.len() == before {
-            not_special(&ip, errors);
+        if addresses::address(&ip, &external, errors) {
+            ordinary_address(&ip, errors);
         }
     }
     kind.one_of(errors, &TYPES);
@@ -53,14 +72,14 @@ pub(super) fn check(service: &Value, errors: &mut ErrorList) {
         }
     }
     duplicates(&ports, errors);
-    load_balancer(service, &spec, errors);
+    load_balancer(service, old, &spec, errors);
     traffic(&spec, errors);
 }
 
 fn external_name(spec: &At<'_>, errors: &mut ErrorList) {
     for field in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
         let field = spec.get(field);
-        if !field.is_empty() {
+        if field.value.is_string() || !field.is_empty() {
             field.forbidden(errors, "may not be set for ExternalName services");
         }
     }
@@ -99,8 +118,7 @@ fn affinity(spec: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
-fn load_balancer(service: &Value, spec: &At<'_>, errors: &mut ErrorList) {
-    const ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
+fn load_balancer(service: &Value, old: Option<&Value>, spec: &At<'_>, errors: &mut ErrorList) {
     const ANNOTATION: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
     let balanced = spec.get("type").str() == "LoadBalancer";
     let ranges = spec.get("loadBalancerSourceRanges");
@@ -110,20 +128,23 @@ fn load_balancer(service: &Value, spec: &At<'_>, errors: &mut ErrorList) {
         if !balanced {
             errors.push(Error::forbidden(&path, ONLY));
         }
+        let before: Vec<&str> =
+            texts(old, "loadBalancerSourceRanges").into_iter().map(str::trim).collect();
+        // Spaces around them are part of the API by now.
         for (i, range) in ranges.list().enumerate() {
-            let range = range.str().trim();
-            for message in names::cidr(range) {
-                errors.push(Error::invalid(&path.index(i), range, message));
-            }
+            let at = At::new(range.value, path.index(i));
+            addresses::range(&at, range.str().trim(), &before, errors);
         }
     } else if let Some(ranges) = meta::annotation(service, ANNOTATION) {
         let path = Path::new("metadata").child("annotations").key(ANNOTATION);
         if !balanced {
             errors.push(Error::forbidden(&path, ONLY));
         }
-        for range in ranges.split(',').map(str::trim).filter(|_| !ranges.trim().is_empty()) {
-            for message in names::cidr(range) {
-                errors.push(Error::invalid(&path, range, message));
+        let before = old.and_then(|old| meta::annotation(old, ANNOTATION));
+        if !ranges.trim().is_empty() && before != Some(ranges) {
+            let at = At::new(&Value::Null, path);
+            for range in ranges.split(',') {
+                addresses::range(&at, range.trim(), &[], errors);
             }
         }
     }
@@ -134,13 +155,19 @@ fn load_balancer(service: &Value, spec: &At<'_>, errors: &mut ErrorList) {
     if balanced && !allocate.is_set() {
         errors.push(Error::required(&Path::new("allocateLoadBalancerNodePorts"), ""));
     }
+    load_balancer_class(spec, errors);
+}
+
+/// Checks which load balancer is meant.
+pub(super) fn load_balancer_class(spec: &At<'_>, errors: &mut ErrorList) {
     let class = spec.get("loadBalancerClass");
-    if class.is_set() {
-        if balanced {
-            class.form(errors, names::qualified_name);
-        } else {
-            class.forbidden(errors, ONLY);
-        }
+    if !class.is_set() {
+        return;
+    }
+    if spec.get("type").str() == "LoadBalancer" {
+        class.form(errors, names::qualified_name);
+    } else {
+        class.forbidden(errors, ONLY);
     }
 }
 
@@ -162,11 +189,11 @@ fn ports(ports: &At<'_>, errors: &mut ErrorList) {
             errors.push(Error::invalid(&number.path, number.int_or_zero(), message));
         }
         port.get("protocol").one_of(errors, &PROTOCOLS);
-        let target = port.get("targetPort");
-        if target.is_set() {
-            check_port(&target, errors);
+        check_port(&port.get("targetPort"), errors);
+        let application = port.get("appProtocol");
+        if application.is_set() {
+            application.form(errors, names::qualified_name);
         }
-        port.get("appProtocol").may_form(errors, names::qualified_name);
     }
 }
 
@@ -186,87 +213,77 @@ fn duplicates(ports: &At<'_>, errors: &mut ErrorList) {
     for port in ports.list() {
         let (protocol, number) = key(&port, "port");
         if !numbers.insert((protocol.clone(), number)) {
-            // Upstream shows the internal form of a port here.
-            let shown = json!({"Name": "", "Protocol": protocol, "AppProtocol": null,
-                "Port": number, "TargetPort": 0, "NodePort": 0});
-            errors.push(Error::duplicate(&port.path, shown));
+            let key = json!({"protocol": protocol, "port": number});
+            errors.push(Error::duplicate(&port.path, internal::form(&key, "ServicePort")));
         }
     }
 }
 
-/// Addresses that never lead anywhere outside.
-fn not_special(ip: &At<'_>, errors: &mut ErrorList) {
-    let Ok(address) = ip.str().parse::<std::net::IpAddr>() else { return };
-    let mut wrong = |detail: &str| ip.invalid(errors, detail);
-    if address.is_unspecified() {
-        wrong(&format!("may not be unspecified ({address})"));
-    }
-    if address.is_loopback() {
-        wrong("may not be in the loopback range (127.0.0.0/8, ::1/128)");
-    }
-    let (link_local, link_local_multicast) = match address {
-        std::net::IpAddr::V4(a) => (a.is_link_local(), a.octets()[..3] == [224, 0, 0]),
-        std::net::IpAddr::V6(a) => {
-            (a.segments()[0] & 0xffc0 == 0xfe80, a.segments()[0] & 0xff0f == 0xff02)
-        }
-    };
-    if link_local {
-        wrong("may not be in the link-local range (169.254.0.0/16, fe80::/10)");
-    }
-    if link_local_multicast {
-        wrong("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)");
-    }
-}
-
-/// Cluster IPs and families fit each other.
-fn addresses(spec: &At<'_>, errors: &mut ErrorList) {
+/// Checks that cluster IPs and families fit each other.
+pub(super) fn cluster_ips(service: &Value, old: Option<&Value>, errors: &mut ErrorList) {
+    let spec = At::root(service).get("spec");
     if spec.get("type").str() == "ExternalName" {
         return;
     }
     let (ip, ips) = (spec.get("clusterIP"), spec.get("clusterIPs"));
     let families = spec.get("ipFamilies");
-    let first = ips.items().first().and_then(Value::as_str).unwrap_or_default();
-    if !ip.is_empty() && ips.is_empty() {
-        ips.required(errors, "");
-    } else if first != ip.str() {
-        errors.push(Error::invalid(
-            &ips.path,
-            ips.value.clone(),
-            "first value must match `clusterIP`",
-        ));
-    }
-    if ips.len() > 2 {
-        ips.invalid(errors, "may only hold up to 2 values");
-    }
-    for item in ips.list() {
-        if item.str() == "None" {
-            if ips.len() > 1 {
-                let detail = "'None' must be the first and only value";
-                errors.push(Error::invalid(&item.path, "None", detail));
-            }
-        } else if !item.is_empty() {
-            item.form(errors, names::ip_address);
+    let all_wrong = |detail: &str, errors: &mut ErrorList| {
+        errors.push(Error::invalid(&ips.path, ips.value.clone(), detail));
+    };
+    let first = ips.items().first().and_then(Value::as_str);
+    match (ip.is_empty(), first) {
+        (false, None) => ips.required(errors, ""),
+        (false, Some(first)) if first != ip.str() => {
+            all_wrong("first value must match `clusterIP`", errors);
         }
+        (true, Some(_)) => all_wrong("must be empty when `clusterIP` is not specified", errors),
+        _ => {}
     }
     let mut taken = BTreeSet::new();
     for family in families.list() {
-        family.may_be_one_of(errors, &["IPv4", "IPv6"]);
+        if !["IPv4", "IPv6"].contains(&family.str()) {
+            family.unsupported(errors, &["IPv4", "IPv6"]);
+        }
         if !taken.insert(family.str()) {
             family.duplicate(errors);
         }
     }
-    spec.get("ipFamilyPolicy")
-        .may_be_one_of(errors, &["PreferDualStack", "RequireDualStack", "SingleStack"]);
-    for (item, family) in ips.list().zip(families.list()) {
-        let address = item.str();
-        if address.is_empty() || address == "None" {
-            continue;
+    const POLICIES: [&str; 3] = ["PreferDualStack", "RequireDualStack", "SingleStack"];
+    let policy = spec.get("ipFamilyPolicy");
+    if policy.is_set() && !POLICIES.contains(&policy.str()) {
+        policy.unsupported(errors, &POLICIES);
+    }
+    let before = texts(old, "clusterIPs");
+    let mut fine = true;
+    for (i, item) in ips.list().enumerate() {
+        if i == 0 && item.str() == "None" {
+            if ips.len() > 1 {
+                fine = false;
+                all_wrong("'None' must be the first and only value", errors);
+            }
+        } else {
+            fine &= addresses::address(&item, &before, errors);
         }
-        let found = super::Family::of(address).name();
-        if found != family.str() {
+    }
+    if ips.len() > 2 {
+        all_wrong("may only hold up to 2 values", errors);
+    }
+    if !fine {
+        return;
+    }
+    let list: Vec<&str> = ips.list().map(|ip| ip.str()).collect();
+    if list.len() > 1 && !addresses::is_dual_stack(&list) {
+        all_wrong("may specify no more than one IP for each IP family", errors);
+    }
+    if is_headless(spec.value) {
+        return;
+    }
+    for (i, (item, family)) in ips.list().zip(families.list()).enumerate() {
+        let is_six = addresses::is_ipv6(item.str());
+        if family.str() == if is_six { "IPv4" } else { "IPv6" } {
             let detail =
-                format!("expected an {} value as indicated by `ipFamilies[{}]`", family.str(), 0);
-            errors.push(Error::invalid(&item.path, address, detail));
+                format!("expected an {} value as indicated by `ipFamilies[{i}]`", family.str());
+            item.invalid(errors, detail);
         }
     }
 }
@@ -279,42 +296,56 @@ fn traffic(spec: &At<'_>, errors: &mut ErrorList) {
         policy.invalid(errors, "may only be set for externally-accessible services");
     }
     let health = spec.get("healthCheckNodePort");
-    if !health.is_empty() && !needs_health_check_port(spec.value) {
+    if needs_health_check_port(spec.value) {
+        if health.must(errors) {
+            health.within(errors, 1, 65535);
+        }
+    } else if !health.is_empty() {
         let detail =
             "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
         health.invalid(errors, detail);
     }
     let internal = spec.get("internalTrafficPolicy");
-    if matches!(spec.get("type").str(), "NodePort" | "LoadBalancer" | "ClusterIP") {
-        internal.one_of(errors, &["Cluster", "Local"]);
-    } else {
-        internal.may_be_one_of(errors, &["Cluster", "Local"]);
+    let needed = matches!(spec.get("type").str(), "NodePort" | "LoadBalancer" | "ClusterIP");
+    if !internal.is_set() && needed {
+        internal.required(errors, "");
+    } else if internal.is_set() && !["Cluster", "Local"].contains(&internal.str()) {
+        internal.unsupported(errors, &["Cluster", "Local"]);
     }
-    spec.get("trafficDistribution")
-        .may_be_one_of(errors, &["PreferClose", "PreferSameNode", "PreferSameZone"]);
+    const DISTRIBUTIONS: [&str; 3] = ["PreferClose", "PreferSameZone", "PreferSameNode"];
+    let distribution = spec.get("trafficDistribution");
+    if distribution.is_set() && !DISTRIBUTIONS.contains(&distribution.str()) {
+        distribution.unsupported(errors, &DISTRIBUTIONS);
+    }
 }
 
-/// Where a load balancer is reached.
-pub(super) fn status(service: &Value, errors: &mut ErrorList) {
-    let ingress = At::root(service).get("status").get("loadBalancer").get("ingress");
-    let kind = At::root(service).get("spec").get("type");
+/// Checks where a load balancer is reached.
+pub(super) fn status(new: &Value, old: &Value, errors: &mut ErrorList) {
+    let ingress = |service| At::root(service).get("status").get("loadBalancer").get("ingress");
+    let kind = At::root(new).get("spec").get("type");
+    let (ingress, old_ingress) = (ingress(new), ingress(old));
     if !ingress.is_empty() && kind.str() != "LoadBalancer" {
-        ingress.forbidden(errors, "may only be used when `spec.type` is \"LoadBalancer\"");
+        ingress.forbidden(errors, "may only be used when `spec.type` is 'LoadBalancer'");
         return;
     }
+    let before: Vec<String> =
+        old_ingress.list().map(|entry| entry.get("ip").str().to_owned()).collect();
+    let before: Vec<&str> = before.iter().map(String::as_str).filter(|ip| !ip.is_empty()).collect();
     for entry in ingress.list() {
         let (ip, mode, host) = (entry.get("ip"), entry.get("ipMode"), entry.get("hostname"));
-        ip.may_form(errors, names::ip_address);
+        if !ip.is_empty() {
+            addresses::address(&ip, &before, errors);
+        }
         match (ip.is_empty(), mode.is_set()) {
             (false, false) => mode.required(errors, "must be specified when `ip` is set"),
             (true, true) => mode.forbidden(errors, "may not be specified when `ip` is not set"),
+            (false, true) if !["Proxy", "VIP"].contains(&mode.str()) => {
+                mode.unsupported(errors, &["Proxy", "VIP"]);
+            }
             _ => {}
         }
-        if mode.is_set() && !matches!(mode.str(), "VIP" | "Proxy") {
-            mode.unsupported(errors, &["Proxy", "VIP"]);
-        }
         host.may_form(errors, names::dns1123_subdomain);
-        if host.str().parse::<std::net::IpAddr>().is_ok() {
+        if addresses::sloppy_address(host.str()).is_some() {
             host.invalid(errors, "must be a DNS name, not an IP address");
         }
     }

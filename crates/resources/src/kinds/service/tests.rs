@@ -10,7 +10,7 @@ fn ctx() -> Ctx<'static> {
 fn service(spec: &str) -> Value {
     let spec: Value = serde_yaml::from_str(spec).unwrap();
     let mut service = json!({"metadata": {"name": "s", "namespace": "n"}, "spec": spec});
-    Service.default(&mut service);
+    crate::find("", "v1", "services").unwrap().default(&mut service);
     service
 }
 
@@ -165,6 +165,11 @@ fn updates() {
     assert_eq!(new["spec"]["clusterIP"], "10.96.0.7");
     assert_eq!(new["spec"]["ports"][0]["nodePort"], 30000);
 
+    // Ports are known by their names.
+    let mut new = service("{type: LoadBalancer, ports: [{port: 81, protocol: UDP}]}");
+    Service.prepare_for_update(&ctx(), &mut new, &old);
+    assert_eq!(new["spec"]["ports"][0]["nodePort"], 30000);
+
     // A change of type gives node ports back.
     let mut new = old.clone();
     new["spec"]["type"] = json!("ClusterIP");
@@ -250,7 +255,6 @@ fn load_balancers_report_where_they_are() {
         "{hostname: 1.2.3.4, ipMode: Other}",
         &[
             "status.loadBalancer.ingress[0].ipMode: Forbidden: may not be specified when `ip` is not set",
-            "status.loadBalancer.ingress[0].ipMode: Unsupported value: \"Other\": supported values: \"Proxy\", \"VIP\"",
             "status.loadBalancer.ingress[0].hostname: Invalid value: \"1.2.3.4\": must be a DNS name, not an IP address",
         ],
     );
@@ -258,7 +262,138 @@ fn load_balancers_report_where_they_are() {
         &service("ClusterIP"),
         "{status: {loadBalancer: {ingress: [{hostname: a}]}}}",
         &[
-            "status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is \"LoadBalancer\"",
+            "status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is 'LoadBalancer'",
         ],
     );
+}
+
+#[test]
+fn addresses_and_families() {
+    let service = |rest: &str| format!("{{ports: [{{port: 80}}], {rest}}}");
+    let check = |rest: &str, expected: &[&str]| check(&service(rest), expected);
+    check("clusterIP: 10.0.0.1, clusterIPs: [10.0.0.1, 'fd00::1'], ipFamilies: [IPv4, IPv6]", &[]);
+    check(
+        "clusterIPs: [10.0.0.1]",
+        &[
+            r#"spec.clusterIPs: Invalid value: ["10.0.0.1"]: must be empty when `clusterIP` is not specified"#,
+        ],
+    );
+    check(
+        "clusterIP: 10.0.0.1, clusterIPs: [10.0.0.2, 10.0.0.3, x], ipFamilies: [IPv4, IPv4, X], ipFamilyPolicy: X",
+        &[
+            r#"spec.clusterIPs: Invalid value: ["10.0.0.2","10.0.0.3","x"]: first value must match `clusterIP`"#,
+            r#"spec.ipFamilies[1]: Duplicate value: "IPv4""#,
+            r#"spec.ipFamilies[2]: Unsupported value: "X": supported values: "IPv4", "IPv6""#,
+            r#"spec.ipFamilyPolicy: Unsupported value: "X": supported values: "PreferDualStack", "RequireDualStack", "SingleStack""#,
+            r#"spec.clusterIPs[2]: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"#,
+            r#"spec.clusterIPs: Invalid value: ["10.0.0.2","10.0.0.3","x"]: may only hold up to 2 values"#,
+        ],
+    );
+    check(
+        "clusterIP: None, clusterIPs: [None, None]",
+        &[
+            r#"spec.clusterIPs: Invalid value: ["None","None"]: 'None' must be the first and only value"#,
+            r#"spec.clusterIPs[1]: Invalid value: "None": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"#,
+        ],
+    );
+    check(
+        "clusterIP: 10.0.0.1, clusterIPs: [10.0.0.1, 10.0.0.2], ipFamilies: [IPv6, IPv4]",
+        &[
+            r#"spec.clusterIPs: Invalid value: ["10.0.0.1","10.0.0.2"]: may specify no more than one IP for each IP family"#,
+            r#"spec.clusterIPs[0]: Invalid value: "10.0.0.1": expected an IPv6 value as indicated by `ipFamilies[0]`"#,
+        ],
+    );
+    check(
+        "externalIPs: [127.0.0.1, 010.0.0.1]",
+        &[
+            r#"spec.externalIPs[0]: Invalid value: "127.0.0.1": may not be in the loopback range (127.0.0.0/8, ::1/128)"#,
+            r#"spec.externalIPs[1]: Invalid value: "010.0.0.1": must not have leading 0s"#,
+        ],
+    );
+    check(
+        "trafficDistribution: '', internalTrafficPolicy: X",
+        &[
+            r#"spec.internalTrafficPolicy: Unsupported value: "X": supported values: "Cluster", "Local""#,
+            r#"spec.trafficDistribution: Unsupported value: "": supported values: "PreferClose", "PreferSameZone", "PreferSameNode""#,
+        ],
+    );
+    check(
+        "type: LoadBalancer, externalTrafficPolicy: Local",
+        &["spec.healthCheckNodePort: Required value"],
+    );
+    check(
+        "type: LoadBalancer, loadBalancerSourceRanges: [' 10.0.0.0/8 ', 10.0.0.1/8]",
+        &[
+            r#"spec.LoadBalancerSourceRanges[1]: Invalid value: "10.0.0.1/8": must not have bits set beyond the prefix length"#,
+        ],
+    );
+    crate::checks::check(
+        "{apiVersion: v1, kind: Service, metadata: {name: 1.x, annotations: {service.kubernetes.io/topology-mode: a, service.kubernetes.io/topology-aware-hints: b}}, spec: {ports: [{port: 80}]}}",
+        &[
+            "metadata.name: Invalid value: \"1.x\": must not contain dots",
+            r#"metadata.annotations[service.kubernetes.io/topology-mode]: Invalid value: "a": must match annotations[service.kubernetes.io/topology-aware-hints] when both are specified"#,
+        ],
+    );
+}
+
+#[test]
+fn what_stays_and_what_can_be_given_back() {
+    let change = |old: Value, new: Value, expected: &[&str]| {
+        let object = |extra: &Value| {
+            let mut object = service("{ports: [{port: 80}]}");
+            for (field, value) in extra.as_object().unwrap() {
+                object["spec"][field] = value.clone();
+            }
+            object
+        };
+        let mut errors = ErrorList::new();
+        changes::check(&object(&new), &object(&old), &mut errors);
+        let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, expected, "{new}");
+    };
+    let dual = json!({"clusterIPs": ["10.0.0.1", "fd00::1"], "ipFamilies": ["IPv4", "IPv6"]});
+    change(
+        dual.clone(),
+        json!({"clusterIPs": ["10.0.0.1"], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"}),
+        &[],
+    );
+    change(
+        dual.clone(),
+        json!({"clusterIPs": ["10.0.0.1"], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "PreferDualStack"}),
+        &[
+            "spec.ipFamilyPolicy: Invalid value: \"PreferDualStack\": must be set to 'SingleStack' when releasing the secondary clusterIP",
+            "spec.ipFamilyPolicy: Invalid value: \"PreferDualStack\": must be set to 'SingleStack' when releasing the secondary ipFamily",
+        ],
+    );
+    change(
+        dual,
+        json!({"clusterIPs": [], "ipFamilies": []}),
+        &[
+            "spec.clusterIPs[0]: Invalid value: []: primary clusterIP can not be unset",
+            "spec.ipFamilies[0]: Invalid value: []: primary ipFamily can not be unset",
+        ],
+    );
+    change(
+        json!({"clusterIPs": ["None"], "ipFamilies": ["IPv4"]}),
+        json!({"clusterIPs": ["None"], "ipFamilies": ["IPv6"]}),
+        &[],
+    );
+    let balanced = |port: i64| json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": port});
+    change(
+        balanced(30001),
+        balanced(30002),
+        &["spec.healthCheckNodePort: Forbidden: field is immutable"],
+    );
+    let class = |class: &str| json!({"type": "LoadBalancer", "loadBalancerClass": class});
+    change(
+        class("a"),
+        class("b"),
+        &["spec.loadBalancerClass: Invalid value: \"b\": may not change once set"],
+    );
+    let mut old = service("{type: LoadBalancer, ports: [{port: 80}]}");
+    old["status"] = json!({"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}]}});
+    let mut new = old.clone();
+    new["spec"]["type"] = json!("ClusterIP");
+    Service.prepare_for_update(&ctx(), &mut new, &old);
+    assert_eq!(new["status"]["loadBalancer"], json!({}));
 }
