@@ -8,12 +8,13 @@ use std::net::IpAddr;
 
 use machinery::Value;
 use machinery::field::{Error, ErrorList};
-use machinery::names;
+use machinery::{meta, names};
 
-use super::forms;
+use super::{addresses, forms};
 use crate::cursor::{At, items_mut, remove, same, set_default, set_default_zero};
 use crate::strategy::{Ctx, Generation, Strategy, subdomain_name};
 
+const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 const MAX_ENDPOINTS: usize = 1000;
 const MAX_ADDRESSES: usize = 100;
@@ -26,6 +27,22 @@ const MAX_ZONE_HINTS: usize = 8;
 pub(super) struct Endpoints;
 
 impl Strategy for Endpoints {
+    fn warnings(&self, _ctx: &Ctx<'_>, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        // The controller writes only addresses that are in order.
+        if meta::label(new, MANAGED_BY) == Some("endpoint-controller") {
+            return Vec::new();
+        }
+        let mut given = Vec::new();
+        for subset in At::root(new).get("subsets").list() {
+            for list in ["addresses", "notReadyAddresses"] {
+                let addresses = subset.get(list);
+                let ips = addresses.list().map(|address| address.get("ip"));
+                given.extend(ips.filter_map(|ip| addresses::odd_address(&ip)));
+            }
+        }
+        given
+    }
+
     fn default(&self, endpoints: &mut Value) {
         for subset in items_mut(endpoints, "subsets") {
             for port in items_mut(subset, "ports") {
@@ -66,7 +83,7 @@ fn check_subset(subset: &At<'_>, errors: &mut ErrorList) {
     for list in ["addresses", "notReadyAddresses"] {
         for address in subset.get(list).list() {
             let ip = address.get("ip");
-            ip.form(errors, names::ip_address);
+            addresses::address(&ip, &[], errors);
             address.get("hostname").may_form(errors, names::dns1123_label);
             if address.get("nodeName").is_set() {
                 address.get("nodeName").form(errors, names::dns1123_subdomain);

@@ -7,8 +7,9 @@ use machinery::Value;
 use machinery::field::{Error, ErrorList, Path};
 use machinery::{meta, names};
 
-use crate::cursor::At;
-use crate::strategy::{Ctx, Strategy};
+use super::internal;
+use crate::cursor::{At, same};
+use crate::strategy::{Ctx, Strategy, subdomain_name};
 
 const MAX_WORD: usize = 128;
 const MAX_NOTE: usize = 1024;
@@ -19,6 +20,14 @@ pub(super) struct Event {
 }
 
 impl Strategy for Event {
+    fn check_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        match (self.newer, prefix) {
+            (true, _) => subdomain_name(name, prefix),
+            (false, true) => names::path_segment_prefix(name),
+            (false, false) => names::path_segment(name),
+        }
+    }
+
     fn validate(&self, _ctx: &Ctx<'_>, event: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         self.any_form(event, &mut errors);
@@ -55,8 +64,10 @@ impl Strategy for Event {
             ("reportingController", "reportingController"),
             ("reportingInstance", "reportingInstance"),
         ] {
-            let field = At::new(event.get(field).value, Path::new(shown));
-            field.unchanged(&before.get(shown_in(shown)), &mut errors);
+            let (value, old) = (event.get(field).value, before.get(field).value);
+            if !same(value, old) {
+                errors.push(Error::immutable(&Path::new(shown), form(field, value)));
+            }
         }
         errors
     }
@@ -66,16 +77,16 @@ impl Strategy for Event {
     }
 }
 
-/// The newer name of a field of the older form.
-fn shown_in(older: &'static str) -> &'static str {
-    match older {
-        "involvedObject" => "regarding",
-        "message" => "note",
-        "source" => "deprecatedSource",
-        "firstTimestamp" => "deprecatedFirstTimestamp",
-        "lastTimestamp" => "deprecatedLastTimestamp",
-        "count" => "deprecatedCount",
-        same => same,
+/// What is shown of a field that cannot change.
+fn form(field: &str, value: &Value) -> Value {
+    match field {
+        "regarding" => internal::form(value, "ObjectReference"),
+        "related" => internal::pointer(value, "ObjectReference"),
+        "deprecatedSource" => internal::form(value, "EventSource"),
+        "deprecatedCount" if value.is_null() => Value::from(0),
+        "deprecatedFirstTimestamp" | "deprecatedLastTimestamp" | "eventTime" => value.clone(),
+        _ if value.is_null() => Value::from(""),
+        _ => value.clone(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Namespaces: a phase, and a finalizer that waits for their content.
 
 use machinery::Value;
-use machinery::field::{Error, ErrorList};
+use machinery::field::{Error, ErrorList, Path};
 use machinery::{meta, names};
 use serde_json::json;
 
@@ -61,15 +61,17 @@ impl Strategy for Namespace {
 
     fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, _old: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        let phase = At::root(new).get("status").get("phase");
+        let phase = At::root(new).get("status").get("phase").value;
+        let path = Path::new("status").child("Phase");
+        let phase = At::new(phase, path);
         let deleted = meta::deletion_timestamp(new).is_some();
         if !deleted && phase.str() != "Active" {
             let detail = "may only be 'Active' if `deletionTimestamp` is empty";
-            phase.invalid(&mut errors, detail);
+            errors.push(Error::invalid(&phase.path, phase.str(), detail));
         }
         if deleted && phase.str() != "Terminating" {
             let detail = "may only be 'Terminating' if `deletionTimestamp` is not empty";
-            phase.invalid(&mut errors, detail);
+            errors.push(Error::invalid(&phase.path, phase.str(), detail));
         }
         errors
     }

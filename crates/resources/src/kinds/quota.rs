@@ -11,6 +11,7 @@ use machinery::names;
 use machinery::quantity::Quantity;
 use serde_json::{Map, json};
 
+use super::internal;
 use super::pod::requirements;
 use crate::cursor::{At, items_mut, same};
 use crate::strategy::{Ctx, Strategy, subdomain_name};
@@ -113,21 +114,10 @@ fn limit_item(item: &At<'_>, errors: &mut ErrorList) {
 }
 
 fn limited_resource(kind: &str, name: &str, at: &At<'_>, errors: &mut ErrorList) {
-    let mut say = |detail: String| errors.push(Error::invalid(&at.path, name, detail));
-    let messages = names::qualified_name(name);
-    if !messages.is_empty() {
-        messages.into_iter().for_each(say);
-        return;
-    }
-    if name.contains('/') {
-        return;
-    }
-    if !is_standard(name) && name != "storage" {
-        say("must be a standard resource type or fully qualified".to_owned());
-    }
-    let of_containers = matches!(name, "cpu" | "memory" | "ephemeral-storage");
-    if kind != "PersistentVolumeClaim" && !of_containers && !name.starts_with("hugepages-") {
-        say("must be a standard resource for containers".to_owned());
+    if matches!(kind, "Pod" | "Container") {
+        requirements::container_name(name, &at.path, errors);
+    } else {
+        requirements::name(name, &at.path, errors);
     }
 }
 
@@ -181,7 +171,7 @@ impl<'a> Bounds<'a> {
         ordered(&self.default, &self.max, [default, max], "default", true);
         self.check_ratio(item, errors);
         // Devices and huge pages are given whole, so that limit and request are one.
-        let divisible = !self.name.contains('/') && !self.name.starts_with("hugepages-");
+        let divisible = requirements::overcommits(self.name);
         if let (false, Some(limit), Some(asked)) = (divisible, &self.default, &self.request)
             && limit != asked
         {
@@ -258,54 +248,22 @@ impl Strategy for ResourceQuota {
     }
 }
 
-/// Resources that are counted in objects.
-const COUNTED: [&str; 9] = [
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "secrets",
-    "configmaps",
-    "persistentvolumeclaims",
-    "services.nodeports",
-    "services.loadbalancers",
-];
 const COMPUTE: [&str; 6] =
     ["cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory"];
 
+/// Names without a prefix that a quota can be on.
 fn is_standard(name: &str) -> bool {
-    COUNTED.contains(&name)
-        || COMPUTE.contains(&name)
-        || matches!(
-            name,
-            "ephemeral-storage"
-                | "requests.storage"
-                | "requests.ephemeral-storage"
-                | "limits.ephemeral-storage"
-        )
-        || name.starts_with("hugepages-")
-        || name.starts_with("requests.hugepages-")
+    requirements::is_standard(name) && name != "storage"
 }
 
 fn amounts(list: &At<'_>, errors: &mut ErrorList) {
     for (name, amount) in list.entries() {
-        let messages = names::qualified_name(name);
-        let well_formed = messages.is_empty();
-        for message in messages {
-            errors.push(Error::invalid(&amount.path, name, message));
-        }
-        if well_formed && !name.contains('/') && !is_standard(name) {
-            errors.push(Error::invalid(
-                &amount.path,
-                name,
-                "must be a standard resource for quota",
-            ));
+        requirements::name(name, &amount.path, errors);
+        if !name.contains('/') && !is_standard(name) {
+            let detail = "must be a standard resource for quota";
+            errors.push(Error::invalid(&amount.path, name, detail));
         }
         requirements::quantity(name, &amount, errors);
-        let whole = Quantity::from_value(amount.value).is_none_or(|amount| amount.is_integer());
-        if COUNTED.contains(&name) && !whole {
-            amount.invalid(errors, "must be an integer");
-        }
     }
 }
 
@@ -363,10 +321,12 @@ fn scope_selector(spec: &At<'_>, errors: &mut ErrorList) {
             errors.push(Error::invalid(&at("scopeName"), scope.str(), "unsupported scope"));
         }
         for _ in 0..misfits(spec, scope.str()) {
-            expressions.invalid(errors, "unsupported scope applied to resource");
+            let shown = internal::form(selector.value, "ScopeSelector");
+            let detail = "unsupported scope applied to resource";
+            errors.push(Error::invalid(&expressions.path, shown, detail));
         }
         if EXISTENCE_ONLY.contains(&scope.str()) && operator.str() != "Exists" {
-            let detail = "must be 'Exist' only operator when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
+            let detail = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
             errors.push(Error::invalid(&at("operator"), operator.str(), detail));
         }
         match operator.str() {
@@ -378,7 +338,7 @@ fn scope_selector(spec: &At<'_>, errors: &mut ErrorList) {
             }
             "Exists" | "DoesNotExist" => {
                 if !values.is_empty() {
-                    let detail = "must be no value when `operator` is 'Exists' or 'DoesNotExist' for scope selector";
+                    let detail = "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector";
                     errors.push(Error::invalid(&at("values"), values.value.clone(), detail));
                 }
             }
@@ -397,7 +357,9 @@ fn scope_selector(spec: &At<'_>, errors: &mut ErrorList) {
     };
     for (one, other) in [("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")] {
         if conflicting(one, other) {
-            expressions.invalid(errors, "conflicting scopes");
+            // Upstream shows the other list here.
+            let shown = spec.get("scopes").value.clone();
+            errors.push(Error::invalid(&expressions.path, shown, "conflicting scopes"));
         }
     }
 }

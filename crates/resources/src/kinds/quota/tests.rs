@@ -75,6 +75,20 @@ fn limit_ranges() {
 }
 
 #[test]
+fn names_of_limited_resources() {
+    check(
+        &range("type: Container, max: {storage: 1Gi}"),
+        &[
+            r#"spec.limits[0].max[storage]: Invalid value: "storage": must be a standard resource for containers"#,
+            r#"spec.limits[0].default[storage]: Invalid value: "storage": must be a standard resource for containers"#,
+            r#"spec.limits[0].defaultRequest[storage]: Invalid value: "storage": must be a standard resource for containers"#,
+        ],
+    );
+    check(&range("type: PersistentVolumeClaim, max: {storage: 1Gi}"), &[]);
+    check(&range("type: a.b/c, max: {pods: 1}"), &[]);
+}
+
+#[test]
 fn limits_of_what_cannot_be_divided() {
     check(
         &range(
@@ -98,6 +112,7 @@ fn quotas() {
         &quota("hard: {pods: 500m, nonsense: 1, cpu: -1}"),
         &[
             r#"spec.hard[cpu]: Invalid value: "-1": must be greater than or equal to 0"#,
+            r#"spec.hard[nonsense]: Invalid value: "nonsense": must be a standard resource type or fully qualified"#,
             r#"spec.hard[nonsense]: Invalid value: "nonsense": must be a standard resource for quota"#,
             r#"spec.hard[pods]: Invalid value: "500m": must be an integer"#,
         ],
@@ -117,6 +132,21 @@ fn quotas() {
         &[
             "spec.scopeSelector.matchExpressions.values: Required value: must be at least one value when `operator` is 'In' or 'NotIn' for scope selector",
         ],
+    );
+    check(
+        &quota(
+            "hard: {cpu: 1}, scopeSelector: {matchExpressions: [{scopeName: BestEffort, operator: In, values: [a]}, {scopeName: NotBestEffort, operator: Exists, values: [a]}]}",
+        ),
+        &[
+            r#"spec.scopeSelector.matchExpressions: Invalid value: {"MatchExpressions":[{"ScopeName":"BestEffort","Operator":"In","Values":["a"]},{"ScopeName":"NotBestEffort","Operator":"Exists","Values":["a"]}]}: unsupported scope applied to resource"#,
+            "spec.scopeSelector.matchExpressions.operator: Invalid value: \"In\": must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity",
+            "spec.scopeSelector.matchExpressions.values: Invalid value: [\"a\"]: must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector",
+            "spec.scopeSelector.matchExpressions: Invalid value: null: conflicting scopes",
+        ],
+    );
+    check(
+        &quota("hard: {storage: 1Gi}"),
+        &[r#"spec.hard[storage]: Invalid value: "storage": must be a standard resource for quota"#],
     );
     check_update(
         &quota("hard: {pods: 1}, scopes: [BestEffort]"),
