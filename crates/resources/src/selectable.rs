@@ -1,7 +1,7 @@
 //! The fields that field selectors may name, per kind.
 //!
-//! Values are read from the stored form of an object, so that two views of the same objects share
-//! one index.
+//! Values of built-in kinds are read from the stored form of an object, so that two views of the
+//! same objects share one index. Those of custom resources are read from what the version shows.
 
 use std::borrow::Cow;
 
@@ -16,6 +16,9 @@ pub struct SelectableFields {
     pub fields: Vec<SelectableField>,
     /// How the refusal of another field is worded.
     pub refusal: Refusal,
+    /// Whether the fields are those of an object as its version shows it. Versions of built-in
+    /// kinds show what is stored.
+    pub of_what_is_shown: bool,
 }
 
 /// A field that field selectors may name.
@@ -125,7 +128,7 @@ pub(crate) fn of_kind(group: &str, version: &str, kind: &str) -> SelectableField
         };
         SelectableField { name, canonical: canonical.into(), read }
     });
-    SelectableFields { fields: fields.collect(), refusal }
+    SelectableFields { fields: fields.collect(), refusal, of_what_is_shown: false }
 }
 
 // === impl SelectableFields ===

@@ -18,6 +18,14 @@ pub struct Selection {
     labels: LabelSelector,
     /// With canonical field names.
     fields: FieldSelector,
+    /// What objects must be like as they are shown, rather than as they are stored.
+    shown: Option<Shown>,
+}
+
+#[derive(Debug, Clone)]
+struct Shown {
+    labels: LabelSelector,
+    fields: FieldSelector,
 }
 
 impl Selection {
@@ -33,7 +41,27 @@ impl Selection {
             prefix.push_str(namespace);
             prefix.push('/');
         }
-        Self { prefix, labels, fields }
+        Self { prefix, labels, fields, shown: None }
+    }
+
+    /// The same where objects may be shown with other fields than they are stored with, and with
+    /// other labels if `labels` says so.
+    #[must_use]
+    pub(crate) fn of_what_is_shown(mut self, labels: bool) -> Self {
+        let is_name = |field: &str| matches!(field, "metadata.name" | "metadata.namespace");
+        let (names, fields) = std::mem::take(&mut self.fields).split(is_name);
+        self.fields = names;
+        let labels =
+            if labels { std::mem::take(&mut self.labels) } else { LabelSelector::everything() };
+        if !(labels.is_everything() && fields.is_everything()) {
+            self.shown = Some(Shown { labels, fields });
+        }
+        self
+    }
+
+    /// Whether objects have to be shown before it is known whether they are selected.
+    pub(crate) fn judges_what_is_shown(&self) -> bool {
+        self.shown.is_some()
     }
 
     /// What keys must begin with.
@@ -61,15 +89,23 @@ impl Selection {
 
     /// Whether labels and fields select everything.
     pub fn is_everything(&self) -> bool {
-        self.labels.is_everything() && self.fields.is_everything()
+        self.labels.is_everything() && self.fields.is_everything() && self.shown.is_none()
     }
 
-    /// Whether an object is selected.
+    /// Whether an object is selected, as far as can be told from what is stored.
     pub fn matches(&self, object: &Object) -> bool {
-        object.key().starts_with(&self.prefix)
-            && (self.fields.is_everything() || self.fields.matches(|name| object.field(name)))
-            && (self.labels.is_everything() || self.labels.matches(object))
+        object.key().starts_with(&self.prefix) && satisfies(object, &self.labels, &self.fields)
     }
+
+    /// Whether an object that [`Selection::matches`] is selected as it is shown.
+    pub fn matches_shown(&self, object: &Object) -> bool {
+        self.shown.as_ref().is_none_or(|shown| satisfies(object, &shown.labels, &shown.fields))
+    }
+}
+
+fn satisfies(object: &Object, labels: &LabelSelector, fields: &FieldSelector) -> bool {
+    (fields.is_everything() || fields.matches(|name| object.field(name)))
+        && (labels.is_everything() || labels.matches(object))
 }
 
 /// The objects of a list, at one revision.

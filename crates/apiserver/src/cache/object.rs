@@ -294,8 +294,7 @@ impl Object {
         if self.stored() == json {
             return Ok(None);
         }
-        let set = Arc::new(FieldSet::default());
-        let object = Self::new(&self.key, json, self.revision, &set)
+        let object = Self::new(&self.key, json, self.revision, &self.set)
             .ok_or_else(|| Status::internal("a conversion gave what is not an object"))?;
         Ok(Some(Arc::new(object)))
     }

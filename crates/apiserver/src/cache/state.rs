@@ -292,8 +292,8 @@ impl Cache {
         };
         state.initial += initial.items.len() as u64;
         let (queue, receiver) = mpsc::channel(QUEUE);
-        state.subscribers.add(Subscriber { selection, after, queue });
-        Watcher::new(initial, receiver, self.progress.clone(), manner)
+        state.subscribers.add(Subscriber { selection: selection.clone(), after, queue });
+        Watcher::new(initial, receiver, self.progress.clone(), manner, selection)
     }
 
     /// What the cache has done and holds.

@@ -61,8 +61,19 @@ pub(super) struct Change {
 #[derive(Debug)]
 struct Presented {
     presentation: u64,
-    gone: bool,
+    part: Part,
     state: PresentedState,
+}
+
+/// What of a change is shown in another version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// The object after it.
+    New,
+    /// The object before it, as of its revision.
+    Gone,
+    /// Both, to be judged by a selection.
+    Whole,
 }
 
 #[derive(Debug)]
@@ -91,11 +102,14 @@ impl Change {
         self.new.as_ref().or(self.old.as_ref()).map_or(0, |object| object.json_len())
     }
 
-    /// What the change is to a watcher with a selection.
+    /// What the change is to a watcher with a selection, as far as that looks at what is stored.
     pub(super) fn seen_by(&self, selection: &Selection) -> Option<EventType> {
-        let matches = |object: &Option<Arc<Object>>| {
-            object.as_ref().is_some_and(|object| selection.matches(object))
-        };
+        self.seen(|object| selection.matches(object))
+    }
+
+    fn seen(&self, matches: impl Fn(&Object) -> bool) -> Option<EventType> {
+        let matches =
+            |object: &Option<Arc<Object>>| object.as_ref().is_some_and(|object| matches(object));
         match (matches(&self.old), matches(&self.new)) {
             (false, true) => Some(EventType::Added),
             (true, true) => Some(EventType::Modified),
@@ -143,12 +157,11 @@ impl Change {
     }
 
     /// The change in another version: converted once for all watchers of that version.
-    fn present(self: Arc<Self>, kind: EventType, presentation: Arc<Presentation>) -> Conversion {
-        let gone = kind == EventType::Deleted;
+    fn present(self: Arc<Self>, part: Part, presentation: Arc<Presentation>) -> Conversion {
         let mut presented = self.presented();
         let known = presented
             .iter()
-            .find(|known| known.presentation == presentation.id() && known.gone == gone);
+            .find(|known| known.presentation == presentation.id() && known.part == part);
         match known.map(|known| &known.state) {
             Some(PresentedState::Done(change)) => return ready(Ok(change.clone())).boxed(),
             Some(PresentedState::Awaited(conversion)) => {
@@ -159,35 +172,44 @@ impl Change {
             None => {}
         }
         let change = self.clone();
-        let conversion = change.convert(kind, presentation.clone()).boxed().shared();
-        presented.retain(|known| known.presentation != presentation.id() || known.gone != gone);
+        let conversion = change.convert(part, presentation.clone()).boxed().shared();
+        presented.retain(|known| known.presentation != presentation.id() || known.part != part);
         if let Some(awaited) = conversion.downgrade() {
             let state = PresentedState::Awaited(awaited);
-            presented.push(Presented { presentation: presentation.id(), gone, state });
+            presented.push(Presented { presentation: presentation.id(), part, state });
         }
         conversion.boxed()
     }
 
     async fn convert(
         self: Arc<Self>,
-        kind: EventType,
+        part: Part,
         presentation: Arc<Presentation>,
     ) -> Result<Arc<Self>, Box<Status>> {
-        let gone = kind == EventType::Deleted;
-        let object = presentation.show(vec![self.object(kind)]).await?.pop();
-        let change = if gone {
-            Self {
-                gone: object.clone().map_or_else(OnceLock::new, OnceLock::from),
-                ..Self::new(self.revision, None, object)
+        let change = match part {
+            Part::New => {
+                let new = presentation.show(vec![self.object(EventType::Modified)]).await?.pop();
+                Self::new(self.revision, new, None)
             }
-        } else {
-            Self::new(self.revision, object, None)
+            Part::Gone => {
+                let old = presentation.show(vec![self.object(EventType::Deleted)]).await?.pop();
+                Self {
+                    gone: old.clone().map_or_else(OnceLock::new, OnceLock::from),
+                    ..Self::new(self.revision, None, old)
+                }
+            }
+            Part::Whole => {
+                let both = self.new.iter().chain(&self.old).cloned().collect();
+                let mut both = presentation.show(both).await?.into_iter();
+                let new = self.new.as_ref().and_then(|_| both.next());
+                Self::new(self.revision, new, both.next())
+            }
         };
         let change = Arc::new(change);
         let mut presented = self.presented();
         let known = presented
             .iter_mut()
-            .find(|known| known.presentation == presentation.id() && known.gone == gone);
+            .find(|known| known.presentation == presentation.id() && known.part == part);
         if let Some(known) = known {
             known.state = PresentedState::Done(change.clone());
         }
@@ -305,17 +327,30 @@ impl WatchItem {
         }
     }
 
-    /// The same event in another version.
+    /// The same event in another version; `None` if it is none to those with the selection, which
+    /// may look at what is shown.
     pub(super) fn present(
         self,
         presentation: Arc<Presentation>,
-    ) -> BoxFuture<'static, Result<Self, Box<Status>>> {
+        selection: &Arc<Selection>,
+    ) -> BoxFuture<'static, Result<Option<Self>, Box<Status>>> {
         let Content::Change(change) = self.content else {
-            return ready(Ok(self)).boxed();
+            return ready(Ok(Some(self))).boxed();
         };
         let kind = self.kind;
-        let conversion = change.present(kind, presentation);
-        async move { Ok(Self::change(kind, conversion.await?)) }.boxed()
+        if selection.judges_what_is_shown() {
+            let conversion = change.present(Part::Whole, presentation);
+            let selection = selection.clone();
+            let judged = async move {
+                let change = conversion.await?;
+                let kind = change.seen(|object| selection.matches_shown(object));
+                Ok(kind.map(|kind| Self::change(kind, change)))
+            };
+            return judged.boxed();
+        }
+        let part = if kind == EventType::Deleted { Part::Gone } else { Part::New };
+        let conversion = change.present(part, presentation);
+        async move { Ok(Some(Self::change(kind, conversion.await?))) }.boxed()
     }
 
     /// The object, if the event is one of those that a watch starts with.

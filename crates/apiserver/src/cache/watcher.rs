@@ -66,6 +66,7 @@ struct Source {
 /// The events that are on their way into another version.
 struct Presenting {
     presentation: Arc<Presentation>,
+    selection: Arc<Selection>,
     /// In the order of the events.
     begun: FuturesOrdered<BoxFuture<'static, Result<Vec<WatchItem>, Box<Status>>>>,
     done: VecDeque<WatchItem>,
@@ -78,9 +79,11 @@ impl Watcher {
         queue: mpsc::Receiver<WatchItem>,
         progress: Progress,
         manner: Manner,
+        selection: Arc<Selection>,
     ) -> Self {
         let presenting = manner.presentation.clone().map(|presentation| Presenting {
             presentation,
+            selection,
             begun: FuturesOrdered::new(),
             done: VecDeque::new(),
             source_ended: false,
@@ -101,7 +104,7 @@ impl Watcher {
     pub(super) fn failed(status: &Status, progress: Progress, manner: Manner) -> Self {
         let items = VecDeque::from([WatchItem::error(status)]);
         let (_, queue) = mpsc::channel(1);
-        Self::new(Initial { items, announce_end: None }, queue, progress, manner)
+        Self::new(Initial { items, announce_end: None }, queue, progress, manner, Arc::default())
     }
 
     /// Says when the watch will end, so that a bookmark comes just before.
@@ -154,8 +157,8 @@ impl Presenting {
     fn begin(&mut self, item: WatchItem, source: &mut Source) {
         let presentation = self.presentation.clone();
         let Some(object) = item.initial() else {
-            let conversion = item.present(presentation);
-            self.begun.push_back(conversion.map(|item| Ok(vec![item?])).boxed());
+            let conversion = item.present(presentation, &self.selection);
+            self.begun.push_back(conversion.map(|item| Ok(Vec::from_iter(item?))).boxed());
             return;
         };
         let mut objects = vec![object.clone()];
@@ -165,8 +168,10 @@ impl Presenting {
             objects.push(object.clone());
             source.initial.pop_front();
         }
+        let selection = self.selection.clone();
         self.begun.push_back(Box::pin(async move {
-            let shown = presentation.show(objects).await?;
+            let mut shown = presentation.show(objects).await?;
+            shown.retain(|object| selection.matches_shown(object));
             Ok(shown.into_iter().map(WatchItem::added).collect())
         }));
     }

@@ -54,6 +54,11 @@ impl Converting {
         &self.presentation
     }
 
+    /// Whether somebody else converts.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.converter.is_some()
+    }
+
     /// A served object as it is to be stored.
     pub(super) async fn to_storage(&self, mut object: Value) -> Result<Value, Failure> {
         match (&self.conversion, &self.converter) {

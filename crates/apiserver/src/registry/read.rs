@@ -13,6 +13,8 @@ use super::write::store_failure;
 use super::{Body, Failure, ListOptions, Registry, Resource, Target};
 use crate::cache::{Exact, List, Object, Selection, Snapshot, Watcher};
 
+/// Objects that are shown at once to see which of them are selected.
+const SHOWN_AT_ONCE: usize = 500;
 /// How long a read waits for a revision that is not there yet.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -75,29 +77,17 @@ impl Registry {
         // A page of an older list without a token is taken for a list at exactly that revision.
         let exact = options.resource_version_match == "Exact"
             || (options.resource_version_match.is_empty() && options.limit > 0 && wanted > 0);
-        let list = if exact {
+        if exact {
             self.wait_for(wanted).await?;
             let snapshot = self.exact(resource, &selection, wanted, wanted).await?;
-            page(&snapshot, wanted, &selection, "", options.limit)
-        } else {
-            if options.resource_version.is_empty() {
-                self.catch_up().await?;
-            } else {
-                self.wait_for(wanted).await?;
-            }
-            self.list_now(resource, &selection, options)
-        };
-        resource.present_list(list).await
-    }
-
-    fn list_now(&self, resource: &Resource, selection: &Selection, options: &ListOptions) -> List {
-        let (snapshot, revision) = resource.cache().candidates(selection);
-        if let Some(key) = selection.single_key(resource.namespaced) {
-            let object = snapshot.get(&key).filter(|object| selection.matches(object));
-            let items = object.into_iter().cloned().collect();
-            return List { items, resource_version: revision, ..List::default() };
+            return page(resource, &snapshot, wanted, &selection, "", options.limit).await;
         }
-        page(&snapshot, revision, selection, "", options.limit)
+        if options.resource_version.is_empty() {
+            self.catch_up().await?;
+        } else {
+            self.wait_for(wanted).await?;
+        }
+        list_now(resource, &selection, options).await
     }
 
     /// The changes of a collection. A watch that is to begin with the state at a revision which
@@ -200,12 +190,12 @@ impl Registry {
         }
         let token = Token::decode(&options.continue_token)?;
         let start = format!("{}{}", selection.prefix(), token.start);
-        let list = match u64::try_from(token.rv) {
+        match u64::try_from(token.rv) {
             // The client gave up on consistency after its token had expired.
             Err(_) => {
                 self.catch_up().await?;
                 let (snapshot, revision) = resource.cache().snapshot();
-                page(&snapshot, revision, selection, &start, options.limit)
+                page(resource, &snapshot, revision, selection, &start, options.limit).await
             }
             Ok(revision) => {
                 self.wait_for(revision).await?;
@@ -213,10 +203,9 @@ impl Registry {
                 let snapshot = snapshot.map_err(|failure| {
                     if failure.code == 410 { expired(&token) } else { failure }
                 })?;
-                page(&snapshot, revision, selection, &start, options.limit)
+                page(resource, &snapshot, revision, selection, &start, options.limit).await
             }
-        };
-        resource.present_list(list).await
+        }
     }
 }
 
@@ -244,7 +233,7 @@ fn expired(token: &Token) -> Failure {
 fn selection(target: &Target, options: &ListOptions) -> Result<Selection, Failure> {
     let fields = canonical(&target.resource, &options.field_selector)?;
     let labels: LabelSelector = options.label_selector.clone();
-    Ok(Selection::new(&target.namespace, labels, fields))
+    Ok(target.resource.judged(Selection::new(&target.namespace, labels, fields)))
 }
 
 fn canonical(resource: &Resource, selector: &FieldSelector) -> Result<FieldSelector, Failure> {
@@ -273,8 +262,76 @@ fn canonical(resource: &Resource, selector: &FieldSelector) -> Result<FieldSelec
     FieldSelector::parse(&text).map_err(|error| refuse(&error))
 }
 
-/// Up to `limit` selected objects with keys from `start` on.
-fn page(
+async fn list_now(
+    resource: &Resource,
+    selection: &Selection,
+    options: &ListOptions,
+) -> Result<List, Failure> {
+    let (snapshot, revision) = resource.cache().candidates(selection);
+    let Some(key) = selection.single_key(resource.namespaced) else {
+        return page(resource, &snapshot, revision, selection, "", options.limit).await;
+    };
+    let object = snapshot.get(&key).filter(|object| selection.matches(object));
+    let mut items = resource.present_all(object.into_iter().cloned().collect()).await?;
+    items.retain(|object| selection.matches_shown(object));
+    Ok(List { items: items.into(), resource_version: revision, ..List::default() })
+}
+
+/// Up to `limit` selected objects with keys from `start` on, as the resource shows them.
+async fn page(
+    resource: &Resource,
+    snapshot: &Snapshot,
+    revision: u64,
+    selection: &Selection,
+    start: &str,
+    limit: u64,
+) -> Result<List, Failure> {
+    if selection.judges_what_is_shown() {
+        return shown_page(resource, snapshot, revision, selection, start, limit).await;
+    }
+    let mut list = stored_page(snapshot, revision, selection, start, limit);
+    if resource.presentation().is_some() {
+        list.items = resource.present_all(list.items.to_vec()).await?.into();
+    }
+    Ok(list)
+}
+
+/// A page when it takes a look at how objects are shown to know which are selected.
+async fn shown_page(
+    resource: &Resource,
+    snapshot: &Snapshot,
+    revision: u64,
+    selection: &Selection,
+    start: &str,
+    limit: u64,
+) -> Result<List, Failure> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut list = List { resource_version: revision, ..List::default() };
+    let candidates = snapshot.range(start, selection.prefix());
+    let candidates: Vec<Arc<Object>> =
+        candidates.filter(|object| selection.matches(object)).cloned().collect();
+    let mut items: Vec<Arc<Object>> = Vec::new();
+    'pages: for batch in candidates.chunks(SHOWN_AT_ONCE) {
+        for object in resource.present_all(batch.to_vec()).await? {
+            if !selection.matches_shown(&object) {
+                continue;
+            }
+            if limit > 0
+                && items.len() == limit
+                && let Some(last) = items.last()
+            {
+                list.continue_token = continuation(last, selection, revision);
+                break 'pages;
+            }
+            items.push(object);
+        }
+    }
+    list.items = items.into();
+    Ok(list)
+}
+
+/// A page of objects as they are stored.
+fn stored_page(
     snapshot: &Snapshot,
     revision: u64,
     selection: &Selection,

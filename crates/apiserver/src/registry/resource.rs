@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use super::conversion::Converting;
-use crate::cache::{Cache, CborListBody, List, ListBody, Object, Presentation, ProtobufListBody};
+use crate::cache::{
+    Cache, CborListBody, List, ListBody, Object, Presentation, ProtobufListBody, Selection,
+};
 use crate::webhook::Caller;
 
 /// A registration with the cache of its objects.
@@ -124,12 +126,25 @@ impl Resource {
         shown.ok_or_else(|| Status::internal("a conversion lost an object").into())
     }
 
-    /// A list of stored objects as this resource shows them.
-    pub(super) async fn present_list(&self, mut list: List) -> Result<List, Failure> {
-        if let Some(presentation) = self.presentation() {
-            list.items = presentation.show(list.items.to_vec()).await?.into();
+    /// Stored objects as this resource shows them.
+    pub(super) async fn present_all(
+        &self,
+        objects: Vec<Arc<Object>>,
+    ) -> Result<Vec<Arc<Object>>, Failure> {
+        match self.presentation() {
+            Some(presentation) => Ok(presentation.show(objects).await?),
+            None => Ok(objects),
         }
-        Ok(list)
+    }
+
+    /// A selection that judges objects as they are shown where that may make a difference.
+    pub(super) fn judged(&self, selection: Selection) -> Selection {
+        // A webhook may show other labels, too.
+        let is_foreign = self.converting.as_ref().is_some_and(Converting::is_foreign);
+        match is_foreign || self.selectable_fields.of_what_is_shown {
+            true => selection.of_what_is_shown(is_foreign),
+            false => selection,
+        }
     }
 
     /// The bytes that are stored for an object: its storage version without a resourceVersion.

@@ -75,6 +75,13 @@ impl FieldSelector {
         &self.requirements
     }
 
+    /// The requirements on fields of which `is_first` holds, and those on the others.
+    #[must_use]
+    pub fn split(self, mut is_first: impl FnMut(&str) -> bool) -> (Self, Self) {
+        let (first, others) = self.requirements.into_iter().partition(|r| is_first(&r.field));
+        (Self { requirements: first }, Self { requirements: others })
+    }
+
     /// The one value that `field` must have, if the selector says so.
     pub fn exact(&self, field: &str) -> Option<&str> {
         self.requirements.iter().find(|r| r.field == field && !r.negated).map(|r| r.value.as_str())

@@ -163,3 +163,39 @@ async fn only_objects_of_other_versions_are_sent_and_the_list_stays_in_order() {
     assert_eq!(shown.iter().map(|object| object.name()).collect::<Vec<_>>(), ["a", "b", "c"]);
     assert!(Arc::ptr_eq(&shown[1], &objects()[1]), "what looks as stored is not copied");
 }
+
+#[tokio::test]
+async fn selectors_judge_what_is_shown() {
+    let fixture = fixture().await;
+    fixture.put("a", "x", "n").await;
+    fixture.put("b", "y", "n").await;
+    // The other version calls the node after the label, and has no label.
+    let own = |mut object: Value| {
+        let app = object["metadata"]["labels"]["app"].take();
+        object["metadata"]["labels"] = serde_json::json!({});
+        object["spec"]["nodeName"] = app;
+        object.to_string().into_bytes()
+    };
+    let presentation = Arc::new(Presentation::pure(Box::new(own)));
+    let fields = FieldSelector::parse("spec.nodeName=x,metadata.namespace=d").unwrap();
+    let labels = LabelSelector::parse("!app").unwrap();
+    let selection = Arc::new(Selection::new("", labels, fields).of_what_is_shown(true));
+    let start = Start::State { announce_end: true };
+    let mut watcher = fixture.pods.watch(start, selection, presented(&presentation));
+    let items = take(&mut watcher, 2).await;
+    assert_eq!(names(&items[..1]), ["a"]);
+    assert_eq!(items[1].kind(), EventType::Bookmark);
+    fixture.put("b", "x", "n").await;
+    fixture.put("c", "y", "n").await;
+    fixture.put("b", "x", "m").await;
+    fixture.put("b", "y", "m").await;
+    fixture.delete("c").await;
+    fixture.delete("a").await;
+    let kinds: Vec<(String, &str)> = take(&mut watcher, 4)
+        .await
+        .iter()
+        .map(|item| (names(std::slice::from_ref(item)).remove(0), item.kind().as_str()))
+        .collect();
+    let expected = [("b", "ADDED"), ("b", "MODIFIED"), ("b", "DELETED"), ("a", "DELETED")];
+    assert_eq!(kinds, expected.map(|(name, kind)| (name.to_owned(), kind)));
+}
