@@ -4,8 +4,8 @@
 //! is to be said about each definition → the registry's set of resources is swapped, conditions
 //! are written, objects of deleted definitions are removed. Discovery and OpenAPI follow the set.
 //!
-//! Invariants: a definition is served before its `Established` can be seen; watches end only when
-//! the version they watch changes; what does not change keeps its cache.
+//! Invariants: a definition is served before its `Established` can be seen; watches of all versions
+//! end when its spec or its accepted names change, as upstream's do, and at no other time.
 
 mod cleanup;
 
@@ -76,12 +76,12 @@ struct Known {
 struct Served {
     /// What it was made from.
     print: Print,
+    /// What the handling of its objects depends on.
+    storage: Print,
     versions: Vec<Version>,
 }
 
 struct Version {
-    /// What its handling depends on.
-    print: Print,
     is_served: bool,
     is_stored: bool,
     resource: Arc<Resource>,
@@ -153,13 +153,12 @@ impl Follower {
     /// When its objects cannot be read.
     async fn take(&mut self, crd: &Value) -> Result<bool, Failure> {
         let name = meta::name(crd);
-        let own = print(&[
-            &crd["metadata"]["uid"],
-            &crd["spec"],
-            &crd["status"]["acceptedNames"],
-            &definition::is_true(crd, "Established").into(),
-            &meta::deletion_timestamp(crd).is_some().into(),
-        ]);
+        let (uid, spec) = (&crd["metadata"]["uid"], &crd["spec"]);
+        let names = &crd["status"]["acceptedNames"];
+        let established = definition::is_true(crd, "Established").into();
+        let deleted = meta::deletion_timestamp(crd).is_some().into();
+        let own = print(&[uid, spec, names, &established, &deleted]);
+        let storage = print(&[uid, spec, names]);
         let before = self.served.get(name);
         if before.is_some_and(|served| served.print == own) {
             return Ok(false);
@@ -174,35 +173,20 @@ impl Follower {
         let resources = prepared.inspect_err(|failure| {
             tracing::error!(name, error = %failure.message, "cannot serve a definition");
         })?;
-        let storage = definition.versions.iter().find(|version| version.stored);
-        let versions = definition.versions.iter().zip(resources).map(|(version, resource)| {
-            let own = print(&[
-                &crd["metadata"]["uid"],
-                version.source(),
-                storage.map_or(&Value::Null, |storage| storage.source()),
-                &crd["spec"]["conversion"],
-                &crd["status"]["acceptedNames"],
-            ]);
-            let mut resource = resource;
-            let same = before.into_iter().flat_map(|before| &before.versions).find(|old| {
-                old.print == own && Arc::ptr_eq(old.resource.cache(), resource.cache())
-            });
-            if let Some(old) = same {
+        let kept = before.filter(|before| before.storage == storage);
+        let versions = definition.versions.iter().zip(resources).map(|(version, mut resource)| {
+            let mut old = kept.into_iter().flat_map(|kept| &kept.versions);
+            if let Some(old) = old.find(|old| old.resource.version == resource.version) {
                 // Only what can be done with it may differ.
                 resource = Arc::new(old.resource.with_registration(resource.registration()));
             }
-            Version { print: own, is_served: version.served, is_stored: version.stored, resource }
+            Version { is_served: version.served, is_stored: version.stored, resource }
         });
         let versions: Vec<Version> = versions.collect();
-        for old in before.into_iter().flat_map(|before| &before.versions) {
-            let kept = versions.iter().any(|new| {
-                new.print == old.print && Arc::ptr_eq(new.resource.cache(), old.resource.cache())
-            });
-            if !kept {
-                old.resource.retire();
-            }
+        if let (Some(before), None) = (before, kept) {
+            before.versions.iter().for_each(|version| version.resource.retire());
         }
-        self.served.insert(name.to_owned(), Served { print: own, versions });
+        self.served.insert(name.to_owned(), Served { print: own, storage, versions });
         Ok(true)
     }
 

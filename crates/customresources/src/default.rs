@@ -1,7 +1,7 @@
 //! Defaults: what stands for an absent member.
 //!
-//! As upstream, a null where the schema does not allow one counts as absent if there is a
-//! default, and defaults apply only inside of what is there.
+//! As upstream, a null where the schema does not allow one counts as absent, and defaults apply only
+//! inside of what is there.
 
 use machinery::Value;
 use machinery::field::{Error, ErrorList, Path};
@@ -10,10 +10,15 @@ use serde_json::Map;
 use crate::structural::{Additional, Structural};
 use crate::validate::validate_at;
 
-/// Fills absent members that have a default, all the way down.
+/// Fills absent members that have a default, all the way down. Members that are null, may not be and
+/// have no default go.
 pub fn apply(value: &mut Value, schema: &Structural) {
     match value {
         Value::Object(members) => {
+            members.retain(|name, member| {
+                let own = schema.member(name).filter(|_| member.is_null());
+                own.is_none_or(|schema| schema.nullable || schema.default.is_some())
+            });
             for (name, property) in &schema.properties {
                 fill(members, name, property);
             }
@@ -123,7 +128,11 @@ mod tests {
             json!({"a": "x", "n": null, "o": {"p": 1}, "q": {"p": 1}}),
         );
         check(
-            json!({"a": "", "n": "", "o": {"p": 2}, "l": [null, "z"], "m": {"k": {}}}),
+            json!({"a": "x", "n": "x", "o": {"p": 1}, "q": null, "l": null, "unknown": null}),
+            json!({"a": "x", "n": "x", "o": {"p": 1}, "unknown": null}),
+        );
+        check(
+            json!({"a": "", "n": "", "o": {"p": 2}, "l": [null, "z"], "m": {"k": {}, "x": null}}),
             json!({"a": "", "n": "", "o": {"p": 2}, "l": ["y", "z"], "m": {"k": {"p": 1}}}),
         );
     }

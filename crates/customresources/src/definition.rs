@@ -98,7 +98,7 @@ impl Definition {
         self.versions.iter().map(|version| self.registration(version, stored)).collect()
     }
 
-    /// The fields that selectors may name in any version: they are read from stored objects.
+    /// The fields that selectors may name in any version.
     pub fn selectable_fields(&self) -> SelectableFields {
         let mut all = SelectableFields::metadata_only();
         for version in &self.versions {
@@ -142,6 +142,7 @@ impl Definition {
         let mut selectable_fields = SelectableFields::metadata_only();
         selectable_fields.fields.extend(version.selectable());
         selectable_fields.refusal = Refusal::Plain;
+        selectable_fields.of_what_is_shown = true;
         Registration {
             group: self.group.clone().into(),
             version: version.name.clone().into(),
@@ -170,7 +171,7 @@ impl Definition {
                 rules: version.rules.clone(),
             }),
             scale,
-            deprecation: version.deprecation(&self.group, &self.kind),
+            deprecation: self.deprecation(version),
             published: Some(Arc::new(openapi::published(
                 [&self.group, &version.name, &self.kind],
                 &name("listKind"),
@@ -179,6 +180,27 @@ impl Definition {
             ))),
             served_by_default: true,
         }
+    }
+
+    /// What is said to users of a deprecated version: what the definition says, or which version to
+    /// use instead.
+    fn deprecation(&self, version: &Version) -> Option<String> {
+        if !version.is_deprecated() {
+            return None;
+        }
+        if let Some(own) = version.source.get("deprecationWarning").and_then(Value::as_str) {
+            return Some(own.to_owned());
+        }
+        let (group, kind) = (&self.group, &self.kind);
+        let mut text = format!("{group}/{} {kind} is deprecated", version.name);
+        let is_better = |other: &&Version| {
+            other.served && !other.is_deprecated() && rank(&other.name) > rank(&version.name)
+        };
+        // Versions are in the order of preference.
+        if let Some(better) = self.versions.iter().find(is_better) {
+            text.push_str(&format!("; use {group}/{} {kind}", better.name));
+        }
+        Some(text)
     }
 
     /// Objects come out of the store in whatever version they were written in.
@@ -237,11 +259,6 @@ impl Definition {
 }
 
 impl Version {
-    /// The version as the definition has it.
-    pub fn source(&self) -> &Value {
-        &self.source
-    }
-
     fn new(source: &Value, group: &str, kind: &str) -> Option<Self> {
         let name = source.get("name")?.as_str()?.to_owned();
         let mut schema = match source.pointer("/schema/openAPIV3Schema") {
@@ -298,16 +315,8 @@ impl Version {
             .collect()
     }
 
-    fn deprecation(&self, group: &str, kind: &str) -> Option<String> {
-        let deprecated = self.source.get("deprecated").and_then(Value::as_bool);
-        deprecated.filter(|deprecated| *deprecated)?;
-        let own = self.source.get("deprecationWarning").and_then(Value::as_str);
-        Some(
-            own.map_or_else(
-                || format!("{group}/{} {kind} is deprecated", self.name),
-                str::to_owned,
-            ),
-        )
+    fn is_deprecated(&self) -> bool {
+        self.source.get("deprecated").and_then(Value::as_bool).unwrap_or_default()
     }
 
     /// The schema for documents.

@@ -20,6 +20,7 @@ mod lists;
 pub mod openapi;
 pub mod pattern;
 pub mod plan;
+mod scale;
 pub mod strategy;
 pub mod structural;
 pub mod validate;

@@ -10,7 +10,7 @@ use resources::{Ctx, Generation, ScalePaths, Strategy};
 
 use crate::structural::Structural;
 use crate::validate::validate;
-use crate::{default, embedded, lists};
+use crate::{default, embedded, lists, scale};
 
 /// See the module.
 #[derive(Debug)]
@@ -32,13 +32,19 @@ impl CustomResource {
     fn check(&self, new: &Value, old: Option<&Value>) -> ErrorList {
         let mut errors = validate(new, &self.schema, old);
         if let Some(scale) = &self.scale {
-            replicas(new, &scale.spec_replicas, &mut errors);
-            replicas(new, &scale.status_replicas, &mut errors);
+            scale::check_spec(new, scale, &mut errors);
+            scale::check_status(new, scale, &mut errors);
         }
         embedded::check(new, &self.schema, &Path::root(), &mut errors);
-        self.check_lists(new, old, &mut errors);
+        self.check_more(new, old, &mut errors);
+        errors
+    }
+
+    /// What is looked at whatever of the object is written.
+    fn check_more(&self, new: &Value, old: Option<&Value>, errors: &mut ErrorList) {
+        self.check_lists(new, old, errors);
         if self.rules.is_empty() {
-            return errors;
+            return;
         }
         if errors.iter().any(|error| blocks(error.kind)) {
             errors.push(Error::invalid(&Path::root(), Value::Null, INCOMPLETE));
@@ -46,7 +52,6 @@ impl CustomResource {
             let mut budget = Budget::new();
             errors.extend(self.rules.validate(&Path::root(), new, old, &mut budget));
         }
-        errors
     }
 
     /// Duplicates that have been there before are borne.
@@ -70,24 +75,6 @@ impl CustomResource {
 fn blocks(kind: ErrorType) -> bool {
     use ErrorType::{NotSupported, Required, TooLong, TooMany, TypeInvalid};
     matches!(kind, NotSupported | Required | TooLong | TooMany | TypeInvalid)
-}
-
-/// A number of replicas, if it is there, is one that a Scale can carry.
-fn replicas(object: &Value, path: &str, errors: &mut ErrorList) {
-    let found = path
-        .split('.')
-        .filter(|step| !step.is_empty())
-        .try_fold(object, |value, step| value.get(step));
-    let Some(number) = found.and_then(Value::as_i64) else { return };
-    let detail = match number {
-        negative if negative < 0 => "should be a non-negative integer".to_owned(),
-        large if large > i64::from(i32::MAX) => {
-            format!("should be less than or equal to {}", i32::MAX)
-        }
-        _ => return,
-    };
-    let field = Path::new(path.trim_start_matches('.').to_owned());
-    errors.push(Error::invalid(&field, number, detail));
 }
 
 impl Strategy for CustomResource {
@@ -129,8 +116,14 @@ impl Strategy for CustomResource {
         meta::set_resource_version(new, version);
     }
 
+    /// Embedded objects and the wished scale are for those who write them.
     fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
-        self.check(new, Some(old))
+        let mut errors = validate(new, &self.schema, Some(old));
+        if let Some(scale) = &self.scale {
+            scale::check_status(new, scale, &mut errors);
+        }
+        self.check_more(new, Some(old), &mut errors);
+        errors
     }
 
     fn warnings(&self, _ctx: &Ctx<'_>, new: &Value, old: Option<&Value>) -> Vec<String> {

@@ -25,6 +25,7 @@ pub mod strategy;
 pub use columns::{ColumnDefinition, Columns};
 pub use convert::{Conversion, Step, WebhookConversion};
 pub use kinds::service;
+pub use object_meta::check_embedded as check_embedded_metadata;
 pub use registration::{
     Registration, ScalePaths, Storage, Subresource, all, find, find_kind, served_by_default,
 };

@@ -55,6 +55,25 @@ fn validate_at(
     common(metadata, errors);
 }
 
+/// Checks the metadata of an object that is a part of another. It need not have a name, and is
+/// namespaced if it says so.
+pub fn check_embedded(metadata: &Value, path: &Path) -> ErrorList {
+    let mut metadata = metadata.clone();
+    let is_set = |field: &str| metadata[field].as_str().is_some_and(|text| !text.is_empty());
+    let (named, namespaced) = (is_set("name"), is_set("namespace"));
+    if !named && let Some(members) = metadata.as_object_mut() {
+        members.insert("name".to_owned(), "x".into());
+    }
+    let mut errors = ErrorList::new();
+    let at = At::new(&metadata, path.clone());
+    let check_name = |name: &str, prefix: bool| match prefix {
+        true => names::path_segment_prefix(name),
+        false => names::path_segment(name),
+    };
+    validate_at(&at, namespaced, &check_name, &mut errors);
+    errors
+}
+
 /// Checks the metadata of an object that replaces `old`.
 pub(crate) fn validate_update(new: &Value, old: &Value, errors: &mut ErrorList) {
     let metadata = At::root(new).get("metadata");

@@ -49,7 +49,10 @@ fn versions_become_registrations() {
     assert!(v1.selectable_fields.find("spec.both").is_some());
     assert!(beta.selectable_fields.find("spec.both").is_none());
     assert!(definition.selectable_fields().find("spec.both").is_some());
-    assert_eq!(beta.deprecation.as_deref(), Some("ex.io/v1beta1 Widget is deprecated"));
+    assert_eq!(
+        beta.deprecation.as_deref(),
+        Some("ex.io/v1beta1 Widget is deprecated; use ex.io/v1 Widget")
+    );
     assert_eq!(v1.deprecation, None);
 }
 
@@ -101,7 +104,7 @@ fn objects_are_pruned_defaulted_and_validated() {
     assert_eq!(errors.aggregate(), wrong);
     object["spec"] = json!({"n": -1});
     let errors = v1.check_create(&ctx, &object);
-    assert_eq!(errors.aggregate(), "spec.n: Invalid value: -1: should be a non-negative integer");
+    assert_eq!(errors.aggregate(), ".spec.n: Invalid value: -1: should be a non-negative integer");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use serde_json::{Map, Number, Value};
 use super::keys::Key;
 use super::report::{Path, Report, Source, Step};
 use super::{DecodeError, Decoded, FieldValidation, TypeMismatch, decode, encode};
+use crate::field;
 use crate::schema::{Kind, TypeRef, builtin};
 
 /// A struct with nothing but type and metadata.
@@ -53,7 +54,7 @@ pub(super) fn finish(
             }));
         }
     }
-    let mut pruner = Pruner { validation, unknown, failed: None };
+    let mut pruner = Pruner { validation, unknown, is_kept: false, failed: None };
     pruner.object(&mut value, ty, "", true);
     if let Some(error) = pruner.failed {
         return Err(error);
@@ -67,10 +68,11 @@ pub(super) fn finish(
     report.finish(value, ty)
 }
 
-/// Drops what the type does not declare. Metadata is left alone.
+/// Drops what the type does not declare, from an object that has been accepted before: what its
+/// embedded objects could not be written with today goes, too. Its own metadata is left alone.
 pub(super) fn prune(value: &mut Value, ty: TypeRef<'_>) {
     let validation = FieldValidation::Ignore;
-    let mut pruner = Pruner { validation, unknown: Vec::new(), failed: None };
+    let mut pruner = Pruner { validation, unknown: Vec::new(), is_kept: true, failed: None };
     pruner.object(value, ty, "", true);
 }
 
@@ -114,6 +116,8 @@ fn own_metadata(
 struct Pruner {
     validation: FieldValidation,
     unknown: Vec<String>,
+    /// Whether the object is served whatever is wrong with it.
+    is_kept: bool,
     failed: Option<DecodeError>,
 }
 
@@ -153,18 +157,13 @@ impl Pruner {
                 return true;
             }
             if embedded && matches!(name.as_str(), "apiVersion" | "kind") {
-                return true;
+                if !(member.is_string() || self.is_kept) {
+                    self.fail(path, name, member, "must be a string");
+                }
+                return member.is_string() || !self.is_kept;
             }
             if embedded && name == "metadata" {
-                if member.is_object() {
-                    let place = format!("{path}.");
-                    match own_metadata(member.clone(), &place, self.validation, &mut self.unknown) {
-                        Ok(metadata) => *member = metadata,
-                        Err(error) => {
-                            self.failed.get_or_insert(error);
-                        }
-                    }
-                }
+                self.embedded_metadata(member, path);
                 return true;
             }
             match ty.field(name) {
@@ -179,6 +178,42 @@ impl Pruner {
                 }
             }
         });
+    }
+}
+
+impl Pruner {
+    fn embedded_metadata(&mut self, metadata: &mut Value, path: &str) {
+        let place = format!("{path}.");
+        let whole = own_metadata(metadata.clone(), &place, self.validation, &mut self.unknown);
+        match whole {
+            Ok(whole) => *metadata = whole,
+            Err(error) if !self.is_kept => {
+                self.fail(path, "metadata", metadata, &error.to_string())
+            }
+            Err(_) => {
+                // What is well-formed by itself stays.
+                if let Some(members) = metadata.as_object_mut() {
+                    members.retain(|name, value| {
+                        let mut one = Map::new();
+                        one.insert(name.clone(), value.clone());
+                        let ignore = FieldValidation::Ignore;
+                        own_metadata(Value::Object(one), "", ignore, &mut Vec::new()).is_ok()
+                    });
+                }
+                if let Ok(whole) =
+                    own_metadata(metadata.clone(), &place, self.validation, &mut self.unknown)
+                {
+                    *metadata = whole;
+                }
+            }
+        }
+    }
+
+    /// Notes the first thing for which the object is refused.
+    fn fail(&mut self, path: &str, name: &str, value: &Value, detail: &str) {
+        let path = field::Path::new(joined(path, name));
+        let text = field::Error::invalid(&path, value.clone(), detail).to_string();
+        self.failed.get_or_insert(DecodeError::Scalar(text));
     }
 }
 

@@ -132,7 +132,8 @@ fn peek_mismatch(text: &str) -> Result<(String, String), DecodeError> {
     Ok((api_version, kind))
 }
 
-pub(super) fn json_type(value: &Value) -> &'static str {
+/// What Go's decoder calls a value.
+pub(crate) fn json_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",

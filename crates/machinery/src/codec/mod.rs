@@ -26,6 +26,7 @@ use serde_json::Value;
 
 use crate::schema::TypeRef;
 
+pub(crate) use decode::json_type;
 pub(crate) use encode::write_string;
 pub use encode::{encode_json, encode_json_into, encode_yaml, pretty, write_untyped};
 pub(crate) use zero::{is_always_written, zero};

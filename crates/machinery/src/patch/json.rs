@@ -7,6 +7,7 @@ mod pointer;
 use serde_json::Value;
 
 use super::Error;
+use crate::codec::json_type;
 use pointer::{Container, Misfit, Pointer};
 
 /// More operations than this are refused.
@@ -40,14 +41,7 @@ pub fn apply(object: &mut Value, patch: &Value) -> Result<(), Error> {
 }
 
 fn unreadable(value: &Value, wanted: &str) -> Error {
-    let got = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
+    let got = json_type(value);
     Error::Malformed(format!("json: cannot unmarshal {got} into Go value of type {wanted}"))
 }
 

@@ -181,6 +181,78 @@ async fn an_answer_that_cannot_be_is_an_error_and_loses_nothing() -> Outcome {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_that_hangs_holds_up_only_who_needs_it() -> Outcome {
+    let (_server, client) = server().await?;
+    let hook = WebhookServer::start(|_| Reply::Hang).await?;
+    define(&client, &crontabs(&hook)).await?;
+    let object = crontab("v1", "a", json!({"hostPort": "x:1"}));
+    expect(&send_json(&client, "POST", V1, &object).await?, 201);
+    let patient = format!("{V2}/a?timeout=1s");
+    let refused = expect(&send_json(&client, "GET", &patient, &Value::Null).await?, 504);
+    assert_eq!(refused["reason"], "Timeout", "{refused}");
+    let one = format!("{V1}/a");
+    expect(&send_json(&client, "GET", &one, &Value::Null).await?, 200);
+    expect(&send_json(&client, "DELETE", &one, &Value::Null).await?, 200);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fields_are_selected_as_the_version_has_them() -> Outcome {
+    let (_server, client) = server().await?;
+    let hook = WebhookServer::start(|review| convert(review, |_| {})).await?;
+    let mut definition = crontabs(&hook);
+    let versions = &mut definition["spec"]["versions"];
+    versions[0]["selectableFields"] = json!([{"jsonPath": ".hostPort"}]);
+    versions[1]["selectableFields"] = json!([{"jsonPath": ".host"}, {"jsonPath": ".port"}]);
+    define(&client, &definition).await?;
+    for (name, content) in [("a", "x:1"), ("b", "y:1"), ("c", "x:2"), ("d", "x:3")] {
+        let object = crontab("v1", name, json!({"hostPort": content}));
+        expect(&send_json(&client, "POST", V1, &object).await?, 201);
+    }
+    let names = async |path: String| -> Result<(Vec<String>, Value), testkit::Error> {
+        let list = expect(&send_json(&client, "GET", &path, &Value::Null).await?, 200);
+        let items = list["items"].as_array().unwrap().iter();
+        let names = items.map(|item| item["metadata"]["name"].as_str().unwrap().to_owned());
+        Ok((names.collect(), list["metadata"].clone()))
+    };
+    assert_eq!(names(format!("{V1}?fieldSelector=hostPort%3Dx:1")).await?.0, ["a"]);
+    let of_x = format!("{V2}?fieldSelector=host%3Dx");
+    assert_eq!(names(of_x.clone()).await?.0, ["a", "c", "d"]);
+    assert_eq!(names(format!("{of_x},port!%3D2")).await?.0, ["a", "d"]);
+    assert_eq!(names(format!("{of_x},metadata.name%3Db")).await?.0, [""; 0]);
+    let (page, metadata) = names(format!("{of_x}&limit=2")).await?;
+    assert_eq!(page, ["a", "c"]);
+    let token = metadata["continue"].as_str().unwrap();
+    assert_eq!(names(format!("{of_x}&limit=2&continue={token}")).await?.0, ["d"]);
+    let unknown = format!("{V2}?fieldSelector=hostPort%3Dx:1");
+    let refused = expect(&send_json(&client, "GET", &unknown, &Value::Null).await?, 400);
+    assert_eq!(refused["message"], "field label not supported: hostPort");
+
+    // An object that comes to match is new to the watcher, whatever it was before.
+    let version = metadata["resourceVersion"].as_str().unwrap();
+    let patch = [("content-type", "application/merge-patch+json")];
+    for (name, host) in [("b", "x"), ("a", "y"), ("c", "x")] {
+        let body = json!({"host": host, "port": "7"}).to_string();
+        expect(&send(&client, "PATCH", &format!("{V2}/{name}"), &patch, body).await?, 200);
+    }
+    let watch = format!("{of_x}&watch=1&resourceVersion={version}&timeoutSeconds=1");
+    let events = send_json(&client, "GET", &watch, &Value::Null).await?;
+    let events: Vec<Value> =
+        events.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let seen: Vec<(&Value, &Value)> =
+        events.iter().map(|event| (&event["type"], &event["object"]["metadata"]["name"])).collect();
+    let expected = [("ADDED", "b"), ("DELETED", "a"), ("MODIFIED", "c")];
+    assert_eq!(
+        seen,
+        expected
+            .map(|(kind, name)| (kind.into(), name.into()))
+            .each_ref()
+            .map(|(a, b): &(Value, Value)| (a, b))
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stored_objects_of_both_versions_make_one_list() -> Outcome {
     let (_server, client) = server().await?;
     let hook = WebhookServer::start(|review| convert(review, |_| {})).await?;

@@ -124,7 +124,7 @@ async fn versions_share_objects_and_may_select_fields() -> Outcome {
     let made = send_json(&client, "POST", older, &object).await?;
     assert_eq!(expect(&made, 201)["apiVersion"], "ex.io/v1beta1");
     let warning = made.headers.get("warning").and_then(|w| w.to_str().ok()).unwrap_or_default();
-    assert_eq!(warning, "299 - \"ex.io/v1beta1 Widget is deprecated\"");
+    assert_eq!(warning, "299 - \"ex.io/v1beta1 Widget is deprecated; use ex.io/v1 Widget\"");
     expect(&send_json(&client, "POST", WIDGETS, &widget("b", json!({}))).await?, 201);
 
     let list = format!("{WIDGETS}?fieldSelector=spec.color%3Dgreen");
@@ -155,5 +155,52 @@ async fn versions_share_objects_and_may_select_fields() -> Outcome {
     let path = format!("{WIDGETS}/a");
     let shown = until(&client, &path, |answer| answer.json()["spec"]["replicas"] == 7).await?;
     assert_eq!(shown["spec"], json!({"color": "green", "replicas": 7}));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watches_of_all_versions_end_when_a_definition_changes() -> Outcome {
+    let (_server, client) = server().await?;
+    let mut crd = widgets(schema());
+    let mut beta = crd["spec"]["versions"][0].clone();
+    (beta["name"], beta["storage"]) = ("v1beta1".into(), false.into());
+    crd["spec"]["versions"].as_array_mut().unwrap().push(beta);
+    define(&client, &crd).await?;
+    let watch = |version: &str| {
+        let client = client.clone();
+        let path = format!("/apis/ex.io/{version}/widgets?watch=1");
+        tokio::spawn(async move { send_json(&client, "GET", &path, &Value::Null).await })
+    };
+    let both = [watch("v1"), watch("v1beta1")];
+    let path = format!("{DEFINITIONS}/widgets.ex.io");
+    let patch = [("content-type", "application/merge-patch+json")];
+    // Labels of the definition are no concern of its objects.
+    let labels = json!({"metadata": {"labels": {"a": "b"}}}).to_string();
+    expect(&send(&client, "PATCH", &path, &patch, labels).await?, 200);
+    expect(&send_json(&client, "POST", WIDGETS, &widget("a", json!({}))).await?, 201);
+    let columns = json!([{"op": "add", "path": "/spec/versions/1/additionalPrinterColumns",
+        "value": [{"name": "Color", "type": "string", "jsonPath": ".spec.color"}]}]);
+    let headers = [("content-type", "application/json-patch+json")];
+    expect(&send(&client, "PATCH", &path, &headers, columns.to_string()).await?, 200);
+    for watch in both {
+        let events = watch.await??;
+        let events: Vec<Value> =
+            events.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(events.iter().all(|event| event["type"] == "ADDED"), "{events:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nulls_that_may_not_be_are_not_there() -> Outcome {
+    let (_server, client) = server().await?;
+    define(&client, &widgets(schema())).await?;
+    let spec = json!({"replicas": null, "color": null, "tags": null});
+    let made = expect(&send_json(&client, "POST", WIDGETS, &widget("a", spec)).await?, 201);
+    assert_eq!(made["spec"], json!({"color": "red"}));
+    let patch = [("content-type", "application/json-patch+json")];
+    let nulls = json!([{"op": "add", "path": "/spec/tags", "value": null}]).to_string();
+    let patched = send(&client, "PATCH", &format!("{WIDGETS}/a"), &patch, nulls).await?;
+    assert_eq!(expect(&patched, 200)["spec"], json!({"color": "red"}));
     Ok(())
 }

@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::super::{FieldValidation, decode_json, decode_value, encode_json};
+use super::super::{FieldValidation, decode_json, decode_value, encode_json, prune};
 use crate::schema::{Builder, Facts, Leaf, ListType, Member, Type};
 
 /// spec: {size: integer, tags: set of strings, free: preserves and knows `known: {a}`,
@@ -103,6 +103,33 @@ fn wrong_types_outside_metadata_are_left_to_validation() {
         Ok((r#"{"metadata":{"name":"x"}}"#, &[r#"unknown field "metadata.odd""#])),
     );
     check("[]", Err("json: cannot unmarshal array into Go value of type map[string]interface {}"));
+}
+
+#[test]
+fn embedded_objects_are_well_formed() {
+    check(
+        r#"{"spec":{"template":{"kind":1}}}"#,
+        Err("spec.template.kind: Invalid value: 1: must be a string"),
+    );
+    check(
+        r#"{"spec":{"template":{"metadata":{"labels":"x"}}}}"#,
+        Err(
+            r#"spec.template.metadata: Invalid value: {"labels":"x"}: json: cannot unmarshal string into Go struct field ObjectMeta.labels of type map[string]string"#,
+        ),
+    );
+    check(
+        r#"{"spec":{"template":{"metadata":{"name":"a","creationTimestamp":null}}}}"#,
+        Ok((r#"{"spec":{"template":{"metadata":{"name":"a"}}}}"#, &[])),
+    );
+    // One that has been stored is read all the same.
+    let ty = widget();
+    let mut stored = json!({"spec": {"template": {
+        "kind": 1, "metadata": {"name": "a", "labels": "x", "odd": 1}, "spec": {"b": 1}}}});
+    prune(&mut stored, ty.type_ref());
+    assert_eq!(
+        stored,
+        json!({"spec": {"template": {"metadata": {"name": "a"}, "spec": {"b": 1}}}})
+    );
 }
 
 #[test]
