@@ -18,6 +18,7 @@ use crate::registry::{Registry, Resource};
 use crate::request_info::RequestInfo;
 
 pub(crate) use storage::Requests;
+pub use storage::resource_of_key;
 
 static TOTAL: LazyLock<IntCounterVec> = LazyLock::new(|| {
     let options = Opts::new(

@@ -38,7 +38,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         let made = made.load(Ordering::Relaxed);
         let rate = made as f64 / start.elapsed().as_secs_f64();
-        let size = store.size().await? as f64 / made as f64;
+        let size = store.status().await?.allocated_bytes as f64 / made as f64;
         println!("{writers:4} writers: {rate:8.0}/s, {size:6.0} bytes each");
         drop(store);
         std::fs::remove_file(path)?;

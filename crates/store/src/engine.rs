@@ -1,6 +1,5 @@
 //! The trait that engines implement and the handle that callers hold.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +7,9 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
+use crate::snapshot::Lease;
 use crate::types::{
-    Error, KeyValue, LeaseId, RangeRequest, RangeResult, Txn, TxnResult, WatchBatch,
+    Error, KeyValue, LeaseId, RangeRequest, RangeResult, Status, Txn, TxnResult, WatchBatch,
 };
 
 /// Changes from a revision on, see [`Store::watch`].
@@ -29,11 +29,13 @@ pub trait Engine: Send + Sync + 'static {
     fn watch(&self, prefix: Bytes, from_revision: u64) -> WatchStream;
     fn revision(&self) -> Reply<'_, u64>;
     fn compact(&self, revision: u64) -> Reply<'_, ()>;
+    fn compacted(&self) -> Reply<'_, u64>;
     fn lease_grant(&self, ttl: Duration) -> Reply<'_, LeaseId>;
     fn lease_revoke(&self, lease: LeaseId) -> Reply<'_, ()>;
+    fn leases(&self, ids: Vec<LeaseId>) -> Reply<'_, Vec<Lease>>;
     fn expire_leases(&self) -> Reply<'_, ()>;
-    fn snapshot(&self, to: PathBuf) -> Reply<'_, u64>;
-    fn size(&self) -> Reply<'_, u64>;
+    fn status(&self) -> Reply<'_, Status>;
+    fn defragment(&self) -> Reply<'_, ()>;
     fn health(&self) -> Reply<'_, ()>;
     fn is_shared(&self) -> bool;
     fn close(&self) -> Reply<'_, ()>;
@@ -82,6 +84,11 @@ impl Store {
         self.0.compact(revision).await
     }
 
+    /// The oldest revision whose state is kept; 0 when none was forgotten.
+    pub async fn compacted(&self) -> Result<u64, Error> {
+        self.0.compacted().await
+    }
+
     /// A new lease. Its time to live is rounded up to whole seconds.
     pub async fn lease_grant(&self, ttl: Duration) -> Result<LeaseId, Error> {
         self.0.lease_grant(ttl).await
@@ -92,21 +99,25 @@ impl Store {
         self.0.lease_revoke(lease).await
     }
 
+    /// What is left of leases. Those that there are not any more are left out.
+    pub async fn leases(&self, ids: Vec<LeaseId>) -> Result<Vec<Lease>, Error> {
+        self.0.leases(ids).await
+    }
+
     /// Looks at the clock and removes the keys of leases that have run out. The engine does so by
     /// itself too; this is for callers that cannot wait, such as tests with a clock of their own.
     pub async fn expire_leases(&self) -> Result<(), Error> {
         self.0.expire_leases().await
     }
 
-    /// Writes a consistent copy to the file `to`, which must not exist; returns its revision. With
-    /// writers at work elsewhere, a shared engine can only tell a revision that the copy has passed.
-    pub async fn snapshot(&self, to: PathBuf) -> Result<u64, Error> {
-        self.0.snapshot(to).await
+    /// How much room the store takes, and what it suffers from.
+    pub async fn status(&self) -> Result<Status, Error> {
+        self.0.status().await
     }
 
-    /// Bytes that the store takes on disk.
-    pub async fn size(&self) -> Result<u64, Error> {
-        self.0.size().await
+    /// Gives room back that nothing takes any more. Nobody else is served for a part of the time.
+    pub async fn defragment(&self) -> Result<(), Error> {
+        self.0.defragment().await
     }
 
     /// Whether requests would be served now: reads that need a quorum, and writes as far as that

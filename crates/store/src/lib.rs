@@ -19,12 +19,13 @@ pub mod etcd;
 pub mod metrics;
 mod observed;
 mod retention;
+pub mod snapshot;
 mod types;
 
 pub use engine::{Engine, Store, WatchStream};
 pub use observed::Observer;
 pub use retention::{DEFAULT_INTERVAL, retain};
 pub use types::{
-    Compare, Error, Event, EventKind, Expect, KeyValue, LeaseId, Op, RangeRequest, RangeResult,
-    Txn, TxnResult, WatchBatch,
+    Alarm, Compare, Error, Event, EventKind, Expect, KeyValue, LeaseId, Op, RangeRequest,
+    RangeResult, Status, Txn, TxnResult, WatchBatch,
 };

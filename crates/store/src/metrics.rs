@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use prometheus::{Histogram, HistogramOpts, IntGauge, Registry, exponential_buckets};
+use prometheus::{Histogram, HistogramOpts, IntGauge, Opts, Registry, exponential_buckets};
 
 /// Time of one durable commit, which may hold many transactions.
 pub(crate) static COMMIT: LazyLock<Histogram> = LazyLock::new(|| {
@@ -35,6 +35,50 @@ pub(crate) static COMPACTED: LazyLock<IntGauge> = LazyLock::new(|| {
         .expect("the metric is well formed")
 });
 
+/// Bytes that the file takes.
+pub(crate) static ALLOCATED: LazyLock<IntGauge> = LazyLock::new(|| {
+    IntGauge::new(
+        "etcd_mvcc_db_total_size_in_bytes",
+        "Total size of the underlying database physically allocated in bytes.",
+    )
+    .expect("the metric is well formed")
+});
+
+/// Bytes of it that hold something.
+pub(crate) static USED: LazyLock<IntGauge> = LazyLock::new(|| {
+    IntGauge::new(
+        "etcd_mvcc_db_total_size_in_use_in_bytes",
+        "Total size of the underlying database logically in use in bytes.",
+    )
+    .expect("the metric is well formed")
+});
+
+/// How many may hold something; 0 is no limit.
+pub(crate) static QUOTA: LazyLock<IntGauge> = LazyLock::new(|| {
+    IntGauge::new("etcd_server_quota_backend_bytes", "Current backend storage quota size in bytes.")
+        .expect("the metric is well formed")
+});
+
+/// Whether that is exceeded.
+pub(crate) static NO_SPACE: LazyLock<IntGauge> = LazyLock::new(|| {
+    let options = Opts::new("etcd_server_alarms", "Whether an alarm of the store is raised.");
+    IntGauge::with_opts(options.const_label("alarm_type", "NOSPACE"))
+        .expect("the metric is well formed")
+});
+
+/// Time of writing the file anew.
+pub(crate) static DEFRAGMENTATION: LazyLock<Histogram> = LazyLock::new(|| {
+    let buckets = exponential_buckets(0.01, 2.0, 14).expect("buckets are positive");
+    Histogram::with_opts(
+        HistogramOpts::new(
+            "etcd_disk_backend_defrag_duration_seconds",
+            "The latency distribution of backend defragmentation.",
+        )
+        .buckets(buckets),
+    )
+    .expect("the metric is well formed")
+});
+
 pub(crate) fn set(gauge: &IntGauge, value: u64) {
     gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
 }
@@ -47,5 +91,10 @@ pub fn register(registry: &Registry) -> Result<(), prometheus::Error> {
     registry.register(Box::new(COMMIT.clone()))?;
     registry.register(Box::new(KEYS.clone()))?;
     registry.register(Box::new(REVISION.clone()))?;
-    registry.register(Box::new(COMPACTED.clone()))
+    registry.register(Box::new(COMPACTED.clone()))?;
+    registry.register(Box::new(ALLOCATED.clone()))?;
+    registry.register(Box::new(USED.clone()))?;
+    registry.register(Box::new(QUOTA.clone()))?;
+    registry.register(Box::new(NO_SPACE.clone()))?;
+    registry.register(Box::new(DEFRAGMENTATION.clone()))
 }

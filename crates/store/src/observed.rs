@@ -1,6 +1,5 @@
 //! Requests to a store as somebody who counts them sees them, whatever the engine.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,8 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use crate::types::{Error, Expect, KeyValue, LeaseId, Op, RangeRequest, RangeResult};
+use crate::snapshot::Lease;
+use crate::types::{Error, Expect, KeyValue, LeaseId, Op, RangeRequest, RangeResult, Status};
 use crate::{Engine, Store, Txn, TxnResult, WatchStream};
 
 /// Is told of requests to a store that have been answered.
@@ -96,6 +96,10 @@ impl Engine for Observed {
         self.engine.compact(revision)
     }
 
+    fn compacted(&self) -> Reply<'_, u64> {
+        self.engine.compacted()
+    }
+
     fn lease_grant(&self, ttl: Duration) -> Reply<'_, LeaseId> {
         self.engine.lease_grant(ttl)
     }
@@ -108,12 +112,16 @@ impl Engine for Observed {
         self.engine.expire_leases()
     }
 
-    fn snapshot(&self, to: PathBuf) -> Reply<'_, u64> {
-        self.engine.snapshot(to)
+    fn leases(&self, ids: Vec<LeaseId>) -> Reply<'_, Vec<Lease>> {
+        self.engine.leases(ids)
     }
 
-    fn size(&self) -> Reply<'_, u64> {
-        self.engine.size()
+    fn status(&self) -> Reply<'_, Status> {
+        self.engine.status()
+    }
+
+    fn defragment(&self) -> Reply<'_, ()> {
+        self.engine.defragment()
     }
 
     fn health(&self) -> Reply<'_, ()> {

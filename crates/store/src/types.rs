@@ -217,6 +217,41 @@ pub struct WatchBatch {
     pub events: Vec<Event>,
 }
 
+/// What a store suffers from, by etcd's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alarm {
+    /// The quota is used up: what needs room is refused.
+    NoSpace,
+    /// What members hold differs.
+    Corrupt,
+}
+
+impl std::fmt::Display for Alarm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::NoSpace => "NOSPACE",
+            Self::Corrupt => "CORRUPT",
+        })
+    }
+}
+
+/// How a store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Its engine.
+    pub engine: &'static str,
+    /// The current revision.
+    pub revision: u64,
+    /// Bytes that it takes on its disk.
+    pub allocated_bytes: u64,
+    /// Bytes of that which hold something.
+    pub used_bytes: u64,
+    /// How many may hold something, if that is known here.
+    pub quota_bytes: Option<u64>,
+    /// What it suffers from.
+    pub alarms: Vec<Alarm>,
+}
+
 /// Why a request was not served.
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -243,7 +278,7 @@ pub enum Error {
     /// A transaction changes one key twice.
     #[error("duplicate key given in txn request")]
     DuplicateKey,
-    /// The disk is full; reads go on.
+    /// The disk is full, or the quota is used up; reads go on.
     #[error("etcdserver: mvcc: database space exceeded")]
     NoSpace,
     /// The store does not answer. A write may have been made or not.
@@ -261,6 +296,18 @@ pub enum Error {
     /// The engine failed; the transaction was not made.
     #[error("storage engine: {0}")]
     Engine(String),
+}
+
+impl Error {
+    /// What the system said about a file.
+    pub(crate) fn from_io(path: &std::path::Path, error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::NoSpace,
+            // It names the file by itself.
+            std::io::ErrorKind::ResourceBusy => Self::Engine(error.to_string()),
+            _ => Self::Engine(format!("{}: {error}", path.display())),
+        }
+    }
 }
 
 /// A lease's time to live must be at least this.

@@ -1,7 +1,7 @@
 //! A real etcd cluster on the loopback interface, which ends with its value or with the test.
 
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -49,49 +49,21 @@ impl EtcdCluster {
     /// When etcd is not installed.
     #[must_use]
     pub fn start(count: usize, arguments: &[&str], tls: Option<Tls>) -> Self {
-        let mut cluster = Self::prepare(count, arguments, tls);
-        for at in 0..count {
-            cluster.resume(at);
-        }
-        cluster
-    }
-
-    fn prepare(count: usize, arguments: &[&str], tls: Option<Tls>) -> Self {
         let folder = tempfile::Builder::new().prefix("ironclad-etcd-").tempdir();
         let members = (0..count).map(|number| Member {
             name: format!("m{number}"),
             client_port: NEXT_PORT.fetch_add(2, Ordering::Relaxed),
             process: None,
         });
-        Self {
+        let mut cluster = Self {
             folder: folder.expect("a temporary folder can be made"),
             members: members.collect(),
             tls,
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+        };
+        for at in 0..count {
+            cluster.resume(at);
         }
-    }
-
-    /// Starts one member on what `etcdctl snapshot save` or its like has written.
-    ///
-    /// # Panics
-    /// When the file is no whole snapshot, or etcd is not installed.
-    #[must_use]
-    pub fn restore(snapshot: &Path) -> Self {
-        let mut cluster = Self::prepare(1, &[], None);
-        let member = &cluster.members[0];
-        let peer = format!("http://{}:{}", address(), member.client_port + 1);
-        let restored = Command::new("etcdctl")
-            .env("ETCDCTL_API", "3")
-            .args(["snapshot", "restore"])
-            .arg(snapshot)
-            .args(["--name", &member.name, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("{}={peer}", member.name)])
-            .arg("--data-dir")
-            .arg(cluster.data_dir(0))
-            .output()
-            .expect("etcdctl is installed: scripts/deps.sh test");
-        assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
-        cluster.resume(0);
         cluster
     }
 

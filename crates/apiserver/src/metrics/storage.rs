@@ -66,6 +66,15 @@ impl store::Observer for Requests {
     }
 }
 
+/// The resource under whose prefix a key of the store is, as `deployments.apps`.
+#[must_use]
+pub fn resource_of_key(key: &[u8]) -> String {
+    match resource(key) {
+        ("", name) => name.to_owned(),
+        (group, name) => format!("{name}.{group}"),
+    }
+}
+
 /// Group and name of the resource under whose prefix a key is.
 fn resource(key: &[u8]) -> (&str, &str) {
     static BUILT_IN: LazyLock<HashMap<&str, (&str, &str)>> = LazyLock::new(|| {
@@ -97,9 +106,10 @@ fn resource(key: &[u8]) -> (&str, &str) {
 
 /// Asks the store for its size.
 pub(super) async fn refresh(store: &Store) {
-    match tokio::time::timeout(SIZE, store.size()).await {
-        Ok(Ok(bytes)) => {
-            BYTES.with_label_values(&[CLUSTER]).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    match tokio::time::timeout(SIZE, store.status()).await {
+        Ok(Ok(status)) => {
+            let bytes = i64::try_from(status.allocated_bytes).unwrap_or(i64::MAX);
+            BYTES.with_label_values(&[CLUSTER]).set(bytes);
         }
         failed => {
             tracing::debug!(?failed, "the size of the store is not known");

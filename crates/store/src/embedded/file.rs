@@ -8,6 +8,7 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use redb::StorageBackend;
@@ -66,6 +67,32 @@ impl Drop for StoreFile {
         if let Err(error) = self.file.unlock() {
             tracing::warn!(%error, "cannot unlock the store's file");
         }
+    }
+}
+
+/// The file for redb and for others who hold it.
+#[derive(Debug)]
+pub(super) struct Shared(pub(super) Arc<StoreFile>);
+
+impl StorageBackend for Shared {
+    fn len(&self) -> Result<u64, io::Error> {
+        StorageBackend::len(&*self.0)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> Result<(), io::Error> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        self.0.write(offset, data)
     }
 }
 

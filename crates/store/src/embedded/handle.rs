@@ -35,11 +35,13 @@ struct Mortal {
 }
 
 impl Generation {
-    fn open(file: Arc<dyn StorageBackend>, cache_bytes: usize) -> Result<Self, Error> {
+    /// With `check`, every page is looked at before it is trusted.
+    fn open(file: Arc<dyn StorageBackend>, cache_bytes: usize, check: bool) -> Result<Self, Error> {
         let failed = Arc::new(AtomicBool::new(false));
         let backend = Mortal { file: file.clone(), failed: failed.clone() };
         let database = Database::builder()
             .set_cache_size(cache_bytes)
+            .set_check_integrity_on_open(check)
             .create_with_backend(backend)
             .map_err(engine_error)?;
         Ok(Self { database, failed, file })
@@ -52,7 +54,7 @@ impl Generation {
 
 impl Handle {
     pub(super) fn open(file: Arc<dyn StorageBackend>, cache_bytes: usize) -> Result<Self, Error> {
-        let now = RwLock::new(Some(Generation::open(file, cache_bytes)?));
+        let now = RwLock::new(Some(Generation::open(file, cache_bytes, true)?));
         Ok(Self { now, cache_bytes })
     }
 
@@ -92,6 +94,16 @@ impl Handle {
         result
     }
 
+    /// Works on the file while nobody else does, once those who read have done so.
+    pub(super) fn exclusive<T>(
+        &self,
+        work: impl FnOnce(&mut Database) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.revive()?;
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        work(&mut now.as_mut().ok_or(Error::Closed)?.database)
+    }
+
     /// Opens the file again if it has failed.
     fn revive(&self) -> Result<(), Error> {
         if !self.work(|_| Ok(()))?.1 {
@@ -101,7 +113,7 @@ impl Handle {
         if let Some(generation) = now.as_ref()
             && generation.has_failed()
         {
-            let next = Generation::open(generation.file.clone(), self.cache_bytes)?;
+            let next = Generation::open(generation.file.clone(), self.cache_bytes, false)?;
             *now = Some(next);
             tracing::warn!("the store's file failed and was opened again");
         }

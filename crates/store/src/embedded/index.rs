@@ -26,7 +26,7 @@ impl Position {
     }
 
     /// Bytes that the row of the log takes.
-    fn weight(self, key: &[u8]) -> u64 {
+    pub(super) fn weight(self, key: &[u8]) -> u64 {
         let record = if self.is_live() { u64::from(self.size) } else { key_weight(key, HEADER) };
         record + LOG_ROW
     }

@@ -9,12 +9,20 @@
 //! leaves the index first and is committed then. A reader that opens its redb snapshot while it
 //! holds the index therefore finds every position that it saw.
 
+mod build;
 mod compaction;
+mod consistency;
 mod file;
 mod handle;
 mod index;
+mod overlay;
+mod pages;
 mod plan;
 mod record;
+mod report;
+mod room;
+mod salvage;
+mod stopped;
 mod tables;
 mod watch;
 mod writer;
@@ -33,14 +41,22 @@ use tokio::sync::oneshot;
 use self::file::StoreFile;
 use self::handle::Handle;
 use self::index::Index;
+use self::room::Room;
 use self::tables::engine_error;
 use self::watch::Feed;
 use self::writer::{Command, Writer};
 use crate::metrics;
+use crate::snapshot::Lease;
+use crate::snapshot::folder::sync_folder_of;
 use crate::types::{
-    Error, KeyValue, LeaseId, MIN_LEASE, RangeRequest, RangeResult, Txn, TxnResult,
+    Alarm, Error, KeyValue, LeaseId, MIN_LEASE, RangeRequest, RangeResult, Status, Txn, TxnResult,
 };
 use crate::{Engine, Store, WatchStream};
+
+pub(crate) use self::build::build;
+pub use self::report::{Lost, Report};
+pub use self::room::DEFAULT_QUOTA;
+pub use self::stopped::Stopped;
 
 /// Tells the time for leases.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -54,6 +70,9 @@ pub struct Options {
     pub recent_bytes: usize,
     /// Records handled by one step of a compaction, between which writes go on.
     pub compaction_chunk: usize,
+    /// Bytes that keys and values may take, past ones included, before what needs more is refused;
+    /// `None` is no limit but the disk's.
+    pub quota_bytes: Option<u64>,
     /// The clock for leases.
     pub clock: Clock,
 }
@@ -64,13 +83,14 @@ impl Default for Options {
             cache_bytes: 8 << 20,
             recent_bytes: 1 << 20,
             compaction_chunk: 256,
+            quota_bytes: Some(DEFAULT_QUOTA),
             clock: Arc::new(SystemTime::now),
         }
     }
 }
 
-/// Opens the store in the file `path`, which is made when absent. After a crash the file is
-/// repaired first, to the last durable commit.
+/// Opens the store in the file `path`, which is made when absent. All of it is read first: after a
+/// crash it is taken back to the last durable commit, and when it is damaged it is not opened.
 pub fn open(path: &Path, options: Options) -> Result<Store, Error> {
     let failed = |error: &dyn std::fmt::Display| {
         Error::Engine(format!("{} cannot be opened as a store: {error}", path.display()))
@@ -78,11 +98,32 @@ pub fn open(path: &Path, options: Options) -> Result<Store, Error> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(|error| failed(&error))?;
     }
-    let file = StoreFile::open(path).map_err(|error| failed(&error))?;
-    match start(Arc::new(file), Some(path.to_owned()), options) {
+    let opened = make_if_absent(path).and_then(|()| {
+        let file = StoreFile::open(path).map_err(|error| Error::from_io(path, &error))?;
+        if StorageBackend::len(&file).is_ok_and(|len| len == 0) {
+            return Err(Error::Damaged("the file is empty".to_owned()));
+        }
+        start(Arc::new(file), Some(path.to_owned()), options)
+    });
+    match opened {
         Err(Error::Engine(text)) => Err(failed(&text)),
+        Err(Error::Damaged(text)) => {
+            Err(Error::Damaged(format!("{} cannot be opened as a store: {text}", path.display())))
+        }
         other => other,
     }
+}
+
+/// Makes a new file under another name first: one that is there is whole, or was so once.
+fn make_if_absent(path: &Path) -> Result<(), Error> {
+    let failed = |error| Error::from_io(path, &error);
+    if path.try_exists().map_err(failed)? {
+        return Ok(());
+    }
+    let partial = path.with_added_extension("new");
+    build::<Error>(&partial, std::iter::empty(), &[], 0, SystemTime::UNIX_EPOCH)?;
+    std::fs::rename(&partial, path).map_err(failed)?;
+    sync_folder_of(path).map_err(failed)
 }
 
 /// Opens a store on a device of the caller's, for tests of what survives a power failure.
@@ -96,14 +137,20 @@ fn start(
     options: Options,
 ) -> Result<Store, Error> {
     let database = Arc::new(Handle::open(file, options.cache_bytes)?);
-    let index = database.write(tables::load)?;
+    let index = database.write(|database| {
+        tables::prepare(database)?;
+        tables::load(database)
+    })?;
+    let room = Arc::new(Room::new(options.quota_bytes));
     metrics::set(&metrics::KEYS, index.live_keys as u64);
     metrics::set(&metrics::REVISION, index.revision);
     metrics::set(&metrics::COMPACTED, index.compacted);
     let feed = Arc::new(Feed::new(index.revision, options.recent_bytes));
     let index = Arc::new(RwLock::new(index));
     let (commands, queue) = channel();
-    let writer = Writer::new(database.clone(), index.clone(), feed.clone(), queue, options);
+    let clock = options.clock.clone();
+    let writer =
+        Writer::new(database.clone(), index.clone(), feed.clone(), room.clone(), queue, options);
     let thread = std::thread::Builder::new()
         .name("store-writer".into())
         .spawn(move || writer.run())
@@ -114,6 +161,8 @@ fn start(
         database,
         index,
         feed,
+        room,
+        clock,
         path,
     }))))
 }
@@ -127,6 +176,8 @@ struct Core {
     database: Arc<Handle>,
     index: Arc<RwLock<Index>>,
     feed: Arc<Feed>,
+    room: Arc<Room>,
+    clock: Clock,
     path: Option<PathBuf>,
 }
 
@@ -218,6 +269,10 @@ impl Engine for Embedded {
         self.0.ask(|reply| Command::Compact { revision, reply })
     }
 
+    fn compacted(&self) -> BoxFuture<'_, Result<u64, Error>> {
+        futures::future::ready(Ok(index::read(&self.0.index).compacted)).boxed()
+    }
+
     fn lease_grant(&self, ttl: Duration) -> BoxFuture<'_, Result<LeaseId, Error>> {
         let ttl = Duration::from_millis(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
         self.0.ask(|reply| Command::Grant { ttl: ttl.max(MIN_LEASE), reply })
@@ -227,20 +282,43 @@ impl Engine for Embedded {
         self.0.ask(|reply| Command::Revoke { lease, reply })
     }
 
+    fn leases(&self, ids: Vec<LeaseId>) -> BoxFuture<'_, Result<Vec<Lease>, Error>> {
+        let now = (self.0.clock)();
+        let index = index::read(&self.0.index);
+        let known = ids.into_iter().filter_map(|id| {
+            let lease = index.leases.get(&id)?;
+            let remaining = lease.expires.duration_since(now).unwrap_or_default();
+            Some(Lease { id, ttl: lease.ttl, remaining })
+        });
+        futures::future::ready(Ok(known.collect())).boxed()
+    }
+
     fn expire_leases(&self) -> BoxFuture<'_, Result<(), Error>> {
         self.0.ask(|reply| Command::Expire { reply })
     }
 
-    fn snapshot(&self, to: PathBuf) -> BoxFuture<'_, Result<u64, Error>> {
-        self.aside(move |core| core.database.read(|database| tables::copy(database, &to)))
+    fn status(&self) -> BoxFuture<'_, Result<Status, Error>> {
+        self.aside(|core| {
+            let (revision, used_bytes) = {
+                let index = index::read(&core.index);
+                (index.revision, index.bytes)
+            };
+            let file = core.path.as_ref().and_then(|path| std::fs::metadata(path).ok());
+            let allocated_bytes = file.map_or(0, |facts| facts.len());
+            metrics::set(&metrics::ALLOCATED, allocated_bytes);
+            Ok(Status {
+                engine: "embedded",
+                revision,
+                allocated_bytes,
+                used_bytes,
+                quota_bytes: core.room.quota(),
+                alarms: core.room.is_exceeded().then_some(Alarm::NoSpace).into_iter().collect(),
+            })
+        })
     }
 
-    fn size(&self) -> BoxFuture<'_, Result<u64, Error>> {
-        let size = match &self.0.path {
-            Some(path) => std::fs::metadata(path).map(|facts| facts.len()).unwrap_or(0),
-            None => 0,
-        };
-        futures::future::ready(Ok(size)).boxed()
+    fn defragment(&self) -> BoxFuture<'_, Result<(), Error>> {
+        self.0.ask(|reply| Command::Defragment { reply })
     }
 
     /// Asks the writer for nothing: it answers once it has done what came before.

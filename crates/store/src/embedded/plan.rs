@@ -8,7 +8,8 @@ use redb::ReadableDatabase;
 
 use super::handle::Handle;
 use super::index::{Index, Lease, Live, Position, Tip};
-use super::record::Record;
+use super::record::{HEADER, Record};
+use super::room::Room;
 use super::tables::{engine_error, read_put};
 use super::writer::{Command, Reply};
 use crate::types::{Compare, Error, Expect, KeyValue, LeaseId, Op, Txn, TxnResult};
@@ -16,7 +17,10 @@ use crate::types::{Compare, Error, Expect, KeyValue, LeaseId, Op, Txn, TxnResult
 /// What a batch of commands comes to, before any of it is written.
 pub(super) struct Plan<'a> {
     index: &'a Index,
+    room: &'a Room,
     now: SystemTime,
+    /// Bytes of the log that the batch takes.
+    added: u64,
     /// Tips of keys changed earlier in the batch.
     overlay: HashMap<Bytes, Tip>,
     /// Changes of lease bindings in the batch: keys bound by it.
@@ -32,6 +36,9 @@ pub(super) struct Decided {
     pub(super) granted: HashMap<LeaseId, Lease>,
     pub(super) ended: HashSet<LeaseId>,
     pub(super) compactions: Vec<(u64, Reply<()>)>,
+    pub(super) defragmentations: Vec<Reply<()>>,
+    /// Whether something was refused because it did not fit.
+    pub(super) exceeded: bool,
     pub(super) answers: Vec<Answer>,
 }
 
@@ -100,7 +107,7 @@ fn read_current(
 }
 
 impl<'a> Plan<'a> {
-    pub(super) fn new(index: &'a Index, last_lease: u64, now: SystemTime) -> Self {
+    pub(super) fn new(index: &'a Index, room: &'a Room, last_lease: u64, now: SystemTime) -> Self {
         let decided = Decided {
             revision: index.revision,
             last_lease,
@@ -108,9 +115,12 @@ impl<'a> Plan<'a> {
             granted: HashMap::new(),
             ended: HashSet::new(),
             compactions: Vec::new(),
+            defragmentations: Vec::new(),
+            exceeded: false,
             answers: Vec::new(),
         };
-        Self { index, now, overlay: HashMap::new(), bound: HashMap::new(), decided }
+        let (overlay, bound) = (HashMap::new(), HashMap::new());
+        Self { index, room, now, added: 0, overlay, bound, decided }
     }
 
     pub(super) fn finish(self) -> Decided {
@@ -120,6 +130,10 @@ impl<'a> Plan<'a> {
     pub(super) fn take(&mut self, command: Command) {
         let answer = match command {
             Command::Txn { txn, reply } => self.txn(txn, reply),
+            Command::Grant { reply, .. } if !self.fits(0) => {
+                reply.send(Err(Error::NoSpace)).ok(); // the asker may be gone
+                return;
+            }
             Command::Grant { ttl, reply } => {
                 self.decided.last_lease += 1;
                 let lease = LeaseId(self.decided.last_lease);
@@ -143,6 +157,10 @@ impl<'a> Plan<'a> {
                 self.decided.compactions.push((revision, reply));
                 return;
             }
+            Command::Defragment { reply } => {
+                self.decided.defragmentations.push(reply);
+                return;
+            }
             Command::Close => return,
         };
         self.decided.answers.push(answer);
@@ -159,6 +177,9 @@ impl<'a> Plan<'a> {
     fn txn(&mut self, txn: Txn, reply: Reply<TxnResult>) -> Answer {
         if let Err(error) = self.check(&txn) {
             return Answer::Invalid { error, reply };
+        }
+        if !self.has_room(&txn) {
+            return Answer::Invalid { error: Error::NoSpace, reply };
         }
         let holds = |compare: &Compare| match (compare.expect, self.tip(&compare.key)) {
             (Expect::Absent, tip) => tip.is_none(),
@@ -186,6 +207,28 @@ impl<'a> Plan<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether there is room for so many bytes more; when not, that is noted.
+    fn fits(&mut self, more: u64) -> bool {
+        let fits = self.room.has(self.index.bytes + self.added, more);
+        self.decided.exceeded |= !fits;
+        fits
+    }
+
+    /// Whether there is room for a transaction. What removes something may put records that go with
+    /// it: room is made by such transactions only.
+    fn has_room(&mut self, txn: &Txn) -> bool {
+        let removes = |op: &Op| matches!(op, Op::Delete { key } if self.tip(key).is_some());
+        if txn.ops.iter().any(removes) {
+            return true;
+        }
+        let bytes = |op: &Op| match op {
+            Op::Put { key, value, .. } => (HEADER + key.len() + value.len()) as u64,
+            Op::Delete { .. } => 0,
+        };
+        let more: u64 = txn.ops.iter().map(bytes).sum();
+        more == 0 || self.fits(more)
     }
 
     fn lease_exists(&self, lease: LeaseId) -> bool {
@@ -218,6 +261,7 @@ impl<'a> Plan<'a> {
             let size = u32::try_from(size).unwrap_or(u32::MAX);
             let position = Position { revision, sub, size };
             let tip = Tip { position, live };
+            self.added += position.weight(&record.key);
             self.overlay.insert(record.key.clone(), tip);
             self.decided.writes.push((record, tip));
             sub += 1;

@@ -1,14 +1,15 @@
-//! The redb tables: definitions, loading, reading, copying.
+//! The redb tables: definitions, making, loading, reading, copying.
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::RwLock;
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redb::{
     Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError,
 };
 
+use super::file::{Shared, StoreFile};
 use super::index::{Index, Lease, Live, Position, Tip, read};
 use super::record::{View, decode_latest};
 use crate::types::{Error, KeyValue, LeaseId, RangeRequest, RangeResult};
@@ -21,6 +22,9 @@ pub(super) const LATEST: TableDefinition<&[u8], &[u8]> = TableDefinition::new("l
 pub(super) const LEASES: TableDefinition<u64, (u64, u64)> = TableDefinition::new("leases");
 /// name → number.
 pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+
+/// Bytes of the page cache while a file is copied.
+const COPY_CACHE: usize = 16 << 20;
 
 /// In `meta`: the oldest revision whose state is kept.
 pub(super) const COMPACTED: &str = "compacted";
@@ -39,13 +43,25 @@ pub(super) fn engine_error(error: impl Into<redb::Error>) -> Error {
     }
     match error {
         redb::Error::Corrupted(text) => Error::Damaged(text),
+        redb::Error::Io(io) if io.kind() == std::io::ErrorKind::InvalidData => {
+            Error::Damaged(io.to_string())
+        }
         error => Error::Engine(error.to_string()),
     }
 }
 
-/// Makes the tables where absent and reads the index.
+/// Makes a database with the tables in an empty file.
+pub(super) fn create(file: Arc<StoreFile>, cache_bytes: usize) -> Result<Database, Error> {
+    let database = Database::builder()
+        .set_cache_size(cache_bytes)
+        .create_with_backend(Shared(file))
+        .map_err(engine_error)?;
+    prepare(&database)?;
+    Ok(database)
+}
+
+/// Reads the index.
 pub(super) fn load(database: &Database) -> Result<Index, Error> {
-    prepare(database)?;
     let snapshot = database.begin_read().map_err(engine_error)?;
     let meta = snapshot.open_table(META).map_err(engine_error)?;
     let compacted = number(&meta, COMPACTED)?;
@@ -82,20 +98,24 @@ pub(super) fn load(database: &Database) -> Result<Index, Error> {
     Ok(index)
 }
 
-fn prepare(database: &Database) -> Result<(), Error> {
+/// Whether the tables are there, in a format that is known.
+pub(super) fn exist(database: &Database) -> Result<bool, Error> {
     let snapshot = database.begin_read().map_err(engine_error)?;
     match snapshot.open_table(META) {
-        Ok(meta) => {
-            let format = number(&meta, FORMAT)?;
-            if format != CURRENT_FORMAT {
-                return Err(Error::Engine(format!("file has the unknown format {format}")));
-            }
-            return Ok(());
-        }
-        Err(TableError::TableDoesNotExist(_)) => {}
-        Err(error) => return Err(engine_error(error)),
+        Ok(meta) => match number(&meta, FORMAT)? {
+            CURRENT_FORMAT => Ok(true),
+            format => Err(Error::Engine(format!("file has the unknown format {format}"))),
+        },
+        Err(TableError::TableDoesNotExist(_)) => Ok(false),
+        Err(error) => Err(engine_error(error)),
     }
-    drop(snapshot);
+}
+
+/// Makes the tables where absent.
+pub(super) fn prepare(database: &Database) -> Result<(), Error> {
+    if exist(database)? {
+        return Ok(());
+    }
     let write = database.begin_write().map_err(engine_error)?;
     {
         let mut meta = write.open_table(META).map_err(engine_error)?;
@@ -158,16 +178,16 @@ pub(super) fn range(
     Ok(RangeResult { more: count > kvs.len(), kvs, count, revision })
 }
 
-/// Copies a consistent state into a new file.
-pub(super) fn copy(database: &Database, to: &Path) -> Result<u64, Error> {
+/// Copies all rows into a new file, in the place of one that may be left from another attempt.
+/// Damage is not copied.
+pub(super) fn copy(database: &Database, to: &Path) -> Result<(), Error> {
     const ROWS: usize = 4096;
+    let failed = |error: std::io::Error| Error::from_io(to, &error);
     if to.exists() {
-        return Err(Error::Engine(format!("{} exists", to.display())));
+        std::fs::remove_file(to).map_err(failed)?;
     }
     let snapshot = database.begin_read().map_err(engine_error)?;
-    let target = Database::create(to).map_err(engine_error)?;
-    prepare(&target)?;
-
+    let target = create(Arc::new(StoreFile::open(to).map_err(failed)?), COPY_CACHE)?;
     let write = target.begin_write().map_err(engine_error)?;
     copy_table(&snapshot, &write, META)?;
     copy_table(&snapshot, &write, LEASES)?;
@@ -175,22 +195,20 @@ pub(super) fn copy(database: &Database, to: &Path) -> Result<u64, Error> {
     write.commit().map_err(engine_error)?;
 
     let source = snapshot.open_table(LOG).map_err(engine_error)?;
-    let mut revision = 1;
     let mut rows = source.iter().map_err(engine_error)?.peekable();
     while rows.peek().is_some() {
         let write = target.begin_write().map_err(engine_error)?;
         {
             let mut copy = write.open_table(LOG).map_err(engine_error)?;
             for row in rows.by_ref().take(ROWS) {
-                let (key, value) = row.map_err(engine_error)?;
-                revision = revision.max(key.value().0);
-                copy.insert(key.value(), value.value()).map_err(engine_error)?;
+                let (at, record) = row.map_err(engine_error)?;
+                View::parse(record.value(), at.value())?;
+                copy.insert(at.value(), record.value()).map_err(engine_error)?;
             }
         }
         write.commit().map_err(engine_error)?;
     }
-    let meta = snapshot.open_table(META).map_err(engine_error)?;
-    Ok(revision.max(number(&meta, COMPACTED)?))
+    target.close().map_err(engine_error)
 }
 
 fn copy_table<K: redb::Key + 'static, V: redb::Value + 'static>(

@@ -12,6 +12,7 @@ use super::compaction::{self, Compaction};
 use super::handle::Handle;
 use super::index::{Index, read, write};
 use super::plan::{Decided, Plan};
+use super::room::Room;
 use super::tables::{LAST_LEASE, LEASES, LOG, META, engine_error, millis, number};
 use super::watch::Feed;
 use crate::metrics;
@@ -46,6 +47,9 @@ pub(super) enum Command {
         revision: u64,
         reply: Reply<()>,
     },
+    Defragment {
+        reply: Reply<()>,
+    },
     /// Nothing that comes later is done.
     Close,
 }
@@ -54,6 +58,7 @@ pub(super) struct Writer {
     database: Arc<Handle>,
     index: Arc<RwLock<Index>>,
     feed: Arc<Feed>,
+    room: Arc<Room>,
     queue: Receiver<Command>,
     options: Options,
     last_lease: u64,
@@ -68,6 +73,7 @@ impl Writer {
         database: Arc<Handle>,
         index: Arc<RwLock<Index>>,
         feed: Arc<Feed>,
+        room: Arc<Room>,
         queue: Receiver<Command>,
         options: Options,
     ) -> Self {
@@ -75,6 +81,7 @@ impl Writer {
             database,
             index,
             feed,
+            room,
             queue,
             options,
             last_lease: 0,
@@ -98,6 +105,9 @@ impl Writer {
                 return;
             }
             self.compaction_step();
+            let used = read(&self.index).bytes;
+            metrics::set(&metrics::USED, used);
+            self.room.look(used, false);
         }
     }
 
@@ -138,13 +148,17 @@ impl Writer {
         let index = self.index.clone();
         let plan = {
             let index = read(&index);
-            let mut plan = Plan::new(&index, self.last_lease, (self.options.clock)());
+            let now = (self.options.clock)();
+            let mut plan = Plan::new(&index, &self.room, self.last_lease, now);
             for command in batch {
                 plan.take(command);
             }
             plan.expire();
             plan.finish()
         };
+        if plan.exceeded {
+            self.room.look(read(&self.index).bytes, true);
+        }
         if let Err(error) = self.commit(&plan) {
             tracing::error!(%error, "commit failed");
             for answer in plan.answers {
@@ -181,6 +195,16 @@ impl Writer {
         for (revision, reply) in plan.compactions {
             self.start_compaction(revision, reply);
         }
+        for reply in plan.defragmentations {
+            reply.send(self.defragment()).ok(); // the asker may be gone
+        }
+    }
+
+    fn defragment(&self) -> Result<(), Error> {
+        let timer = metrics::DEFRAGMENTATION.start_timer();
+        self.database.exclusive(|database| database.compact().map_err(engine_error))?;
+        timer.observe_duration();
+        Ok(())
     }
 
     /// Makes the plan durable with one fsync; a plan that changes nothing costs none.

@@ -136,6 +136,11 @@ impl Pause {
 }
 
 impl Members {
+    /// A connection to each.
+    pub(super) fn all(&self) -> Vec<Channel> {
+        self.channels.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(super) fn count(&self) -> usize {
         self.count
     }

@@ -11,6 +11,7 @@
 
 mod failure;
 mod keys;
+mod maintenance;
 mod members;
 mod revision;
 mod txn;
@@ -25,19 +26,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryFutureExt};
-use tokio::io::AsyncWriteExt;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use self::failure::{Failure, Refusal, unavailable};
+use self::failure::{Failure, Refusal};
 use self::keys::Keys;
 use self::members::{Members, Repeat};
 use self::revision::Askers;
 use self::wire::kv_client::KvClient;
 use self::wire::lease_client::LeaseClient;
-use self::wire::maintenance_client::MaintenanceClient;
+use crate::snapshot::Lease;
 use crate::types::{
-    Error, KeyValue, LeaseId, MIN_LEASE, RangeRequest, RangeResult, Txn, TxnResult,
+    Error, KeyValue, LeaseId, MIN_LEASE, RangeRequest, RangeResult, Status, Txn, TxnResult,
 };
 use crate::{Engine, Store, WatchStream};
 
@@ -253,35 +253,6 @@ impl Shared {
         });
         revoke.await.map(|_| ()).map_err(Failure::into_error)
     }
-
-    async fn snapshot(self: &Arc<Self>, to: PathBuf) -> Result<u64, Error> {
-        let failed = |error: std::io::Error| Error::Engine(format!("{}: {error}", to.display()));
-        let mut file = tokio::fs::File::create_new(&to).await.map_err(failed)?;
-        let revision = self.revision().await?;
-        let (_, channel) = self.members.pick().ok_or(Error::Closed)?;
-        let mut client = MaintenanceClient::new(channel).max_decoding_message_size(usize::MAX);
-        let started = client.snapshot(wire::SnapshotRequest {}).await;
-        let mut parts = started.map_err(|status| unavailable(&status))?.into_inner();
-        let mut left = u64::MAX;
-        while let Some(part) = parts.message().await.map_err(|status| unavailable(&status))? {
-            file.write_all(&part.blob).await.map_err(failed)?;
-            left = part.remaining_bytes;
-        }
-        if left != 0 {
-            return Err(Error::Unavailable("etcd did not send the whole snapshot".to_owned()));
-        }
-        file.sync_all().await.map_err(failed)?;
-        Ok(revision)
-    }
-
-    async fn size(&self) -> Result<u64, Error> {
-        let status = self.members.call(Repeat::Always, |channel| async move {
-            MaintenanceClient::new(channel).status(wire::StatusRequest {}).await
-        });
-        let status = status.await.map_err(Failure::into_error)?;
-        self.saw(status.header.as_ref());
-        Ok(wire::unsigned(status.db_size))
-    }
 }
 
 impl Etcd {
@@ -326,6 +297,10 @@ impl Engine for Etcd {
         self.request(self.0.compact(revision))
     }
 
+    fn compacted(&self) -> BoxFuture<'_, Result<u64, Error>> {
+        self.request(self.0.compacted())
+    }
+
     fn lease_grant(&self, ttl: Duration) -> BoxFuture<'_, Result<LeaseId, Error>> {
         self.request(self.0.lease_grant(ttl))
     }
@@ -334,17 +309,21 @@ impl Engine for Etcd {
         self.request(self.0.lease_revoke(lease))
     }
 
+    fn leases(&self, ids: Vec<LeaseId>) -> BoxFuture<'_, Result<Vec<Lease>, Error>> {
+        self.request(self.0.leases(ids))
+    }
+
     /// etcd looks at its own clock.
     fn expire_leases(&self) -> BoxFuture<'_, Result<(), Error>> {
         self.request(futures::future::ready(Ok(())))
     }
 
-    fn snapshot(&self, to: PathBuf) -> BoxFuture<'_, Result<u64, Error>> {
-        self.request(self.0.snapshot(to))
+    fn status(&self) -> BoxFuture<'_, Result<Status, Error>> {
+        self.request(self.0.status())
     }
 
-    fn size(&self) -> BoxFuture<'_, Result<u64, Error>> {
-        self.request(self.0.size())
+    fn defragment(&self) -> BoxFuture<'_, Result<(), Error>> {
+        self.request(self.0.defragment())
     }
 
     fn health(&self) -> BoxFuture<'_, Result<(), Error>> {

@@ -1,13 +1,15 @@
 //! The contract: each function checks one promise of [`store::Store`] on any engine.
 
-use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
+use store::snapshot::Snapshot;
 use store::{
     Compare, Error, Event, EventKind, Expect, LeaseId, Op, RangeRequest, Store, Txn, WatchStream,
 };
+
+use crate::snapshot;
 
 /// A store to test, with a clock for its leases.
 pub(crate) trait Fixture {
@@ -15,8 +17,8 @@ pub(crate) trait Fixture {
     fn store(&self) -> Store;
     /// Closes and opens again.
     async fn reopen(&mut self);
-    /// Opens what [`Store::snapshot`] wrote.
-    async fn open_copy(&mut self, file: &Path) -> Store;
+    /// A store of its own that a snapshot was restored into.
+    async fn restored(snapshot: &Snapshot) -> Self;
     /// Lets time pass for leases.
     async fn advance(&self, by: Duration);
 }
@@ -34,7 +36,8 @@ macro_rules! contract_tests {
             compacted_watch_ends, deleted_keys_vanish_with_compaction, leases_remove_their_keys,
             revoked_leases_remove_their_keys, rebinding_leaves_the_lease,
             leases_survive_reopening, everything_survives_reopening, batched_writers_never_share_revisions,
-            snapshots_are_whole_stores, closing_lets_go_whoever_holds_on);
+            snapshots_are_whole_stores, leases_go_on_after_a_restore,
+            defragmentation_changes_nothing, closing_lets_go_whoever_holds_on);
     };
     ($fixture:ty: $($name:ident),*) => {
         $(#[tokio::test]
@@ -474,23 +477,111 @@ pub(crate) async fn batched_writers_never_share_revisions(f: impl Fixture) {
     assert_eq!(revisions, expected);
 }
 
-pub(crate) async fn snapshots_are_whole_stores(mut f: impl Fixture) {
+pub(crate) async fn snapshots_are_whole_stores<F: Fixture>(f: F) {
     let store = f.store();
     put(&store, "/a", "1").await;
     let at = put(&store, "/a", "2").await;
     put(&store, "/b", "1").await;
     store.compact(at).await.unwrap();
-    let last = delete(&store, "/b").await;
+    delete(&store, "/b").await;
+    for number in 0..600 {
+        store.txn(Txn::create(format!("/c/{number:03}"), "value", None)).await.unwrap();
+    }
+    put(&store, "elsewhere", "1").await;
+    let last = store.revision().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("snapshot.db");
-    assert_eq!(store.snapshot(file.clone()).await.unwrap(), last);
-    put(&store, "/c", "later").await;
-    assert!(store.snapshot(file.clone()).await.is_err(), "nothing is overwritten");
+    let snapshot = snapshot::save(&store, "/", folder.path(), |store| async move {
+        // Of what happens meanwhile, nothing is in it.
+        put(&store, "/c/999", "late").await;
+        delete(&store, "/c/598").await;
+    })
+    .await;
+    assert_eq!((snapshot.header.revision, snapshot.header.compacted), (last, at));
+    assert_eq!((snapshot.records, snapshot.leases), (601, 0));
 
-    let copy = f.open_copy(&file).await;
-    assert_eq!(copy.revision().await.unwrap(), last);
-    assert_eq!(keys(&copy, RangeRequest::prefix("/")).await, ["/a"]);
-    assert_eq!(keys(&copy, RangeRequest::prefix("/").at(last - 1)).await, ["/a", "/b"]);
+    let copy = F::restored(&snapshot).await;
+    let copy = copy.store();
+    let revision = copy.revision().await.unwrap();
+    assert!(revision > last, "revisions never go back: {revision}");
+    let found = copy.range(RangeRequest::prefix("/")).await.unwrap().kvs;
+    let wanted: Vec<_> = snapshot.keys().unwrap().map(Result::unwrap).collect();
+    let pairs = |kvs: &[store::KeyValue]| -> Vec<_> {
+        kvs.iter().map(|kv| (kv.key.clone(), kv.value.clone())).collect()
+    };
+    assert_eq!(pairs(&found), pairs(&wanted));
+    assert_eq!(value(&copy, "/a").await.unwrap(), "2");
+    for past in [2, last, revision - 1] {
+        let item = copy.watch("/", past).next().await.unwrap();
+        assert!(matches!(item, Err(Error::Compacted { .. })), "{past}: {item:?}");
+        let read = copy.range(RangeRequest::prefix("/").at(past)).await;
+        assert!(matches!(read, Err(Error::Compacted { .. })), "{past}: {read:?}");
+    }
+    let mut watch = copy.watch("/", revision + 1);
+    assert_eq!(put(&copy, "/a", "3").await, revision + 1);
+    assert_eq!(summary(&take(&mut watch, 1).await), [(EventKind::Put, &b"/a"[..], revision + 1)]);
+    copy.compact(revision + 1).await.unwrap();
+    assert_eq!(keys(&copy, RangeRequest::prefix("/").limit(2)).await, ["/a", "/c/000"]);
+}
+
+pub(crate) async fn leases_go_on_after_a_restore<F: Fixture>(f: F) {
+    let store = f.store();
+    let lease = store.lease_grant(Duration::from_secs(60)).await.unwrap();
+    let longer = store.lease_grant(Duration::from_secs(600)).await.unwrap();
+    let unused = store.lease_grant(Duration::from_secs(600)).await.unwrap();
+    put_leased(&store, "/a", lease).await;
+    put_leased(&store, "/b", longer).await;
+    put(&store, "/c", "1").await;
+    f.advance(Duration::from_secs(20)).await;
+    let left = store.leases(vec![longer, unused, LeaseId(4711)]).await.unwrap();
+    assert_eq!(left.iter().map(|lease| lease.id).collect::<Vec<_>>(), [longer, unused]);
+    let folder = tempfile::tempdir().unwrap();
+    let snapshot = snapshot::save(&store, "/", folder.path(), |_| async {}).await;
+    assert_eq!((snapshot.records, snapshot.leases), (3, 2));
+
+    let f = F::restored(&snapshot).await;
+    f.advance(Duration::from_secs(39)).await;
+    assert_eq!(keys(&f.store(), RangeRequest::prefix("/")).await, ["/a", "/b", "/c"]);
+    f.advance(Duration::from_secs(2)).await;
+    assert_eq!(keys(&f.store(), RangeRequest::prefix("/")).await, ["/b", "/c"]);
+    let another = f.store().lease_grant(Duration::from_secs(60)).await.unwrap();
+    assert!(![lease, longer].contains(&another), "leases are not given twice");
+    f.advance(Duration::from_secs(540)).await;
+    assert_eq!(keys(&f.store(), RangeRequest::prefix("/")).await, ["/c"]);
+}
+
+pub(crate) async fn defragmentation_changes_nothing(mut f: impl Fixture) {
+    let store = f.store();
+    let value = "x".repeat(4000);
+    for number in 0..300 {
+        store.txn(Txn::create(format!("/{number:03}"), value.clone(), None)).await.unwrap();
+    }
+    let mut watch = store.watch("/", 0);
+    for number in 0..290 {
+        let found = store.get(format!("/{number:03}")).await.unwrap().unwrap();
+        let gone = Txn::delete(found.key, found.mod_revision);
+        store.txn(gone).await.unwrap();
+    }
+    let now = store.revision().await.unwrap();
+    assert_eq!(take(&mut watch, 290).await.len(), 290);
+    assert_eq!(store.compacted().await.unwrap(), 0);
+    store.compact(now - 5).await.unwrap();
+    assert_eq!(store.compacted().await.unwrap(), now - 5);
+    let before = store.status().await.unwrap();
+    assert!(before.allocated_bytes > 1_000_000 && before.alarms.is_empty(), "{before:?}");
+    store.defragment().await.unwrap();
+    let after = store.status().await.unwrap();
+    assert!(after.allocated_bytes * 2 < before.allocated_bytes, "{before:?} {after:?}");
+    assert!((50_000..after.allocated_bytes).contains(&after.used_bytes), "{after:?}");
+    assert_eq!((before.revision, after.revision), (now, now));
+
+    let range = |at: u64| RangeRequest::prefix("/").at(at);
+    assert_eq!(keys(&store, range(now - 5)).await.len(), 15);
+    put(&store, "/new", "1").await;
+    assert_eq!(summary(&take(&mut watch, 1).await)[0].1, b"/new", "watches go on");
+    drop((store, watch));
+    f.reopen().await;
+    assert_eq!(keys(&f.store(), range(now + 1)).await.len(), 11);
+    assert_eq!(keys(&f.store(), range(now - 5)).await.len(), 15);
 }
 
 pub(crate) async fn closing_lets_go_whoever_holds_on(mut f: impl Fixture) {

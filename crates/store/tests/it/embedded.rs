@@ -1,12 +1,12 @@
 //! Runs the contract on the embedded engine.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use store::Store;
 use store::embedded::{Options, open};
+use store::snapshot::{Snapshot, restore};
 
 use crate::contract::{Fixture, contract_tests};
 
@@ -50,8 +50,14 @@ impl Fixture for Embedded {
         self.store = Some(open(&self.folder.path().join("db"), options).unwrap());
     }
 
-    async fn open_copy(&mut self, file: &Path) -> Store {
-        open(file, Options::default()).unwrap()
+    async fn restored(snapshot: &Snapshot) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut fixture =
+            Self { folder, seconds: Arc::new(AtomicU64::new(5_000_000)), store: None };
+        let (path, now) = (fixture.folder.path().join("db"), (fixture.options().clock)());
+        restore::into_file(snapshot, &path, 1000, now).unwrap();
+        fixture.reopen().await;
+        fixture
     }
 
     async fn advance(&self, by: Duration) {

@@ -4,8 +4,10 @@
 
 mod contract;
 mod crash;
+mod damage;
 mod embedded;
 mod etcd;
 mod full;
 mod model;
 mod power;
+mod snapshot;

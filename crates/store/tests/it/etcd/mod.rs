@@ -10,12 +10,12 @@ mod hurried;
 mod members;
 mod watches;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use store::Store;
 use store::etcd::{Options, connect};
+use store::snapshot::{Snapshot, restore};
 
 use self::cluster::EtcdCluster;
 use self::hurried::{Hurried, Time};
@@ -32,7 +32,6 @@ pub(crate) struct Etcd {
     cluster: EtcdCluster,
     time: Arc<Time>,
     store: Option<Store>,
-    copy: Option<EtcdCluster>,
 }
 
 impl Etcd {
@@ -45,7 +44,7 @@ impl Etcd {
 impl Fixture for Etcd {
     async fn new() -> Self {
         let cluster = EtcdCluster::start(1, &LARGE, None);
-        let mut fixture = Self { cluster, time: Arc::default(), store: None, copy: None };
+        let mut fixture = Self { cluster, time: Arc::default(), store: None };
         fixture.connect().await;
         fixture
     }
@@ -61,9 +60,11 @@ impl Fixture for Etcd {
         self.connect().await;
     }
 
-    async fn open_copy(&mut self, file: &Path) -> Store {
-        let copy = self.copy.insert(EtcdCluster::restore(file));
-        connect(&options(copy)).await.unwrap()
+    async fn restored(snapshot: &Snapshot) -> Self {
+        let fixture = Self::new().await;
+        let store = fixture.store();
+        restore::into_store(snapshot, &store, "/", 0, |_| {}).await.unwrap();
+        fixture
     }
 
     async fn advance(&self, by: Duration) {

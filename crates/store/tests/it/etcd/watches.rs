@@ -115,7 +115,7 @@ async fn a_full_etcd_refuses_writes_and_serves_reads() {
     assert_eq!(error.to_string(), "etcdserver: mvcc: database space exceeded");
     assert_eq!(store.get("/first").await.unwrap().unwrap().value, vec![1]);
     store.health().await.unwrap();
-    assert!(store.size().await.unwrap() > 1_000_000);
+    assert!(store.status().await.unwrap().allocated_bytes > 1_000_000);
 }
 
 #[tokio::test]
