@@ -60,6 +60,13 @@ pub(crate) fn check(yaml: &str, expected: &[&str]) {
     same(&registration.check_create(&ctx(), &object), expected, yaml);
 }
 
+/// What is wrong with a new object, everything below one path.
+#[track_caller]
+pub(crate) fn check_below(yaml: &str, path: &str, expected: &[&str]) {
+    let expected: Vec<String> = expected.iter().map(|text| format!("{path}{text}")).collect();
+    check(yaml, &expected.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
 /// What is wrong with an object that uses features which are off, as one from before may.
 #[track_caller]
 pub(crate) fn check_in_use(yaml: &str, expected: &[&str]) {

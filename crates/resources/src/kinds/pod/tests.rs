@@ -1,5 +1,6 @@
 mod containers;
 mod creation;
+mod resources;
 mod scheduling;
 mod security;
 mod status;

@@ -1,4 +1,4 @@
-use crate::checks::{check, check_default, check_status, check_update, created};
+use crate::checks::{check, check_below, check_default, check_status, check_update, created};
 
 fn volume(spec: &str) -> String {
     format!("{{apiVersion: v1, kind: PersistentVolume, spec: {{{spec}}}}}")
@@ -139,9 +139,7 @@ fn statuses_of_claims() {
 #[test]
 fn sources_of_volumes() {
     let source = |source: &str, expected: &[&str]| {
-        let expected: Vec<String> = expected.iter().map(|text| format!("spec.{text}")).collect();
-        let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-        check(&volume(&format!("{VOLUME}, {source}")), &expected);
+        check_below(&volume(&format!("{VOLUME}, {source}")), "spec.", expected);
     };
     source(
         "csi: {driver: a.b, volumeHandle: h, nodeExpandSecretRef: {name: A, namespace: ''}, nodeStageSecretRef: {}}",
@@ -203,17 +201,15 @@ fn sources_of_volumes() {
 #[test]
 fn volumes_of_attachments() {
     let inline = |spec: &str, expected: &[&str]| {
-        let expected: Vec<String> =
-            expected.iter().map(|text| format!("spec.source.inlineVolumeSpec.{text}")).collect();
-        let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-        check(
+        check_below(
             &storage(
                 "VolumeAttachment",
                 &format!(
                     "spec: {{attacher: a.b, nodeName: w1, source: {{inlineVolumeSpec: {{{spec}}}}}}}"
                 ),
             ),
-            &expected,
+            "spec.source.inlineVolumeSpec.",
+            expected,
         );
     };
     let csi = "accessModes: [ReadWriteOnce], csi: {driver: a.b, volumeHandle: h}";

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::checks::{check, check_default, check_update, check_warnings, created};
+use crate::checks::{check, check_below, check_default, check_update, check_warnings, created};
 
 fn noted(annotations: &str, container: &str, rest: &str) -> String {
     format!(
@@ -12,10 +12,7 @@ fn noted(annotations: &str, container: &str, rest: &str) -> String {
 
 #[track_caller]
 fn annotated(annotations: &str, expected: &[&str]) {
-    let expected: Vec<String> =
-        expected.iter().map(|text| format!("metadata.annotations{text}")).collect();
-    let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-    check(&noted(annotations, "", ""), &expected);
+    check_below(&noted(annotations, "", ""), "metadata.annotations", expected);
 }
 
 #[test]
@@ -80,14 +77,10 @@ fn profiles_given_twice_are_the_same() {
     let seccomp = "container.seccomp.security.alpha.kubernetes.io/c";
     let armor = "container.apparmor.security.beta.kubernetes.io/c";
     let given = |key: &str, noted_as: &str, field: &str, expected: &[&str]| {
-        let expected: Vec<String> = expected
-            .iter()
-            .map(|text| format!("spec.containers[0].securityContext.{text}"))
-            .collect();
-        let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-        check(
+        check_below(
             &noted(&format!("{key}: {noted_as}"), &format!("securityContext: {{{field}}}"), ""),
-            &expected,
+            "spec.containers[0].securityContext.",
+            expected,
         );
     };
     given(seccomp, "docker/default", "seccompProfile: {type: RuntimeDefault}", &[]);

@@ -1,6 +1,6 @@
 //! Security contexts, operating systems, user namespaces.
 
-use crate::checks::{check, check_update};
+use crate::checks::{check, check_below, check_update};
 
 fn one(container: &str, rest: &str) -> String {
     format!(
@@ -10,10 +10,7 @@ fn one(container: &str, rest: &str) -> String {
 
 #[track_caller]
 fn container(context: &str, expected: &[&str]) {
-    let expected: Vec<String> =
-        expected.iter().map(|text| format!("spec.containers[0].securityContext{text}")).collect();
-    let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-    check(&one(context, ""), &expected);
+    check_below(&one(context, ""), "spec.containers[0].securityContext", expected);
 }
 
 #[track_caller]

@@ -1,6 +1,6 @@
 //! Volumes and what they are made of.
 
-use crate::checks::{check, check_in_use, check_update};
+use crate::checks::{check, check_below, check_in_use, check_update};
 
 fn with(volumes: &str) -> String {
     format!(
@@ -11,10 +11,7 @@ fn with(volumes: &str) -> String {
 /// What is wrong with the only volume; paths are below it.
 #[track_caller]
 fn volume(source: &str, expected: &[&str]) {
-    let expected: Vec<String> =
-        expected.iter().map(|text| format!("spec.volumes[0].{text}")).collect();
-    let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-    check(&with(&format!("{{name: v, {source}}}")), &expected);
+    check_below(&with(&format!("{{name: v, {source}}}")), "spec.volumes[0].", expected);
 }
 
 #[test]
