@@ -19,6 +19,15 @@ pub struct Config {
     /// How long old revisions are kept at least (`--etcd-compaction-interval`); zero leaves
     /// compaction to others.
     pub compaction_interval: Duration,
+    /// Bytes that the embedded store may hold (`--quota-backend-bytes`): 0 is 2 GiB, less is no
+    /// limit.
+    pub quota_backend_bytes: i64,
+    /// Where scheduled snapshots of the store are put (`--snapshot-dir`).
+    pub snapshot_dir: PathBuf,
+    /// How often (`--snapshot-interval`); zero is never.
+    pub snapshot_interval: Duration,
+    /// How many of them stay (`--snapshot-keep`).
+    pub snapshot_keep: usize,
     /// Authorities of client certificates (`--client-ca-file`).
     pub client_ca: PathBuf,
     /// Serving certificate (`--tls-cert-file`).
@@ -71,6 +80,10 @@ impl Default for Config {
             data_dir: PathBuf::from("/var/lib/ironclad/store"),
             etcd: store::etcd::Options::default(),
             compaction_interval: store::DEFAULT_INTERVAL,
+            quota_backend_bytes: 0,
+            snapshot_dir: PathBuf::from("/var/lib/ironclad/snapshots"),
+            snapshot_interval: Duration::ZERO,
+            snapshot_keep: 24,
             client_ca: pki("ca.crt"),
             certificate: pki("apiserver.crt"),
             key: pki("apiserver.key"),

@@ -11,6 +11,7 @@ pub mod admission;
 pub mod audit;
 pub mod authn;
 pub mod authz;
+mod backup;
 pub mod bootstrap;
 pub mod cache;
 mod component_status;
@@ -30,7 +31,9 @@ pub mod reviews;
 mod server;
 mod webhook;
 
+pub use cache::ROOT;
 pub use config::Config;
 pub use machinery::duration::parse as parse_duration;
-pub use server::{Error, VERSION, run, serve};
+pub use metrics::resource_of_key;
+pub use server::{Error, STORE_FILE, VERSION, run, serve};
 pub use store::etcd::Options as EtcdOptions;

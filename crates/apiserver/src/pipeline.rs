@@ -20,6 +20,7 @@ use machinery::status::Status;
 use crate::authn::user::MASTERS;
 use crate::authn::{self, ConnectionUser, User};
 use crate::authz::{self, Attributes};
+use crate::backup;
 use crate::flow::Kind;
 use crate::handlers;
 use crate::http::compress;
@@ -215,6 +216,7 @@ fn with_warnings(mut reply: Reply, context: &Context) -> Reply {
 fn is_long_running(info: &RequestInfo<'_>, query: &Query<'_>) -> bool {
     info.verb == "watch"
         || info.verb == "proxy"
+        || matches!(info.path, backup::SNAPSHOT | backup::DEFRAGMENT)
         || matches!(info.subresource, "attach" | "exec" | "proxy" | "portforward")
         || (info.subresource == "log" && query.flag("follow"))
 }

@@ -32,13 +32,13 @@ use crate::discovery::Discovery;
 use crate::flow::Flow;
 use crate::handlers::Kubelets;
 use crate::registry::{self, ParseRangeError, Ranges, Registry, Repair};
-use crate::{bootstrap, custom, feed, health, metrics, pipeline};
+use crate::{backup, bootstrap, custom, feed, health, metrics, pipeline};
 
 /// The release whose API this is.
 pub const VERSION: &str = "v1.36.0";
 
-/// Within the data folder.
-const STORE_FILE: &str = "store.redb";
+/// The embedded store's file within the data folder.
+pub const STORE_FILE: &str = "store.redb";
 
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +70,24 @@ pub enum Error {
     Kubelet(#[from] crate::handlers::KubeletError),
     /// The store cannot be opened.
     #[error("store: {0}")]
-    Store(#[from] store::Error),
+    Store(store::Error),
+    /// The embedded store's file is damaged.
+    #[error(
+        "{fault}; `ironclad store check {path}` says what is lost, `ironclad store repair {path}` saves the rest, and `ironclad snapshot restore` goes back to a snapshot",
+        path = path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How that shows.
+        #[source]
+        fault: store::Error,
+    },
+    /// The shared store is half restored.
+    #[error(
+        "the restoring of this store from a snapshot was not finished; `ironclad snapshot restore` does it again"
+    )]
+    HalfRestored,
     /// A range of addresses or ports is malformed.
     #[error(transparent)]
     Range(#[from] ParseRangeError),
@@ -80,6 +97,12 @@ pub enum Error {
     /// What must exist from the start cannot be made.
     #[error("bootstrap: {0}")]
     Bootstrap(Box<Status>),
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        Self::Store(error)
+    }
 }
 
 /// The server's parts, shared by all requests.
@@ -226,6 +249,14 @@ async fn serve_from(
     if let Some(repair) = repair {
         tasks.spawn(repair.run(shutdown.clone()));
     }
+    if !api.config.snapshot_interval.is_zero() {
+        let schedule = backup::Schedule {
+            folder: api.config.snapshot_dir.clone(),
+            interval: api.config.snapshot_interval,
+            keep: api.config.snapshot_keep,
+        };
+        tasks.spawn(backup::keep(registry.clone(), schedule, shutdown.clone()));
+    }
     tracing::info!(port, version = VERSION, "serving");
 
     let drain = serve::Options { drain: api.config.drain, ..serve::Options::default() };
@@ -254,9 +285,21 @@ async fn open_store(config: &Config) -> Result<Store, Error> {
             tracing::debug!(%error, "the store's metrics are there already");
         }
         let path = config.data_dir.join(STORE_FILE);
-        store::embedded::open(&path, store::embedded::Options::default())?
+        let quota_bytes = match config.quota_backend_bytes {
+            0 => Some(store::embedded::DEFAULT_QUOTA),
+            quota => u64::try_from(quota).ok(),
+        };
+        let options = store::embedded::Options { quota_bytes, ..Default::default() };
+        store::embedded::open(&path, options).map_err(|fault| match fault {
+            store::Error::Damaged(_) => Error::Damaged { path, fault },
+            other => Error::Store(other),
+        })?
     } else {
-        store::etcd::connect(&config.etcd).await?
+        let store = store::etcd::connect(&config.etcd).await?;
+        if store::snapshot::restore::is_unfinished(&store).await? {
+            return Err(Error::HalfRestored);
+        }
+        store
     };
     Ok(store.observed(metrics::Requests))
 }

@@ -22,6 +22,7 @@ pub mod node;
 pub mod plan;
 pub mod preflight;
 pub mod progress;
+pub mod site;
 pub mod state;
 pub mod status;
 pub mod up;

@@ -15,7 +15,7 @@ use super::object::{FieldSet, Object};
 use super::state::Cache;
 
 /// Where all objects are in the store.
-pub(crate) const ROOT: &str = "/registry/";
+pub const ROOT: &str = "/registry/";
 /// After a restart, watchers may continue from so many revisions ago.
 const REPLAYED: u64 = 2048;
 /// How often the caches look for what nobody reads any more.

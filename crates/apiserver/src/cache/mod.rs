@@ -25,7 +25,7 @@ mod watch;
 mod watcher;
 
 pub use dispatch::Dispatcher;
-pub(crate) use dispatch::ROOT;
+pub use dispatch::ROOT;
 pub use items::Items;
 pub use list::{List, ListBody, Selection};
 pub use list_cbor::CborListBody;

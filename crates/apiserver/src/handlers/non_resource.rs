@@ -7,6 +7,7 @@ use http::{Method, StatusCode};
 use machinery::status::Status;
 use serde_json::json;
 
+use crate::backup;
 use crate::discovery::{Document, OPENAPI_PROTOBUF};
 use crate::http::negotiate::{self, Accepted, Format, Offer};
 use crate::http::respond::{self, Reply};
@@ -19,6 +20,9 @@ pub(super) async fn dispatch(call: &Call<'_>) -> Result<Reply, Failure> {
     let api = call.api;
     let trimmed = if path.len() > 1 { path.trim_end_matches('/') } else { path };
     let is_health = component::health::Endpoint::from_path(path).is_some();
+    if let Some(answer) = backup::answer(call).await {
+        return answer;
+    }
     if !matches!(call.parts.method, Method::GET | Method::HEAD) {
         return Err(Box::new(Status::method_not_allowed()));
     }
@@ -69,7 +73,7 @@ pub(super) async fn dispatch(call: &Call<'_>) -> Result<Reply, Failure> {
 }
 
 /// What `/` lists.
-const PATHS: [&str; 16] = [
+const PATHS: [&str; 18] = [
     "/.well-known/openid-configuration",
     "/api",
     "/api/v1",
@@ -85,6 +89,8 @@ const PATHS: [&str; 16] = [
     "/openapi/v3",
     "/openid/v1/jwks",
     "/readyz",
+    "/store/snapshot",
+    "/store/status",
     "/version",
 ];
 

@@ -41,6 +41,18 @@ pub(crate) struct Flags {
     /// Time for which old revisions are kept; 0 leaves compaction to others
     #[arg(long, default_value = "5m", value_parser = apiserver::parse_duration)]
     etcd_compaction_interval: Duration,
+    /// Bytes that the embedded store may hold: 0 is 2 GiB, less is no limit
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true, value_name = "BYTES")]
+    quota_backend_bytes: i64,
+    /// Where scheduled snapshots of the store are put
+    #[arg(long, default_value = "/var/lib/ironclad/snapshots", value_name = "FOLDER")]
+    snapshot_dir: PathBuf,
+    /// Time between scheduled snapshots; 0 takes none
+    #[arg(long, default_value = "0s", value_parser = apiserver::parse_duration)]
+    snapshot_interval: Duration,
+    /// How many scheduled snapshots stay
+    #[arg(long, default_value_t = 24)]
+    snapshot_keep: usize,
     /// Authorities of client certificates
     #[arg(long)]
     client_ca_file: PathBuf,
@@ -110,6 +122,10 @@ pub(crate) async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Re
             prefix: flags.etcd_prefix,
         },
         compaction_interval: flags.etcd_compaction_interval,
+        quota_backend_bytes: flags.quota_backend_bytes,
+        snapshot_dir: flags.snapshot_dir,
+        snapshot_interval: flags.snapshot_interval,
+        snapshot_keep: flags.snapshot_keep,
         client_ca: flags.client_ca_file,
         enable_bootstrap_token_auth: flags.enable_bootstrap_token_auth,
         certificate: flags.tls_cert_file,

@@ -8,6 +8,8 @@ mod kube_controller_manager;
 mod kube_proxy;
 mod kube_scheduler;
 mod kubelet;
+mod snapshot;
+mod store;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -40,6 +42,12 @@ enum Command {
     Status(clusters::Status),
     /// Print the kubeconfig of a cluster
     Kubeconfig(clusters::Kubeconfig),
+    /// Save, list, check and restore the state of a cluster
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
+    /// Check, repair and defragment the store of an API server
+    #[command(subcommand)]
+    Store(store::Command),
     /// Measure an API server
     Bench(bench::Bench),
     /// Serve the Kubernetes API from the embedded store
@@ -102,6 +110,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Down(flags) => single(|_| clusters::down(flags)),
         Command::Status(flags) => single(|_| clusters::status(flags)),
         Command::Kubeconfig(flags) => clusters::kubeconfig(&flags),
+        Command::Snapshot(command) => single(|_| snapshot::run(command)),
+        Command::Store(command) => single(|_| store::run(command)),
         Command::Bench(flags) => parallel(|shutdown| bench::run(flags, shutdown)),
     };
     match result {
