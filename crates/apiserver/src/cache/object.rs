@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use machinery::Value;
-use machinery::codec::{cbor, protobuf};
+use machinery::codec::{self, cbor, protobuf};
 use machinery::selector::Labels;
 use machinery::status::Status;
 use resources::SelectableFields;
@@ -174,7 +174,7 @@ impl Object {
 
     /// The object as a tree.
     pub fn value(&self) -> Value {
-        serde_json::from_slice(&self.json).expect("the cache holds well-formed JSON")
+        codec::read_object(&self.json).expect("the cache holds well-formed JSON")
     }
 
     /// Its resourceVersion as a number.

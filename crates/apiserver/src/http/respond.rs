@@ -5,7 +5,7 @@ use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RET
 use http::{Response, StatusCode};
 use http_body::Body as _;
 use machinery::Value;
-use machinery::codec::{self, cbor, protobuf};
+use machinery::codec::{self, cbor, protobuf, yaml};
 use machinery::status::Status;
 
 use super::body::Body;
@@ -49,7 +49,7 @@ pub fn json(code: StatusCode, value: &Value) -> Reply {
 pub fn encoded(code: StatusCode, value: &Value, format: Format, pretty: bool) -> Reply {
     match format {
         Format::Json => json_bytes(code, encode_json(value, pretty)),
-        Format::Yaml => bytes(code, YAML, encode_yaml(value)),
+        Format::Yaml => bytes(code, YAML, yaml::write(value)),
         Format::Protobuf => match protobuf::encode_builtin(value) {
             Ok(message) => protobuf_bytes(code, message),
             // What has no binary form is sent all the same.
@@ -81,14 +81,6 @@ pub fn encode_json(value: &Value, pretty: bool) -> Vec<u8> {
     }
     out.push(b'\n');
     out
-}
-
-/// YAML text, with keys in order of name as upstream has it.
-#[must_use]
-pub fn encode_yaml(value: &Value) -> String {
-    let mut value = value.clone();
-    value.sort_all_objects();
-    serde_yaml::to_string(&value).expect("a JSON value can be written as YAML")
 }
 
 /// A plain text.

@@ -1,9 +1,8 @@
 //! `patch` by server-side apply: a manager says what it wants, and owns that.
 
-use machinery::codec::FieldValidation;
+use machinery::codec::{FieldValidation, yaml};
 use machinery::status::{Status, reason};
 use machinery::{Value, meta};
-use serde::Deserialize as _;
 use serde_json::json;
 
 use super::managed::Tracking;
@@ -28,8 +27,10 @@ impl Registry {
         body: &[u8],
         options: &WriteOptions,
     ) -> Result<Outcome, Failure> {
-        let applied = parse(body)?;
-        check_duplicates(context, body, options.field_validation)?;
+        let (applied, duplicates) = parse(body)?;
+        if let Some(duplicates) = duplicates {
+            object_to(&duplicates, context, options.field_validation)?;
+        }
         if target.subresource == "scale" {
             return self.apply_scale(context, target, &applied, options).await;
         }
@@ -79,18 +80,16 @@ impl Registry {
     }
 }
 
-fn parse(body: &[u8]) -> Result<Value, Failure> {
+/// The tree of a configuration, and what a strict reader objects to.
+fn parse(body: &[u8]) -> Result<(Value, Option<String>), Failure> {
     let refuse = |error: &dyn std::fmt::Display| {
         Failure::from(Status::bad_request(format!("error decoding YAML: {error}")))
     };
-    let Some(document) = serde_yaml::Deserializer::from_slice(body).next() else {
-        return Ok(json!({}));
-    };
-    let value = Value::deserialize(document)
-        .map_err(|error| refuse(&format!("error converting YAML to JSON: yaml: {error}")))?;
-    let found = match value {
-        Value::Object(_) => return Ok(value),
-        Value::Null => return Ok(json!({})),
+    let document = yaml::read(&String::from_utf8_lossy(body)).map_err(|error| refuse(&error))?;
+    let duplicates = document.duplicate_keys().map(|error| error.to_string());
+    let found = match document.value {
+        value @ Value::Object(_) => return Ok((value, duplicates)),
+        Value::Null => return Ok((json!({}), None)),
         Value::Array(_) => "array",
         Value::String(_) => "string",
         Value::Bool(_) => "bool",
@@ -103,21 +102,18 @@ fn parse(body: &[u8]) -> Result<Value, Failure> {
 }
 
 /// A field that is there twice: which of the two counts, the client cannot mean to leave open.
-fn check_duplicates(
+fn object_to(
+    duplicates: &str,
     context: &Context,
-    body: &[u8],
     validation: FieldValidation,
 ) -> Result<(), Failure> {
-    if validation == FieldValidation::Ignore {
-        return Ok(());
+    match validation {
+        FieldValidation::Ignore => {}
+        FieldValidation::Warn => context.warnings.add(duplicates),
+        FieldValidation::Strict => {
+            let text = format!("error strict decoding YAML: {duplicates}");
+            return Err(Status::bad_request(text).into());
+        }
     }
-    // Unlike trees of JSON, trees of YAML refuse a key that is there twice.
-    let Some(document) = serde_yaml::Deserializer::from_slice(body).next() else { return Ok(()) };
-    let Err(error) = serde_yaml::Value::deserialize(document) else { return Ok(()) };
-    let text = format!("error converting YAML to JSON: yaml: {error}");
-    if validation == FieldValidation::Strict {
-        return Err(Status::bad_request(format!("error strict decoding YAML: {text}")).into());
-    }
-    context.warnings.add(text);
     Ok(())
 }

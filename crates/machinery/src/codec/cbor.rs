@@ -151,10 +151,7 @@ pub fn encode(value: &Value, ty: TypeRef<'_>) -> Vec<u8> {
 /// Encodes an object of the kind that it names itself, or, if that is none of the built-in ones,
 /// as the tree that it is.
 pub fn encode_object(value: &Value) -> Vec<u8> {
-    let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
-    let api_version = text("apiVersion");
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    match schema::builtin().kind(group, version, text("kind")) {
+    match schema::builtin().kind_of(value) {
         Some(ty) => encode(value, ty),
         None => encode_untyped(value),
     }

@@ -292,8 +292,13 @@ impl<'de> Visitor<'de> for Tree<'_> {
         Ok(number.into())
     }
 
+    /// What is too large for 64 bits with a sign is a float, as upstream decodes it.
     fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-        Ok(number.into())
+        Ok(match i64::try_from(number) {
+            Ok(number) => number.into(),
+            #[expect(clippy::cast_precision_loss, reason = "so it is upstream")]
+            Err(_) => Number::from_f64(number as f64).map_or(Value::Null, Value::Number),
+        })
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<Value, E> {

@@ -1,14 +1,18 @@
 //! One visitor for every type and every source of data.
 
+use serde::Deserialize as _;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 use smallvec::SmallVec;
 
 use super::keys::{Key, Member, Name};
 use super::report::{Path, Report, Source, Step};
 use super::zero::{complete, zero};
-use super::{DecodeError, Decoded, FieldValidation, TypeMismatch, custom, scalar, syntax};
-use crate::schema::{Field, Kind, TypeRef};
+use super::{
+    DecodeError, Decoded, FieldValidation, TypeMismatch, custom, scalar, syntax, verbatim,
+};
+use crate::schema::{Field, Kind, Raw, TypeRef};
 
 pub(super) fn json(
     text: &str,
@@ -37,17 +41,19 @@ pub(super) fn yaml(
     ty: TypeRef<'_>,
     validation: FieldValidation,
 ) -> Result<Decoded, DecodeError> {
-    let mut report = Report::new(validation, Source::Yaml);
-    let first = serde_yaml::Deserializer::from_str(text).next();
-    let value = match first {
-        Some(document) if ty.is_custom() => custom::read(document, &mut report),
-        Some(document) => Node::root(ty, &mut report).deserialize(document),
-        None => Ok(Value::Null),
-    };
-    match value {
-        Ok(value) if ty.is_custom() => custom::finish(value, ty, report, validation),
+    let mut report = Report::new(validation, Source::Tree);
+    let document = super::yaml::read(text)?;
+    if let Some(duplicates) = document.duplicate_keys() {
+        report.note(duplicates.to_string());
+    }
+    if ty.is_custom() {
+        let value = custom::read(document.value, &mut report)
+            .map_err(|error| DecodeError::Syntax(error.to_string()))?;
+        return custom::finish(value, ty, report, validation);
+    }
+    match Node::root(ty, &mut report).deserialize(document.value) {
         Ok(value) => report.finish(value, ty),
-        Err(error) => Err(DecodeError::Yaml(error.to_string())),
+        Err(error) => Err(DecodeError::Syntax(error.to_string())),
     }
 }
 
@@ -305,7 +311,7 @@ impl<'p, 's> Node<'p, 's> {
         // The parser takes `-0` for a float, though it is a good integer in Go.
         let is_zero = number.as_f64().is_some_and(|n| n == 0.0 && n.is_sign_negative());
         number.as_i64().or(is_zero.then_some(0)).or_else(|| {
-            let lossy = matches!(self.report.source, Source::Yaml | Source::Tree);
+            let lossy = self.report.source == Source::Tree;
             let float = number.as_f64().filter(|_| lossy)?;
             let whole = float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0;
             whole.then_some(float as i64)
@@ -317,6 +323,11 @@ impl<'de> DeserializeSeed<'de> for Node<'_, '_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<Value, D::Error> {
+        let kept = matches!(self.ty.kind(), Kind::Raw(Raw::Extension | Raw::Json));
+        if kept && self.report.source == Source::Json {
+            let raw = <&RawValue>::deserialize(source)?;
+            return verbatim::read(raw.get()).map_err(serde::de::Error::custom);
+        }
         source.deserialize_any(self)
     }
 }

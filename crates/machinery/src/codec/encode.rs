@@ -1,10 +1,13 @@
 //! Canonical JSON as upstream's encoder writes it.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Number, Value};
 use smallvec::SmallVec;
 
 use super::zero::{absent, is_omitted};
-use crate::schema::{Kind, TypeRef};
+use super::{verbatim, yaml};
+use crate::schema::{Field, Kind, TypeRef};
 
 /// Canonical compact JSON, without a newline at the end.
 pub fn encode_json(value: &Value, ty: TypeRef<'_>) -> Vec<u8> {
@@ -54,6 +57,9 @@ pub fn write_untyped(out: &mut Vec<u8>, value: &Value) {
             out.push(b']');
         }
         Value::Object(entries) => {
+            if let Some(number) = verbatim::number(entries) {
+                return out.extend_from_slice(number.as_bytes());
+            }
             out.push(b'{');
             for (at, (key, value)) in entries.iter().enumerate() {
                 write_key(out, at == 0, key);
@@ -66,13 +72,28 @@ pub fn write_untyped(out: &mut Vec<u8>, value: &Value) {
 
 /// YAML with keys in order of name, as upstream's serializer gives it.
 pub fn encode_yaml(value: &Value, ty: TypeRef<'_>) -> String {
-    let json = encode_json(value, ty);
-    let mut tree: Value = serde_json::from_slice(&json).expect("the encoder writes JSON");
-    tree.sort_all_objects();
-    serde_yaml::to_string(&tree).expect("a JSON tree has a YAML form")
+    let json = String::from_utf8(encode_json(value, ty)).expect("the encoder writes UTF-8");
+    yaml::write(&verbatim::read(&json).expect("the encoder writes JSON"))
 }
 
 fn write_struct(out: &mut Vec<u8>, object: &Map<String, Value>, ty: TypeRef<'_>) {
+    out.push(b'{');
+    let mut first = true;
+    for_each_written(object, ty, |field, value| {
+        write_key(out, first, field.name());
+        first = false;
+        encode_json_into(out, &value, field.type_ref());
+    });
+    out.push(b'}');
+}
+
+/// Hands out the members of a struct that are written, in table order: what Go leaves out is left
+/// out, what it writes although it is absent is there.
+pub(super) fn for_each_written<'v, 's>(
+    object: &'v Map<String, Value>,
+    ty: TypeRef<'s>,
+    mut write: impl FnMut(Field<'s>, Cow<'v, Value>),
+) {
     let mut members: SmallVec<[(usize, &Value); 24]> = SmallVec::new();
     let mut sorted = true;
     let mut next = 0;
@@ -87,29 +108,21 @@ fn write_struct(out: &mut Vec<u8>, object: &Map<String, Value>, ty: TypeRef<'_>)
     if !sorted {
         members.sort_by_key(|(position, _)| *position);
     }
-
-    out.push(b'{');
-    let mut first = true;
     let mut members = members.into_iter().peekable();
     for (position, field) in ty.fields().enumerate() {
         match members.next_if(|(at, _)| *at == position) {
             Some((_, value)) if !value.is_null() => {
                 if !is_omitted(field, value) {
-                    write_key(out, first, field.name());
-                    first = false;
-                    encode_json_into(out, value, field.type_ref());
+                    write(field, Cow::Borrowed(value));
                 }
             }
             _ => {
                 if let Some(zero) = absent(field) {
-                    write_key(out, first, field.name());
-                    first = false;
-                    write_untyped(out, &zero);
+                    write(field, Cow::Owned(zero));
                 }
             }
         }
     }
-    out.push(b'}');
 }
 
 fn write_map(out: &mut Vec<u8>, entries: &Map<String, Value>, item: TypeRef<'_>) {

@@ -20,15 +20,18 @@ mod scalar;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod verbatim;
+pub mod yaml;
 mod zero;
 
 use serde_json::Value;
 
-use crate::schema::TypeRef;
+use crate::schema::{self, TypeRef};
 
 pub(crate) use decode::json_type;
 pub(crate) use encode::write_string;
 pub use encode::{encode_json, encode_json_into, encode_yaml, pretty, write_untyped};
+pub use verbatim::read as read_json;
 pub(crate) use zero::{is_always_written, zero};
 
 /// What to do about unknown and duplicate fields (query parameter `fieldValidation`).
@@ -71,8 +74,8 @@ pub enum DecodeError {
     #[error("{0}")]
     Syntax(String),
     /// Not YAML.
-    #[error("error converting YAML to JSON: yaml: {0}")]
-    Yaml(String),
+    #[error(transparent)]
+    Yaml(#[from] yaml::Error),
     /// A value of one JSON type where the field has another.
     #[error("{0}")]
     Type(TypeMismatch),
@@ -135,6 +138,21 @@ pub fn decode_value(
     validation: FieldValidation,
 ) -> Result<Decoded, DecodeError> {
     decode::tree(value, ty, validation)
+}
+
+/// The tree of an object that was written by [`encode_json`], with the numbers of raw fields as
+/// they were written.
+///
+/// # Errors
+/// Not JSON.
+pub fn read_object(json: &[u8]) -> Result<Value, serde_json::Error> {
+    let value: Value = serde_json::from_slice(json)?;
+    let Some(text) = std::str::from_utf8(json).ok().filter(|text| !verbatim::is_plain(text)) else {
+        return Ok(value);
+    };
+    let ty = schema::builtin().kind_of(&value);
+    let typed = ty.and_then(|ty| decode::json(text, ty, FieldValidation::Ignore).ok());
+    Ok(typed.map_or(value, |decoded| decoded.value))
 }
 
 /// Makes a tree canonical.

@@ -13,8 +13,8 @@ const MAX_STRICT_ERRORS: usize = 100;
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Source {
     Json,
-    Yaml,
     Cbor,
+    /// A tree that was read before, from YAML or by a patch.
     Tree,
 }
 

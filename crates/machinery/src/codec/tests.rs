@@ -237,16 +237,46 @@ fn yaml_takes_the_same_path() {
     );
     let yaml = yaml.replace("name: 1", "name: '1'").replace("foo: 1", "foo: 1\n  foo: 2");
     let error = decode_yaml(yaml.as_bytes(), kind("v1", "Pod"), FieldValidation::Strict);
-    assert_eq!(error.unwrap_err().to_string(), "strict decoding error: unknown field \"spec.foo\"");
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "strict decoding error: error converting YAML to JSON: yaml: unmarshal errors:\n  line 5: \
+         key \"foo\" already set in map, unknown field \"spec.foo\""
+    );
     let yaml = yaml.replace("- name: a", "- name: a\n    name: b");
     let decoded = decode_yaml(yaml.as_bytes(), kind("v1", "Pod"), FieldValidation::Warn).unwrap();
     assert_eq!(
         decoded.warnings,
-        ["unknown field \"spec.foo\"", "duplicate field \"spec.containers[0].name\""]
+        [
+            "error converting YAML to JSON: yaml: unmarshal errors:\n  line 5: key \"foo\" already \
+             set in map\n  line 8: key \"name\" already set in map",
+            "unknown field \"spec.foo\""
+        ]
     );
     assert_eq!(decoded.value["spec"]["containers"][0]["command"], json!(["sh", "-c"]));
     let error = decode_yaml(b"a: [b", kind("v1", "Pod"), FieldValidation::Strict).unwrap_err();
     assert!(error.to_string().starts_with("error converting YAML to JSON: yaml: "), "{error}");
+}
+
+/// Raw fields keep their numbers as they are written, on every way through the server.
+#[test]
+fn raw_fields_keep_their_bytes() {
+    let ty = kind("apps/v1", "ControllerRevision");
+    let text = r#"{"kind":"ControllerRevision","apiVersion":"apps/v1","metadata":{},"data":{"a":123456789012345678901234567890,"b":1.10,"c":[1e3,{"d":-0}],"e":18446744073709551615},"revision":1}"#;
+    let decoded = decode_json(text.as_bytes(), ty, FieldValidation::Strict).unwrap();
+    assert_eq!(String::from_utf8(encode_json(&decoded.value, ty)).unwrap(), text);
+    let stored = super::read_object(text.as_bytes()).unwrap();
+    assert_eq!(String::from_utf8(encode_json(&stored, ty)).unwrap(), text);
+    let message = protobuf::encode_builtin(&stored).unwrap();
+    let back = protobuf::decode(&message, ty).unwrap();
+    assert_eq!(String::from_utf8(encode_json(&back.value, ty)).unwrap(), text);
+    let yaml = encode_yaml(&stored, ty);
+    assert!(yaml.contains("\n  a: 123456789012345678901234567890\n  b: 1.10\n"), "{yaml}");
+    // Numbers of other fields are numbers.
+    let crd = r#"{"kind":"CustomResourceDefinition","apiVersion":"apiextensions.k8s.io/v1","spec":{"versions":[{"schema":{"openAPIV3Schema":{"maximum":1e21,"default":1.10}}}]}}"#;
+    let value = super::read_object(crd.as_bytes()).unwrap();
+    let schema = &value["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    assert_eq!(schema["maximum"], json!(1e21));
+    assert!(schema["default"].is_object());
 }
 
 #[test]

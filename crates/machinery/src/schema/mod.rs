@@ -315,6 +315,14 @@ impl Schema {
         })
     }
 
+    /// The type of the kind that an object names itself.
+    pub fn kind_of(&self, object: &serde_json::Value) -> Option<TypeRef<'_>> {
+        let text = |name: &str| object.get(name).and_then(|v| v.as_str()).unwrap_or_default();
+        let api_version = text("apiVersion");
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        self.kind(group, version, text("kind"))
+    }
+
     fn registered(&self, group: &str, version: &str, kind: &str) -> Option<TypeRef<'_>> {
         let at = self
             .kinds

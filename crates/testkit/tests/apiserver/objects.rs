@@ -101,9 +101,29 @@ async fn bodies_are_checked() -> Outcome {
     let headers = [("content-type", "text/html")];
     expect(&send(&client, "POST", CONFIG_MAPS, &headers, "x").await?, 415);
     let headers = [("content-type", "application/yaml")];
-    let yaml = "kind: ConfigMap\napiVersion: v1\nmetadata: {name: y}\n";
+    let yaml = "kind: ConfigMap\napiVersion: v1\nmetadata: {name: yaml}\n";
     expect(&send(&client, "POST", CONFIG_MAPS, &headers, yaml).await?, 201);
+    // Words of YAML 1.1 are what upstream takes them for.
+    let word = "kind: ConfigMap\napiVersion: v1\nmetadata: {name: z}\ndata: {a: yes}\n";
+    let refused = expect(&send(&client, "POST", CONFIG_MAPS, &headers, word).await?, 400);
+    assert_eq!(
+        refused["message"],
+        "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: json: cannot unmarshal bool \
+         into Go struct field ConfigMap.data of type string"
+    );
+    let word = word.replace("{a: yes}", "{on: 'yes'}\nimmutable: off");
+    let made = expect(&send(&client, "POST", CONFIG_MAPS, &headers, word).await?, 201);
+    assert_eq!((&made["data"], &made["immutable"]), (&json!({"true": "yes"}), &json!(false)));
     let headers = [("content-type", "application/json")];
+    let revision = r#"{"kind":"ControllerRevision","apiVersion":"apps/v1","metadata":{"name":"r"},"data":{"n":123456789012345678901234567890,"m":1.10},"revision":1}"#;
+    let revisions = "/apis/apps/v1/namespaces/default/controllerrevisions";
+    let made = send(&client, "POST", revisions, &headers, revision).await?;
+    assert!(made.text.contains(r#""data":{"n":123456789012345678901234567890,"m":1.10}"#));
+    let one = format!("{revisions}/r");
+    let label = r#"{"metadata":{"labels":{"a":"b"}}}"#;
+    let merge = [("content-type", "application/merge-patch+json")];
+    let patched = send(&client, "PATCH", &one, &merge, label).await?;
+    assert!(patched.text.contains(r#""data":{"n":123456789012345678901234567890,"m":1.10}"#));
     let large = vec![b' '; 3 * 1024 * 1024 + 1];
     expect(&send(&client, "POST", CONFIG_MAPS, &headers, large).await?, 413);
     let options = format!("{CONFIG_MAPS}?dryRun=Some");

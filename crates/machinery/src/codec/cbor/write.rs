@@ -7,7 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Number, Value};
 use smallvec::SmallVec;
 
-use crate::codec::zero::{absent, is_omitted};
+use crate::codec::encode::for_each_written;
+use crate::codec::verbatim;
 use crate::schema::{Kind, TypeRef};
 
 /// Major types, shifted to their place in the initial byte.
@@ -69,7 +70,14 @@ pub(super) fn untyped(out: &mut Vec<u8>, value: &Value) {
             head(out, ARRAY, items.len() as u64);
             items.iter().for_each(|value| untyped(out, value));
         }
-        Value::Object(entries) => write_map(out, entries, untyped),
+        Value::Object(entries) => match verbatim::number(entries) {
+            // Upstream too reads raw JSON into numbers of 64 bits here.
+            Some(number) => match number.parse() {
+                Ok(number) => write_integer(out, number),
+                Err(_) => write_float(out, number.parse().unwrap_or(0.0)),
+            },
+            None => write_map(out, entries, untyped),
+        },
     }
 }
 
@@ -106,20 +114,9 @@ fn order(key: &str) -> (usize, &[u8]) {
 
 fn write_struct(out: &mut Vec<u8>, object: &Map<String, Value>, ty: TypeRef<'_>) {
     let mut members: SmallVec<[(&str, Cow<'_, Value>, TypeRef<'_>); 24]> = SmallVec::new();
-    for field in ty.fields() {
-        match object.get(field.name()) {
-            Some(value) if !value.is_null() => {
-                if !is_omitted(field, value) {
-                    members.push((field.name(), Cow::Borrowed(value), field.type_ref()));
-                }
-            }
-            _ => {
-                if let Some(zero) = absent(field) {
-                    members.push((field.name(), Cow::Owned(zero), field.type_ref()));
-                }
-            }
-        }
-    }
+    for_each_written(object, ty, |field, value| {
+        members.push((field.name(), value, field.type_ref()));
+    });
     members.sort_unstable_by(|(a, ..), (b, ..)| order(a).cmp(&order(b)));
     head(out, MAP, members.len() as u64);
     for (name, value, ty) in members {
@@ -146,9 +143,16 @@ fn write_number(out: &mut Vec<u8>, number: &Number) {
     if let Some(number) = number.as_u64() {
         head(out, POSITIVE, number);
     } else if let Some(number) = number.as_i64() {
-        head(out, NEGATIVE, (-1 - number) as u64);
+        write_integer(out, number);
     } else {
         write_float(out, number.as_f64().unwrap_or(0.0));
+    }
+}
+
+fn write_integer(out: &mut Vec<u8>, number: i64) {
+    match u64::try_from(number) {
+        Ok(number) => head(out, POSITIVE, number),
+        Err(_) => head(out, NEGATIVE, (-1 - number) as u64),
     }
 }
 

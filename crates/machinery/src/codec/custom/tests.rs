@@ -157,3 +157,15 @@ fn types_carry_their_facts() {
     assert_eq!(owners.merge_key(), Some("uid"));
     assert_eq!(owners.type_ref().element().unwrap().short_name(), Some("OwnerReference"));
 }
+
+/// As upstream: 64 bits with a sign, or else a float.
+#[test]
+fn whole_numbers_are_kept_as_far_as_64_bits_go() {
+    check(
+        r#"{"spec":{"free":{"a":9223372036854775807,"b":9223372036854775808,"c":1.0,"d":123456789012345678901234567890}}}"#,
+        Ok((
+            r#"{"spec":{"free":{"a":9223372036854775807,"b":9223372036854776000,"c":1,"d":1.2345678901234568e+29}}}"#,
+            &[],
+        )),
+    );
+}

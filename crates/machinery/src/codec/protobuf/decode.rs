@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::wire::{Reader, Scalar};
 use super::{Error, open};
-use crate::codec::{DecodeError, Decoded, FieldValidation, decode_value};
+use crate::codec::{DecodeError, Decoded, FieldValidation, decode_value, read_json};
 use crate::schema::{Field, Kind, TypeRef};
 use crate::{duration, time};
 
@@ -192,7 +192,10 @@ fn value(ty: TypeRef<'_>, tag: u32, scalar: Scalar<'_>, depth: usize) -> Result<
                 if raw.is_empty() {
                     Value::Null
                 } else {
-                    serde_json::from_slice(raw).map_err(|_| Error::Json(tag))?
+                    std::str::from_utf8(raw)
+                        .ok()
+                        .and_then(|raw| read_json(raw).ok())
+                        .ok_or(Error::Json(tag))?
                 }
             }
             None => Value::Null,

@@ -31,10 +31,7 @@ pub fn encode(value: &Value, ty: TypeRef<'_>) -> Result<Vec<u8>, Error> {
 /// # Errors
 /// When the kind is unknown or has no protobuf form.
 pub fn encode_builtin(value: &Value) -> Result<Vec<u8>, Error> {
-    let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
-    let api_version = text("apiVersion");
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    let ty = schema::builtin().kind(group, version, text("kind")).ok_or(Error::NoForm)?;
+    let ty = schema::builtin().kind_of(value).ok_or(Error::NoForm)?;
     encode(value, ty)
 }
 
