@@ -180,12 +180,6 @@ impl Authorizer {
     }
 }
 
-/// Whether a request is for a path that needs no permission.
-#[must_use]
-pub fn is_open(info: &RequestInfo<'_>) -> bool {
-    !info.is_resource && OPEN_PATHS.contains(&info.path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

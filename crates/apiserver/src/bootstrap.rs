@@ -1,6 +1,7 @@
 //! What exists from the first moment: system namespaces, default roles, priority classes, the
 //! `kubernetes` Service. Run at every start; it only adds what is missing.
 
+pub(crate) mod flow_control;
 pub(crate) mod kubernetes_service;
 pub mod policy;
 mod rbac;
@@ -56,13 +57,15 @@ pub(crate) async fn run(api: &Arc<Api>, client_ca: &[u8], port: u16) -> Result<(
         });
         ensure(registry, ("scheduling.k8s.io", "v1", "priorityclasses"), "", name, class)
     });
-    let (roles, priorities, authentication, service) = tokio::join!(
+    let (roles, flow_control, priorities, authentication, service) = tokio::join!(
         rbac::reconcile(registry),
+        flow_control::reconcile(registry),
         futures::future::try_join_all(priorities),
         publish_authentication(api, client_ca),
         kubernetes_service::reconcile(api, port),
     );
     roles?;
+    flow_control?;
     priorities?;
     authentication?;
     service

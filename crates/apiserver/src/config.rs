@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::audit;
+
 /// Configuration of the API server.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -65,6 +67,8 @@ pub struct Config {
     pub max_requests_in_flight: usize,
     /// Writes that run at once; 0 is no limit (`--max-mutating-requests-inflight`).
     pub max_mutating_requests_in_flight: usize,
+    /// What is noted of requests, and where (`--audit-*`).
+    pub audit: audit::Options,
     /// How long an ordinary request may take (`--request-timeout`).
     pub request_timeout: Duration,
     /// How long requests may go on after shutdown began (`--shutdown-delay` and drain).
@@ -101,6 +105,7 @@ impl Default for Config {
             event_ttl: Duration::from_secs(3600),
             max_requests_in_flight: 400,
             max_mutating_requests_in_flight: 200,
+            audit: audit::Options::default(),
             request_timeout: Duration::from_secs(60),
             drain: Duration::from_secs(10),
         }

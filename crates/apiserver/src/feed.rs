@@ -1,4 +1,4 @@
-//! Follows resources from inside the server, for the indexes that authorization decides by.
+//! Follows resources from inside the server, for what authorization and flow control decide by.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -137,6 +137,25 @@ pub(crate) async fn authorization(
     let nodes = authorizer.clone();
     follow(registry, ("", "v1", "persistentvolumes"), until, move |_, name, volume| {
         nodes.nodes.apply_volume(name, volume);
+    })
+    .await;
+}
+
+/// Follows the configuration of flow control.
+pub(crate) async fn flow_control(
+    registry: &Registry,
+    flow: &Arc<crate::flow::Flow>,
+    until: (&TaskTracker, &CancellationToken),
+) {
+    const GROUP: &str = "flowcontrol.apiserver.k8s.io";
+    let levels = flow.clone();
+    follow(registry, (GROUP, "v1", "prioritylevelconfigurations"), until, move |_, name, level| {
+        levels.apply_level(name, level);
+    })
+    .await;
+    let schemas = flow.clone();
+    follow(registry, (GROUP, "v1", "flowschemas"), until, move |_, name, schema| {
+        schemas.apply_schema(name, schema);
     })
     .await;
 }

@@ -1,5 +1,7 @@
 //! Metrics of requests, watches and the store, under upstream's names.
 
+pub(crate) mod audit;
+pub(crate) mod flow;
 mod storage;
 mod watch_cache;
 

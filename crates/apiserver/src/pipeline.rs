@@ -1,5 +1,8 @@
 //! What happens to every request before and after its handler, in this order: guards against
-//! panics, audit id, authentication, impersonation, flow control, authorization, time limit.
+//! panics, audit id, authentication, audit, impersonation, flow control, authorization, time limit.
+//!
+//! The audit record is begun once the user is known, so that refusals are noted too, and finished
+//! when the answer is.
 
 mod audit_id;
 mod impersonate;
@@ -11,15 +14,15 @@ use std::time::{Duration, Instant};
 
 use component::logging::REQUESTS;
 use futures::FutureExt as _;
-use http::header::{SEC_WEBSOCKET_PROTOCOL, USER_AGENT};
+use http::header::{AUTHORIZATION, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, USER_AGENT};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use machinery::status::Status;
 
-use crate::authn::user::MASTERS;
+use crate::audit::{Asked, Record};
 use crate::authn::{self, ConnectionUser, User};
-use crate::authz::{self, Attributes};
+use crate::authz::{Attributes, Decision};
 use crate::backup;
 use crate::flow::Kind;
 use crate::handlers;
@@ -33,6 +36,8 @@ use crate::request_info::RequestInfo;
 use crate::server::Api;
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+const FLOW_SCHEMA: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
+const PRIORITY_LEVEL: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
 
 /// A failure on its way to the client.
 pub type Failure = Box<Status>;
@@ -100,20 +105,23 @@ pub async fn handle(
     let audit_id = audit_id::of(&parts.headers);
     let dry_run = query.non_empty("dryRun").is_some();
     let info = RequestInfo::parse(&parts.method, &path, &query);
-    let reply = match &info {
+    let mut reply = match &info {
         Ok(info) => {
-            let work = admit(&api, &connection, info, &query, &mut parts, body);
-            match AssertUnwindSafe(work).catch_unwind().await {
-                Ok(Ok(reply)) => reply,
-                Ok(Err(status)) => respond::failure(&status, failure_form(&parts.headers, &query)),
-                Err(_) => panicked(info),
-            }
+            let request = Understood {
+                api: &api,
+                connection: &connection,
+                client,
+                id: &audit_id,
+                info,
+                query: &query,
+            };
+            request.answer(&mut parts, body).await
         }
         Err(message) => {
             respond::failure(&Status::bad_request(*message), failure_form(&parts.headers, &query))
         }
     };
-    let mut reply = match parts.method {
+    reply = match parts.method {
         Method::HEAD => respond::without_body(reply),
         _ => compress::compressed(reply, &parts.headers),
     };
@@ -154,61 +162,216 @@ fn is_served(api: &Api, info: &RequestInfo<'_>) -> bool {
     })
 }
 
-async fn admit(
-    api: &Arc<Api>,
-    connection: &ConnectionUser,
-    info: &RequestInfo<'_>,
-    query: &Query<'_>,
-    parts: &mut Parts,
-    body: Incoming,
-) -> Result<Reply, Failure> {
-    if parts.headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
-        authn::unpack_websocket_token(&mut parts.headers);
+/// A request that is understood.
+#[derive(Clone, Copy)]
+struct Understood<'a> {
+    api: &'a Arc<Api>,
+    connection: &'a ConnectionUser,
+    client: SocketAddr,
+    id: &'a HeaderValue,
+    info: &'a RequestInfo<'a>,
+    query: &'a Query<'a>,
+}
+
+// === impl Understood ===
+
+impl Understood<'_> {
+    /// The answer, whatever happens on the way to it.
+    async fn answer(self, parts: &mut Parts, body: Incoming) -> Reply {
+        let mut record = None;
+        let work = self.admit(parts, body, &mut record);
+        let result = AssertUnwindSafe(work).catch_unwind().await;
+        let mut reply = match result {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(status)) => respond::failure(&status, failure_form(&parts.headers, self.query)),
+            Err(panic) => {
+                let reply = panicked(self.info);
+                if let Some(record) = &record {
+                    let message = panic_text(&*panic).to_owned();
+                    record.panicked(reply.status().as_u16(), &message).await;
+                }
+                return reply;
+            }
+        };
+        if let Some(record) = &record {
+            record.answered(&mut reply, is_long_running(self.info, self.query)).await;
+        }
+        reply
     }
-    let user = api.authenticator.authenticate(connection, &parts.headers)?;
-    let user = impersonate::apply(&api.authorizer, user, &mut parts.headers)?;
-    let selector = query.get("fieldSelector").unwrap_or_default();
-    let check = || api.authorizer.check(&Attributes::of(&user, info, &selector));
-    let context = |user: &Arc<User>| Context::new(user.clone());
-    if api.shutdown.is_cancelled() && !is_health(info) {
-        return Err(shutting_down());
+
+    async fn admit(
+        self,
+        parts: &mut Parts,
+        body: Incoming,
+        record: &mut Option<Arc<Record>>,
+    ) -> Result<Reply, Failure> {
+        let Self { api, info, query, .. } = self;
+        if parts.headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
+            authn::unpack_websocket_token(&mut parts.headers);
+        }
+        let user = match api.authenticator.authenticate(self.connection, &parts.headers) {
+            Ok(user) => user,
+            Err(refused) => {
+                if let Some(record) = self.begin(None, parts) {
+                    record.unauthenticated(attempts(self.connection, &parts.headers)).await;
+                }
+                return Err(refused);
+            }
+        };
+        *record = self.begin(Some(&user), parts);
+        if let Some(record) = record
+            && !record.received().await
+        {
+            metrics::audit::rejected();
+            return Err(Box::new(Status::internal("failed to store audit event")));
+        }
+        let asked = user.clone();
+        let user = impersonate::apply(&api.authorizer, user, &mut parts.headers)?;
+        if let Some(record) = record
+            && !Arc::ptr_eq(&asked, &user)
+        {
+            record.impersonated(&user);
+        }
+        if api.shutdown.is_cancelled() && !is_health(info) {
+            return Err(shutting_down());
+        }
+        let context = Context::new(user.clone()).recorded(record.clone());
+        let watch = info.verb == "watch";
+        if is_long_running(info, query) && !watch {
+            return self.serve(context, parts, body).await;
+        }
+        let schema = api.flow.classify(&user, info);
+        let entered = api.flow.enter(&schema, &user, info, self.objects()).await;
+        let mut reply = match entered {
+            Err(_) => too_many_requests(),
+            Ok(turn) => {
+                // A watch gives its seat back once it has begun.
+                let _turn = turn;
+                let result = match watch {
+                    true => self.serve(context, parts, body).await,
+                    false => self.serve_in_time(context, parts, body).await,
+                };
+                result.unwrap_or_else(|status| {
+                    respond::failure(&status, failure_form(&parts.headers, query))
+                })
+            }
+        };
+        let headers = reply.headers_mut();
+        headers.insert(FLOW_SCHEMA, schema.schema_uid.clone());
+        headers.insert(PRIORITY_LEVEL, schema.level_uid.clone());
+        Ok(reply)
     }
-    if is_long_running(info, query) {
-        check()?;
-        let context = context(&user);
+
+    /// How many objects a list looks at.
+    fn objects(&self) -> usize {
+        let Self { info, api, .. } = self;
+        if info.verb != "list" || !info.name.is_empty() {
+            return 0;
+        }
+        let resource = api.registry.resource(info.group, info.version, info.resource);
+        resource.map_or(0, |resource| resource.cache().len())
+    }
+
+    /// Authorizes the request and hands it to its handler.
+    async fn serve(
+        self,
+        context: Context,
+        parts: &mut Parts,
+        body: Incoming,
+    ) -> Result<Reply, Failure> {
+        self.authorize(&context)?;
+        let Self { api, info, query, .. } = self;
         let mut call = Call { api, info, query, parts, context };
         let result = handlers::dispatch(&mut call, body).await;
-        return result.map(|reply| with_warnings(reply, &call.context));
+        let reply = result.unwrap_or_else(|status| {
+            respond::failure(&status, failure_form(call.headers(), query))
+        });
+        Ok(with_warnings(reply, &call.context))
     }
-    // A full server must still be able to say how it is, and to be repaired.
-    let exempt = user.in_group(MASTERS) || authz::is_open(info);
-    let kind = match parts.method {
-        Method::GET | Method::HEAD => Kind::ReadOnly,
-        _ => Kind::Mutating,
-    };
-    let _turn = if exempt { None } else { api.flow.enter(kind).await? };
-    let _in_flight = metrics::InFlight::new(kind);
-    check()?;
-    let limit = time_limit(query, api.config.request_timeout)?;
-    let context = context(&user);
-    let mut call = Call { api, info, query, parts, context };
-    match tokio::time::timeout(limit, handlers::dispatch(&mut call, body)).await {
-        Ok(Ok(reply)) => Ok(with_warnings(reply, &call.context)),
-        Ok(Err(status)) => {
-            let reply = respond::failure(&status, failure_form(call.headers(), query));
-            Ok(with_warnings(reply, &call.context))
+
+    /// The same for requests that have to end.
+    async fn serve_in_time(
+        self,
+        context: Context,
+        parts: &mut Parts,
+        body: Incoming,
+    ) -> Result<Reply, Failure> {
+        let _in_flight = metrics::InFlight::new(match parts.method {
+            Method::GET | Method::HEAD => Kind::ReadOnly,
+            _ => Kind::Mutating,
+        });
+        let limit = time_limit(self.query, self.api.config.request_timeout)?;
+        match tokio::time::timeout(limit, self.serve(context, parts, body)).await {
+            Ok(result) => result,
+            Err(_) => Err(Box::new(Status::timeout(
+                "request did not complete within the allotted timeout",
+                0,
+            ))),
         }
-        Err(_) => Err(Box::new(Status::timeout(
-            "request did not complete within the allotted timeout",
-            0,
-        ))),
     }
+
+    fn begin(&self, user: Option<&User>, parts: &Parts) -> Option<Arc<Record>> {
+        let Self { id, info, client, .. } = *self;
+        self.api.auditor.begin(&Asked { id, user, info, parts, client })
+    }
+
+    /// Asks whether the user may do this, and notes the answer.
+    fn authorize(&self, context: &Context) -> Result<(), Failure> {
+        let selector = self.query.get("fieldSelector").unwrap_or_default();
+        let attributes = Attributes::of(&context.user, self.info, &selector);
+        let authorizer = &self.api.authorizer;
+        if !context.annotations.is_kept() {
+            return authorizer.check(&attributes);
+        }
+        let (word, reason, result) = match authorizer.authorize(&attributes) {
+            Decision::Allow(reason) => ("allow", reason, Ok(())),
+            Decision::NoOpinion(reason) => {
+                let refused = attributes.forbidden(&reason);
+                ("forbid", reason, Err(Box::new(refused)))
+            }
+        };
+        context.annotations.add("authorization.k8s.io/decision", word);
+        context.annotations.add("authorization.k8s.io/reason", reason);
+        result
+    }
+}
+
+/// How somebody who is not known tried to be.
+fn attempts(connection: &ConnectionUser, headers: &HeaderMap) -> String {
+    let mut methods = Vec::new();
+    let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let scheme = authorization.and_then(|value| value.split(' ').next()).unwrap_or_default();
+    if scheme.eq_ignore_ascii_case("basic") {
+        methods.push("basic");
+    } else if scheme.eq_ignore_ascii_case("bearer") {
+        methods.push("bearer");
+    }
+    if !matches!(connection, ConnectionUser::None) {
+        methods.push("x509");
+    }
+    match methods.as_slice() {
+        [] => "Authentication failed, no credentials provided".to_owned(),
+        methods => format!("Authentication failed, attempted: {}", methods.join(", ")),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let owned = panic.downcast_ref::<String>().map(String::as_str);
+    owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default()
 }
 
 fn with_warnings(mut reply: Reply, context: &Context) -> Reply {
     for warning in context.warnings.take() {
         respond::warn(&mut reply, &warning);
     }
+    reply
+}
+
+/// The answer to who finds no place to wait, or waits in vain; a plain text as upstream's.
+fn too_many_requests() -> Reply {
+    let text = "Too many requests, please try again later.\n";
+    let mut reply = respond::text(StatusCode::TOO_MANY_REQUESTS, text);
+    reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     reply
 }
 

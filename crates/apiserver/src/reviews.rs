@@ -10,7 +10,7 @@ use machinery::field::{Error, ErrorList, Path};
 use machinery::gvk::GroupKind;
 use machinery::status::Status;
 use machinery::{Value, meta};
-use serde_json::{Map, json};
+use serde_json::json;
 
 use crate::authn::User;
 use crate::authz::rules::Rule;
@@ -55,7 +55,7 @@ pub async fn answer(
     let mut review = body::decode(call, &bytes, expected, validation)?;
     let status = match &*resource.name {
         "tokenreviews" => token(call, &review)?,
-        "selfsubjectreviews" => json!({"userInfo": user_info(call.user())}),
+        "selfsubjectreviews" => json!({"userInfo": call.user().to_info()}),
         "selfsubjectrulesreviews" => rules(call, &review)?,
         name => access(call, name, &review)?,
     };
@@ -66,21 +66,6 @@ pub async fn answer(
         accepted.format,
         accepted.pretty || call.pretty(),
     ))
-}
-
-fn user_info(user: &User) -> Value {
-    let mut info = Map::new();
-    info.insert("username".to_owned(), user.name.as_str().into());
-    if !user.uid.is_empty() {
-        info.insert("uid".to_owned(), user.uid.as_str().into());
-    }
-    if !user.groups.is_empty() {
-        info.insert("groups".to_owned(), json!(user.groups));
-    }
-    if !user.extra.is_empty() {
-        info.insert("extra".to_owned(), json!(user.extra));
-    }
-    Value::Object(info)
 }
 
 fn text<'a>(object: &'a Value, field: &str) -> &'a str {
@@ -104,7 +89,7 @@ fn token(call: &Call<'_>, review: &Value) -> Result<Value, Failure> {
     Ok(match call.api.service_accounts.authenticate(token, &audiences) {
         Ok(identity) => json!({
             "authenticated": true,
-            "user": user_info(&identity.user),
+            "user": identity.user.to_info(),
             "audiences": identity.audiences,
         }),
         Err(error) => json!({"user": {}, "error": error.to_string()}),

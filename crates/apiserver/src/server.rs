@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::Plugins;
+use crate::audit::{self, Auditor};
 use crate::authn::jwt::{Signer, Verifier};
 use crate::authn::service_account::{Objects, ServiceAccounts};
 use crate::authn::{Authenticator, Secrets, jwt};
@@ -91,6 +92,9 @@ pub enum Error {
     /// A range of addresses or ports is malformed.
     #[error(transparent)]
     Range(#[from] ParseRangeError),
+    /// Auditing cannot be set up.
+    #[error(transparent)]
+    Audit(#[from] audit::Error),
     /// The registry cannot be set up.
     #[error("registry: {0}")]
     Registry(Box<Status>),
@@ -112,7 +116,8 @@ pub struct Api {
     pub(crate) authenticator: Authenticator,
     pub(crate) service_accounts: Arc<ServiceAccounts>,
     pub(crate) authorizer: Arc<Authorizer>,
-    pub(crate) flow: Flow,
+    pub(crate) auditor: Arc<Auditor>,
+    pub(crate) flow: Arc<Flow>,
     pub(crate) checks: Checks,
     pub(crate) discovery: Discovery,
     pub(crate) kubelets: Kubelets,
@@ -194,6 +199,10 @@ async fn serve_from(
     let Given { client_ca, certificates, tls, kubelets, signer, keys, ranges } = given;
     let networks = ranges.networks().to_vec();
     let tasks = TaskTracker::new();
+    // Later than the others: what the last requests leave behind is written too.
+    let answered = CancellationToken::new();
+    let auditor = Auditor::new(&config.audit, (&tasks, &answered)).await?;
+    let engine = open_store(&config).await?;
     if !config.compaction_interval.is_zero() {
         let retention = store::retain(store.clone(), config.compaction_interval, shutdown.clone());
         tasks.spawn(retention);
@@ -226,7 +235,12 @@ async fn serve_from(
             }),
         ),
         service_accounts,
-        flow: Flow::new(config.max_requests_in_flight, config.max_mutating_requests_in_flight),
+        auditor,
+        flow: Arc::new(Flow::new(
+            config.max_requests_in_flight,
+            config.max_mutating_requests_in_flight,
+            config.request_timeout,
+        )),
         checks: health::checks(&registry, &bootstrapped, (&tasks, &shutdown)),
         kubelets,
         authorizer,
@@ -242,10 +256,13 @@ async fn serve_from(
     }
     bootstrap::run(&api, &client_ca, port).await.map_err(Error::Bootstrap)?;
     feed::authorization(&registry, &api.authorizer, (&tasks, &shutdown)).await;
+    feed::flow_control(&registry, &api.flow, (&tasks, &shutdown)).await;
     custom::follow(&registry, (&tasks, &shutdown)).await;
     bootstrapped.store(true, Ordering::Release);
     tasks.spawn(bootstrap::kubernetes_service::keep(api.clone(), port));
     tasks.spawn(service_cidr::keep(api.clone(), networks));
+    tasks.spawn(bootstrap::flow_control::keep(api.clone()));
+    tasks.spawn(api.flow.clone().lend(shutdown.clone()));
     if let Some(repair) = repair {
         tasks.spawn(repair.run(shutdown.clone()));
     }
@@ -272,6 +289,7 @@ async fn serve_from(
         }
     };
     serve::serve(listener, Some(tls), drain, connect, shutdown).await;
+    answered.cancel();
     tasks.close();
     tasks.wait().await;
     registry.close().await;

@@ -12,7 +12,7 @@ mod answer;
 mod caller;
 mod config;
 pub(crate) mod conversion;
-mod tls;
+pub(crate) mod tls;
 
 pub(crate) use caller::Caller;
 pub(crate) use config::ClientConfig;

@@ -179,11 +179,12 @@ pub type PassBody = Either<Empty<Bytes>, Incoming>;
 /// regard to the protocol that they switch to. A refusal of the backend is returned as it is.
 ///
 /// All headers but `Host` travel along: the caller has removed credentials that the backend must
-/// not see.
+/// not see. `held` is kept for as long as the connections are joined.
 pub async fn pass_through<B>(
     mut request: Request<B>,
     target: &Target,
     uri: Uri,
+    held: impl Send + 'static,
 ) -> Result<Response<PassBody>, UpgradeError> {
     if !is_upgrade(request.headers()) {
         return Err(UpgradeError::NotAnUpgrade);
@@ -202,6 +203,7 @@ pub async fn pass_through<B>(
                     Ok(upgraded) => relay::relay(TokioIo::new(upgraded), io).await,
                     Err(error) => tracing::debug!(%error, "client did not switch protocols"),
                 }
+                drop(held);
             });
             Ok(response.map(|()| Either::Left(Empty::new())))
         }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Map, Value, json};
+
 /// Everybody who authenticated.
 pub const AUTHENTICATED: &str = "system:authenticated";
 /// Everybody who did not.
@@ -65,6 +67,23 @@ impl User {
             self.groups.push(AUTHENTICATED.to_owned());
         }
         self
+    }
+
+    /// The user as a `UserInfo` of `authentication.k8s.io`, without what is empty.
+    #[must_use]
+    pub fn to_info(&self) -> Value {
+        let mut info = Map::new();
+        info.insert("username".to_owned(), self.name.as_str().into());
+        if !self.uid.is_empty() {
+            info.insert("uid".to_owned(), self.uid.as_str().into());
+        }
+        if !self.groups.is_empty() {
+            info.insert("groups".to_owned(), json!(self.groups));
+        }
+        if !self.extra.is_empty() {
+            info.insert("extra".to_owned(), json!(self.extra));
+        }
+        Value::Object(info)
     }
 
     /// Whether the user is in a group.

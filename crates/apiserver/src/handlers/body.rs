@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use machinery::Value;
-use machinery::codec::{self, DecodeError, FieldValidation, cbor, protobuf};
+use machinery::codec::{self, DecodeError, FieldValidation, cbor, protobuf, yaml};
 use machinery::schema::TypeRef;
 use machinery::status::Status;
 
@@ -45,6 +45,19 @@ pub struct Expected<'a> {
 /// # Errors
 /// 400 when it is malformed or of another kind, 415 when its media type is unknown.
 pub fn decode(
+    call: &Call<'_>,
+    bytes: &[u8],
+    expected: Expected<'_>,
+    validation: FieldValidation,
+) -> Result<Value, Failure> {
+    let object = object(call, bytes, expected, validation)?;
+    if let Some(record) = &call.context.audit {
+        record.request_object(&object);
+    }
+    Ok(object)
+}
+
+fn object(
     call: &Call<'_>,
     bytes: &[u8],
     expected: Expected<'_>,
@@ -115,9 +128,9 @@ fn check_kind(object: &mut Value, expected: Expected<'_>) -> Result<(), Failure>
 fn refused(error: &DecodeError, bytes: &[u8], media: &str, expected: Expected<'_>) -> Failure {
     let kind = expected.kind;
     let named = match media {
-        negotiate::YAML => serde_yaml::from_slice::<Value>(bytes).ok().map(|tree| {
+        negotiate::YAML => yaml::read(&String::from_utf8_lossy(bytes)).ok().map(|document| {
             let text = |field: &str| {
-                tree.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
+                document.value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
             };
             (text("apiVersion"), text("kind"))
         }),

@@ -162,6 +162,9 @@ pub(super) fn delete(call: &Call<'_>, body: &Bytes) -> Result<DeleteOptions, Fai
         _ => return Err(Box::new(Status::unsupported_media_type(&negotiate::ACCEPTED))),
     };
     let mut value = decoded.map_err(bad_request)?.value;
+    if let Some(record) = &call.context.audit {
+        record.request_object(&value);
+    }
     // Upstream takes dryRun from the query of a delete with a body too.
     let also: Vec<Value> =
         call.query.all("dryRun").filter(|v| !v.is_empty()).map(Value::from).collect();

@@ -174,8 +174,10 @@ async fn pass_upgrade(call: &mut Call<'_>, target: &Target, uri: Uri) -> Result<
     *request.method_mut() = call.parts.method.clone();
     *request.headers_mut() = without_credentials(call.headers());
     *request.extensions_mut() = std::mem::take(&mut call.parts.extensions);
-    let response =
-        upgrade::pass_through(request, target, uri).await.map_err(|error| unreachable(&error))?;
+    let held = call.context.audit.clone();
+    let response = upgrade::pass_through(request, target, uri, held)
+        .await
+        .map_err(|error| unreachable(&error))?;
     Ok(passed_on(response))
 }
 

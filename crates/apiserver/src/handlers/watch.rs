@@ -3,6 +3,7 @@
 mod socket;
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::options;
 use super::represent::Form;
+use crate::audit::Record;
 use crate::cache::{EventType, WatchItem, Watcher, value_frame, value_item};
 use crate::http::body::Body;
 use crate::http::negotiate::Format;
@@ -45,6 +47,7 @@ struct Stream {
     shutdown: CancellationToken,
     events: WatchEvents,
     _counted: LongRunning,
+    _audited: Option<Arc<Record>>,
 }
 
 /// Streams the changes of a collection.
@@ -74,6 +77,7 @@ pub(super) async fn watch(call: &mut Call<'_>, target: &Target) -> Result<Reply,
         deadline: Box::pin(tokio::time::sleep_until(end)),
         shutdown: call.api.shutdown.clone(),
         _counted: LongRunning::new(call.info),
+        _audited: call.context.audit.clone(),
     };
     if streams::websocket::is_websocket(call.headers()) {
         return socket::serve(call, stream);

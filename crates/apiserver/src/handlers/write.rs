@@ -72,6 +72,9 @@ pub(super) async fn patch(
         return Err(Box::new(Status::unsupported_media_type(&accepted)));
     };
     let mut bytes = body::read(body).await?;
+    if let Some(record) = &call.context.audit {
+        record.patch(&bytes);
+    }
     let mut options = options::write(call, "PatchOptions", *kind == PatchType::Apply)?;
     if media == APPLY_CBOR {
         let tree = cbor::decode_untyped(&bytes)
@@ -135,6 +138,9 @@ async fn whole(
     let bytes = body::read(body).await?;
     let options = options::write(call, kind_of_options, false)?;
     let object = decode(call, target, &bytes)?;
+    if let Some(record) = call.context.audit.as_ref().filter(|_| target.subresource.is_empty()) {
+        record.default_request_object(|object| target.resource.default(object));
+    }
     Ok((form, object, options))
 }
 

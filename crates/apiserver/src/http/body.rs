@@ -3,8 +3,8 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use futures::Stream;
+use bytes::{Bytes, BytesMut};
+use futures::{Stream, StreamExt as _};
 use http_body::{Frame, SizeHint};
 
 /// Why a streamed body broke off.
@@ -50,6 +50,30 @@ impl Body {
         S: Stream<Item = Result<Bytes, StreamError>> + Send + 'static,
     {
         Self::Stream(Box::pin(chunks))
+    }
+
+    /// The bytes, if they are all there; parts are put together for it.
+    pub fn whole(&mut self) -> Option<Bytes> {
+        if let Self::Lazy(parts, len) = self {
+            let mut bytes = BytesMut::with_capacity(usize::try_from(*len).unwrap_or(0));
+            parts.for_each(|part| bytes.extend_from_slice(&part));
+            *self = Self::full(bytes);
+        }
+        match self {
+            Self::Full(bytes) => Some(bytes.clone().unwrap_or_default()),
+            Self::Lazy(..) | Self::Stream(_) => None,
+        }
+    }
+
+    /// The same body, which keeps something until it is sent or given up.
+    #[must_use]
+    pub fn holding(self, held: impl Send + 'static) -> Self {
+        match self {
+            Self::Stream(chunks) => Self::stream(chunks.inspect(move |_| {
+                let _ = &held;
+            })),
+            whole => whole,
+        }
     }
 }
 

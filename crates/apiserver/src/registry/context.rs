@@ -7,7 +7,7 @@ use machinery::time::Timestamp;
 use resources::Ctx;
 use serde_json::json;
 
-use crate::audit::Annotations;
+use crate::audit::{Annotations, Record};
 use crate::authn::User;
 
 /// Texts for the client that do not make its request fail. Clones share the list.
@@ -39,6 +39,8 @@ pub struct Context {
     pub warnings: Warnings,
     /// See [`Annotations`].
     pub annotations: Annotations,
+    /// What is noted of the request, if anything is.
+    pub(crate) audit: Option<Arc<Record>>,
     /// Made when first needed: reads do without.
     info: OnceLock<Value>,
 }
@@ -50,8 +52,15 @@ impl Context {
             user,
             warnings: Warnings::default(),
             annotations: Annotations::default(),
+            audit: None,
             info: OnceLock::new(),
         }
+    }
+
+    /// The same request, of which something is noted.
+    pub(crate) fn recorded(self, record: Option<Arc<Record>>) -> Self {
+        let annotations = record.as_ref().map(|record| record.annotations()).unwrap_or_default();
+        Self { annotations, audit: record, ..self }
     }
 
     /// What the server does on its own behalf.

@@ -3,27 +3,39 @@
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::client::{WantsClientCert, WebPkiServerVerifier, verify_server_name};
 use rustls::server::ParsedCertificate;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore,
+    SignatureScheme,
 };
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 /// A bundle that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BundleError {
+pub(crate) enum BundleError {
     /// There is no certificate in it.
     #[error("unable to load root certificates: unable to parse bytes as PEM block")]
     NotPem,
     /// rustls refuses it.
     #[error("unable to load root certificates: {0}")]
     Refused(String),
+    /// The own certificate is of no use.
+    #[error("unable to load client certificate: {0}")]
+    Identity(String),
 }
 
 /// TLS that trusts a bundle, or the system's authorities if it is empty.
 pub(super) fn trusting(bundle: &[u8]) -> Result<ClientConfig, BundleError> {
+    client(bundle, None)
+}
+
+/// The same with a certificate and its key to show, both PEM.
+pub(crate) fn client(
+    bundle: &[u8],
+    identity: Option<&(Vec<u8>, Vec<u8>)>,
+) -> Result<ClientConfig, BundleError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let refused = |error: &dyn std::fmt::Display| BundleError::Refused(error.to_string());
     let mut roots = RootCertStore::empty();
@@ -45,13 +57,25 @@ pub(super) fn trusting(bundle: &[u8]) -> Result<ClientConfig, BundleError> {
         .map_err(|error| refused(&error))?;
     if roots.is_empty() {
         // A machine without authorities trusts nobody.
-        return Ok(builder.with_root_certificates(roots).with_no_client_auth());
+        return shown(builder.with_root_certificates(roots), identity);
     }
     let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()
         .map_err(|error| refused(&error))?;
     let verifier = Arc::new(Verifier { chains, trusted });
-    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    shown(builder.dangerous().with_custom_certificate_verifier(verifier), identity)
+}
+
+fn shown(
+    builder: ConfigBuilder<ClientConfig, WantsClientCert>,
+    identity: Option<&(Vec<u8>, Vec<u8>)>,
+) -> Result<ClientConfig, BundleError> {
+    let Some((certificate, key)) = identity else { return Ok(builder.with_no_client_auth()) };
+    let refused = |error: &dyn std::fmt::Display| BundleError::Identity(error.to_string());
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate).collect();
+    let chain = chain.map_err(|error| refused(&error))?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| refused(&error))?;
+    builder.with_client_auth_cert(chain, key).map_err(|error| refused(&error))
 }
 
 /// Chains to a trusted authority, or is one: webhooks like to make a certificate that is its own

@@ -1,5 +1,7 @@
 //! `ironclad kube-apiserver`.
 
+mod audit;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -104,6 +106,8 @@ pub(crate) struct Flags {
     /// Writes that run at once; 0 is no limit
     #[arg(long, default_value_t = 200)]
     max_mutating_requests_inflight: usize,
+    #[command(flatten)]
+    audit: audit::Flags,
     /// Seconds that an ordinary request may take
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     request_timeout: u64,
@@ -143,6 +147,7 @@ pub(crate) async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Re
         event_ttl: Duration::from_secs(flags.event_ttl),
         max_requests_in_flight: flags.max_requests_inflight,
         max_mutating_requests_in_flight: flags.max_mutating_requests_inflight,
+        audit: flags.audit.options(),
         request_timeout: Duration::from_secs(flags.request_timeout),
         ..Config::default()
     };

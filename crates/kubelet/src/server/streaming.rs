@@ -302,7 +302,7 @@ async fn pass(mut request: Request<Incoming>, url: &str) -> Result<Response<Body
     }
     let (target, uri) = address(url)?;
     request.headers_mut().remove(AUTHORIZATION);
-    let response = pass_through(request, &target, uri).await?;
+    let response = pass_through(request, &target, uri, ()).await?;
     Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
 }
 

@@ -3,6 +3,7 @@
 mod access;
 mod addresses;
 mod apply;
+mod audit;
 mod bad_input;
 mod conversion;
 mod customresources;

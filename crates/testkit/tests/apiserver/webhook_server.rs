@@ -88,6 +88,11 @@ impl WebhookServer {
         json!({"url": self.url, "caBundle": STANDARD.encode(&self.certificate)})
     }
 
+    /// Whom to trust there, as PEM.
+    pub(crate) fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
     /// Where it is.
     pub(crate) fn url(&self) -> &str {
         &self.url
