@@ -15,6 +15,7 @@ mod node_restriction;
 mod policies;
 mod priority;
 pub(crate) mod reinvocation;
+mod resource_quota;
 mod service_account;
 mod taint_nodes;
 
@@ -43,11 +44,12 @@ trait Plugin: Send + Sync {
 }
 
 /// All plugins, in upstream's order. Policies come before webhooks, the mutating ones of both before
-/// everything that only looks.
+/// everything that only looks; quotas are charged last.
 pub struct Plugins {
     builtin: Vec<Box<dyn Plugin>>,
     policies: policies::Policies,
     webhooks: Webhooks,
+    quotas: resource_quota::ResourceQuotas,
 }
 
 // === impl Plugins ===
@@ -72,6 +74,7 @@ impl Plugins {
             builtin,
             policies: policies::Policies::new(authorizer.clone()),
             webhooks: Webhooks::new(authorizer),
+            quotas: resource_quota::ResourceQuotas::default(),
         }
     }
 }
@@ -108,7 +111,8 @@ impl Admission for Plugins {
         async move {
             self.builtin.iter().try_for_each(|plugin| plugin.validate(attributes))?;
             self.policies.validate(attributes).await?;
-            self.webhooks.validate(attributes).await
+            self.webhooks.validate(attributes).await?;
+            self.quotas.validate(attributes).await
         }
         .boxed()
     }

@@ -202,7 +202,6 @@ async fn serve_from(
     // Later than the others: what the last requests leave behind is written too.
     let answered = CancellationToken::new();
     let auditor = Auditor::new(&config.audit, (&tasks, &answered)).await?;
-    let engine = open_store(&config).await?;
     if !config.compaction_interval.is_zero() {
         let retention = store::retain(store.clone(), config.compaction_interval, shutdown.clone());
         tasks.spawn(retention);

@@ -11,7 +11,8 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
+    ReplicationController, ResourceQuota, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
@@ -57,6 +58,9 @@ pub(crate) struct Informers {
     pub(crate) service_cidrs: Informer<ServiceCIDR>,
     pub(crate) ip_addresses: Informer<IPAddress>,
     pub(crate) validating_policies: Informer<ValidatingAdmissionPolicy>,
+    pub(crate) quotas: Informer<ResourceQuota>,
+    pub(crate) claims: Informer<PersistentVolumeClaim>,
+    pub(crate) volumes: Informer<PersistentVolume>,
 }
 
 impl Informers {
@@ -120,6 +124,9 @@ impl Informers {
             service_cidrs: plain!(),
             ip_addresses: plain!(),
             validating_policies: plain!(),
+            quotas: plain!(),
+            claims: plain!(),
+            volumes: plain!(),
         }
     }
 
@@ -148,6 +155,9 @@ impl Informers {
             ("servicecidrs", self.service_cidrs.has_synced()),
             ("ipaddresses", self.ip_addresses.has_synced()),
             ("validatingadmissionpolicies", self.validating_policies.has_synced()),
+            ("resourcequotas", self.quotas.has_synced()),
+            ("persistentvolumeclaims", self.claims.has_synced()),
+            ("persistentvolumes", self.volumes.has_synced()),
         ]
         .into();
         synced.into_iter().filter(|(_, synced)| !synced).map(|(name, _)| name).collect()

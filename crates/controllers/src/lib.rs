@@ -38,6 +38,7 @@ mod podgc;
 mod pods;
 mod policystatus;
 mod replicaset;
+mod resourcequota;
 mod revisions;
 mod rootca;
 mod scheduling;

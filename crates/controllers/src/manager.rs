@@ -21,7 +21,7 @@ use crate::nodeipam::plan::{Cidr, InvalidCidr};
 use crate::{
     Config, certificates, clusterrole, daemonset, deployment, disruption, endpoints, endpointslice,
     endpointslicemirroring, garbage, job, namespace, nodeipam, nodelifecycle, podgc, policystatus,
-    replicaset, rootca, serviceaccount, servicecidr, statefulset,
+    replicaset, resourcequota, rootca, serviceaccount, servicecidr, statefulset,
 };
 
 const NAME: &str = "kube-controller-manager";
@@ -229,6 +229,7 @@ fn start_all(c: &mut Controllers, settings: Settings) {
     c.start("statefulset-controller", "statefulset-controller", statefulset::run);
     c.start("disruption-controller", "disruption-controller", disruption::run);
     c.start("job-controller", "job-controller", job::run);
+    c.start("resourcequota-controller", "resourcequota-controller", resourcequota::run);
     c.start("ttl-after-finished-controller", "ttl-after-finished-controller", job::ttl::run);
     c.start(
         "clusterrole-aggregation-controller",

@@ -17,6 +17,7 @@ mod cursor;
 mod declarative;
 pub mod kinds;
 mod object_meta;
+pub mod quota;
 mod reach;
 mod registration;
 pub mod selectable;

@@ -236,6 +236,13 @@ impl Registry {
         resource.cache().snapshot().0.range("", &prefix).cloned().collect()
     }
 
+    /// Whether there is any object in a namespace, as the cache has it.
+    pub(crate) fn has_any(&self, group: &str, plural: &str, namespace: &str) -> bool {
+        let Some(resource) = self.preferred(group, plural) else { return false };
+        let snapshot = resource.cache().snapshot().0;
+        snapshot.range("", &format!("{namespace}/")).next().is_some()
+    }
+
     /// Group, plural name and number of objects of every stored resource.
     pub fn object_counts(&self) -> Vec<(String, String, usize)> {
         let all = self.resources();

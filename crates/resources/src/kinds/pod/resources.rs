@@ -68,6 +68,26 @@ fn together(spec: &Value, which: &str) -> Amounts {
     total
 }
 
+/// The `requests` or `limits` of a Pod as a whole: what it says itself comes before what its
+/// containers say, and its overhead comes on top.
+pub(crate) fn total(spec: &Value, which: &str) -> BTreeMap<String, Quantity> {
+    let mut total = together(spec, which);
+    for (name, amount) in amounts(spec.get("resources"), which) {
+        total.insert(name, amount);
+    }
+    for (name, amount) in amounts(Some(spec), "overhead") {
+        match total.get_mut(&name) {
+            Some(sum) => *sum += amount,
+            // Without a limit there is none, whatever the overhead.
+            None if which == "requests" => {
+                total.insert(name, amount);
+            }
+            None => {}
+        }
+    }
+    total
+}
+
 /// The quality of service class of a Pod: `Guaranteed`, `Burstable` or `BestEffort`.
 pub fn qos_class(pod: &Value) -> &'static str {
     let null = Value::Null;
