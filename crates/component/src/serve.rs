@@ -1,9 +1,11 @@
 //! The accept loop: TCP, optionally TLS, then HTTP/2 or HTTP/1.1 as the client negotiated.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -20,7 +22,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::tls::ServerTls;
+use crate::tls::stream::Cork;
+use crate::tls::{self, ServerTls};
 
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -171,13 +174,13 @@ async fn connection<F, S, B>(
     let Ok(local) = stream.local_addr() else { return };
     let mut peer = Peer { address, local, certificates: Certificates::None };
     let Some(tls) = tls else {
-        http1(stream, connect(peer), shutdown).await;
+        http1(stream, connect(peer), None, shutdown).await;
         return;
     };
     let (config, clients) = (tls.config(), tls.clients());
     let handshake = TlsAcceptor::from(config).accept(stream);
-    let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
-        Ok(Ok(stream)) => stream,
+    let (socket, session) = match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
+        Ok(Ok(stream)) => stream.into_inner(),
         Ok(Err(error)) => {
             tracing::debug!(%address, %error, "TLS handshake");
             return;
@@ -187,7 +190,6 @@ async fn connection<F, S, B>(
             return;
         }
     };
-    let session = stream.get_ref().1;
     if let (Some(clients), Some(chain)) = (&clients, session.peer_certificates()) {
         let chain: Arc<[CertificateDer<'static>]> = chain.into();
         peer.certificates = match clients.verify(&chain) {
@@ -196,10 +198,12 @@ async fn connection<F, S, B>(
         };
     }
     let service = connect(peer);
-    if session.alpn_protocol() == Some(b"h2") {
-        http2(stream, service, options, shutdown, tasks).await;
+    let is_http2 = session.alpn_protocol() == Some(b"h2");
+    let (stream, cork) = tls::stream::split(socket, session);
+    if is_http2 {
+        http2((stream, cork), service, options, shutdown, tasks).await;
     } else {
-        http1(stream, service, shutdown).await;
+        http1(stream, service, Some(cork), shutdown).await;
     }
 }
 
@@ -212,7 +216,7 @@ fn keep_alive(stream: &TcpStream) -> nix::Result<()> {
     setsockopt(stream, sockopt::TcpKeepCount, &9)
 }
 
-async fn http1<I, S, B>(stream: I, service: S, shutdown: CancellationToken)
+async fn http1<I, S, B>(stream: I, service: S, cork: Option<Cork>, shutdown: CancellationToken)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
@@ -228,17 +232,17 @@ where
         .half_close(false)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    until_done(connection, conn::http1::UpgradeableConnection::graceful_shutdown, shutdown).await;
+    let wind_down = conn::http1::UpgradeableConnection::graceful_shutdown;
+    until_done(connection, cork, wind_down, shutdown).await;
 }
 
-async fn http2<I, S, B>(
-    stream: I,
+async fn http2<S, B>(
+    (stream, cork): (tls::stream::Stream, Cork),
     service: S,
     options: Options,
     shutdown: CancellationToken,
     tasks: Tasks,
 ) where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
     S::Future: Send + 'static,
     B: Body + Send + 'static,
@@ -255,21 +259,30 @@ async fn http2<I, S, B>(
         .keep_alive_interval(Some(Duration::from_secs(60)))
         .keep_alive_timeout(Duration::from_secs(30))
         .serve_connection(TokioIo::new(stream), service);
-    until_done(connection, conn::http2::Connection::graceful_shutdown, shutdown).await;
+    let wind_down = conn::http2::Connection::graceful_shutdown;
+    until_done(connection, Some(cork), wind_down, shutdown).await;
 }
 
 /// Serves until the connection ends. At shutdown `wind_down` makes it end after the requests that
 /// it has.
-async fn until_done<C>(connection: C, wind_down: fn(Pin<&mut C>), shutdown: CancellationToken)
-where
+async fn until_done<C>(
+    connection: C,
+    cork: Option<Cork>,
+    wind_down: fn(Pin<&mut C>),
+    shutdown: CancellationToken,
+) where
     C: Future<Output = hyper::Result<()>>,
 {
-    tokio::pin!(connection);
+    let mut connection = pin!(connection);
+    let turn = |cx: &mut Context<'_>, connection: Pin<&mut C>| match &cork {
+        Some(cork) => cork.turn(cx, |cx| connection.poll(cx)),
+        None => connection.poll(cx),
+    };
     let result = tokio::select! {
-        result = connection.as_mut() => result,
+        result = poll_fn(|cx| turn(cx, connection.as_mut())) => result,
         () = shutdown.cancelled() => {
             wind_down(connection.as_mut());
-            connection.await
+            poll_fn(|cx| turn(cx, connection.as_mut())).await
         }
     };
     if let Err(error) = result {
