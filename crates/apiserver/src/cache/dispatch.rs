@@ -10,6 +10,7 @@ use store::{Error, Event, RangeRequest, Store};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::encoded;
 use super::join::Joining;
 use super::object::{FieldSet, Object};
 use super::state::Cache;
@@ -123,7 +124,10 @@ impl Dispatcher {
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                _ = pause.tick() => self.all().iter().for_each(|cache| cache.cool()),
+                _ = pause.tick() => {
+                    encoded::cool();
+                    self.all().iter().for_each(|cache| cache.cool());
+                }
             }
         }
     }

@@ -4,6 +4,7 @@ use std::ops::{Index, Range};
 use std::sync::Arc;
 
 use super::chunk::Chunk;
+use super::list::Selection;
 use super::object::Object;
 
 /// Objects in key order; clones share them.
@@ -15,6 +16,18 @@ pub struct Items(Vec<Run>);
 pub(super) struct Run {
     pub(super) chunk: Arc<Chunk>,
     pub(super) range: Range<usize>,
+}
+
+impl Run {
+    /// Whether it is all of its chunk.
+    pub(super) fn is_whole(&self) -> bool {
+        self.range.len() == self.chunk.len()
+    }
+
+    /// The objects.
+    pub(super) fn objects(&self) -> &[Arc<Object>] {
+        &self.chunk[self.range.clone()]
+    }
 }
 
 impl Items {
@@ -44,7 +57,23 @@ impl Items {
 
     /// The objects in order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Object>> {
-        self.0.iter().flat_map(|run| &run.chunk[run.range.clone()])
+        self.0.iter().flat_map(Run::objects)
+    }
+
+    /// The objects that are selected, in order; all must begin with the selection's prefix.
+    pub fn selected<'a>(
+        &'a self,
+        selection: &'a Selection,
+    ) -> impl Iterator<Item = &'a Arc<Object>> {
+        let demanded = selection.demanded();
+        self.0.iter().flat_map(move |run| {
+            let marks = if demanded.is_empty() { &[] } else { run.chunk.marks() };
+            run.range
+                .clone()
+                .filter(move |at| marks.get(*at).is_none_or(|mark| mark.may_have(demanded)))
+                .map(|at| &run.chunk[at])
+                .filter(|object| selection.matches(object))
+        })
     }
 
     /// The last object.
@@ -70,12 +99,24 @@ impl Items {
     }
 }
 
+/// Objects that one reader asked for.
 impl From<Vec<Arc<Object>>> for Items {
     fn from(objects: Vec<Arc<Object>>) -> Self {
+        Arc::new(Chunk::private(objects)).into()
+    }
+}
+
+impl From<Arc<Chunk>> for Items {
+    fn from(chunk: Arc<Chunk>) -> Self {
         let mut items = Self::default();
-        let range = 0..objects.len();
-        items.push(&Arc::new(objects.into()), range);
+        items.push(&chunk, 0..chunk.len());
         items
+    }
+}
+
+impl FromIterator<Run> for Items {
+    fn from_iter<I: IntoIterator<Item = Run>>(runs: I) -> Self {
+        Self(runs.into_iter().collect())
     }
 }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use machinery::selector::{FieldSelector, LabelSelector};
 
 use super::items::{Items, Run};
+use super::mark::Mark;
 use super::object::Object;
 
 const TAIL: &str = "]}\n";
@@ -20,6 +21,7 @@ pub struct Selection {
     fields: FieldSelector,
     /// What objects must be like as they are shown, rather than as they are stored.
     shown: Option<Shown>,
+    demanded: Mark,
 }
 
 #[derive(Debug, Clone)]
@@ -41,7 +43,8 @@ impl Selection {
             prefix.push_str(namespace);
             prefix.push('/');
         }
-        Self { prefix, labels, fields, shown: None }
+        let demanded = Mark::demanded(&labels, &fields);
+        Self { prefix, labels, fields, shown: None, demanded }
     }
 
     /// The same where objects may be shown with other fields than they are stored with, and with
@@ -56,6 +59,7 @@ impl Selection {
         if !(labels.is_everything() && fields.is_everything()) {
             self.shown = Some(Shown { labels, fields });
         }
+        self.demanded = Mark::demanded(&self.labels, &self.fields);
         self
     }
 
@@ -67,6 +71,11 @@ impl Selection {
     /// What keys must begin with.
     pub fn prefix(&self) -> &str {
         &self.prefix
+    }
+
+    /// What the mark of an object must have that is selected.
+    pub(super) fn demanded(&self) -> Mark {
+        self.demanded
     }
 
     /// The one namespace of all that is selected, if there is one.
@@ -139,11 +148,10 @@ impl List {
         }
         head.push_str(r#"},"items":["#);
         // Each item gets back its opening brace, and a comma between two.
-        let of_run = |run: &Run| match run.range.len() == run.chunk.len() && !with_type {
-            true => run.chunk.json_len(),
+        let of_run = |run: &Run| match run.is_whole() {
+            true => run.chunk.json_len(with_type),
             false => {
-                let objects = &run.chunk[run.range.clone()];
-                objects.iter().map(|object| object.item(with_type).len() as u64 + 2).sum()
+                run.objects().iter().map(|object| object.item(with_type).len() as u64 + 2).sum()
             }
         };
         let items: u64 = self.items.as_runs().iter().map(of_run).sum();
@@ -184,12 +192,11 @@ impl ListBody {
                 out.extend_from_slice(TAIL.as_bytes());
                 break;
             };
-            let whole = run.range.len() == run.chunk.len() && !self.with_type;
-            if whole && run.chunk.is_shared() {
+            if run.is_whole() && run.chunk.is_shared() {
                 if !out.is_empty() {
                     break;
                 }
-                let json = run.chunk.json();
+                let json = run.chunk.json(self.with_type);
                 self.run = self.runs.next();
                 let comma = usize::from(std::mem::take(&mut self.first));
                 return json.slice(comma..);

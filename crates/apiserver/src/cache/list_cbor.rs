@@ -20,7 +20,7 @@ impl List {
         with_type: bool,
     ) -> CborListBody {
         let frame = ListFrame::new(api_version, list_kind, metadata, self.items.len(), with_type);
-        let items: usize = self.items.iter().map(|object| frame.item_len(object.cbor())).sum();
+        let items: usize = self.items.iter().map(|object| frame.item_len(&object.cbor())).sum();
         let left = (frame.head().len() + items + frame.tail().len()) as u64;
         CborListBody { frame, items: self.items.to_vec(), at: 0, started: false, left }
     }
@@ -62,7 +62,7 @@ impl Iterator for CborListBody {
         while out.len() < PIECE
             && let Some(object) = self.items.get(self.at)
         {
-            self.frame.put_item(&mut out, object.cbor());
+            self.frame.put_item(&mut out, &object.cbor());
             self.at += 1;
         }
         if self.at == self.items.len() {

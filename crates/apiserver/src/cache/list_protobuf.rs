@@ -1,17 +1,17 @@
 //! A list in protobuf, put together from the shared messages of its objects.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use machinery::codec::protobuf::{self, ListFrame};
 use machinery::{Value, schema};
 
+use super::items::Run;
 use super::list::{List, PIECE};
-use super::object::Object;
 
 impl List {
-    /// The list in protobuf; `None` when its kind has no such form.
-    pub fn protobuf_of(
+    /// The list in protobuf; `None` when its kind has no such form. All of it is written before
+    /// the first byte can go out, since the length of everything comes first; others get their
+    /// turn meanwhile.
+    pub async fn protobuf_of(
         &self,
         (group, version): (&str, &str),
         list_kind: &str,
@@ -19,29 +19,43 @@ impl List {
     ) -> Option<ProtobufListBody> {
         let ty = schema::builtin().kind(group, version, list_kind)?;
         let frame = ListFrame::new(ty, metadata).ok()?;
-        let mut len = 0;
-        for object in self.items.iter() {
-            len += frame.item_len(message(object)?.len());
+        let mut pieces = Vec::with_capacity(self.items.as_runs().len() + 2);
+        pieces.push(Bytes::new());
+        for run in self.items.as_runs() {
+            put(&mut pieces, run, &frame)?;
+            tokio::task::yield_now().await;
         }
+        let len = pieces.iter().map(Bytes::len).sum();
         let api_version = machinery::gvk::GroupVersion::new(group, version).to_string();
-        let head = frame.head(&api_version, list_kind, len);
-        let left = (head.len() + len + frame.tail().len()) as u64;
-        Some(ProtobufListBody { head, items: self.items.to_vec(), at: 0, frame, left })
+        pieces[0] = frame.head(&api_version, list_kind, len).into();
+        pieces.push(Bytes::from_static(frame.tail()));
+        let left = (pieces[0].len() + len + frame.tail().len()) as u64;
+        Some(ProtobufListBody { pieces: pieces.into_iter(), left })
     }
 }
 
-/// An object's message without its envelope, which items of a list do not have.
-fn message(object: &Object) -> Option<&[u8]> {
-    Some(protobuf::open(object.protobuf()?).ok()?.raw)
+/// Adds the objects of a run, in pieces.
+fn put(pieces: &mut Vec<Bytes>, run: &Run, frame: &ListFrame) -> Option<()> {
+    if run.is_whole() && run.chunk.is_shared() {
+        pieces.push(run.chunk.protobuf(frame)?);
+        return Some(());
+    }
+    let mut out = Vec::new();
+    for object in run.objects() {
+        let message = object.protobuf()?;
+        frame.put_item(&mut out, protobuf::open(&message).ok()?.raw);
+        if out.len() >= PIECE {
+            pieces.push(std::mem::take(&mut out).into());
+        }
+    }
+    pieces.push(out.into());
+    Some(())
 }
 
 /// A list's bytes in pieces.
 #[derive(Debug)]
 pub struct ProtobufListBody {
-    head: Vec<u8>,
-    items: Vec<Arc<Object>>,
-    at: usize,
-    frame: ListFrame,
+    pieces: std::vec::IntoIter<Bytes>,
     left: u64,
 }
 
@@ -61,20 +75,8 @@ impl Iterator for ProtobufListBody {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
-        if self.left == 0 {
-            return None;
-        }
-        let mut out = std::mem::take(&mut self.head);
-        while out.len() < PIECE
-            && let Some(object) = self.items.get(self.at)
-        {
-            self.frame.put_item(&mut out, message(object).unwrap_or_default());
-            self.at += 1;
-        }
-        if self.at == self.items.len() {
-            out.extend_from_slice(self.frame.tail());
-        }
-        self.left = self.left.saturating_sub(out.len() as u64);
-        Some(out.into())
+        let piece = self.pieces.find(|piece| !piece.is_empty())?;
+        self.left = self.left.saturating_sub(piece.len() as u64);
+        Some(piece)
     }
 }

@@ -3,18 +3,23 @@
 //! Data flow: store → [`Dispatcher`] → per stored resource a [`Cache`] (ordered map, recent
 //! changes, watchers) → lists and watches. An object is kept as the bytes that go over the wire,
 //! plus where in them its labels and selectable fields are; nothing is parsed to answer a read.
+//! What is made of objects for many readers (their part of lists, binary forms, other versions) is
+//! kept only while it is asked for, and within a budget.
 //!
 //! Invariants: a cache shows the store's state at one revision exactly; a read never waits for a
 //! slow watcher; a change is encoded once for all watchers.
 
+mod budget;
 mod chunk;
 mod dispatch;
+mod encoded;
 mod index;
 mod items;
 mod join;
 mod list;
 mod list_cbor;
 mod list_protobuf;
+mod mark;
 mod object;
 mod ordered;
 mod presentation;

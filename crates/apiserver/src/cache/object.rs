@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use machinery::Value;
@@ -13,6 +13,8 @@ use machinery::status::Status;
 use resources::SelectableFields;
 use resources::selectable::Read;
 
+use super::encoded::{Binary, Encoded};
+use super::mark::Mark;
 use super::scan::{LabelSpan, Paths, scan};
 
 /// What selectors can ask of the objects of one stored resource, and where it is found.
@@ -74,11 +76,9 @@ enum FieldValue {
 #[derive(Debug)]
 pub struct Object {
     json: Bytes,
-    /// In its envelope, once somebody asked for it; empty if it has no such form.
-    protobuf: OnceLock<Bytes>,
-    /// Rarely asked for, so that an object without it should not pay for it.
-    cbor: OnceLock<Box<Bytes>>,
+    encoded: Encoded,
     revision: u64,
+    mark: Mark,
     /// `namespace/name`, or `name` in cluster scope: the key behind the resource's prefix.
     key: Box<str>,
     namespace_len: u16,
@@ -134,11 +134,11 @@ impl Object {
                 field_value(field, &json, raw(field.first), field.second.and_then(raw))
             })
             .collect();
-        Some(Self {
+        let mut object = Self {
             json: shared(json),
-            protobuf: OnceLock::new(),
-            cbor: OnceLock::new(),
+            encoded: Encoded::default(),
             revision,
+            mark: Mark::default(),
             key: key.into(),
             namespace_len: u16::try_from(key.find('/').unwrap_or(0)).ok()?,
             items_from: u16::try_from(found.after_type).ok()?,
@@ -147,7 +147,25 @@ impl Object {
             fields,
             set: set.clone(),
             unchanged_under: AtomicU64::new(0),
-        })
+        };
+        object.mark = object.marked();
+        Some(object)
+    }
+
+    /// What selectors can demand of it.
+    fn marked(&self) -> Mark {
+        let mut mark = Mark::default();
+        for (key, value) in &self.labels {
+            mark.add(self.text(key), self.text(value));
+        }
+        for (field, value) in self.set.fields.iter().zip(&self.fields) {
+            mark.add(&field.name, self.field_text(value));
+        }
+        mark
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        self.mark
     }
 
     /// The whole object as compact JSON.
@@ -160,16 +178,40 @@ impl Object {
         self.json.len()
     }
 
-    /// The whole object as a protobuf message in its envelope, made once and shared like the JSON.
-    /// `None` for kinds that have no such form.
-    pub fn protobuf(&self) -> Option<&Bytes> {
-        let encode = || shared(protobuf::encode_builtin(&self.value()).unwrap_or_default());
-        Some(self.protobuf.get_or_init(encode)).filter(|message| !message.is_empty())
+    /// The whole object as a protobuf message in its envelope, shared like the JSON while somebody
+    /// asks for it. `None` for kinds that have no such form.
+    pub fn protobuf(self: &Arc<Self>) -> Option<Bytes> {
+        Some(self.binary(Binary::Protobuf)).filter(|message| !message.is_empty())
     }
 
-    /// The whole object in CBOR, made once and shared like the JSON.
-    pub fn cbor(&self) -> &Bytes {
-        self.cbor.get_or_init(|| Box::new(shared(cbor::encode_object(&self.value()))))
+    /// The whole object in CBOR, shared like the JSON while somebody asks for it.
+    pub fn cbor(self: &Arc<Self>) -> Bytes {
+        self.binary(Binary::Cbor)
+    }
+
+    fn binary(self: &Arc<Self>, form: Binary) -> Bytes {
+        self.encoded.get(form).unwrap_or_else(|| {
+            let bytes = shared(self.encode(form));
+            self.encoded.keep(self, form, &bytes);
+            bytes
+        })
+    }
+
+    /// The bytes of a form, for something that is kept itself: they are not.
+    pub(super) fn binary_once(&self, form: Binary) -> Bytes {
+        self.encoded.get(form).unwrap_or_else(|| self.encode(form).into())
+    }
+
+    /// Empty if it has no such form.
+    fn encode(&self, form: Binary) -> Vec<u8> {
+        match form {
+            Binary::Protobuf => protobuf::encode_builtin(&self.value()).unwrap_or_default(),
+            Binary::Cbor => cbor::encode_object(&self.value()),
+        }
+    }
+
+    pub(super) fn encoded(&self) -> &Encoded {
+        &self.encoded
     }
 
     /// The object as a tree.
@@ -205,11 +247,15 @@ impl Object {
         match name {
             "metadata.name" => Some(self.name()),
             "metadata.namespace" => Some(self.namespace()),
-            _ => match &self.fields[self.set.position(name)?] {
-                FieldValue::Fixed(text) => Some(text),
-                FieldValue::Span(start, end) => Some(self.text(&(*start..*end))),
-                FieldValue::Owned(text) => Some(text),
-            },
+            _ => Some(self.field_text(&self.fields[self.set.position(name)?])),
+        }
+    }
+
+    fn field_text<'a>(&'a self, value: &'a FieldValue) -> &'a str {
+        match value {
+            FieldValue::Fixed(text) => text,
+            FieldValue::Span(start, end) => self.text(&(*start..*end)),
+            FieldValue::Owned(text) => text,
         }
     }
 
@@ -257,9 +303,9 @@ impl Object {
             .collect();
         Self {
             json: shared(json),
-            protobuf: OnceLock::new(),
-            cbor: OnceLock::new(),
+            encoded: Encoded::default(),
             revision,
+            mark: self.mark,
             key: self.key.clone(),
             namespace_len: self.namespace_len,
             items_from: self.items_from,

@@ -85,27 +85,6 @@ impl Snapshot {
     }
 
     /// Objects whose key is at least `start` and begins with `prefix`, in order.
-    pub fn range<'a>(
-        &'a self,
-        start: &'a str,
-        prefix: &'a str,
-    ) -> impl Iterator<Item = &'a Arc<Object>> {
-        let start = start.max(prefix);
-        let first = self.chunk_of(start);
-        self.chunks[first.min(self.chunks.len())..]
-            .iter()
-            .enumerate()
-            .flat_map(move |(n, chunk)| {
-                let skip = match n {
-                    0 => chunk.partition_point(|object| object.key() < start),
-                    _ => 0,
-                };
-                chunk[skip..].iter()
-            })
-            .take_while(move |object| object.key().starts_with(prefix))
-    }
-
-    /// As [`range`](Self::range), in whole runs.
     pub fn items(&self, start: &str, prefix: &str) -> Items {
         let start = start.max(prefix);
         let mut items = Items::default();

@@ -11,6 +11,8 @@ use futures::future::BoxFuture;
 use machinery::status::Status;
 use machinery::{Value, meta};
 
+use super::chunk::Chunk;
+use super::items::{Items, Run};
 use super::object::Object;
 
 /// Objects that are sent away at once.
@@ -61,8 +63,35 @@ impl Presentation {
     ) -> Result<Vec<Arc<Object>>, Box<Status>> {
         for batch in objects.chunks_mut(BATCH) {
             self.show_batch(batch).await?;
+            tokio::task::consume_budget().await;
         }
         Ok(objects)
+    }
+
+    /// A list's objects as they are to be shown. Whole chunks are shown once for many readers.
+    ///
+    /// # Errors
+    /// As [`show`](Self::show).
+    pub async fn show_all(&self, items: Items) -> Result<Items, Box<Status>> {
+        let mut runs: Vec<Run> = items.runs().collect();
+        let mut missing = Vec::new();
+        for run in &mut runs {
+            match run.chunk.shown(self.id).filter(|_| run.is_whole()) {
+                Some(chunk) => run.chunk = chunk,
+                None => missing.push(run),
+            }
+        }
+        let objects = missing.iter().flat_map(|run| run.objects()).cloned().collect();
+        let mut shown = self.show(objects).await?.into_iter();
+        for run in missing {
+            let objects = shown.by_ref().take(run.range.len()).collect();
+            run.chunk = match run.is_whole() {
+                true => run.chunk.keep_shown(self.id, objects),
+                false => Arc::new(Chunk::private(objects)),
+            };
+            run.range = 0..run.chunk.len();
+        }
+        Ok(runs.into_iter().collect())
     }
 
     async fn show_batch(&self, objects: &mut [Arc<Object>]) -> Result<(), Box<Status>> {

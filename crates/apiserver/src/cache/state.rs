@@ -273,11 +273,9 @@ impl Cache {
         let initial = match start {
             Start::State { announce_end } => {
                 let shown = state.shown(&self.progress);
-                let candidates = state.candidates(&selection);
-                let matching = candidates
-                    .range("", selection.prefix())
-                    .filter(|object| selection.matches(object));
-                Initial::objects(matching, announce_end.then_some(shown))
+                let candidates = state.candidates(&selection).items("", selection.prefix());
+                let selected = candidates.selected(&selection);
+                Initial::objects(selected, announce_end.then_some(shown))
             }
             Start::Now => Initial::default(),
             Start::After(revision) if revision < state.ring_from => {

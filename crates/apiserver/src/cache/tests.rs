@@ -397,7 +397,8 @@ fn the_ordered_map_agrees_with_a_simple_one() {
         let expected: Vec<(&str, u64)> = model.iter().map(|(k, v)| (k.as_str(), *v)).collect();
         assert_eq!(all, expected);
         for start in ["", "n1/", "n1/p5", "n1/p899", "n3"] {
-            let found: Vec<&str> = map.range(start, "n1/").map(|object| object.key()).collect();
+            let found = map.items(start, "n1/");
+            let found: Vec<&str> = found.iter().map(|object| object.key()).collect();
             let expected: Vec<&str> = model
                 .keys()
                 .filter(|key| key.starts_with("n1/") && key.as_str() >= start)

@@ -9,6 +9,7 @@ use machinery::Value;
 use machinery::codec::{cbor, protobuf};
 use machinery::status::Status;
 
+use super::encoded::Binary;
 use super::list::Selection;
 use super::object::Object;
 use super::presentation::Presentation;
@@ -134,11 +135,13 @@ impl Change {
     }
 
     fn frame(&self, kind: EventType) -> Bytes {
-        self.encoded(3 + position(kind), || object_frame(kind, &self.object(kind)))
+        let message = || self.object(kind).binary_once(Binary::Protobuf);
+        self.encoded(3 + position(kind), || object_frame(kind, &message()))
     }
 
     fn item(&self, kind: EventType) -> Bytes {
-        self.encoded(6 + position(kind), || object_item(kind, &self.object(kind)))
+        let item = || self.object(kind).binary_once(Binary::Cbor);
+        self.encoded(6 + position(kind), || object_item(kind, &item()))
     }
 
     fn encoded(&self, at: usize, encode: impl FnOnce() -> Bytes) -> Bytes {
@@ -226,10 +229,9 @@ fn position(kind: EventType) -> usize {
     }
 }
 
-/// An event as a protobuf frame.
-fn object_frame(kind: EventType, object: &Object) -> Bytes {
-    let message = object.protobuf().map(|message| &message[..]);
-    protobuf::watch_event(kind.as_str(), message.unwrap_or_default()).into()
+/// An event with an object's message as a protobuf frame.
+fn object_frame(kind: EventType, message: &[u8]) -> Bytes {
+    protobuf::watch_event(kind.as_str(), message).into()
 }
 
 /// An event with a tree as a protobuf frame.
@@ -238,9 +240,9 @@ pub(crate) fn value_frame(kind: EventType, value: &Value) -> Bytes {
     protobuf::watch_event(kind.as_str(), &message).into()
 }
 
-/// An event as an item of a CBOR sequence.
-fn object_item(kind: EventType, object: &Object) -> Bytes {
-    cbor::watch_event(kind.as_str(), object.cbor()).into()
+/// An event with an object in CBOR as an item of a CBOR sequence.
+fn object_item(kind: EventType, object: &[u8]) -> Bytes {
+    cbor::watch_event(kind.as_str(), object).into()
 }
 
 /// An event with a tree as an item of a CBOR sequence.
@@ -313,7 +315,9 @@ impl WatchItem {
     pub fn protobuf(&self) -> Bytes {
         match &self.content {
             Content::Change(change) => change.frame(self.kind),
-            Content::Object(object) => object_frame(self.kind, object),
+            Content::Object(object) => {
+                object_frame(self.kind, &object.protobuf().unwrap_or_default())
+            }
             Content::Value(value) => value_frame(self.kind, value),
         }
     }
@@ -322,7 +326,7 @@ impl WatchItem {
     pub fn cbor(&self) -> Bytes {
         match &self.content {
             Content::Change(change) => change.item(self.kind),
-            Content::Object(object) => object_item(self.kind, object),
+            Content::Object(object) => object_item(self.kind, &object.cbor()),
             Content::Value(value) => value_item(self.kind, value),
         }
     }

@@ -21,11 +21,11 @@ pub(super) async fn get(call: &Call<'_>, target: &Target) -> Result<Reply, Failu
     if is_asked_for(target) {
         let (registry, resource) = (&call.api.registry, &target.resource);
         let object = component_status::get(registry, resource, &target.name).await?;
-        return Ok(form.body(StatusCode::OK, resource, Body::Object(object)));
+        return Ok(form.body(StatusCode::OK, resource, Body::Object(object)).await);
     }
     let version = call.query.get("resourceVersion").unwrap_or(Cow::Borrowed(""));
     let body = call.api.registry.show(target, &version).await?;
-    Ok(form.body(StatusCode::OK, &target.resource, body))
+    Ok(form.body(StatusCode::OK, &target.resource, body).await)
 }
 
 /// A collection.
@@ -37,10 +37,11 @@ pub(super) async fn list(call: &Call<'_>, target: &Target) -> Result<Reply, Fail
     let options = options::list(call)?;
     if is_asked_for(target) {
         let items = component_status::list(&call.api.registry, &target.resource).await?;
-        return Ok(form.list(&target.resource, List { items: items.into(), ..List::default() }));
+        let list = List { items: items.into(), ..List::default() };
+        return Ok(form.list(&target.resource, list).await);
     }
     let list = call.api.registry.list(target, &options).await?;
-    Ok(form.list(&target.resource, list))
+    Ok(form.list(&target.resource, list).await)
 }
 
 /// The one resource whose objects are not stored.

@@ -1,5 +1,7 @@
 //! Objects in the form that the client takes: whole, as rows of a Table, or only their metadata.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::StatusCode;
 use machinery::status::Status;
@@ -14,6 +16,9 @@ use crate::http::negotiate::{self, Accepted, Format, Offer, Transform};
 use crate::http::respond::{self, Reply};
 use crate::pipeline::{Call, Failure};
 use crate::registry::{self, Resource};
+
+/// Objects that are taken apart before others get their turn.
+const TURN: usize = 64;
 
 /// How much of an object comes along with its row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,11 +69,16 @@ impl Form {
     }
 
     /// Whatever an operation gave.
-    pub(super) fn body(self, code: StatusCode, resource: &Resource, body: registry::Body) -> Reply {
+    pub(super) async fn body(
+        self,
+        code: StatusCode,
+        resource: &Resource,
+        body: registry::Body,
+    ) -> Reply {
         match body {
             registry::Body::Object(object) => self.object(code, resource, &object),
             registry::Body::Value(value) => self.value(code, resource, value),
-            registry::Body::List(list) => self.list(resource, list),
+            registry::Body::List(list) => Box::pin(self.list(resource, list)).await,
             registry::Body::Status(status) => self.encode(code, &status.to_value()),
         }
     }
@@ -94,15 +104,15 @@ impl Form {
     }
 
     /// A cached object.
-    pub(super) fn object(self, code: StatusCode, resource: &Resource, object: &Object) -> Reply {
+    fn object(self, code: StatusCode, resource: &Resource, object: &Arc<Object>) -> Reply {
         if self.is_verbatim() {
             let message = match self.accepted.format {
                 Format::Protobuf => object.protobuf(),
-                Format::Cbor => return respond::cbor_bytes(code, object.cbor().clone()),
+                Format::Cbor => return respond::cbor_bytes(code, object.cbor()),
                 _ => None,
             };
             return match message {
-                Some(message) => respond::protobuf_bytes(code, message.clone()),
+                Some(message) => respond::protobuf_bytes(code, message),
                 None => respond::json_bytes(code, object.json()),
             };
         }
@@ -113,20 +123,17 @@ impl Form {
     pub(super) fn value(self, code: StatusCode, resource: &Resource, value: Value) -> Reply {
         let value = match self.accepted.transform {
             Transform::None => value,
-            Transform::Table { beta } => {
-                let list = meta_of_one(&value);
-                table(resource, std::iter::once(value), list, beta, true, self.include)
-            }
+            Transform::Table { beta } => self.table_of_one(resource, value, beta, true),
             Transform::Metadata { beta, .. } => partial(value, beta),
         };
         self.encode(code, &value)
     }
 
-    /// A list.
-    pub(super) fn list(self, resource: &Resource, list: List) -> Reply {
+    /// A list. Where each object has to be taken apart, others get their turn in between.
+    pub(super) async fn list(self, resource: &Resource, list: List) -> Reply {
         if self.is_verbatim() {
             if self.accepted.format == Format::Protobuf
-                && let Some(body) = list.protobuf(resource, &list_meta(&list))
+                && let Some(body) = list.protobuf(resource, &list_meta(&list)).await
             {
                 let reply = respond::protobuf_bytes(StatusCode::OK, &b""[..]);
                 let len = body.len();
@@ -142,33 +149,33 @@ impl Form {
             let len = body.len();
             return in_pieces(reply, body, len);
         }
-        let metadata = list_meta(&list);
-        let items = list.items.iter().map(|object| object.value());
+        let (metadata, now) = (list_meta(&list), Timestamp::now());
+        let mut items = Vec::with_capacity(list.items.len());
+        for (number, object) in list.items.iter().enumerate() {
+            if number % TURN == TURN - 1 {
+                tokio::task::yield_now().await;
+            }
+            let item = object.value();
+            items.push(match self.accepted.transform {
+                Transform::Table { beta } => row(resource, item, now, beta, self.include),
+                Transform::Metadata { beta, .. } => partial(item, beta),
+                Transform::None => without_type(item),
+            });
+        }
         let value = match self.accepted.transform {
-            Transform::Table { beta } => table(resource, items, metadata, beta, true, self.include),
+            Transform::Table { beta } => table(definitions(resource), items, metadata, beta),
             Transform::Metadata { beta, .. } => json!({
                 "kind": "PartialObjectMetadataList",
                 "apiVersion": meta_version(beta),
                 "metadata": metadata,
-                "items": items.map(|item| partial(item, beta)).collect::<Vec<_>>(),
+                "items": items,
             }),
-            Transform::None => {
-                let items: Vec<Value> = items
-                    .map(|mut item| {
-                        if let Some(fields) = item.as_object_mut() {
-                            fields.shift_remove("kind");
-                            fields.shift_remove("apiVersion");
-                        }
-                        item
-                    })
-                    .collect();
-                json!({
-                    "kind": format!("{}List", resource.kind),
-                    "apiVersion": resource.api_version(),
-                    "metadata": metadata,
-                    "items": items,
-                })
-            }
+            Transform::None => json!({
+                "kind": format!("{}List", resource.kind),
+                "apiVersion": resource.api_version(),
+                "metadata": metadata,
+                "items": items,
+            }),
         };
         self.encode(StatusCode::OK, &value)
     }
@@ -177,12 +184,16 @@ impl Form {
     pub(super) fn event(self, resource: &Resource, object: Value, first: bool) -> Value {
         match self.accepted.transform {
             Transform::None => object,
-            Transform::Table { beta } => {
-                let list = meta_of_one(&object);
-                table(resource, std::iter::once(object), list, beta, first, self.include)
-            }
+            Transform::Table { beta } => self.table_of_one(resource, object, beta, first),
             Transform::Metadata { beta, .. } => partial(object, beta),
         }
+    }
+
+    fn table_of_one(self, resource: &Resource, object: Value, beta: bool, named: bool) -> Value {
+        let metadata = meta_of_one(&object);
+        let columns = if named { definitions(resource) } else { Vec::new() };
+        let row = row(resource, object, Timestamp::now(), beta, self.include);
+        table(columns, vec![row], metadata, beta)
     }
 
     /// The content type of a watch.
@@ -240,55 +251,54 @@ fn partial(mut object: Value, beta: bool) -> Value {
     })
 }
 
-fn table(
-    resource: &Resource,
-    items: impl Iterator<Item = Value>,
-    metadata: Value,
-    beta: bool,
-    name_columns: bool,
-    include: Include,
-) -> Value {
-    let now = Timestamp::now();
-    let columns = &resource.columns;
-    let definitions: Vec<Value> = if name_columns {
-        let definition = |column: &resources::columns::ColumnDefinition| {
-            json!({
-                "name": column.name,
-                "type": column.kind,
-                "format": column.format,
-                "description": column.description,
-                "priority": column.priority,
-            })
-        };
-        columns.definitions.iter().map(definition).collect()
-    } else {
-        Vec::new()
-    };
-    let rows: Vec<Value> = items
-        .map(|item| {
-            let mut row = Map::new();
-            row.insert("cells".to_owned(), (columns.cells)(&item, now).into());
-            let conditions = row_conditions(&resource.group, &resource.kind, &item);
-            if !conditions.is_empty() {
-                row.insert("conditions".to_owned(), conditions.into());
-            }
-            match include {
-                Include::None => {}
-                Include::Metadata => {
-                    row.insert("object".to_owned(), partial(item, beta));
-                }
-                Include::Object => {
-                    row.insert("object".to_owned(), item);
-                }
-            }
-            Value::Object(row)
+fn without_type(mut object: Value) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        fields.shift_remove("kind");
+        fields.shift_remove("apiVersion");
+    }
+    object
+}
+
+/// The columns of a Table.
+fn definitions(resource: &Resource) -> Vec<Value> {
+    let definition = |column: &resources::columns::ColumnDefinition| {
+        json!({
+            "name": column.name,
+            "type": column.kind,
+            "format": column.format,
+            "description": column.description,
+            "priority": column.priority,
         })
-        .collect();
+    };
+    resource.columns.definitions.iter().map(definition).collect()
+}
+
+/// An object as a row of a Table.
+fn row(resource: &Resource, object: Value, now: Timestamp, beta: bool, include: Include) -> Value {
+    let mut row = Map::new();
+    row.insert("cells".to_owned(), (resource.columns.cells)(&object, now).into());
+    let conditions = row_conditions(&resource.group, &resource.kind, &object);
+    if !conditions.is_empty() {
+        row.insert("conditions".to_owned(), conditions.into());
+    }
+    match include {
+        Include::None => {}
+        Include::Metadata => {
+            row.insert("object".to_owned(), partial(object, beta));
+        }
+        Include::Object => {
+            row.insert("object".to_owned(), object);
+        }
+    }
+    Value::Object(row)
+}
+
+fn table(columns: Vec<Value>, rows: Vec<Value>, metadata: Value, beta: bool) -> Value {
     json!({
         "kind": "Table",
         "apiVersion": meta_version(beta),
         "metadata": metadata,
-        "columnDefinitions": definitions,
+        "columnDefinitions": columns,
         "rows": rows,
     })
 }

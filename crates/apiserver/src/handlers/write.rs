@@ -37,7 +37,7 @@ pub(super) async fn create(
     let (form, object, options) = whole(call, target, body, "CreateOptions").await?;
     let registry = &call.api.registry;
     let outcome = registry.create(&call.context, target, object, &options).await?;
-    represent(form, target, outcome)
+    represent(form, target, outcome).await
 }
 
 /// Replaces an object.
@@ -52,7 +52,7 @@ pub(super) async fn update(
     }
     let registry = &call.api.registry;
     let outcome = registry.update(&call.context, target, object, &options).await?;
-    represent(form, target, outcome)
+    represent(form, target, outcome).await
 }
 
 /// Changes parts of an object.
@@ -86,7 +86,7 @@ pub(super) async fn patch(
     }
     let registry = &call.api.registry;
     let outcome = registry.patch(&call.context, target, *kind, &bytes, &options).await?;
-    represent(form, target, outcome)
+    represent(form, target, outcome).await
 }
 
 /// Deletes an object.
@@ -97,7 +97,7 @@ pub(super) async fn delete(
 ) -> Result<Reply, Failure> {
     let (form, options) = deletion(call, target, body).await?;
     let outcome = call.api.registry.delete(&call.context, target, &options).await?;
-    represent(form, target, outcome)
+    represent(form, target, outcome).await
 }
 
 /// Deletes all objects that the list options select.
@@ -110,7 +110,7 @@ pub(super) async fn delete_collection(
     let selection = options::list(call)?;
     let registry = &call.api.registry;
     let outcome = registry.delete_collection(&call.context, target, &options, &selection).await?;
-    represent(form, target, outcome)
+    represent(form, target, outcome).await
 }
 
 /// Who writes an object that is not there makes it, and must be allowed to.
@@ -181,8 +181,8 @@ fn decode(call: &Call<'_>, target: &Target, bytes: &[u8]) -> Result<Value, Failu
     body::decode(call, bytes, expected, validation)
 }
 
-fn represent(form: Form, target: &Target, outcome: Outcome) -> Result<Reply, Failure> {
+async fn represent(form: Form, target: &Target, outcome: Outcome) -> Result<Reply, Failure> {
     let code = StatusCode::from_u16(outcome.code)
         .map_err(|_| Status::internal("the registry gave no HTTP status"))?;
-    Ok(form.body(code, &target.resource, outcome.body))
+    Ok(form.body(code, &target.resource, outcome.body).await)
 }

@@ -233,7 +233,7 @@ impl Registry {
     pub fn cached_list(&self, group: &str, plural: &str, namespace: &str) -> Vec<Arc<Object>> {
         let Some(resource) = self.preferred(group, plural) else { return Vec::new() };
         let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
-        resource.cache().snapshot().0.range("", &prefix).cloned().collect()
+        resource.cache().snapshot().0.items("", &prefix).to_vec()
     }
 
     /// Whether there is any object in a namespace, as the cache has it.

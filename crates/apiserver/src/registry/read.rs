@@ -290,9 +290,7 @@ async fn page(
         return shown_page(resource, snapshot, revision, selection, start, limit).await;
     }
     let mut list = stored_page(snapshot, revision, selection, start, limit);
-    if resource.presentation().is_some() {
-        list.items = resource.present_all(list.items.to_vec()).await?.into();
-    }
+    list.items = resource.present_list(list.items).await?;
     Ok(list)
 }
 
@@ -307,9 +305,8 @@ async fn shown_page(
 ) -> Result<List, Failure> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut list = List { resource_version: revision, ..List::default() };
-    let candidates = snapshot.range(start, selection.prefix());
-    let candidates: Vec<Arc<Object>> =
-        candidates.filter(|object| selection.matches(object)).cloned().collect();
+    let candidates = snapshot.items(start, selection.prefix());
+    let candidates: Vec<Arc<Object>> = candidates.selected(selection).cloned().collect();
     let mut items: Vec<Arc<Object>> = Vec::new();
     'pages: for batch in candidates.chunks(SHOWN_AT_ONCE) {
         for object in resource.present_all(batch.to_vec()).await? {
@@ -339,10 +336,10 @@ fn stored_page(
     limit: u64,
 ) -> List {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let everything = selection.is_everything();
+    let candidates = snapshot.items(start, selection.prefix());
     let mut list = List { resource_version: revision, ..List::default() };
-    if everything {
-        list.items = snapshot.items(start, selection.prefix());
+    if selection.is_everything() {
+        list.items = candidates;
         let left_out = if limit > 0 { list.items.truncate(limit) } else { 0 };
         if left_out > 0
             && let Some(last) = list.items.last()
@@ -353,10 +350,7 @@ fn stored_page(
         return list;
     }
     let mut items: Vec<Arc<Object>> = Vec::new();
-    for object in snapshot.range(start, selection.prefix()) {
-        if !selection.matches(object) {
-            continue;
-        }
+    for object in candidates.selected(selection) {
         if limit > 0
             && items.len() == limit
             && let Some(last) = items.last()

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::Failure;
 use super::conversion::Converting;
 use crate::cache::{
-    Cache, CborListBody, List, ListBody, Object, Presentation, ProtobufListBody, Selection,
+    Cache, CborListBody, Items, List, ListBody, Object, Presentation, ProtobufListBody, Selection,
 };
 use crate::webhook::Caller;
 
@@ -137,6 +137,14 @@ impl Resource {
         }
     }
 
+    /// The objects of a list as this resource shows them.
+    pub(super) async fn present_list(&self, items: Items) -> Result<Items, Failure> {
+        match self.presentation() {
+            Some(presentation) => Ok(presentation.show_all(items).await?),
+            None => Ok(items),
+        }
+    }
+
     /// A selection that judges objects as they are shown where that may make a difference.
     pub(super) fn judged(&self, selection: Selection) -> Selection {
         // A webhook may show other labels, too.
@@ -201,12 +209,12 @@ impl List {
     }
 
     /// The list in protobuf, for a resource's objects that have that form.
-    pub(crate) fn protobuf(
+    pub(crate) async fn protobuf(
         &self,
         resource: &Resource,
         metadata: &Value,
     ) -> Option<ProtobufListBody> {
         let version = (&*resource.group, &*resource.version);
-        self.protobuf_of(version, &resource.list_kind(), metadata)
+        self.protobuf_of(version, &resource.list_kind(), metadata).await
     }
 }

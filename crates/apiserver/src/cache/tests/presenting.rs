@@ -199,3 +199,49 @@ async fn selectors_judge_what_is_shown() {
     let expected = [("b", "ADDED"), ("b", "MODIFIED"), ("b", "DELETED"), ("a", "DELETED")];
     assert_eq!(kinds, expected.map(|(name, kind)| (name.to_owned(), kind)));
 }
+
+#[tokio::test]
+async fn a_list_is_converted_once_for_its_readers() {
+    let fixture = fixture().await;
+    for number in 0..200 {
+        fixture.put(&format!("p{number:03}"), "x", "n").await;
+    }
+    let converter = Converter::new(100, false);
+    let presentation = converter.presentation();
+    let all = || fixture.pods.snapshot().0.items("", "");
+    let first = presentation.show_all(all()).await.unwrap();
+    let asked = converter.asked();
+    assert_eq!((asked, first.len()), (1, 200));
+    let names: Vec<&str> = first.iter().map(|object| object.name()).collect();
+    assert!(names.is_sorted() && names[7] == "p007");
+    assert!(first.iter().all(|object| object.value()["apiVersion"] == "v2"));
+    let again = presentation.show_all(all()).await.unwrap();
+    assert!(first.iter().zip(again.iter()).all(|(one, other)| Arc::ptr_eq(one, other)));
+    assert_eq!(converter.asked(), asked);
+
+    // A page that ends within a chunk is converted for itself.
+    let mut page = all();
+    page.truncate(150);
+    let page = presentation.show_all(page).await.unwrap();
+    assert_eq!(page.len(), 150);
+    assert!(page.iter().zip(first.iter()).all(|(one, other)| one.json() == other.json()));
+    assert_eq!(converter.batches.lock().unwrap()[1..], [22]);
+
+    // A change concerns its chunk alone.
+    fixture.put("p199", "y", "n").await;
+    let changed = presentation.show_all(all()).await.unwrap();
+    assert_eq!(converter.batches.lock().unwrap()[2..], [72]);
+    assert_eq!(changed[199].value()["metadata"]["labels"]["app"], "y");
+    // Another presentation does not take the one's for its own.
+    let other = Converter::new(100, false);
+    other.presentation().show_all(all()).await.unwrap();
+    assert_eq!(other.asked(), 1);
+
+    // Nobody asks for a while.
+    let before = converter.asked();
+    presentation.show_all(all()).await.unwrap();
+    fixture.pods.cool();
+    fixture.pods.cool();
+    presentation.show_all(all()).await.unwrap();
+    assert_eq!(converter.batches.lock().unwrap()[before + 1..], [200]);
+}
