@@ -3,6 +3,7 @@
 //! Keys are ECDSA P-256. Certificates follow
 //! <https://kubernetes.io/docs/setup/best-practices/certificates/>: users are CN, groups are O.
 
+mod certificate;
 mod request;
 
 use std::net::IpAddr;
@@ -13,6 +14,7 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 
+pub use certificate::Certificate;
 pub use request::{Request, RequestError};
 
 /// Why a certificate could not be made.
@@ -191,14 +193,9 @@ impl Authority {
 
     /// When the authority's own certificate ends.
     fn not_after(&self) -> Result<SystemTime, Error> {
-        let malformed = Error::Certificate(rcgen::Error::CouldNotParseCertificate);
-        let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(self.pair.certificate.as_bytes())
-        else {
-            return Err(malformed);
-        };
-        let Ok(certificate) = pem.parse_x509() else { return Err(malformed) };
-        let seconds = certificate.validity().not_after.timestamp();
-        Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+        let own = Certificate::parse(self.pair.certificate.as_bytes());
+        own.map(|own| own.not_after)
+            .ok_or(Error::Certificate(rcgen::Error::CouldNotParseCertificate))
     }
 }
 
@@ -248,14 +245,22 @@ pub fn signing_key() -> Result<(String, String), Error> {
 /// # Errors
 /// When a name in the subject is not valid.
 pub fn signing_request(subject: &Subject) -> Result<(String, String), Error> {
-    let key = KeyPair::generate()?;
+    let (key, _) = signing_key()?;
+    Ok((signing_request_for(subject, &key)?, key))
+}
+
+/// Makes a request, PEM, for a certificate of a key that is there already (PKCS #8 PEM).
+///
+/// # Errors
+/// When a name in the subject is not valid, or the key is none.
+pub fn signing_request_for(subject: &Subject, key: &str) -> Result<String, Error> {
     let mut params = leaf(subject, YEAR, SystemTime::now())?;
     // What the signer decides has no place in a request.
     params.is_ca = IsCa::NoCa;
     params.use_authority_key_identifier_extension = false;
     params.key_usages.clear();
     params.extended_key_usages.clear();
-    Ok((params.serialize_request(&key)?.pem()?, key.serialize_pem()))
+    Ok(params.serialize_request(&KeyPair::from_pem(key)?)?.pem()?)
 }
 
 fn leaf(

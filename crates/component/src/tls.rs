@@ -13,8 +13,9 @@ use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{
     DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
 };
@@ -122,6 +123,22 @@ impl ServerTls {
     /// # Errors
     /// When the inputs are malformed or do not fit together.
     pub fn new(certificate: &[u8], key: &[u8], client_ca: Option<&[u8]>) -> Result<Self, Error> {
+        let (certificates, key) = (certificates(certificate)?, private_key(key)?);
+        Self::build(client_ca, |builder| builder.with_single_cert(certificates, key))
+    }
+
+    /// One that has no certificate yet: until it is replaced, every handshake fails.
+    ///
+    /// # Errors
+    /// When the authorities are malformed.
+    pub fn pending(client_ca: Option<&[u8]>) -> Result<Self, Error> {
+        Self::build(client_ca, |builder| Ok(builder.with_cert_resolver(Arc::new(NoCertificate))))
+    }
+
+    fn build(
+        client_ca: Option<&[u8]>,
+        certify: impl FnOnce(Builder) -> Result<ServerConfig, rustls::Error>,
+    ) -> Result<Self, Error> {
         let builder = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?;
         let (builder, clients) = match client_ca {
@@ -139,7 +156,7 @@ impl ServerTls {
                 (builder.with_client_cert_verifier(lenient), Some(ClientAuth(verifier)))
             }
         };
-        let mut config = builder.with_single_cert(certificates(certificate)?, private_key(key)?)?;
+        let mut config = certify(builder)?;
         // Most clients come with an order of no particular intent.
         config.ignore_client_order = true;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -182,6 +199,19 @@ impl ClientAuth {
             return Err(rustls::Error::NoCertificatesPresented);
         };
         self.0.verify_client_cert(leaf, intermediates, UnixTime::now()).map(|_| ())
+    }
+}
+
+/// The server configuration before it has a certificate.
+type Builder = rustls::ConfigBuilder<ServerConfig, rustls::server::WantsServerCert>;
+
+/// Stands in for a certificate that is still being asked for.
+#[derive(Debug)]
+struct NoCertificate;
+
+impl ResolvesServerCert for NoCertificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        None
     }
 }
 

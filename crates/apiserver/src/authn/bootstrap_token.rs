@@ -3,34 +3,16 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use component::bootstrap_token::{GROUP, TYPE};
+pub use component::bootstrap_token::{NAME_PREFIX, NAMESPACE, parse};
 use machinery::time::Timestamp;
 use machinery::{Value, meta, time};
 use ring::digest::{SHA256, digest};
 
 use super::user::User;
 
-/// Where the Secrets are.
-pub const NAMESPACE: &str = "kube-system";
-/// What their names begin with; the token's id follows.
-pub const NAME_PREFIX: &str = "bootstrap-token-";
-const TYPE: &str = "bootstrap.kubernetes.io/token";
 /// What the names of the tokens' users begin with.
 const USER_PREFIX: &str = "system:bootstrap:";
-/// The group of all of them.
-const GROUP: &str = "system:bootstrappers";
-const ID_LENGTH: usize = 6;
-const SECRET_LENGTH: usize = 16;
-
-/// Id and secret of a token, `abcdef.0123456789abcdef`.
-#[must_use]
-pub fn parse(token: &str) -> Option<(&str, &str)> {
-    let (id, secret) = token.split_once('.')?;
-    let fits = |text: &str, length: usize| {
-        text.len() == length
-            && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-    };
-    (fits(id, ID_LENGTH) && fits(secret, SECRET_LENGTH)).then_some((id, secret))
-}
 
 /// Whom a token with this id and secret stands for, by the Secret that is kept for the id.
 #[must_use]

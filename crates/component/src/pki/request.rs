@@ -71,7 +71,8 @@ impl Request {
     }
 }
 
-fn address(bytes: &[u8]) -> Option<IpAddr> {
+/// An address as certificates and requests write it.
+pub(super) fn address(bytes: &[u8]) -> Option<IpAddr> {
     let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
     four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }

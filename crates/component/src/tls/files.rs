@@ -51,10 +51,22 @@ impl Files {
         self.read()?.tls()
     }
 
+    /// As [`Files::load`], but a certificate that is not there yet is waited for: until
+    /// [`Files::follow`] finds it, every handshake fails.
+    ///
+    /// # Errors
+    /// As [`Files::load`].
+    pub fn load_or_wait(&self) -> Result<ServerTls, Error> {
+        match read(&self.certificate) {
+            Err(Error::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                let client_ca = self.client_ca.as_deref().map(read).transpose()?;
+                ServerTls::pending(client_ca.as_deref())
+            }
+            _ => self.load(),
+        }
+    }
+
     fn read(&self) -> Result<Contents, Error> {
-        let read = |path: &Path| {
-            std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })
-        };
         Ok(Contents {
             certificate: read(&self.certificate)?,
             key: read(&self.key)?,
@@ -88,6 +100,10 @@ impl Files {
             }
         }
     }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })
 }
 
 impl Contents {
@@ -171,6 +187,25 @@ mod tests {
         let pair = issue(authority, false);
         let chain = crate::tls::certificates(pair.certificate.as_bytes()).unwrap();
         clients.unwrap().verify(&chain).is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_is_not_there_yet_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pair");
+        let files = Files { certificate: path.clone(), key: path.clone(), client_ca: None };
+        assert!(files.load().is_err());
+        let tls = files.load_or_wait().unwrap();
+        let before = tls.config();
+        let mut changed = tls.changes();
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(files.follow(tls.clone(), shutdown.clone()));
+        let pair = issue(&Authority::generate("a").unwrap(), true);
+        std::fs::write(&path, format!("{}{}", pair.certificate, pair.key)).unwrap();
+        changed.changed().await.unwrap();
+        assert!(!Arc::ptr_eq(&tls.config(), &before));
+        shutdown.cancel();
+        task.await.unwrap();
     }
 
     #[tokio::test]
