@@ -4,6 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Controllers that run only when they are named: they are of use where nodes join with tokens.
+const OFF_BY_DEFAULT: [&str; 2] = ["bootstrap-signer-controller", "token-cleaner-controller"];
+
 /// How the controller manager runs.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -26,7 +29,9 @@ pub struct Config {
     pub cluster_signing_duration: Duration,
     /// Whether to wait for the lease `kube-system/kube-controller-manager`.
     pub leader_elect: bool,
-    /// Names of the controllers to run: `*` for all, `name` to add and `-name` to leave one out.
+    /// Names of the controllers to run: `*` for all but those that are off by default
+    /// (`bootstrap-signer-controller`, `token-cleaner-controller`), `name` to add and `-name` to
+    /// leave one out.
     pub controllers: Vec<String>,
     /// Whether each controller acts as a service account of its own in `kube-system`.
     pub use_service_account_credentials: bool,
@@ -82,7 +87,7 @@ impl Config {
         if listed(name) {
             return true;
         }
-        !listed(&format!("-{name}")) && listed("*")
+        !listed(&format!("-{name}")) && listed("*") && !OFF_BY_DEFAULT.contains(&name)
     }
 }
 
@@ -100,5 +105,7 @@ mod tests {
         assert!(!config(&["*", "-a"]).enables("a"));
         assert!(config(&["a"]).enables("a"));
         assert!(!config(&["a"]).enables("b"));
+        assert!(!config(&["*"]).enables("token-cleaner-controller"));
+        assert!(config(&["*", "token-cleaner-controller"]).enables("token-cleaner-controller"));
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use client::{Api, Client, Informer, Resource, WorkQueue};
+use component::bootstrap_token;
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::api::apps::v1::{
     ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
@@ -12,7 +13,7 @@ use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
-    ReplicationController, ResourceQuota, Service, ServiceAccount,
+    ReplicationController, ResourceQuota, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
@@ -55,6 +56,10 @@ pub(crate) struct Informers {
     pub(crate) jobs: Informer<Job>,
     pub(crate) cluster_roles: Informer<ClusterRole>,
     pub(crate) signing_requests: Informer<CertificateSigningRequest>,
+    /// Only bootstrap tokens.
+    pub(crate) bootstrap_tokens: Informer<Secret>,
+    /// Only `kube-public/cluster-info`.
+    pub(crate) cluster_info: Informer<ConfigMap>,
     pub(crate) service_cidrs: Informer<ServiceCIDR>,
     pub(crate) ip_addresses: Informer<IPAddress>,
     pub(crate) validating_policies: Informer<ValidatingAdmissionPolicy>,
@@ -121,6 +126,15 @@ impl Informers {
             jobs: plain!(),
             cluster_roles: plain!(),
             signing_requests: plain!(),
+            bootstrap_tokens: Informer::builder(Api::namespaced(
+                client.clone(),
+                bootstrap_token::NAMESPACE,
+            ))
+            .fields(&format!("type={}", bootstrap_token::TYPE))
+            .start(shutdown),
+            cluster_info: Informer::builder(Api::namespaced(client.clone(), "kube-public"))
+                .fields(&format!("metadata.name={}", bootstrap_token::CLUSTER_INFO))
+                .start(shutdown),
             service_cidrs: plain!(),
             ip_addresses: plain!(),
             validating_policies: plain!(),
@@ -152,6 +166,8 @@ impl Informers {
             ("jobs", self.jobs.has_synced()),
             ("clusterroles", self.cluster_roles.has_synced()),
             ("certificatesigningrequests", self.signing_requests.has_synced()),
+            ("secrets", self.bootstrap_tokens.has_synced()),
+            ("cluster-info", self.cluster_info.has_synced()),
             ("servicecidrs", self.service_cidrs.has_synced()),
             ("ipaddresses", self.ip_addresses.has_synced()),
             ("validatingadmissionpolicies", self.validating_policies.has_synced()),

@@ -10,6 +10,7 @@
 //! no randomness except as arguments; planning on the result of a plan gives an empty plan;
 //! only the holder of the lease `kube-system/kube-controller-manager` acts.
 
+mod bootstrap;
 mod certificates;
 mod claim;
 mod clusterrole;

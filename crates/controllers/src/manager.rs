@@ -19,9 +19,9 @@ use crate::credentials::Credentials;
 use crate::informers::Informers;
 use crate::nodeipam::plan::{Cidr, InvalidCidr};
 use crate::{
-    Config, certificates, clusterrole, daemonset, deployment, disruption, endpoints, endpointslice,
-    endpointslicemirroring, garbage, job, namespace, nodeipam, nodelifecycle, podgc, policystatus,
-    replicaset, resourcequota, rootca, serviceaccount, servicecidr, statefulset,
+    Config, bootstrap, certificates, clusterrole, daemonset, deployment, disruption, endpoints,
+    endpointslice, endpointslicemirroring, garbage, job, namespace, nodeipam, nodelifecycle, podgc,
+    policystatus, replicaset, resourcequota, rootca, serviceaccount, servicecidr, statefulset,
 };
 
 const NAME: &str = "kube-controller-manager";
@@ -253,6 +253,13 @@ fn start_all(c: &mut Controllers, settings: Settings) {
         "certificate-controller",
         certificates::clean::run,
     );
+    c.start(
+        "kubelet-serving-certificate-approving-controller",
+        "certificate-controller",
+        certificates::serving::run,
+    );
+    c.start("bootstrap-signer-controller", "bootstrap-signer", bootstrap::signer::run);
+    c.start("token-cleaner-controller", "token-cleaner", bootstrap::cleaner::run);
     if let Some(authority) = authority {
         let longest = config.cluster_signing_duration;
         c.start(

@@ -2,10 +2,12 @@
 //! <https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/>
 //!
 //! Data flow: request → [`approve`] (after asking the API server whether the requester may have
-//! such a certificate) → [`sign`] → [`clean`]. Each is a controller of its own, as upstream.
+//! such a certificate) or [`serving`] (after a look at the Node) → [`sign`] → [`clean`]. Each is a
+//! controller of its own; all but [`serving`] are upstream's.
 
 pub(crate) mod approve;
 pub(crate) mod clean;
+pub(crate) mod serving;
 pub(crate) mod sign;
 #[cfg(test)]
 mod tests;

@@ -108,6 +108,47 @@ fn approved_requests_are_signed_if_they_fit_their_signer() {
 }
 
 #[test]
+fn serving_certificates_are_for_what_the_node_is_known_as() {
+    use k8s_openapi::api::core::v1::{Node, NodeAddress, NodeStatus};
+    let server = ["digital signature", "server auth"];
+    let address = |(type_, address): &(&str, &str)| NodeAddress {
+        type_: (*type_).to_owned(),
+        address: (*address).to_owned(),
+    };
+    let known = [("InternalIP", "10.0.0.1"), ("Hostname", "n1"), ("ExternalIP", "10.0.0.2")];
+    let node = Node {
+        status: Some(NodeStatus {
+            addresses: Some(known.iter().map(address).collect()),
+            ..NodeStatus::default()
+        }),
+        ..Node::default()
+    };
+    let check = |subject, names: &[&str], node: Option<&Node>, wanted: Result<(), &str>| {
+        let csr = csr(KUBELET_SERVING, subject, names, &server);
+        let request = serving::recognize(&csr).unwrap();
+        let judged = serving::judge(&request, "n1", node);
+        assert_eq!(judged, wanted.map_err(str::to_owned), "{names:?}");
+    };
+    check(NODE_1, &["n1", "10.0.0.1"], Some(&node), Ok(()));
+    check(NODE_1, &["10.0.0.2"], Some(&node), Ok(()));
+    check(NODE_1, &["n1"], None, Err("there is no node n1"));
+    check(NODE_1, &["n1", "n2"], Some(&node), Err("node n1 is not known as n2"));
+    check(NODE_1, &["n1", "10.0.0.3"], Some(&node), Err("node n1 is not known at 10.0.0.3"));
+    check(NODE_1, &["n1"], Some(&Node::default()), Err("node n1 is not known as n1"));
+    let other = ("system:node:n2", NODE_1.1);
+    let wanted = Err("node n1 asks in the name of \"system:node:n2\"");
+    check(other, &["n1"], Some(&node), wanted);
+
+    let unrecognized = |csr: &CertificateSigningRequest| {
+        assert_eq!(serving::recognize(csr), None, "{csr:?}");
+    };
+    unrecognized(&csr(KUBELET_SERVING, NODE_1, &[], &server));
+    unrecognized(&csr(KUBELET_SERVING, NODE_1, &["n1"], &CLIENT));
+    unrecognized(&csr(KUBELET_CLIENT, NODE_1, &["n1"], &server));
+    unrecognized(&approved(&csr(KUBELET_SERVING, NODE_1, &["n1"], &server)));
+}
+
+#[test]
 fn certificates_say_what_was_asked_for_and_end_with_their_authority() {
     let authority = Authority::generate("test").unwrap();
     let request = signing_request(NODE_1.0, NODE_1.1, &["n1", "10.0.0.1"]);
