@@ -1,9 +1,9 @@
 //! Container images made from files, without a container engine.
 //!
 //! An [`ImageBuilder`] collects files, links and the configuration of one image and writes an
-//! archive that container runtimes import: an OCI image layout that is at the same time what
-//! `docker save` writes. There is one layer, uncompressed, so that a binary is read twice
-//! (for its digest, then for its bytes) and never kept in memory.
+//! archive that container runtimes import ([`write`] puts several into one). There is one layer,
+//! uncompressed, so that a binary is read twice (for its digest, then for its bytes) and never kept
+//! in memory.
 //!
 //! Invariant: equal input gives equal bytes. Times are zero, owners are root, entries are
 //! sorted.
@@ -18,8 +18,11 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+mod archive;
 #[cfg(test)]
 mod tests;
+
+pub use archive::write;
 
 /// Why an image could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +47,7 @@ pub enum Error {
 }
 
 /// Where the bytes of a file come from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Source {
     /// From memory.
     Bytes(Vec<u8>),
@@ -76,7 +79,7 @@ impl From<&Path> for Source {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 enum Entry {
     Directory { mode: u32 },
     File { source: Source, mode: u32 },
@@ -199,76 +202,14 @@ impl ImageBuilder {
         self.entries.insert(path.to_owned(), entry);
     }
 
-    /// Writes the archive.
+    /// Writes an archive of this image.
     ///
     /// # Errors
     /// A source file that cannot be read or changes meanwhile, or an output that cannot be
     /// written.
     pub fn write(&self, out: &mut impl Write) -> Result<Written, Error> {
-        let mut measure = Measure::default();
-        self.write_layer(&mut measure)?;
-        let (layer, layer_size) = measure.finish();
-
-        let config = self.config(&layer).to_string();
-        let manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": descriptor("config", &digest(config.as_bytes()), config.len() as u64),
-            "layers": [descriptor("layer", &layer, layer_size)],
-        })
-        .to_string();
-        let manifest_digest = digest(manifest.as_bytes());
-        let mut entry = descriptor("manifest", &manifest_digest, manifest.len() as u64);
-        let tag = self.reference.rsplit(':').next().unwrap_or_default();
-        entry["platform"] = json!({"architecture": architecture(), "os": "linux"});
-        entry["annotations"] = json!({
-            "io.containerd.image.name": self.reference,
-            "org.opencontainers.image.ref.name": tag,
-        });
-        let index = json!({
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.index.v1+json",
-            "manifests": [entry],
-        });
-        let docker = json!([{
-            "Config": blob(&digest(config.as_bytes())),
-            "RepoTags": [self.reference],
-            "Layers": [blob(&layer)],
-        }]);
-
-        let mut archive = tar::Builder::new(out);
-        let mut small = |name: &str, bytes: &[u8]| {
-            let mut header = header(tar::EntryType::Regular, 0o644, bytes.len() as u64);
-            archive.append_data(&mut header, name, bytes)
-        };
-        small("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-        small("index.json", index.to_string().as_bytes())?;
-        small("manifest.json", docker.to_string().as_bytes())?;
-        small(&blob(&manifest_digest), manifest.as_bytes())?;
-        small(&blob(&digest(config.as_bytes())), config.as_bytes())?;
-        self.append_layer(&mut archive, &blob(&layer), layer_size)?;
-        archive.into_inner()?.flush()?;
-        Ok(Written {
-            reference: self.reference.clone(),
-            digest: manifest_digest,
-            id: digest(config.as_bytes()),
-        })
-    }
-
-    /// The layer is written straight into the archive, behind a header of the measured size.
-    fn append_layer<W: Write>(
-        &self,
-        archive: &mut tar::Builder<W>,
-        name: &str,
-        size: u64,
-    ) -> Result<(), Error> {
-        let mut header = header(tar::EntryType::Regular, 0o644, size);
-        header.set_path(name)?;
-        header.set_cksum();
-        let out = archive.get_mut();
-        out.write_all(header.as_bytes())?;
-        // A tar archive is made of whole blocks, so that none has to be filled up here.
-        self.write_layer(out)
+        let mut written = write(std::slice::from_ref(self), out)?;
+        Ok(written.remove(0))
     }
 
     fn write_layer(&self, out: &mut impl Write) -> Result<(), Error> {

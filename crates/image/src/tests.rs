@@ -96,3 +96,27 @@ fn references() {
     check_reference("localhost:5000/app", "localhost:5000/app:latest");
     check_reference("registry.k8s.io/pause:3.10", "registry.k8s.io/pause:3.10");
 }
+
+#[test]
+fn images_of_the_same_files_share_their_layer() {
+    let base = ImageBuilder::new("a:1").file("/x", "hello\n", 0o644);
+    let mut sibling = base.clone().entrypoint(["/x"]);
+    sibling.reference = full_reference("b:1");
+    let other = ImageBuilder::new("c:1").file("/y", "hello\n", 0o644);
+    let mut out = Vec::new();
+    let written = write(&[base, sibling, other], &mut out).unwrap();
+    let files = unpack(&out);
+    let names: Vec<_> = written.iter().map(|one| one.reference.as_str()).collect();
+    assert_eq!(names, ["docker.io/library/a:1", "docker.io/library/b:1", "docker.io/library/c:1"]);
+    let index: Value = serde_json::from_slice(&files["index.json"]).unwrap();
+    assert_eq!(index["manifests"].as_array().unwrap().len(), 3);
+    let layers: Vec<_> = written
+        .iter()
+        .map(|one| -> Value { serde_json::from_slice(&files[&blob(&one.digest)]).unwrap() })
+        .map(|manifest| manifest["layers"][0]["digest"].clone())
+        .collect();
+    assert_eq!(layers[0], layers[1]);
+    assert_ne!(layers[0], layers[2]);
+    // Two layers, three configurations, three manifests, and what names them.
+    assert_eq!(files.len(), 2 + 3 + 3 + 3);
+}

@@ -35,6 +35,8 @@ pub struct Config {
     pub node_name: Option<String>,
     /// How to reach the API server; without it only static Pods run.
     pub kubeconfig: Option<PathBuf>,
+    /// With what to get a client certificate as long as the kubeconfig has none.
+    pub bootstrap_kubeconfig: Option<PathBuf>,
     /// Addresses of the node, comma-separated; that of the default route if absent.
     pub node_ip: Option<String>,
     /// Folder of the kubelet's files.
@@ -98,6 +100,7 @@ pub struct KubeletConfiguration {
     pub shutdown_grace_period: Option<String>,
     pub shutdown_grace_period_critical_pods: Option<String>,
     pub rotate_certificates: bool,
+    #[serde(rename = "serverTLSBootstrap")]
     pub server_tls_bootstrap: bool,
     pub enable_server: bool,
 }
@@ -153,6 +156,7 @@ impl Config {
         Self {
             node_name: None,
             kubeconfig: None,
+            bootstrap_kubeconfig: None,
             node_ip: None,
             root_dir: "/var/lib/kubelet".into(),
             pod_log_dir: "/var/log/pods".into(),
@@ -162,6 +166,12 @@ impl Config {
             register_with_taints: Vec::new(),
             kubelet,
         }
+    }
+
+    /// Folder of the kubelet's certificates.
+    #[must_use]
+    pub fn pki_dir(&self) -> PathBuf {
+        self.root_dir.join("pki")
     }
 }
 
@@ -283,6 +293,8 @@ authentication:
 authorization: {mode: Webhook, webhook: {cacheAuthorizedTTL: 0s}}
 clusterDNS: [10.96.0.10]
 clusterDomain: cluster.local
+rotateCertificates: true
+serverTLSBootstrap: true
 evictionHard: {nodefs.available: '0%'}
 nodeStatusReportFrequency: 0s
 nodeStatusUpdateFrequency: 2s
@@ -300,5 +312,6 @@ staticPodPath: /etc/kubernetes/manifests
         assert_eq!(config.eviction("nodefs.available").as_deref(), Some("0%"));
         assert_eq!(config.eviction("memory.available"), None);
         assert_eq!((config.port, config.max_pods), (10250, 110));
+        assert!(config.rotate_certificates && config.server_tls_bootstrap);
     }
 }

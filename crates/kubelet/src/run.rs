@@ -14,6 +14,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Access, ApiSources};
+use crate::certificates::bootstrap::{self, BootstrapError};
+use crate::certificates::store::{SERVER, Store};
+use crate::certificates::{request, serving};
 use crate::cgroup::resources::NodeMemory;
 use crate::cgroup::{Cgroups, NodeAllocatable, Version};
 use crate::config::{Config, KubeletConfiguration};
@@ -57,6 +60,9 @@ pub enum Error {
     /// The API server's credentials are not usable.
     #[error(transparent)]
     Connect(#[from] client::ConnectError),
+    /// There are no credentials for it, and none to be had.
+    #[error("failed to run Kubelet: {0}")]
+    Bootstrap(#[from] BootstrapError),
     /// The node has no name.
     #[error("the host has no usable name: {0}")]
     HostName(#[from] nix::Error),
@@ -101,19 +107,22 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
     }
     let identity = identity(&config)?;
     let runtime = Runtime::new(&config.kubelet.container_runtime_endpoint)?;
-    let api = match &config.kubeconfig {
-        Some(kubeconfig) => Some(
-            client::connect(&ConnectOptions {
-                kubeconfig: Some(kubeconfig.clone()),
-                user_agent: format!("kubelet/{}", facts::KUBELET_VERSION),
-            })
-            .await?,
-        ),
-        None => None,
+    // Images come while the API server is still being waited for.
+    let (importing_sender, importing) = watch::channel(config.images_dir.is_some());
+    let started = async {
+        let version = wait_for_runtime(&runtime, &shutdown).await;
+        if let (Some(_), Some(folder)) = (&version, config.images_dir.clone()) {
+            let importer = Importer::new(folder.clone(), config.ctr.clone(), runtime.clone());
+            tokio::spawn(import_images(folder, importer, importing_sender, shutdown.clone()));
+        }
+        Ok(version)
     };
-    let informers = api.as_ref().map(|api| Informers::start(api, &identity.node_name, &shutdown));
-
-    let Some(version) = wait_for_runtime(&runtime, &shutdown).await else { return Ok(()) };
+    let (version, api) = tokio::try_join!(started, connect(&config, &identity, &shutdown))?;
+    let (api, informers) = api.unzip();
+    let Some(version) = version else { return Ok(()) };
+    if shutdown.is_cancelled() {
+        return Ok(());
+    }
     tracing::info!(
         node = identity.node_name,
         runtime = version.runtime_name,
@@ -123,7 +132,6 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
     let (state_sender, runtime_state) = watch::channel(RuntimeState::default());
     tokio::spawn(runtime_state::watch(runtime.clone(), state_sender, shutdown.clone()));
     let (changed_sender, probes_changed) = mpsc::unbounded_channel();
-    let (importing_sender, importing) = watch::channel(config.images_dir.is_some());
 
     let parts =
         Parts { config: &config, identity: &identity, version: &version, shutdown: &shutdown };
@@ -141,6 +149,7 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
 
     if let (Some(api), Some(informers)) = (&api, &informers) {
         parts.start_node(api, informers, &runtime, &runtime_state, &access, &context.events);
+        parts.start_certificates(api);
     }
     tokio::spawn(wake_on_probes(manager.clone(), probes_changed));
     tokio::spawn(relist::follow_events(manager.clone(), shutdown.clone()));
@@ -154,10 +163,6 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
     let server = tokio::spawn(parts.start_server(&access, &context));
     tokio::spawn(logs::rotate(access.clone(), parts.rotation(), shutdown.clone()));
 
-    if let Some(folder) = config.images_dir.clone() {
-        let importer = Importer::new(folder.clone(), config.ctr.clone(), runtime.clone());
-        tokio::spawn(import_images(folder, importer, importing_sender, shutdown.clone()));
-    }
     let (ready_sender, sources_ready) = watch::channel(false);
     let static_read =
         start_static(&config, &identity, &manager, api.as_ref(), informers.as_ref(), &shutdown);
@@ -175,6 +180,28 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
         () = shutdown.cancelled() => {}
     }
     Ok(())
+}
+
+/// Connects to the API server, if there is one, with credentials that are asked for if need be, and
+/// starts to follow what it says about this node.
+async fn connect(
+    config: &Config,
+    identity: &Identity,
+    shutdown: &CancellationToken,
+) -> Result<Option<(kube::Client, Informers)>, Error> {
+    let Some(kubeconfig) = &config.kubeconfig else { return Ok(None) };
+    let user_agent = format!("kubelet/{}", facts::KUBELET_VERSION);
+    if let Some(with) = &config.bootstrap_kubeconfig {
+        let (name, pki) = (&identity.node_name, config.pki_dir());
+        bootstrap::ensure(with, kubeconfig, name, &pki, &user_agent, shutdown).await?;
+        if shutdown.is_cancelled() {
+            return Ok(None);
+        }
+    }
+    let api = client::connect(&ConnectOptions { kubeconfig: Some(kubeconfig.clone()), user_agent })
+        .await?;
+    let informers = Informers::start(&api, &identity.node_name, shutdown);
+    Ok(Some((api, informers)))
 }
 
 fn identity(config: &Config) -> Result<Identity, Error> {
@@ -402,6 +429,9 @@ impl Parts<'_> {
             (Some(certificate), Some(key)) => {
                 ServingCertificate::Files { certificate: certificate.clone(), key: key.clone() }
             }
+            _ if kubelet.server_tls_bootstrap && context.api.is_some() => {
+                ServingCertificate::Requested(self.serving_certificates().current())
+            }
             _ => {
                 let mut names = vec![self.identity.node_name.clone()];
                 names.extend(self.identity.addresses.clone());
@@ -420,6 +450,24 @@ impl Parts<'_> {
             cgroups: context.cgroups.clone(),
             log_dir: self.config.pod_log_dir.parent().unwrap_or(Path::new("/var/log")).to_owned(),
         }
+    }
+
+    fn serving_certificates(&self) -> Store {
+        Store::new(self.config.pki_dir(), SERVER)
+    }
+
+    /// Keeps the serving certificate good, when it comes from the cluster's authority.
+    fn start_certificates(&self, api: &kube::Client) {
+        let kubelet = &self.config.kubelet;
+        if !kubelet.server_tls_bootstrap || kubelet.tls_cert_file.is_some() {
+            return;
+        }
+        // What the Node says of itself: no other names are approved.
+        let mut names = vec![self.identity.hostname.clone()];
+        names.extend(self.identity.addresses.clone());
+        let subject = request::subject(&self.identity.node_name, names);
+        let (store, shutdown) = (self.serving_certificates(), self.shutdown.clone());
+        tokio::spawn(serving::keep(api.clone(), store, subject, shutdown));
     }
 
     fn start_server(

@@ -1,6 +1,7 @@
 //! Import of image files: sites without a registry put tarballs into a folder.
 //!
 //! CRI has no import, so the runtime's own client is used: `ctr -n k8s.io images import FILE`.
+//! Archives whose images are all there already are left alone.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -10,6 +11,7 @@ use std::time::SystemTime;
 
 use tokio::process::Command;
 
+use super::archive::{self, Listed};
 use crate::cri::Runtime;
 
 /// Failure to import image files.
@@ -57,20 +59,53 @@ impl Importer {
         Self { folder, client, runtime, done: HashSet::new() }
     }
 
-    /// Imports the files that are new or changed; returns how many were. One at a time: the
-    /// client writes every archive's index under the same name and blocks others meanwhile.
+    /// Imports the files that are new or changed and hold an image that is not there; returns how
+    /// many those were. One at a time: the client writes every archive's index under the same name
+    /// and blocks others meanwhile.
     pub async fn import(&mut self) -> Result<usize, ImportError> {
         let mut fresh = files(&self.folder)?;
         fresh.retain(|mark| !self.done.contains(mark));
+        let paths: Vec<PathBuf> = fresh.iter().map(|(path, ..)| path.clone()).collect();
+        let contents = tokio::task::spawn_blocking(move || {
+            // One that cannot be read is the client's to judge.
+            paths.iter().map(|path| archive::contents(path).unwrap_or_default()).collect::<Vec<_>>()
+        });
+        let contents = contents.await.unwrap_or_default();
+        let mut fresh: Vec<_> = fresh.into_iter().zip(contents).collect();
         let sandbox = self.runtime.sandbox_image().await.unwrap_or_default();
-        fresh.sort_by_key(|(path, _, length)| (!is_archive_of(path, &sandbox), Reverse(*length)));
+        // Sandboxes can be made while the rest is being imported, and of the rest the largest
+        // archives are those that most is waiting for.
+        fresh.sort_by_key(|((_, _, length), images)| {
+            (!images.iter().any(|image| image.names.contains(&sandbox)), Reverse(*length))
+        });
         let mut count = 0;
-        for mark in fresh {
-            self.import_file(&mark.0).await?;
+        for (mark, images) in fresh {
+            if !self.are_there(&images).await {
+                self.import_file(&mark.0).await?;
+                count += 1;
+            }
             self.done.insert(mark);
-            count += 1;
         }
         Ok(count)
+    }
+
+    /// Whether the runtime has every one of `images` under every one of its names.
+    async fn are_there(&self, images: &[Listed]) -> bool {
+        for image in images {
+            let by_digest = std::slice::from_ref(&image.digest);
+            let names = if image.names.is_empty() { by_digest } else { &image.names };
+            for name in names {
+                let found = self.runtime.image_status(name).await;
+                let same = found.ok().flatten().is_some_and(|found| {
+                    found.id == image.digest
+                        || found.repo_digests.iter().any(|known| known.ends_with(&image.digest))
+                });
+                if !same {
+                    return false;
+                }
+            }
+        }
+        !images.is_empty()
     }
 
     async fn import_file(&self, path: &Path) -> Result<(), ImportError> {
@@ -93,15 +128,6 @@ impl Importer {
         tracing::info!(file = %path.display(), "imported image");
         Ok(())
     }
-}
-
-/// Whether a file is named after an image, as `pause.tar` after `registry.k8s.io/pause:3.10`. Only
-/// the order of imports depends on it: sandboxes can be made while the rest is being imported, and
-/// of the rest the largest archives are those of the control plane.
-fn is_archive_of(path: &Path, image: &str) -> bool {
-    let name = image.rsplit('/').next().unwrap_or_default();
-    let name = name.split([':', '@']).next().unwrap_or_default();
-    path.file_stem().is_some_and(|stem| !name.is_empty() && stem == name)
 }
 
 fn files(folder: &Path) -> Result<Vec<(PathBuf, Option<SystemTime>, u64)>, ImportError> {

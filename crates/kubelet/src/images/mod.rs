@@ -1,6 +1,7 @@
 //! Images: making sure that a container's image is on the node, importing image files, and removing
 //! what nobody uses.
 
+pub mod archive;
 pub mod collect;
 pub mod credentials;
 pub mod import;

@@ -17,6 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use component::tls::{self, ServerTls};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -51,7 +52,7 @@ pub enum ServerError {
     },
     /// Certificate, key or authorities are not usable.
     #[error(transparent)]
-    Tls(#[from] component::tls::Error),
+    Tls(#[from] tls::Error),
     /// No certificate could be made.
     #[error(transparent)]
     Certificate(#[from] component::pki::Error),
@@ -67,6 +68,8 @@ pub enum ServingCertificate {
         /// Its key.
         key: PathBuf,
     },
+    /// A PEM file with both, which may come later and be replaced.
+    Requested(PathBuf),
     /// Made at start for these names; clients have to trust it blindly.
     SelfSigned(Vec<String>),
 }
@@ -127,7 +130,10 @@ pub async fn serve(
     client: Option<kube::Client>,
     shutdown: CancellationToken,
 ) -> Result<(), ServerError> {
-    let tls = server_tls(&options)?;
+    let (tls, files) = server_tls(&options)?;
+    if let Some(files) = files {
+        tokio::spawn(files.follow(tls.clone(), shutdown.clone()));
+    }
     let listener = listen(SocketAddr::new(options.bind, options.port)).await?;
     let healthz = match options.healthz_port {
         0 => None,
@@ -172,19 +178,32 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
     TcpListener::bind(address).await.map_err(|source| ServerError::Listen { address, source })
 }
 
-fn server_tls(options: &ServerOptions) -> Result<component::tls::ServerTls, ServerError> {
-    let read = |path: &PathBuf| {
-        std::fs::read(path).map_err(|source| ServerError::File { path: path.clone(), source })
-    };
-    let (certificate, key) = match &options.certificate {
-        ServingCertificate::Files { certificate, key } => (read(certificate)?, read(key)?),
+/// The TLS set-up, and the files to follow if there are any.
+fn server_tls(options: &ServerOptions) -> Result<(ServerTls, Option<tls::Files>), ServerError> {
+    let client_ca = options.client_ca.clone();
+    let files = match &options.certificate {
+        ServingCertificate::Files { certificate, key } => {
+            tls::Files { certificate: certificate.clone(), key: key.clone(), client_ca }
+        }
+        ServingCertificate::Requested(path) => {
+            tls::Files { certificate: path.clone(), key: path.clone(), client_ca }
+        }
         ServingCertificate::SelfSigned(names) => {
+            let read = |path: &PathBuf| {
+                std::fs::read(path)
+                    .map_err(|source| ServerError::File { path: path.clone(), source })
+            };
             let pair = component::pki::self_signed(names)?;
-            (pair.certificate.into_bytes(), pair.key.into_bytes())
+            let client_ca = client_ca.as_ref().map(read).transpose()?;
+            let (certificate, key) = (pair.certificate.as_bytes(), pair.key.as_bytes());
+            return Ok((ServerTls::new(certificate, key, client_ca.as_deref())?, None));
         }
     };
-    let client_ca = options.client_ca.as_ref().map(read).transpose()?;
-    Ok(component::tls::ServerTls::new(&certificate, &key, client_ca.as_deref())?)
+    let tls = match &options.certificate {
+        ServingCertificate::Requested(_) => files.load_or_wait()?,
+        _ => files.load()?,
+    };
+    Ok((tls, Some(files)))
 }
 
 impl Server {
