@@ -40,32 +40,36 @@ pub enum ImageError {
     },
 }
 
-/// Writes the archives of both images into `folder`. They share their one layer.
+/// The archive of both images.
+const ARCHIVE: &str = "ironclad.tar";
+
+/// Writes an archive of both images into `folder`. They share their one layer, which is as large
+/// as the program. `sandbox` is a further name of the pause image, for a container runtime that
+/// expects another.
 ///
 /// # Errors
-/// [`ImageError`] when the program cannot be read or an archive cannot be written.
-pub fn write(folder: &Path) -> Result<(), ImageError> {
+/// [`ImageError`] when the program cannot be read or the archive cannot be written.
+pub fn write(folder: &Path, sandbox: Option<&str>) -> Result<(), ImageError> {
     let program = std::env::current_exe().map_err(ImageError::Program)?;
-    for (reference, file, arguments) in [
-        (PAUSE_IMAGE, "pause.tar", &[PROGRAM, "pause"][..]),
-        (IRONCLAD_IMAGE, "ironclad.tar", &[PROGRAM]),
-    ] {
-        let image = ImageBuilder::new(reference)
-            .file(PROGRAM, Source::from(program.clone()), 0o755)
-            .directory("/tmp", 0o1777)
-            .entrypoint(arguments.iter().copied());
-        write_archive(&image, folder, file)?;
-    }
-    Ok(())
-}
-
-/// Writes under another name first: the folder is watched, and half an archive is none.
-fn write_archive(image: &ImageBuilder, folder: &Path, name: &str) -> Result<(), ImageError> {
-    let path = folder.join(name);
-    let partial = folder.join(format!(".{name}.partial"));
+    let pause = &[PROGRAM, "pause"][..];
+    let images = [(PAUSE_IMAGE, pause), (IRONCLAD_IMAGE, &[PROGRAM])]
+        .into_iter()
+        .chain(sandbox.map(|name| (name, pause)));
+    let images: Vec<_> = images
+        .map(|(reference, arguments)| {
+            ImageBuilder::new(reference)
+                .file(PROGRAM, Source::from(program.clone()), 0o755)
+                .directory("/tmp", 0o1777)
+                .entrypoint(arguments.iter().copied())
+        })
+        .collect();
+    let path = folder.join(ARCHIVE);
+    // Under another name first: the folder is watched, and half an archive is none.
+    let partial = folder.join(format!(".{ARCHIVE}.partial"));
     let failed = |source| ImageError::File { path: path.clone(), source };
     let mut out = BufWriter::new(File::create(&partial).map_err(failed)?);
-    image.write(&mut out).map_err(|source| ImageError::Archive { path: path.clone(), source })?;
+    image::write(&images, &mut out)
+        .map_err(|source| ImageError::Archive { path: path.clone(), source })?;
     out.flush().map_err(failed)?;
     fs::rename(&partial, &path).map_err(failed)
 }

@@ -4,27 +4,37 @@
 //! whose PID 1 is `ironclad node-init`; that process prepares the same files a real host would have
 //! and supervises containerd and the kubelet, which starts the control plane from static Pods.
 //!
-//! Data flow: [`plan`] decides names and addresses (pure) → [`component::pki`] and [`kubeconfig`] make
-//! credentials → [`node::files`] lays out each node's files → [`node::namespaces`] starts it →
-//! [`addons`] are written through the API → [`up`] waits until all is Ready.
+//! Data flow: [`plan`] decides names and addresses (pure) → [`config`] is what all nodes of the
+//! cluster share → [`node::files`] are what each node has of its own → [`power`] starts it →
+//! [`addons`] are written through the API, where nodes that join find what they need → [`up`] waits
+//! until all is Ready. Real hosts go the same way, from [`config`] on.
 //!
 //! Invariants: everything that a cluster puts on the host is named after it and found again by
 //! [`down`] from the state folder alone, however far `up` got; the control plane is reached through
-//! the API only; nothing outside `/var/lib/ironclad` is written on the host.
+//! the API only; `up` writes nothing on the host outside `/var/lib/ironclad`, and [`host`] nothing that
+//! it does not note first.
 
 pub mod addons;
+pub mod config;
+mod diagnosis;
 pub mod down;
+pub mod host;
 pub mod image;
 pub mod kubeconfig;
+pub mod layout;
 pub mod manifests;
 pub mod network;
 pub mod node;
+pub mod nodes;
 pub mod plan;
+pub mod power;
 pub mod preflight;
 pub mod progress;
+pub mod service;
 pub mod site;
 pub mod state;
 pub mod status;
+pub mod tokens;
 pub mod up;
 
 /// The version of the Kubernetes API and behaviour that this cluster follows.

@@ -4,7 +4,11 @@ use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 
-use crate::plan::{API_PORT, KUBERNETES_SERVICE, POD_CIDR, SERVICE_CIDR};
+use crate::config::ClusterConfiguration;
+use crate::node::files::PKI;
+
+/// Folder of the embedded store.
+pub const STORE: &str = "/var/lib/ironclad/store";
 
 /// A folder of the node that a static Pod sees under the same path.
 struct Folder {
@@ -23,39 +27,63 @@ struct Component<'a> {
     folders: &'a [Folder],
 }
 
-/// The manifests by file name, for a control plane at `address` from `image`.
+/// The manifests by file name, for a control plane at `address` whose API server listens on `port`,
+/// from `image`.
 #[must_use]
-pub fn control_plane(address: Ipv4Addr, image: &str) -> Vec<(String, Value)> {
-    const PKI: &str = "/etc/kubernetes/pki";
+pub fn control_plane(
+    config: &ClusterConfiguration,
+    address: Ipv4Addr,
+    port: u16,
+    image: &str,
+) -> Vec<(String, Value)> {
     const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
     let pki = |file: &str| format!("{PKI}/{file}");
     let flag = |name: &str, value: &str| format!("--{name}={value}");
     let pki_folder = || Folder { name: "k8s-certs", path: PKI, read_only: true };
+    let networking = &config.networking;
+    let service_range = flag("service-cluster-ip-range", &networking.service_subnet);
 
+    let issuer = format!("https://kubernetes.default.svc.{}", networking.dns_domain);
+    let mut arguments = vec![
+        flag("advertise-address", &address.to_string()),
+        flag("secure-port", &port.to_string()),
+        flag("enable-bootstrap-token-auth", "true"),
+        flag("client-ca-file", &pki("ca.crt")),
+        flag("tls-cert-file", &pki("apiserver.crt")),
+        flag("tls-private-key-file", &pki("apiserver.key")),
+        flag("kubelet-client-certificate", &pki("apiserver-kubelet-client.crt")),
+        flag("kubelet-client-key", &pki("apiserver-kubelet-client.key")),
+        flag("kubelet-certificate-authority", &pki("ca.crt")),
+        flag("service-account-issuer", &issuer),
+        flag("service-account-key-file", &pki("sa.pub")),
+        flag("service-account-signing-key-file", &pki("sa.key")),
+        service_range.clone(),
+    ];
+    let store = Folder { name: "store", path: STORE, read_only: false };
+    let mut folders = vec![pki_folder()];
+    match &config.etcd {
+        None => {
+            arguments.push(flag("data-dir", STORE));
+            folders.push(store);
+        }
+        Some(etcd) => {
+            let etcd = &etcd.external;
+            arguments.push(flag("etcd-servers", &etcd.endpoints.join(",")));
+            let files = [
+                ("etcd-cafile", &etcd.ca_file),
+                ("etcd-certfile", &etcd.cert_file),
+                ("etcd-keyfile", &etcd.key_file),
+            ];
+            let given = files.iter().filter(|(_, path)| !path.is_empty());
+            arguments.extend(given.map(|(name, path)| flag(name, path)));
+        }
+    }
     let api_server = Component {
         name: "kube-apiserver",
-        arguments: vec![
-            flag("advertise-address", &address.to_string()),
-            flag("secure-port", &API_PORT.to_string()),
-            flag("enable-bootstrap-token-auth", "true"),
-            flag("client-ca-file", &pki("ca.crt")),
-            flag("tls-cert-file", &pki("apiserver.crt")),
-            flag("tls-private-key-file", &pki("apiserver.key")),
-            flag("kubelet-client-certificate", &pki("apiserver-kubelet-client.crt")),
-            flag("kubelet-client-key", &pki("apiserver-kubelet-client.key")),
-            flag("kubelet-certificate-authority", &pki("ca.crt")),
-            flag("service-account-issuer", "https://kubernetes.default.svc.cluster.local"),
-            flag("service-account-key-file", &pki("sa.pub")),
-            flag("service-account-signing-key-file", &pki("sa.key")),
-            flag("service-cluster-ip-range", SERVICE_CIDR),
-            flag("data-dir", "/var/lib/ironclad/store"),
-        ],
+        arguments,
         cpu: "250m",
-        probe: (address, API_PORT, "/livez", "/readyz"),
-        folders: &[
-            pki_folder(),
-            Folder { name: "store", path: "/var/lib/ironclad/store", read_only: false },
-        ],
+        probe: (address, port, "/livez", "/readyz"),
+        folders: &folders,
     };
     let controller_manager_conf = Folder {
         name: "kubeconfig",
@@ -66,12 +94,13 @@ pub fn control_plane(address: Ipv4Addr, image: &str) -> Vec<(String, Value)> {
         name: "kube-controller-manager",
         arguments: vec![
             flag("kubeconfig", controller_manager_conf.path),
-            flag("cluster-cidr", POD_CIDR),
-            flag("service-cluster-ip-range", SERVICE_CIDR),
+            flag("cluster-cidr", &networking.pod_subnet),
+            service_range,
             flag("root-ca-file", &pki("ca.crt")),
             flag("cluster-signing-cert-file", &pki("ca.crt")),
             flag("cluster-signing-key-file", &pki("ca.key")),
             flag("leader-elect", "true"),
+            flag("controllers", "*,bootstrap-signer-controller,token-cleaner-controller"),
         ],
         cpu: "200m",
         probe: (LOOPBACK, 10257, "/healthz", "/healthz"),
@@ -89,17 +118,6 @@ pub fn control_plane(address: Ipv4Addr, image: &str) -> Vec<(String, Value)> {
     [api_server, controller_manager, scheduler]
         .iter()
         .map(|component| (format!("{}.yaml", component.name), pod(component, image)))
-        .collect()
-}
-
-/// DNS names and addresses of the API server's certificate besides the node's name.
-#[must_use]
-pub fn api_server_names(address: Ipv4Addr) -> Vec<String> {
-    let service = format!("kubernetes.default.svc.{}", crate::plan::CLUSTER_DOMAIN);
-    ["kubernetes", "kubernetes.default", "kubernetes.default.svc", &service, "localhost"]
-        .map(str::to_owned)
-        .into_iter()
-        .chain([KUBERNETES_SERVICE, address, Ipv4Addr::LOCALHOST].map(|a| a.to_string()))
         .collect()
 }
 
@@ -165,7 +183,8 @@ mod tests {
 
     #[test]
     fn the_control_plane_is_three_pods_that_mount_what_they_name() {
-        let pods = control_plane(Ipv4Addr::new(10, 189, 0, 2), "i:1");
+        let config = ClusterConfiguration::new("c", "192.0.2.1:6443");
+        let pods = control_plane(&config, Ipv4Addr::new(192, 0, 2, 1), 6443, "i:1");
         let names: Vec<_> = pods.iter().map(|(file, _)| file.as_str()).collect();
         assert_eq!(
             names,

@@ -190,28 +190,75 @@ async fn configure(address: Ipv4Addr, gateway: Ipv4Addr) -> Result<(), NetworkEr
     fs::write(IP_FORWARD, "1").map_err(failed("setting net.ipv4.ip_forward on a node"))
 }
 
+/// Takes the cable of `node` away; one that is not there is fine.
+///
+/// # Errors
+/// [`NetworkError`] when the kernel refuses.
+pub async fn detach(node: &NodePlan) -> Result<(), NetworkError> {
+    // It ends with the namespace of its node, a little after the last process there.
+    delete(&connect()?, &node.interface).await
+}
+
+/// Takes a network interface of this host away; one that is not there is fine.
+///
+/// # Errors
+/// [`NetworkError`] when the kernel refuses.
+pub async fn remove_link(name: &str) -> Result<(), NetworkError> {
+    delete(&connect()?, name).await
+}
+
+/// Pulls the plug of the cable of `node`, or puts it in again. The node sees an interface without
+/// carrier: nothing comes and nothing goes, and no connection is told.
+///
+/// # Errors
+/// [`NetworkError::Missing`] when the node is off.
+pub async fn plug(node: &NodePlan, connected: bool) -> Result<(), NetworkError> {
+    let handle = connect()?;
+    let index = index(&handle, &node.interface).await?;
+    let link = LinkUnspec::new_with_index(index);
+    let (link, step) = if connected {
+        (link.up(), format!("connecting node {}", node.name))
+    } else {
+        (link.down(), format!("disconnecting node {}", node.name))
+    };
+    handle.link().set(link.build()).execute().await.map_err(netlink(step))
+}
+
+/// Whether the cable of `node` is plugged in; nothing when there is none, as with nodes that are
+/// off.
+#[must_use]
+pub fn is_connected(node: &NodePlan) -> Option<bool> {
+    const UP: u32 = libc::IFF_UP as u32;
+    let path = format!("/sys/class/net/{}/flags", node.interface);
+    let flags = fs::read_to_string(path).ok()?;
+    let flags = u32::from_str_radix(flags.trim().trim_start_matches("0x"), 16).ok()?;
+    Some(flags & UP != 0)
+}
+
 /// Removes everything that [`create`] and [`attach`] left on the host; what is not there is fine.
 ///
 /// # Errors
 /// [`NetworkError`] with the step that failed.
 pub async fn remove(plan: &Plan) -> Result<(), NetworkError> {
     let handle = connect()?;
-    // Cables end with the namespace of their node, a little after its last process.
     for name in plan.nodes.iter().map(|node| &node.interface).chain([&plan.bridge]) {
-        match index(&handle, name).await {
-            Ok(index) => match handle.link().del(index).execute().await {
-                Err(error) if !gone(&error) => {
-                    return Err(netlink(format!("removing {name}"))(error));
-                }
-                _ => {}
-            },
-            Err(NetworkError::Missing(_)) => {}
-            Err(error) => return Err(error),
-        }
+        delete(&handle, name).await?;
     }
     let table = plan.table();
     // `add` first: deleting a table that is not there is an error.
     nft(&format!("add table ip {table}\ndelete table ip {table}\n")).await
+}
+
+async fn delete(handle: &Handle, name: &str) -> Result<(), NetworkError> {
+    let index = match index(handle, name).await {
+        Ok(index) => index,
+        Err(NetworkError::Missing(_)) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    match handle.link().del(index).execute().await {
+        Err(error) if !gone(&error) => Err(netlink(format!("removing {name}"))(error)),
+        _ => Ok(()),
+    }
 }
 
 /// The host's rules for one cluster: its nodes may go out, with the host's address.

@@ -4,6 +4,8 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::{API_PORT, ClusterConfiguration};
+
 /// What the user asked for.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -33,19 +35,6 @@ pub enum PlanError {
 
 /// The most nodes on one machine; their addresses fit one /24.
 pub const MAX_NODES: usize = 100;
-/// Addresses of Pods.
-pub const POD_CIDR: &str = "10.244.0.0/16";
-/// Addresses of Services.
-pub const SERVICE_CIDR: &str = "10.96.0.0/12";
-/// Address of the Service `kubernetes`.
-pub const KUBERNETES_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
-/// Address of the Service `kube-dns`.
-pub const DNS_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
-/// Domain of the names of Services and Pods.
-pub const CLUSTER_DOMAIN: &str = "cluster.local";
-/// Port of the API server.
-pub const API_PORT: u16 = 6443;
-
 /// What a node does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -99,34 +88,69 @@ pub fn plan(request: &Request, taken: &[u8]) -> Result<Plan, PlanError> {
         return Err(PlanError::Nodes(request.nodes));
     }
     let network = (0..=u8::MAX).find(|n| !taken.contains(n)).ok_or(PlanError::NoNetwork)?;
-    let address = |host: usize| {
-        let host = u8::try_from(host).expect("MAX_NODES keeps host numbers below 255");
-        Ipv4Addr::new(10, 189, network, host)
+    let first = NodePlan {
+        name: "m1".to_owned(),
+        role: Role::ControlPlane,
+        address: address(network, FIRST_HOST),
+        interface: interface(network, FIRST_HOST),
+        // As with kubeadm, a lone node has to run everything.
+        tainted: request.nodes > 1,
     };
-    let nodes = (0..request.nodes)
-        .map(|index| NodePlan {
-            name: if index == 0 { "m1".to_owned() } else { format!("w{index}") },
-            role: if index == 0 { Role::ControlPlane } else { Role::Worker },
-            address: address(index + 2),
-            interface: format!("ic{network}n{index}"),
-            // As with kubeadm, a lone node has to run everything.
-            tainted: index == 0 && request.nodes > 1,
-        })
-        .collect();
-    Ok(Plan {
+    let mut plan = Plan {
         name: request.name.clone(),
         network,
         bridge: format!("ic{network}"),
-        gateway: address(1),
-        nodes,
-    })
+        gateway: address(network, 1),
+        nodes: vec![first],
+    };
+    while plan.nodes.len() < request.nodes {
+        let worker = plan.worker()?;
+        plan.nodes.push(worker);
+    }
+    Ok(plan)
+}
+
+/// Host number of the first node; the host itself is 1.
+const FIRST_HOST: u8 = 2;
+
+fn address(network: u8, host: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 189, network, host)
+}
+
+fn interface(network: u8, host: u8) -> String {
+    format!("ic{network}n{}", host - FIRST_HOST)
 }
 
 impl Plan {
-    /// Where clients reach the API server.
+    /// One worker more, with the lowest number and address that no other node has.
+    ///
+    /// # Errors
+    /// [`PlanError::Nodes`] when the network is full.
+    pub fn worker(&self) -> Result<NodePlan, PlanError> {
+        if self.nodes.len() >= MAX_NODES {
+            return Err(PlanError::Nodes(self.nodes.len() + 1));
+        }
+        let name = (1..=MAX_NODES)
+            .map(|number| format!("w{number}"))
+            .find(|name| self.nodes.iter().all(|node| node.name != *name))
+            .ok_or(PlanError::Nodes(MAX_NODES + 1))?;
+        let host = (FIRST_HOST..u8::MAX)
+            .find(|host| self.nodes.iter().all(|node| node.address.octets()[3] != *host))
+            .ok_or(PlanError::Nodes(MAX_NODES + 1))?;
+        Ok(NodePlan {
+            name,
+            role: Role::Worker,
+            address: address(self.network, host),
+            interface: interface(self.network, host),
+            tainted: false,
+        })
+    }
+
+    /// The settings of the cluster.
     #[must_use]
-    pub fn server(&self) -> String {
-        format!("https://{}:{API_PORT}", self.control_plane().address)
+    pub fn config(&self) -> ClusterConfiguration {
+        let endpoint = format!("{}:{API_PORT}", self.control_plane().address);
+        ClusterConfiguration::new(&self.name, &endpoint)
     }
 
     /// The node that runs the control plane.
@@ -178,9 +202,22 @@ mod tests {
             ]
         );
         assert_eq!(
-            (plan.bridge.as_str(), plan.server().as_str()),
+            (plan.bridge.as_str(), plan.config().server().as_str()),
             ("ic2", "https://10.189.2.2:6443")
         );
+    }
+
+    #[test]
+    fn a_worker_more_takes_the_place_of_one_that_is_gone() {
+        let mut plan = plan(&request("c", 4), &[]).unwrap();
+        plan.nodes.retain(|node| node.name != "w2");
+        let next = plan.worker().unwrap();
+        assert_eq!((next.name.as_str(), next.interface.as_str()), ("w2", "ic0n2"));
+        assert_eq!(next.address, Ipv4Addr::new(10, 189, 0, 4));
+        plan.nodes.push(next);
+        assert_eq!(plan.worker().unwrap().name, "w4");
+        let full = super::plan(&request("c", MAX_NODES), &[]).unwrap();
+        assert_eq!(full.worker().unwrap_err(), PlanError::Nodes(MAX_NODES + 1));
     }
 
     #[test]

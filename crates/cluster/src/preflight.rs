@@ -1,5 +1,8 @@
-//! What a host needs before it can hold a cluster, and how to get what is missing.
+//! What a machine needs before it can hold a node, and how to get what is missing.
+//!
+//! Each check has the name that kubeadm gives it, by which a user can leave it out on a real host.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,11 +14,17 @@ use crate::node::containerd::{self, Facts};
 #[error("this host is not ready for a cluster:\n{}", render(.0))]
 pub struct NotReady(Vec<Problem>);
 
-/// One thing that is missing.
+/// One thing that is missing or wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    what: String,
-    remedy: String,
+    /// Name of the check, as `Port-6443`.
+    pub check: String,
+    /// What is wrong.
+    pub what: String,
+    /// How to mend it.
+    pub remedy: String,
+    /// Whether it only deserves a mention.
+    pub warning: bool,
 }
 
 /// The programs that a node runs, and the Debian package of each.
@@ -32,53 +41,95 @@ fn render(problems: &[Problem]) -> String {
     lines.join("\n")
 }
 
-/// Looks at this host.
+impl Problem {
+    /// Something without which nothing works.
+    pub fn error(
+        check: impl Into<String>,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self { check: check.into(), what: what.into(), remedy: remedy.into(), warning: false }
+    }
+
+    /// Something that is better otherwise.
+    pub fn warning(
+        check: impl Into<String>,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self { warning: true, ..Self::error(check, what, remedy) }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let level = if self.warning { "WARNING" } else { "ERROR" };
+        write!(f, "[{level} {}]: {}; {}", self.check, self.what, self.remedy)
+    }
+}
+
+/// Looks whether this host can hold the nodes of a cluster in namespaces.
 ///
 /// # Errors
 /// [`NotReady`] with everything that is missing at once.
 pub fn check() -> Result<Facts, NotReady> {
+    let problems = machine();
+    match facts() {
+        Some(facts) if problems.is_empty() => Ok(facts),
+        _ => Err(NotReady(problems)),
+    }
+}
+
+/// What every machine needs that holds a node, in whatever way.
+#[must_use]
+pub fn machine() -> Vec<Problem> {
     let mut problems = Vec::new();
-    let mut missing = |what: String, remedy: String| problems.push(Problem { what, remedy });
     if !nix::unistd::geteuid().is_root() {
         let remedy = "run the command with sudo; namespaces, mounts and nftables need root";
-        missing("not root".to_owned(), remedy.to_owned());
+        problems.push(Problem::error("IsPrivilegedUser", "user is not running as root", remedy));
     }
     for (program, package) in PROGRAMS {
         if find(program).is_none() {
             let what = format!("program {program} is not on the PATH");
-            missing(what, format!("apt-get install {package}"));
+            let remedy = format!("apt-get install {package}");
+            problems.push(Problem::error(format!("FileExisting-{program}"), what, remedy));
         }
     }
-    let cni = containerd::cni_folder();
-    if cni.is_none() {
-        let what = "CNI plugins bridge, host-local, loopback and portmap are missing".to_owned();
-        missing(what, "apt-get install containernetworking-plugins".to_owned());
+    if containerd::cni_folder().is_none() {
+        let what = "CNI plugins bridge, host-local, loopback and portmap are missing";
+        let remedy = "apt-get install containernetworking-plugins";
+        problems.push(Problem::error("FileExisting-cni", what, remedy));
     }
+    let load = |module: &str| {
+        Command::new("modprobe").arg(module).status().is_ok_and(|status| status.success())
+    };
     if !fs::read_to_string("/proc/filesystems").is_ok_and(|text| text.contains("overlay"))
-        && !Command::new("modprobe").arg("overlay").status().is_ok_and(|s| s.success())
+        && !load("overlay")
     {
         let remedy = "load the kernel module with `modprobe overlay`";
-        missing("the kernel has no overlayfs".to_owned(), remedy.to_owned());
+        problems.push(Problem::error("SystemVerification", "the kernel has no overlayfs", remedy));
     }
-    if !Path::new("/proc/sys/net/bridge").exists()
-        && !Command::new("modprobe").arg("br_netfilter").status().is_ok_and(|s| s.success())
-    {
+    if !Path::new("/proc/sys/net/bridge").exists() && !load("br_netfilter") {
+        let what = "bridged traffic does not pass netfilter";
         let remedy = "load the kernel module with `modprobe br_netfilter`";
-        missing("bridged traffic does not pass netfilter".to_owned(), remedy.to_owned());
+        let check = "FileContent--proc-sys-net-bridge-bridge-nf-call-iptables";
+        problems.push(Problem::error(check, what, remedy));
     }
-    let output = Command::new("containerd").arg("--version").output();
-    let version = output.ok().map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
-    let major = version.as_deref().and_then(containerd::major_version);
-    match (cni, problems.is_empty()) {
-        (Some(cni), true) => Ok(Facts {
-            major: major.unwrap_or(1),
-            restrict_oom_score: !may_lower_oom_score(),
-            apparmor: fs::read_to_string("/sys/module/apparmor/parameters/enabled")
-                .is_ok_and(|text| text.trim() == "Y"),
-            cni,
-        }),
-        _ => Err(NotReady(problems)),
-    }
+    problems
+}
+
+/// What the container runtime of this machine is and can do; nothing when a part of it is missing.
+#[must_use]
+pub fn facts() -> Option<Facts> {
+    let output = Command::new("containerd").arg("--version").output().ok()?;
+    let version = String::from_utf8_lossy(&output.stdout).into_owned();
+    Some(Facts {
+        major: containerd::major_version(&version).unwrap_or(1),
+        restrict_oom_score: !may_lower_oom_score(),
+        apparmor: fs::read_to_string("/sys/module/apparmor/parameters/enabled")
+            .is_ok_and(|text| text.trim() == "Y"),
+        cni: containerd::cni_folder()?,
+    })
 }
 
 /// The path of `program`, as a shell would find it.
@@ -90,7 +141,7 @@ pub fn find(program: &str) -> Option<PathBuf> {
 
 /// Whether this process has `CAP_SYS_RESOURCE`, without which containers cannot have a lower
 /// `oom_score_adj` than containerd.
-fn may_lower_oom_score() -> bool {
+pub(crate) fn may_lower_oom_score() -> bool {
     const CAP_SYS_RESOURCE: u32 = 24;
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     status
@@ -106,9 +157,8 @@ mod tests {
 
     #[test]
     fn an_error_names_every_problem_and_its_remedy() {
-        let problem =
-            |what: &str, remedy: &str| Problem { what: what.into(), remedy: remedy.into() };
-        let error = NotReady(vec![problem("a", "b"), problem("c", "d")]);
+        let error = NotReady(vec![Problem::error("A", "a", "b"), Problem::error("C", "c", "d")]);
         assert_eq!(error.to_string(), "this host is not ready for a cluster:\n  - a: b\n  - c: d");
+        assert_eq!(Problem::warning("Swap", "x", "y").to_string(), "[WARNING Swap]: x; y");
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 pub struct Progress {
     begun: Instant,
     step: Instant,
+    doing: String,
     terminal: bool,
 }
 
@@ -22,14 +23,35 @@ impl Progress {
     #[must_use]
     pub fn start() -> Self {
         let now = Instant::now();
-        Self { begun: now, step: now, terminal: std::io::stderr().is_terminal() }
+        Self {
+            begun: now,
+            step: now,
+            doing: String::new(),
+            terminal: std::io::stderr().is_terminal(),
+        }
     }
 
     /// Says what is being done; only on a terminal, where the line is overwritten.
     pub fn doing(&mut self, what: &str) {
         self.step = Instant::now();
+        what.clone_into(&mut self.doing);
         if self.terminal {
             self.print(&format!("   {what} ..."));
+        }
+    }
+
+    /// What is being done.
+    #[must_use]
+    pub fn current(&self) -> &str {
+        &self.doing
+    }
+
+    /// Says why what is being done takes long.
+    pub fn explain(&mut self, reasons: &[String]) {
+        let start = if self.terminal { "\r\x1b[K" } else { "" };
+        self.print(&format!("{start}   {} ({} so far)\n", self.doing, self.total()));
+        for reason in reasons {
+            self.print(&format!("     - {reason}\n"));
         }
     }
 

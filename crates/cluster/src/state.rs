@@ -111,7 +111,7 @@ impl Folder {
     /// The folder of a node.
     #[must_use]
     pub fn node(&self, name: &str) -> PathBuf {
-        self.path.join("nodes").join(name)
+        self.join(node_path(name))
     }
 
     /// What was written down; nothing when `up` did not get that far.
@@ -159,6 +159,16 @@ pub fn all(clusters: &Path) -> Vec<Cluster> {
     let mut found: Vec<_> = entries.filter_map(|entry| read(&entry.ok()?.path())).collect();
     found.sort_by(|a, b| a.plan.name.cmp(&b.plan.name));
     found
+}
+
+/// The folder of a node of cluster `name`.
+#[must_use]
+pub fn node(clusters: &Path, name: &str, node: &str) -> PathBuf {
+    clusters.join(name).join(node_path(node))
+}
+
+fn node_path(node: &str) -> PathBuf {
+    Path::new("nodes").join(node)
 }
 
 /// The kubeconfig of the administrator of cluster `name`.

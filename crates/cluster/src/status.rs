@@ -8,7 +8,10 @@ use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::ListParams;
 
-use crate::plan::Role;
+use crate::network;
+use crate::node::control::{self, Request};
+use crate::node::services::{Action, Activity};
+use crate::plan::{NodePlan, Role};
 use crate::state::{self, Cluster};
 
 /// How long an API server may take to answer.
@@ -19,8 +22,13 @@ pub async fn table(clusters: &Path, name: Option<&str>) -> Vec<[String; 6]> {
     let mut rows = Vec::new();
     for cluster in state::all(clusters) {
         if name.is_none_or(|name| cluster.plan.name == name) {
-            let ready = ready(&state::kubeconfig(clusters, &cluster.plan.name)).await;
-            rows.extend(describe(&cluster, ready.as_deref()));
+            let name = &cluster.plan.name;
+            let ready = ready(&state::kubeconfig(clusters, name)).await;
+            let host = |node: &NodePlan| Host {
+                stopped: stopped(&node.name, &state::node(clusters, name, &node.name)),
+                connected: network::is_connected(node),
+            };
+            rows.extend(describe(&cluster, ready.as_deref(), host));
         }
     }
     rows
@@ -29,15 +37,48 @@ pub async fn table(clusters: &Path, name: Option<&str>) -> Vec<[String; 6]> {
 /// The head of the table.
 pub const HEAD: [&str; 6] = ["CLUSTER", "NODE", "ROLE", "ADDRESS", "PROCESS", "STATUS"];
 
-fn describe(cluster: &Cluster, nodes: Option<&[(String, bool)]>) -> Vec<[String; 6]> {
-    let row = |node: &crate::plan::NodePlan| {
-        let process = cluster.nodes.get(&node.name).filter(|process| process.runs());
+/// What this machine says of a node that runs.
+#[derive(Default)]
+struct Host {
+    /// Services that do not run.
+    stopped: Vec<String>,
+    /// Whether its cable is plugged in.
+    connected: Option<bool>,
+}
+
+/// The services of `node` that an administrator stopped, or that do not come up.
+fn stopped(node: &str, folder: &Path) -> Vec<String> {
+    let request = Request { action: Action::Status, service: None };
+    let all = control::ask(node, folder, &request).unwrap_or_default();
+    all.into_iter()
+        .filter(|service| service.activity != Activity::Active)
+        .map(|service| format!("{} stopped", service.name))
+        .collect()
+}
+
+fn describe(
+    cluster: &Cluster,
+    nodes: Option<&[(String, bool)]>,
+    host: impl Fn(&NodePlan) -> Host,
+) -> Vec<[String; 6]> {
+    let row = |node: &NodePlan| {
+        let started = cluster.nodes.get(&node.name);
+        let process = started.filter(|process| process.runs());
         let known = nodes.and_then(|all| all.iter().find(|(name, _)| *name == node.name));
         let status = match (nodes, known) {
             (None, _) => "Unknown (the API server does not answer)",
             (_, None) => "Missing",
             (_, Some((_, true))) => "Ready",
             (_, Some((_, false))) => "NotReady",
+        };
+        let host = process.map(|_| host(node)).unwrap_or_default();
+        let mut problems = host.stopped;
+        if host.connected == Some(false) {
+            problems.push("disconnected".to_owned());
+        }
+        let status = match problems.as_slice() {
+            [] => status.to_owned(),
+            all => format!("{status}, {}", all.join(", ")),
         };
         let role = match node.role {
             Role::ControlPlane => "control-plane",
@@ -48,8 +89,12 @@ fn describe(cluster: &Cluster, nodes: Option<&[(String, bool)]>) -> Vec<[String;
             node.name.clone(),
             role.to_owned(),
             node.address.to_string(),
-            process.map_or("stopped".to_owned(), |process| process.pid.to_string()),
-            status.to_owned(),
+            match (process, started) {
+                (Some(process), _) => process.pid.to_string(),
+                (None, Some(_)) => "dead".to_owned(),
+                (None, None) => "off".to_owned(),
+            },
+            status,
         ]
     };
     cluster.plan.nodes.iter().map(row).collect()
@@ -77,14 +122,31 @@ pub(crate) fn is_ready(node: &Node) -> bool {
 mod tests {
     use super::*;
     use crate::plan::{Request, plan};
+    use crate::state::Process;
 
     #[test]
-    fn a_node_without_a_process_is_stopped_and_without_an_object_missing() {
-        let plan = plan(&Request { name: "c".into(), nodes: 2 }, &[]).unwrap();
-        let cluster = Cluster { plan, host_forwarded: true, nodes: [].into() };
-        let rows = describe(&cluster, Some(&[("m1".to_owned(), true)]));
+    fn nodes_that_are_off_or_have_no_object_or_lack_something_say_so() {
+        let plan = plan(&Request { name: "c".into(), nodes: 4 }, &[]).unwrap();
+        let own = Process::of(nix::unistd::getpid()).unwrap();
+        let gone = Process { started: own.started + 1, ..own };
+        let nodes = [("m1".to_owned(), own), ("w1".to_owned(), own), ("w2".to_owned(), gone)];
+        let cluster = Cluster { plan, host_forwarded: true, nodes: nodes.into() };
+        let host = |node: &NodePlan| Host {
+            stopped: if node.name == "w1" { vec!["kubelet stopped".into()] } else { Vec::new() },
+            connected: Some(node.name != "w1"),
+        };
+        let known = [("m1", true), ("w1", false), ("w3", false)].map(|(n, r)| (n.to_owned(), r));
+        let rows = describe(&cluster, Some(&known), host);
         let short: Vec<_> = rows.iter().map(|r| format!("{} {} {}", r[1], r[4], r[5])).collect();
-        assert_eq!(short, ["m1 stopped Ready", "w1 stopped Missing"]);
-        assert!(describe(&cluster, None)[0][5].starts_with("Unknown"));
+        assert_eq!(
+            short,
+            [
+                format!("m1 {} Ready", own.pid),
+                format!("w1 {} NotReady, kubelet stopped, disconnected", own.pid),
+                "w2 dead Missing".to_owned(),
+                "w3 off NotReady".to_owned()
+            ]
+        );
+        assert!(describe(&cluster, None, host)[0][5].starts_with("Unknown"));
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
 use client::ConnectOptions;
@@ -16,21 +16,27 @@ use nix::fcntl::{Flock, FlockArg};
 use tokio_util::sync::CancellationToken;
 
 use crate::addons::{self, AddonError};
+use crate::diagnosis;
 use crate::down::{self, DownError};
 use crate::image::{self, ImageError};
+use crate::layout::{Admission, Layout, LayoutError};
 use crate::network::{self, NetworkError};
-use crate::node::files::{self, ClusterKeys, Context};
-use crate::node::init::Spec;
-use crate::node::mounts::Folders;
-use crate::node::namespaces;
-use crate::plan::{NodePlan, Plan, PlanError, Request, plan};
+use crate::node::containerd::Facts;
+use crate::node::files::{self, ClusterKeys};
+use crate::plan::{Plan, PlanError, Request, Role, plan};
+use crate::power::{self, PowerError};
 use crate::preflight::{self, NotReady};
 use crate::progress::Progress;
 use crate::state::{self, Cluster, Folder, Process, StateError};
 use crate::status::is_ready;
+use crate::tokens::{self, TokenError};
 
 /// How often an API server that does not answer yet is asked.
 const POLL: Duration = Duration::from_millis(25);
+/// How long a step may take before its reasons are told, and told again when they change.
+const LONG: Duration = Duration::from_secs(10);
+/// How long the token is good with which the first nodes join.
+const TOKEN_TTL: Duration = Duration::from_secs(3600);
 
 /// What the user asked for.
 #[derive(Clone, Debug)]
@@ -65,20 +71,22 @@ pub enum UpError {
     Image(#[from] ImageError),
     #[error(transparent)]
     Network(#[from] NetworkError),
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
-    #[error("starting node {node}: {source}")]
-    Start { node: String, source: io::Error },
+    #[error(transparent)]
+    Power(#[from] PowerError),
     #[error(transparent)]
     Connect(#[from] client::ConnectError),
     #[error(transparent)]
     Addon(#[from] AddonError),
     #[error("waiting for {what}: {source}")]
     Wait { what: String, source: Box<kube::runtime::wait::Error> },
-    #[error("{0} was not there in time")]
-    TimedOut(String),
-    #[error("node {0} stopped while it was being prepared")]
-    NodeStopped(String),
+    #[error("the cluster was not there after {} seconds; the last step was: {step}", patience.as_secs())]
+    TimedOut { patience: Duration, step: String },
     #[error("interrupted")]
     Interrupted,
     #[error("{0}\n{1}")]
@@ -102,20 +110,21 @@ pub async fn up(
     if folder.read().is_some() {
         return Err(UpError::Exists(options.request.name.clone()));
     }
-    let result = {
-        let work = build(options, &facts, &folder, progress);
-        tokio::select! {
-            result = tokio::time::timeout(options.patience, work) => {
-                result.unwrap_or_else(|_| Err(UpError::TimedOut("the cluster".to_owned())))
-            }
-            () = shutdown.cancelled() => Err(UpError::Interrupted),
-        }
+    let result = tokio::select! {
+        result = tokio::time::timeout(options.patience, build(options, &facts, &folder, progress)) => result,
+        () = shutdown.cancelled() => Ok(Err(UpError::Interrupted)),
     };
+    let result = result.unwrap_or_else(|_| {
+        let step = progress.current().to_owned();
+        Err(UpError::TimedOut { patience: options.patience, step })
+    });
     let Err(error) = result else { return Ok(()) };
     progress.interrupt();
     let error = match (&error, folder.read()) {
         (UpError::Interrupted, _) | (_, None) => error,
-        (_, Some(cluster)) => UpError::Diagnosed(Box::new(error), last_words(&folder, &cluster)),
+        (_, Some(cluster)) => {
+            UpError::Diagnosed(Box::new(error), last_words(&folder, &cluster).await)
+        }
     };
     if options.retain {
         return Err(error);
@@ -128,37 +137,32 @@ pub async fn up(
 
 async fn build(
     options: &Options,
-    facts: &crate::node::containerd::Facts,
+    facts: &Facts,
     folder: &Folder,
     progress: &mut Progress,
 ) -> Result<(), UpError> {
     let mut cluster = write_plan(options, folder)?;
     let plan = cluster.plan.clone();
-    let images = folder.join("images");
+    let layout = Layout::new(folder, &plan, facts);
+    let images = layout.images();
     let archives = prepare_images(&images, options.images.as_deref());
     let keys = ClusterKeys::generate()?;
+    let token = tokens::generate()?;
     progress.done(&format!("Planned cluster {:?} of {} nodes", plan.name, plan.nodes.len()));
 
     progress.doing("Writing credentials and configuration");
-    let resolv_conf = ["/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"]
-        .iter()
-        .find_map(|path| fs::read_to_string(path).ok())
-        .unwrap_or_default();
-    let server = plan.server();
-    let context = Context {
-        cluster: &plan.name,
-        server: &server,
-        keys: &keys,
-        containerd: facts,
-        name_servers: &network::name_servers(&resolv_conf),
-    };
+    let ca = keys.ca.certificate();
     for node in &plan.nodes {
-        write_node(&context, folder, &images, &plan, node)?;
+        let admission = match node.role {
+            Role::ControlPlane => Admission::ControlPlane(&keys),
+            Role::Worker => Admission::Newcomer { ca, token: &token },
+        };
+        layout.write(node, admission)?;
     }
-    let bootstrap = folder.join("super-admin.conf");
+    let bootstrap = folder.join(SUPER_ADMIN);
     for (path, content) in [
-        (&bootstrap, files::super_admin_kubeconfig(&context)?),
-        (&folder.join("admin.conf"), files::admin_kubeconfig(&context)?),
+        (&bootstrap, files::super_admin_kubeconfig(&layout.config, &keys.ca)?),
+        (&folder.join("admin.conf"), files::admin_kubeconfig(&layout.config, &keys.ca)?),
     ] {
         write_private(path, &content)?;
     }
@@ -168,31 +172,81 @@ async fn build(
     network::create(&plan).await?;
     archives.await.map_err(|error| file(&images)(io::Error::other(error)))??;
     for node in &plan.nodes {
-        start_node(folder, &mut cluster, node).await?;
+        power::on(folder, &mut cluster, node).await?;
     }
     progress.done(&format!("Started {}", names(&plan)));
 
     progress.doing("Waiting for the API server");
-    let connect =
-        ConnectOptions { kubeconfig: Some(bootstrap), user_agent: "ironclad-up".to_owned() };
-    let client = client::connect(&connect).await?;
+    let client = connect(bootstrap).await?;
     api_server(&client, &cluster).await?;
-    progress.done(&format!("API server answers at {server}"));
+    progress.done(&format!("API server answers at {}", layout.config.server()));
 
-    progress.doing("Installing kube-proxy and DNS");
-    addons::apply(&client, &plan).await?;
+    progress.doing("Letting nodes join, and installing kube-proxy and DNS");
+    let settings = tokens::Settings {
+        ttl: Some(TOKEN_TTL),
+        description: "The token with which the first nodes joined.".to_owned(),
+        ..tokens::Settings::default()
+    };
+    tokens::create(&client, &token, &settings).await?;
+    let dns_replicas = plan.nodes.len().min(2);
+    let settings = addons::Settings { config: &layout.config, ca, dns_replicas };
+    addons::apply(&client, &settings).await?;
     progress.done("Installed kube-proxy and DNS");
 
     progress.doing("Waiting for the nodes");
-    for node in &plan.nodes {
-        nodes_ready(&client, node).await?;
-    }
+    let names: Vec<_> = plan.nodes.iter().map(|node| node.name.as_str()).collect();
+    let all = async {
+        for node in &plan.nodes {
+            registered(&client, &node.name).await?;
+            if node.role == Role::ControlPlane {
+                addons::mark_control_plane(&client, &node.name).await?;
+            }
+            node_ready(&client, &node.name).await?;
+        }
+        Ok::<(), UpError>(())
+    };
+    patiently(progress, &client, &names, all).await?;
     progress.done("All nodes are Ready");
 
     progress.doing("Waiting for DNS and the control plane's Pods");
-    system_ready(&client).await?;
+    patiently(progress, &client, &names, system_ready(&client)).await?;
+    tokens::delete(&client, &token.id).await?;
     progress.done("DNS answers");
     Ok(())
+}
+
+/// The kubeconfig that is allowed everything before there are roles, in the folder of a cluster.
+const SUPER_ADMIN: &str = "super-admin.conf";
+
+async fn connect(kubeconfig: PathBuf) -> Result<Client, UpError> {
+    let options =
+        ConnectOptions { kubeconfig: Some(kubeconfig), user_agent: "ironclad-up".to_owned() };
+    Ok(client::connect(&options).await?)
+}
+
+/// Waits for `work`, and says why when it takes long. `nodes` are those that there should be.
+pub(crate) async fn patiently<T, E>(
+    progress: &mut Progress,
+    client: &Client,
+    nodes: &[&str],
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let mut work = pin!(work);
+    let mut told = Vec::new();
+    loop {
+        let pause = async {
+            tokio::time::sleep(LONG).await;
+            diagnosis::look(client, nodes).await
+        };
+        let reasons = tokio::select! {
+            result = &mut work => return result,
+            reasons = pause => reasons,
+        };
+        if reasons != told {
+            progress.explain(&reasons);
+            told = reasons;
+        }
+    }
 }
 
 /// Chooses a network that no other cluster has and writes the plan down, one command at a time.
@@ -223,7 +277,7 @@ fn prepare_images(
     let (images, given) = (images.to_owned(), given.map(Path::to_owned));
     tokio::task::spawn_blocking(move || {
         fs::create_dir_all(&images).map_err(file(&images))?;
-        image::write(&images)?;
+        image::write(&images, None)?;
         let Some(given) = given else { return Ok(()) };
         for entry in fs::read_dir(&given).map_err(file(&given))? {
             let path = entry.map_err(file(&given))?.path();
@@ -235,52 +289,6 @@ fn prepare_images(
     })
 }
 
-fn write_node(
-    context: &Context<'_>,
-    folder: &Folder,
-    images: &Path,
-    plan: &Plan,
-    node: &NodePlan,
-) -> Result<(), UpError> {
-    let root = folder.node(&node.name);
-    Folders::new(&root).create().map_err(file(&root))?;
-    let files = files::files(context, node)?;
-    files::write(&root, &files).map_err(|(path, source)| UpError::File { path, source })?;
-    let spec = Spec {
-        cluster: plan.name.clone(),
-        node: node.name.clone(),
-        address: node.address,
-        folder: root.clone(),
-        images: images.to_owned(),
-    };
-    let path = root.join("node.json");
-    let text = serde_json::to_vec(&spec).expect("a specification has string keys only");
-    fs::write(&path, text).map_err(file(&path))
-}
-
-/// Starts the first process of `node`, writes it down, connects it and lets it go on.
-async fn start_node(
-    folder: &Folder,
-    cluster: &mut Cluster,
-    node: &NodePlan,
-) -> Result<(), UpError> {
-    let failed = |source| UpError::Start { node: node.name.clone(), source };
-    let root = folder.node(&node.name);
-    let log = File::create(root.join("var/log/node-init.log")).map_err(failed)?;
-    let arguments =
-        ["node-init".to_owned(), format!("--spec={}", root.join("node.json").display())];
-    let program = std::env::current_exe().map_err(failed)?;
-    let (input, go): (OwnedFd, OwnedFd) =
-        nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|e| failed(e.into()))?;
-    let pid = namespaces::spawn(&program, &arguments, &input, &log).map_err(failed)?;
-    let stopped = || UpError::NodeStopped(node.name.clone());
-    cluster.nodes.insert(node.name.clone(), Process::of(pid).ok_or_else(stopped)?);
-    folder.write(cluster)?;
-    network::attach(&cluster.plan, node, pid).await?;
-    nix::unistd::write(&go, b"g").map_err(|_| stopped())?;
-    Ok(())
-}
-
 async fn api_server(client: &Client, cluster: &Cluster) -> Result<(), UpError> {
     loop {
         let request = http::Request::get("/readyz").body(Vec::new()).expect("the path is valid");
@@ -289,17 +297,21 @@ async fn api_server(client: &Client, cluster: &Cluster) -> Result<(), UpError> {
         }
         let stopped = |(_, process): &(&String, &Process)| !process.runs();
         if let Some((name, _)) = cluster.nodes.iter().find(stopped) {
-            return Err(UpError::NodeStopped(name.clone()));
+            return Err(PowerError::Stopped(name.clone()).into());
         }
         tokio::time::sleep(POLL).await;
     }
 }
 
-async fn nodes_ready(client: &Client, node: &NodePlan) -> Result<(), UpError> {
+/// Waits until node `name` is known.
+pub(crate) async fn registered(client: &Client, name: &str) -> Result<(), UpError> {
+    wait(Api::all(client.clone()), name, |node: Option<&Node>| node.is_some()).await
+}
+
+/// Waits until node `name` is Ready.
+pub(crate) async fn node_ready(client: &Client, name: &str) -> Result<(), UpError> {
     let nodes: Api<Node> = Api::all(client.clone());
-    wait(nodes.clone(), &node.name, |node: Option<&Node>| node.is_some()).await?;
-    addons::label(client, node).await?;
-    wait(nodes, &node.name, |node: Option<&Node>| node.is_some_and(is_ready)).await
+    wait(nodes, name, |node: Option<&Node>| node.is_some_and(is_ready)).await
 }
 
 async fn system_ready(client: &Client) -> Result<(), UpError> {
@@ -333,10 +345,16 @@ where
     await_condition(api, name, condition).await.map(drop).map_err(failed)
 }
 
-/// The end of the log of every node, for a user who has to find out what went wrong.
-fn last_words(folder: &Folder, cluster: &Cluster) -> String {
+/// What the cluster says of itself and the end of the log of every node, for a user who has to find
+/// out what went wrong.
+async fn last_words(folder: &Folder, cluster: &Cluster) -> String {
     const LINES: usize = 4;
-    let mut words = String::new();
+    let names: Vec<_> = cluster.plan.nodes.iter().map(|node| node.name.as_str()).collect();
+    let reasons = match connect(folder.join(SUPER_ADMIN)).await {
+        Ok(client) => diagnosis::look(&client, &names).await,
+        Err(_) => Vec::new(),
+    };
+    let mut words: String = reasons.iter().map(|reason| format!("  - {reason}\n")).collect();
     for node in &cluster.plan.nodes {
         for log in ["node-init.log", "containerd.log", "kubelet.log"] {
             let path = folder.node(&node.name).join("var/log").join(log);

@@ -6,10 +6,10 @@ use std::process::Command;
 use crate::cluster::{Cluster, Namespace, WEB, eventually, images, ironclad, stdout};
 
 /// A cluster that ends with its test.
-struct Own(Cluster);
+pub(crate) struct Own(pub(crate) Cluster);
 
 impl Own {
-    fn up(name: &str) -> Self {
+    pub(crate) fn up(name: &str) -> Self {
         // What an earlier run may have left behind.
         ironclad().args(["down", "--name", name]).output().expect("ironclad runs");
         let mut up = ironclad();
@@ -29,7 +29,7 @@ impl Drop for Own {
 }
 
 /// The processes of the cluster whose command line holds `words`, oldest first.
-fn processes(cluster: &Cluster, node: &str, words: &str) -> Vec<i32> {
+pub(crate) fn processes(cluster: &Cluster, node: &str, words: &str) -> Vec<i32> {
     let group = format!("/ironclad/{}/{node}", cluster.name);
     let mut found: Vec<i32> = fs::read_dir("/proc")
         .expect("/proc is mounted")

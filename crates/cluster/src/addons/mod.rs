@@ -1,14 +1,18 @@
-//! What a new cluster gets through the API: access for its administrator, kube-proxy and DNS.
+//! What a new cluster gets through the API: access for its administrator, what nodes need to join,
+//! kube-proxy and DNS.
 
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde::Deserialize as _;
 use serde_json::json;
 
+use crate::config::ClusterConfiguration;
 use crate::image::IRONCLAD_IMAGE;
-use crate::plan::{CLUSTER_DOMAIN, DNS_SERVICE, NodePlan, POD_CIDR, Plan, Role};
+use crate::kubeconfig::{self, Credentials};
+use crate::node::files::{kubelet_config, yaml};
 
 const ACCESS: &str = include_str!("access.yaml");
+const JOINING: &str = include_str!("joining.yaml");
 const KUBE_PROXY: &str = include_str!("kube-proxy.yaml");
 const DNS: &str = include_str!("dns.yaml");
 
@@ -28,22 +32,39 @@ pub enum AddonError {
     },
 }
 
-/// The objects of all add-ons for `plan`, in the order in which they have to be made.
+/// Settings of the add-ons besides those of the cluster.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings<'a> {
+    /// The cluster.
+    pub config: &'a ClusterConfiguration,
+    /// Its authority, PEM.
+    pub ca: &'a str,
+    /// How many DNS servers.
+    pub dns_replicas: usize,
+}
+
+/// The objects of all add-ons, in the order in which they have to be made.
 ///
 /// # Panics
 /// Never: the manifests are a part of the program, and a test reads them all.
 #[must_use]
-pub fn objects(plan: &Plan) -> Vec<DynamicObject> {
-    let replicas = plan.nodes.len().min(2).to_string();
+pub fn objects(settings: &Settings<'_>) -> Vec<DynamicObject> {
+    let config = settings.config;
+    let networking = &config.networking;
+    let server = config.server();
+    let cluster_info = kubeconfig::render("", &server, settings.ca, "", Credentials::None);
     let values = [
-        ("$IMAGE", IRONCLAD_IMAGE),
-        ("$SERVER", &plan.server()),
-        ("$POD_CIDR", POD_CIDR),
-        ("$DNS_SERVICE", &DNS_SERVICE.to_string()),
-        ("$DNS_REPLICAS", &replicas),
-        ("$CLUSTER_DOMAIN", CLUSTER_DOMAIN),
+        ("$IMAGE", IRONCLAD_IMAGE.to_owned()),
+        ("$SERVER", server),
+        ("$POD_CIDR", networking.pod_subnet.clone()),
+        ("$DNS_SERVICE", config.dns_service().to_string()),
+        ("$DNS_REPLICAS", settings.dns_replicas.to_string()),
+        ("$CLUSTER_DOMAIN", networking.dns_domain.clone()),
+        ("$CLUSTER_INFO", indented(&cluster_info)),
+        ("$CLUSTER_CONFIGURATION", indented(&config.to_yaml())),
+        ("$KUBELET_CONFIGURATION", indented(&yaml(&kubelet_config(config)))),
     ];
-    [ACCESS, KUBE_PROXY, DNS]
+    [ACCESS, JOINING, KUBE_PROXY, DNS]
         .into_iter()
         .flat_map(|manifest| {
             let text = values
@@ -59,34 +80,36 @@ pub fn objects(plan: &Plan) -> Vec<DynamicObject> {
         .collect()
 }
 
+/// A text as the rest of a block scalar that is indented by four blanks.
+fn indented(text: &str) -> String {
+    text.trim_end().replace('\n', "\n    ")
+}
+
 /// Creates every object, or brings the one that is there in line.
 ///
 /// # Errors
 /// [`AddonError`] with the first object that was refused.
-pub async fn apply(client: &Client, plan: &Plan) -> Result<(), AddonError> {
-    for object in objects(plan) {
+pub async fn apply(client: &Client, settings: &Settings<'_>) -> Result<(), AddonError> {
+    for object in objects(settings) {
         put(client, &object).await?;
     }
     Ok(())
 }
 
-/// Marks `node` with its role, which a kubelet may not do for itself.
+/// Marks a node as a control plane, which its kubelet may not do for itself.
 ///
 /// # Errors
 /// [`AddonError`] when the API server refuses.
-pub async fn label(client: &Client, node: &NodePlan) -> Result<(), AddonError> {
-    if node.role != Role::ControlPlane {
-        return Ok(());
-    }
+pub async fn mark_control_plane(client: &Client, node: &str) -> Result<(), AddonError> {
     let labels = json!({"metadata": {"labels": {
         "node-role.kubernetes.io/control-plane": "",
         "node.kubernetes.io/exclude-from-external-load-balancers": "",
     }}});
     let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(client.clone());
-    let patched = nodes.patch(&node.name, &PatchParams::default(), &Patch::Merge(labels)).await;
+    let patched = nodes.patch(node, &PatchParams::default(), &Patch::Merge(labels)).await;
     patched.map(drop).map_err(|source| AddonError::Refused {
         kind: "Node".to_owned(),
-        name: node.name.clone(),
+        name: node.to_owned(),
         source: Box::new(source),
     })
 }
@@ -116,12 +139,12 @@ async fn put(client: &Client, object: &DynamicObject) -> Result<(), AddonError> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Request, plan};
 
     #[test]
     fn every_manifest_is_valid_and_nothing_is_left_to_fill_in() {
-        let plan = plan(&Request { name: "c".into(), nodes: 3 }, &[]).unwrap();
-        let objects = objects(&plan);
+        let config = ClusterConfiguration::new("c", "192.0.2.1:6443");
+        let settings = Settings { config: &config, ca: "PEM\n", dns_replicas: 2 };
+        let objects = objects(&settings);
         let names: Vec<_> = objects
             .iter()
             .map(|o| {
@@ -132,6 +155,20 @@ mod tests {
             names,
             [
                 "ClusterRoleBinding kubeadm:cluster-admins",
+                "ClusterRoleBinding kubeadm:kubelet-bootstrap",
+                "ClusterRoleBinding kubeadm:node-autoapprove-bootstrap",
+                "ClusterRoleBinding kubeadm:node-autoapprove-certificate-rotation",
+                "ClusterRole kubeadm:get-nodes",
+                "ClusterRoleBinding kubeadm:get-nodes",
+                "ConfigMap kubeadm-config",
+                "ConfigMap kubelet-config",
+                "Role kubeadm:nodes-kubeadm-config",
+                "RoleBinding kubeadm:nodes-kubeadm-config",
+                "Role kubeadm:kubelet-config",
+                "RoleBinding kubeadm:kubelet-config",
+                "ConfigMap cluster-info",
+                "Role kubeadm:bootstrap-signer-clusterinfo",
+                "RoleBinding kubeadm:bootstrap-signer-clusterinfo",
                 "ServiceAccount kube-proxy",
                 "ClusterRoleBinding kubeadm:node-proxier",
                 "ConfigMap kube-proxy",
@@ -145,5 +182,13 @@ mod tests {
         );
         let text = serde_json::to_string(&objects).unwrap().replace("$(NODE_NAME)", "");
         assert!(!text.contains('$'), "{text}");
+        let kept = objects.iter().find(|o| o.metadata.name.as_deref() == Some("kubeadm-config"));
+        let kept = kept.unwrap().data["data"]["ClusterConfiguration"].as_str().unwrap();
+        assert_eq!(ClusterConfiguration::parse(kept), Ok(config));
+        let info = objects.iter().find(|o| o.metadata.name.as_deref() == Some("cluster-info"));
+        let info = info.unwrap().data["data"]["kubeconfig"].as_str().unwrap();
+        let info = kube::config::Kubeconfig::from_yaml(info).unwrap();
+        let cluster = info.clusters[0].cluster.as_ref().unwrap();
+        assert_eq!(cluster.server.as_deref(), Some("https://192.0.2.1:6443"));
     }
 }

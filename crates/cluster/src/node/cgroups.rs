@@ -100,30 +100,44 @@ pub fn enable_controllers(group: &Path) -> io::Result<()> {
     fs::write(group.join("cgroup.subtree_control"), wanted.join(" "))
 }
 
-/// Ends every process in the groups of `cluster` and removes the groups.
+/// Ends every process in the groups of a cluster (its name), or of one of its nodes (the cluster's
+/// name and the node's), and removes the groups.
 ///
 /// # Errors
 /// The group that is still in use after `patience`.
 pub async fn remove(
     hierarchies: &[Hierarchy],
-    cluster: &str,
+    path: &[&str],
     patience: Duration,
 ) -> io::Result<()> {
-    let deadline = tokio::time::Instant::now() + patience;
     for hierarchy in hierarchies {
-        let parent = hierarchy.mount_point.join(PARENT);
-        let top = parent.join(cluster);
-        // The kernel needs a moment after the last process has been killed.
-        while top.exists() {
-            kill_all(&top);
-            match remove_tree(&top) {
-                Ok(()) => break,
-                Err(error) if tokio::time::Instant::now() >= deadline => return Err(error),
-                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        let mut top = hierarchy.mount_point.join(PARENT);
+        top.extend(path);
+        clear(&top, patience).await?;
+        for parent in top.ancestors().skip(1).take(path.len()) {
+            // Kept when another node or cluster still has groups in it.
+            if fs::remove_dir(parent).is_err() {
+                break;
             }
         }
-        // Kept when another cluster still has groups in it.
-        fs::remove_dir(&parent).ok();
+    }
+    Ok(())
+}
+
+/// Ends every process in `group` and those below, and removes them.
+///
+/// # Errors
+/// The group that is still in use after `patience`.
+pub async fn clear(group: &Path, patience: Duration) -> io::Result<()> {
+    let deadline = tokio::time::Instant::now() + patience;
+    // The kernel needs a moment after the last process has been killed.
+    while group.exists() {
+        kill_all(group);
+        match remove_tree(group) {
+            Ok(()) => break,
+            Err(error) if tokio::time::Instant::now() >= deadline => return Err(error),
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
     }
     Ok(())
 }

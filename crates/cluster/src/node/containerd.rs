@@ -43,14 +43,16 @@ pub fn major_version(output: &str) -> Option<u32> {
         .and_then(|major| major.parse().ok())
 }
 
-/// The text of `/etc/containerd/config.toml`.
+/// Where containerd keeps images and containers unless told otherwise.
+pub const ROOT: &str = "/var/lib/containerd";
+
+/// The text of `/etc/containerd/config.toml`; images and containers are kept in `root`.
 #[must_use]
-pub fn config(facts: &Facts, pause_image: &str) -> String {
+pub fn config(facts: &Facts, root: &str, pause_image: &str) -> String {
     let cni = facts.cni.display();
     let restrict = facts.restrict_oom_score;
     let no_apparmor = !facts.apparmor;
-    let general = r#"root = "/var/lib/containerd"
-state = "/run/containerd"
+    let general = r#"state = "/run/containerd"
 disabled_plugins = [
   "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
   "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
@@ -65,6 +67,7 @@ address = "/run/containerd/containerd.sock"
     if facts.major < 2 {
         format!(
             r#"version = 2
+root = "{root}"
 {general}
 [plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = "{pause_image}"
@@ -90,6 +93,7 @@ SystemdCgroup = false
     } else {
         format!(
             r#"version = 3
+root = "{root}"
 {general}
 [plugins."io.containerd.cri.v1.images"]
 snapshotter = "overlayfs"
@@ -148,12 +152,13 @@ mod tests {
             apparmor: false,
             cni: "/usr/lib/cni".into(),
         };
-        let one = config(&facts, "pause:1");
+        let one = config(&facts, ROOT, "pause:1");
         assert!(one.contains("restrict_oom_score_adj = true"));
         assert!(one.contains("sandbox_image = \"pause:1\""));
         facts.major = 2;
         facts.restrict_oom_score = false;
-        let two = config(&facts, "pause:1");
+        let two = config(&facts, "/own", "pause:1");
+        assert!(two.contains("root = \"/own\""), "{two}");
         assert!(two.starts_with("version = 3") && two.contains("restrict_oom_score_adj = false"));
     }
 }

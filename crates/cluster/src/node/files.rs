@@ -1,21 +1,48 @@
 //! The files of a node: the same on a real host and in a namespace.
+//!
+//! Every node has [`every_node`]; one that joins has [`newcomer`] besides, until it has a certificate
+//! of its own; a control plane has [`control_plane`]; and one in namespaces is told who it is by
+//! [`in_namespaces`], which a real host knows already.
 
 use std::fs;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use component::bootstrap_token::Token;
 use component::pki::{self, Authority, Pair, Subject};
 use serde_json::{Value, json};
 
+use crate::config::ClusterConfiguration;
 use crate::image::{IRONCLAD_IMAGE, PAUSE_IMAGE};
 use crate::node::containerd;
-use crate::plan::{CLUSTER_DOMAIN, DNS_SERVICE, NodePlan, Role};
 use crate::{kubeconfig, manifests};
 
 /// How long a signed certificate is valid (kubeadm's default).
 const VALIDITY: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Folder of the keys and certificates of a control plane.
+pub const PKI: &str = "/etc/kubernetes/pki";
+/// With what a node asks for its certificate.
+pub const BOOTSTRAP_KUBECONFIG: &str = "/etc/kubernetes/bootstrap-kubelet.conf";
+/// With what it speaks to the API server then.
+pub const KUBELET_KUBECONFIG: &str = "/etc/kubernetes/kubelet.conf";
+/// The kubelet's configuration.
+pub const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
+/// Folder of the static Pods.
+pub const MANIFESTS: &str = "/etc/kubernetes/manifests";
+/// Folder of the kubelet's own certificates.
+const KUBELET_PKI: &str = "/var/lib/kubelet/pki";
+
+/// What a file of a node holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// This text.
+    Text(String),
+    /// A link to another file.
+    Link(PathBuf),
+}
 
 /// One file of a node.
 #[derive(Clone, Debug)]
@@ -25,7 +52,7 @@ pub struct File {
     /// Permission bits.
     pub mode: u32,
     /// What it holds.
-    pub content: String,
+    pub content: Content,
 }
 
 /// The keys of the whole cluster.
@@ -36,6 +63,25 @@ pub struct ClusterKeys {
     pub front_proxy: Authority,
     /// Private and public key of service-account tokens.
     pub service_accounts: (String, String),
+}
+
+/// A node and its machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine<'a> {
+    /// Name of the Node object.
+    pub name: &'a str,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Whether Pods without a toleration stay away from it.
+    pub tainted: bool,
+    /// What its container runtime can do.
+    pub containerd: &'a containerd::Facts,
+    /// Where the configuration of its container runtime is.
+    pub containerd_config: &'a str,
+    /// Where that keeps images and containers.
+    pub containerd_root: &'a str,
+    /// The resolver configuration of Pods that use the node's.
+    pub resolv_conf: &'a str,
 }
 
 impl ClusterKeys {
@@ -50,71 +96,179 @@ impl ClusterKeys {
             service_accounts: pki::signing_key()?,
         })
     }
-}
 
-/// What the files of a node depend on.
-pub struct Context<'a> {
-    /// Name of the cluster, for kubeconfigs.
-    pub cluster: &'a str,
-    /// Where the API server answers.
-    pub server: &'a str,
-    /// The cluster's keys.
-    pub keys: &'a ClusterKeys,
-    /// What the machine can do.
-    pub containerd: &'a containerd::Facts,
-    /// The name servers that the node asks.
-    pub name_servers: &'a [String],
+    /// The files that every control plane has of them.
+    #[must_use]
+    pub fn files(&self) -> Vec<File> {
+        let mut files = Vec::new();
+        keyed(&mut files, &format!("{PKI}/ca"), self.ca.pair().clone());
+        keyed(&mut files, &format!("{PKI}/front-proxy-ca"), self.front_proxy.pair().clone());
+        let (private, public) = &self.service_accounts;
+        files.push(secret(&format!("{PKI}/sa.key"), private.clone()));
+        files.push(plain(&format!("{PKI}/sa.pub"), public.clone()));
+        files
+    }
 }
 
 /// The kubeconfig of the cluster's administrator (`admin.conf`).
 ///
 /// # Errors
 /// [`pki::Error`] when signing fails.
-pub fn admin_kubeconfig(context: &Context<'_>) -> Result<String, pki::Error> {
-    user_kubeconfig(context, "kubernetes-admin", &["kubeadm:cluster-admins"])
+pub fn admin_kubeconfig(
+    config: &ClusterConfiguration,
+    ca: &Authority,
+) -> Result<String, pki::Error> {
+    user_kubeconfig(config, ca, "kubernetes-admin", &["kubeadm:cluster-admins"])
 }
 
 /// The kubeconfig that needs no role binding to be allowed everything (`super-admin.conf`).
 ///
 /// # Errors
 /// [`pki::Error`] when signing fails.
-pub fn super_admin_kubeconfig(context: &Context<'_>) -> Result<String, pki::Error> {
-    user_kubeconfig(context, "kubernetes-super-admin", &["system:masters"])
+pub fn super_admin_kubeconfig(
+    config: &ClusterConfiguration,
+    ca: &Authority,
+) -> Result<String, pki::Error> {
+    user_kubeconfig(config, ca, "kubernetes-super-admin", &["system:masters"])
 }
 
-/// All files of `node`.
-///
-/// # Errors
-/// [`pki::Error`] when signing fails.
-pub fn files(context: &Context<'_>, node: &NodePlan) -> Result<Vec<File>, pki::Error> {
-    let user = format!("system:node:{}", node.name);
-    let serving = Subject {
-        common_name: user.clone(),
-        organizations: vec!["system:nodes".to_owned()],
-        names: vec![node.name.clone(), node.address.to_string()],
-        server: true,
-        ..Subject::default()
-    };
-    let serving = context.keys.ca.issue(&serving, VALIDITY)?;
-    let mut files = vec![
-        secret("/etc/kubernetes/kubelet.conf", user_kubeconfig(context, &user, &["system:nodes"])?),
-        plain("/etc/kubernetes/pki/ca.crt", context.keys.ca.certificate().to_owned()),
-        plain("/var/lib/kubelet/config.yaml", yaml(&kubelet_config(node))),
-        plain("/etc/containerd/config.toml", containerd::config(context.containerd, PAUSE_IMAGE)),
-        plain("/etc/hosts", hosts(node)),
-        plain("/etc/hostname", format!("{}\n", node.name)),
-        plain("/etc/resolv.conf", resolv_conf(context.name_servers)),
+/// What every node has; `kubelet` is the configuration of its kubelet.
+#[must_use]
+pub fn every_node(machine: &Machine<'_>, kubelet: &Value) -> Vec<File> {
+    vec![
+        plain(KUBELET_CONFIG, yaml(kubelet)),
+        plain(
+            machine.containerd_config,
+            containerd::config(machine.containerd, machine.containerd_root, PAUSE_IMAGE),
+        ),
         // Found by name by the tools that administrators use on a node.
         plain(
             "/etc/crictl.yaml",
             "runtime-endpoint: unix:///run/containerd/containerd.sock\n".to_owned(),
         ),
-    ];
-    keyed(&mut files, "/var/lib/kubelet/pki/kubelet", serving);
-    if node.role == Role::ControlPlane {
-        control_plane(context, node, &mut files)?;
+    ]
+}
+
+/// What a node has that introduces itself with a token, and knows the cluster by its authority.
+#[must_use]
+pub fn newcomer(config: &ClusterConfiguration, ca: &str, token: &Token) -> Vec<File> {
+    let user = "tls-bootstrap-token-user";
+    let credentials = kubeconfig::Credentials::Token(token);
+    let text = kubeconfig::render(&config.cluster_name, &config.server(), ca, user, credentials);
+    vec![secret(BOOTSTRAP_KUBECONFIG, text), plain(&format!("{PKI}/ca.crt"), ca.to_owned())]
+}
+
+/// What a control plane has; its kubelet has a certificate from the start, since there is nobody to
+/// ask yet.
+///
+/// # Errors
+/// [`pki::Error`] when signing fails.
+pub fn control_plane(
+    config: &ClusterConfiguration,
+    keys: &ClusterKeys,
+    machine: &Machine<'_>,
+    port: u16,
+) -> Result<Vec<File>, pki::Error> {
+    let ca = &keys.ca;
+    let mut files = keys.files();
+    let serving = Subject {
+        common_name: "kube-apiserver".to_owned(),
+        names: config.api_server_names(machine.name, machine.address),
+        server: true,
+        ..Subject::default()
+    };
+    keyed(&mut files, &format!("{PKI}/apiserver"), ca.issue(&serving, VALIDITY)?);
+    let to_kubelets = client("kube-apiserver-kubelet-client", &["kubeadm:cluster-admins"]);
+    let to_kubelets = ca.issue(&to_kubelets, VALIDITY)?;
+    keyed(&mut files, &format!("{PKI}/apiserver-kubelet-client"), to_kubelets);
+    let front_proxy = keys.front_proxy.issue(&client("front-proxy-client", &[]), VALIDITY)?;
+    keyed(&mut files, &format!("{PKI}/front-proxy-client"), front_proxy);
+    for (file, user) in [
+        ("controller-manager.conf", "system:kube-controller-manager"),
+        ("scheduler.conf", "system:kube-scheduler"),
+    ] {
+        let path = format!("/etc/kubernetes/{file}");
+        files.push(secret(&path, user_kubeconfig(config, ca, user, &[])?));
+    }
+    files.push(secret("/etc/kubernetes/admin.conf", admin_kubeconfig(config, ca)?));
+    files.push(secret("/etc/kubernetes/super-admin.conf", super_admin_kubeconfig(config, ca)?));
+    kubelet_client(config, ca, machine.name, &mut files)?;
+    for (file, pod) in manifests::control_plane(config, machine.address, port, IRONCLAD_IMAGE) {
+        files.push(secret(&format!("{MANIFESTS}/{file}"), yaml(&pod)));
     }
     Ok(files)
+}
+
+/// The first client certificate of a kubelet that has nobody to ask for it, where the kubelet keeps
+/// its own later.
+fn kubelet_client(
+    config: &ClusterConfiguration,
+    ca: &Authority,
+    name: &str,
+    files: &mut Vec<File>,
+) -> Result<(), pki::Error> {
+    let user = format!("system:node:{name}");
+    let pair = ca.issue(&client(&user, &["system:nodes"]), VALIDITY)?;
+    let first = "kubelet-client-first.pem";
+    let current = format!("{KUBELET_PKI}/kubelet-client-current.pem");
+    files.push(secret(&format!("{KUBELET_PKI}/{first}"), pair.certificate + &pair.key));
+    files.push(File { path: (&current).into(), mode: 0o777, content: Content::Link(first.into()) });
+    let credentials = kubeconfig::Credentials::File(&current);
+    let (cluster, server) = (&config.cluster_name, config.server());
+    let text = kubeconfig::render(cluster, &server, ca.certificate(), &user, credentials);
+    files.push(secret(KUBELET_KUBECONFIG, text));
+    Ok(())
+}
+
+/// What tells a node in namespaces who it is.
+#[must_use]
+pub fn in_namespaces(
+    machine: &Machine<'_>,
+    machine_id: &str,
+    name_servers: &[String],
+) -> Vec<File> {
+    let (name, address) = (machine.name, machine.address);
+    let hosts = format!("127.0.0.1 localhost\n::1 localhost ip6-localhost\n{address} {name}\n");
+    let resolv_conf = name_servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+    vec![
+        plain("/etc/hosts", hosts),
+        plain("/etc/hostname", format!("{name}\n")),
+        plain("/etc/machine-id", format!("{machine_id}\n")),
+        plain("/etc/resolv.conf", resolv_conf),
+    ]
+}
+
+/// The configuration of kubelets that is the same on all nodes of a cluster.
+#[must_use]
+pub fn kubelet_config(config: &ClusterConfiguration) -> Value {
+    json!({
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "authentication": {
+            "anonymous": {"enabled": false},
+            "webhook": {"enabled": true},
+            "x509": {"clientCAFile": format!("{PKI}/ca.crt")},
+        },
+        "authorization": {"mode": "Webhook"},
+        "cgroupDriver": "cgroupfs",
+        "clusterDNS": [config.dns_service()],
+        "clusterDomain": config.networking.dns_domain,
+        "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
+        "rotateCertificates": true,
+        "serverTLSBootstrap": true,
+        "staticPodPath": MANIFESTS,
+    })
+}
+
+/// The configuration of one node's kubelet, from that of all.
+#[must_use]
+pub fn kubelet_config_of(machine: &Machine<'_>, mut shared: Value) -> Value {
+    shared["resolvConf"] = json!(machine.resolv_conf);
+    if machine.tainted {
+        shared["registerWithTaints"] =
+            json!([{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]);
+    }
+    shared
 }
 
 /// Writes `files` under `root`, each complete or not at all.
@@ -135,102 +289,32 @@ fn write_one(path: &Path, file: &File) -> io::Result<()> {
         fs::create_dir_all(parent)?;
     }
     let partial = path.with_added_extension("partial");
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(file.mode);
-    io::Write::write_all(&mut options.open(&partial)?, file.content.as_bytes())?;
-    fs::set_permissions(&partial, fs::Permissions::from_mode(file.mode))?;
+    match &file.content {
+        Content::Text(text) => {
+            let mut options = fs::OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(file.mode);
+            io::Write::write_all(&mut options.open(&partial)?, text.as_bytes())?;
+            fs::set_permissions(&partial, fs::Permissions::from_mode(file.mode))?;
+        }
+        Content::Link(target) => {
+            // What an interrupted attempt may have left; without one there is nothing to remove.
+            fs::remove_file(&partial).ok();
+            std::os::unix::fs::symlink(target, &partial)?;
+        }
+    }
     fs::rename(&partial, path)
 }
 
-fn control_plane(
-    context: &Context<'_>,
-    node: &NodePlan,
-    files: &mut Vec<File>,
-) -> Result<(), pki::Error> {
-    let ca = &context.keys.ca;
-    let mut names = manifests::api_server_names(node.address);
-    names.push(node.name.clone());
-    let serving = Subject {
-        common_name: "kube-apiserver".to_owned(),
-        names,
-        server: true,
-        ..Subject::default()
-    };
-    const PKI: &str = "/etc/kubernetes/pki";
-    keyed(files, &format!("{PKI}/apiserver"), ca.issue(&serving, VALIDITY)?);
-    let to_kubelets = client("kube-apiserver-kubelet-client", &["kubeadm:cluster-admins"]);
-    keyed(files, &format!("{PKI}/apiserver-kubelet-client"), ca.issue(&to_kubelets, VALIDITY)?);
-    let front_proxy = &context.keys.front_proxy;
-    keyed(files, &format!("{PKI}/front-proxy-ca"), front_proxy.pair().clone());
-    keyed(
-        files,
-        &format!("{PKI}/front-proxy-client"),
-        front_proxy.issue(&client("front-proxy-client", &[]), VALIDITY)?,
-    );
-    files.push(secret(&format!("{PKI}/ca.key"), ca.pair().key.clone()));
-    let (private, public) = &context.keys.service_accounts;
-    files.push(secret(&format!("{PKI}/sa.key"), private.clone()));
-    files.push(plain(&format!("{PKI}/sa.pub"), public.clone()));
-    for (file, user) in [
-        ("controller-manager.conf", "system:kube-controller-manager"),
-        ("scheduler.conf", "system:kube-scheduler"),
-    ] {
-        let path = format!("/etc/kubernetes/{file}");
-        files.push(secret(&path, user_kubeconfig(context, user, &[])?));
-    }
-    files.push(secret("/etc/kubernetes/admin.conf", admin_kubeconfig(context)?));
-    files.push(secret("/etc/kubernetes/super-admin.conf", super_admin_kubeconfig(context)?));
-    for (file, pod) in manifests::control_plane(node.address, IRONCLAD_IMAGE) {
-        files.push(secret(&format!("/etc/kubernetes/manifests/{file}"), yaml(&pod)));
-    }
-    Ok(())
-}
-
-fn kubelet_config(node: &NodePlan) -> Value {
-    let taints = match (node.role, node.tainted) {
-        (Role::ControlPlane, true) => {
-            json!([{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}])
-        }
-        _ => json!([]),
-    };
-    json!({
-        "apiVersion": "kubelet.config.k8s.io/v1beta1",
-        "kind": "KubeletConfiguration",
-        "authentication": {
-            "anonymous": {"enabled": false},
-            "webhook": {"enabled": true},
-            "x509": {"clientCAFile": "/etc/kubernetes/pki/ca.crt"},
-        },
-        "authorization": {"mode": "Webhook"},
-        "cgroupDriver": "cgroupfs",
-        "clusterDNS": [DNS_SERVICE],
-        "clusterDomain": CLUSTER_DOMAIN,
-        "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
-        "registerWithTaints": taints,
-        "resolvConf": "/etc/resolv.conf",
-        "staticPodPath": "/etc/kubernetes/manifests",
-        "tlsCertFile": "/var/lib/kubelet/pki/kubelet.crt",
-        "tlsPrivateKeyFile": "/var/lib/kubelet/pki/kubelet.key",
-    })
-}
-
-fn hosts(node: &NodePlan) -> String {
-    format!("127.0.0.1 localhost\n::1 localhost ip6-localhost\n{} {}\n", node.address, node.name)
-}
-
-fn resolv_conf(name_servers: &[String]) -> String {
-    name_servers.iter().map(|server| format!("nameserver {server}\n")).collect()
-}
-
 fn user_kubeconfig(
-    context: &Context<'_>,
+    config: &ClusterConfiguration,
+    ca: &Authority,
     user: &str,
     groups: &[&str],
 ) -> Result<String, pki::Error> {
-    let ca = &context.keys.ca;
-    let credentials = ca.issue(&client(user, groups), VALIDITY)?;
-    let authority = ca.certificate();
-    Ok(kubeconfig::render(context.cluster, context.server, authority, user, &credentials))
+    let pair = ca.issue(&client(user, groups), VALIDITY)?;
+    let credentials = kubeconfig::Credentials::Pair(&pair);
+    let (cluster, server) = (&config.cluster_name, config.server());
+    Ok(kubeconfig::render(cluster, &server, ca.certificate(), user, credentials))
 }
 
 fn client(user: &str, groups: &[&str]) -> Subject {
@@ -242,7 +326,8 @@ fn client(user: &str, groups: &[&str]) -> Subject {
     }
 }
 
-fn yaml(value: &Value) -> String {
+/// A value as YAML.
+pub(crate) fn yaml(value: &Value) -> String {
     serde_yaml::to_string(value).expect("a JSON value is always valid YAML")
 }
 
@@ -251,71 +336,94 @@ fn keyed(files: &mut Vec<File>, stem: &str, pair: Pair) {
     files.push(secret(&format!("{stem}.key"), pair.key));
 }
 
-fn plain(path: &str, content: String) -> File {
-    File { path: path.into(), mode: 0o644, content }
+/// A file that everybody may read.
+pub(crate) fn plain(path: &str, text: String) -> File {
+    File { path: path.into(), mode: 0o644, content: Content::Text(text) }
 }
 
-fn secret(path: &str, content: String) -> File {
-    File { path: path.into(), mode: 0o600, content }
+/// A file that only root may read.
+pub(crate) fn secret(path: &str, text: String) -> File {
+    File { path: path.into(), mode: 0o600, content: Content::Text(text) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Request, plan};
 
-    fn all(index: usize) -> Vec<File> {
-        let plan = plan(&Request { name: "c".into(), nodes: 3 }, &[]).unwrap();
-        let keys = ClusterKeys::generate().unwrap();
-        let facts = containerd::Facts {
+    fn facts() -> containerd::Facts {
+        containerd::Facts {
             major: 1,
             restrict_oom_score: true,
             apparmor: false,
             cni: "/usr/lib/cni".into(),
-        };
-        let context = Context {
-            cluster: "c",
-            server: &plan.server(),
-            keys: &keys,
-            containerd: &facts,
-            name_servers: &["192.0.2.1".to_owned()],
-        };
-        files(&context, &plan.nodes[index]).unwrap()
+        }
+    }
+
+    fn machine(facts: &containerd::Facts) -> Machine<'_> {
+        Machine {
+            name: "m1",
+            address: Ipv4Addr::new(192, 0, 2, 1),
+            tainted: true,
+            containerd: facts,
+            containerd_config: "/etc/containerd/config.toml",
+            containerd_root: containerd::ROOT,
+            resolv_conf: "/etc/resolv.conf",
+        }
+    }
+
+    fn text(file: &File) -> &str {
+        match &file.content {
+            Content::Text(text) => text,
+            Content::Link(_) => "",
+        }
     }
 
     #[test]
     fn no_key_is_readable_by_others() {
-        for file in all(0) {
-            let private = file.content.contains("PRIVATE KEY") || file.content.contains("key-data");
-            assert_eq!(private, file.mode & 0o077 == 0 && !is_manifest(&file), "{:?}", file.path);
+        let config = ClusterConfiguration::new("c", "192.0.2.1:6443");
+        let keys = ClusterKeys::generate().unwrap();
+        let facts = facts();
+        for file in control_plane(&config, &keys, &machine(&facts), 6443).unwrap() {
+            let private = text(&file).contains("PRIVATE KEY") || text(&file).contains("key-data");
+            // Those with a certificate by reference are private too, for they may come to hold one.
+            let cautious = file.path.starts_with(MANIFESTS) || file.path.ends_with("kubelet.conf");
+            assert_eq!(private || cautious, file.mode & 0o077 == 0, "{:?}", file.path);
         }
     }
 
-    fn is_manifest(file: &File) -> bool {
-        file.path.starts_with("/etc/kubernetes/manifests")
-    }
-
     #[test]
-    fn a_worker_has_no_key_of_the_cluster() {
-        let files = all(1);
-        assert!(files.iter().all(|file| !is_manifest(file)));
-        let keys: Vec<_> = files
-            .iter()
-            .filter(|file| file.content.contains("PRIVATE KEY"))
-            .map(|file| file.path.to_str().unwrap())
-            .collect();
-        assert_eq!(keys, ["/var/lib/kubelet/pki/kubelet.key"]);
+    fn a_newcomer_has_a_token_and_no_key() {
+        let config = ClusterConfiguration::new("c", "192.0.2.1:6443");
+        let keys = ClusterKeys::generate().unwrap();
+        let token: Token = "abcdef.0123456789abcdef".parse().unwrap();
+        let facts = facts();
+        let mut files = newcomer(&config, keys.ca.certificate(), &token);
+        let shared = kubelet_config_of(&machine(&facts), kubelet_config(&config));
+        files.extend(every_node(&machine(&facts), &shared));
+        assert!(files.iter().all(|file| !text(file).contains("PRIVATE KEY")));
+        let holders: Vec<_> =
+            files.iter().filter(|file| text(file).contains("0123456789abcdef")).collect();
+        assert_eq!(holders.len(), 1);
+        assert_eq!(
+            (holders[0].path.as_path(), holders[0].mode),
+            (Path::new(BOOTSTRAP_KUBECONFIG), 0o600)
+        );
     }
 
     #[test]
     fn written_files_have_their_mode_and_no_partial_is_left() {
         let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), &[secret("/a/b", "x".into())]).unwrap();
-        let names: Vec<_> = fs::read_dir(folder.path().join("a"))
+        let link = File { path: "/a/c".into(), mode: 0o777, content: Content::Link("b".into()) };
+        for _ in 0..2 {
+            write(folder.path(), &[secret("/a/b", "x".into()), link.clone()]).unwrap();
+        }
+        let mut names: Vec<_> = fs::read_dir(folder.path().join("a"))
             .unwrap()
             .map(|e| e.unwrap().file_name())
             .collect();
-        assert_eq!(names, ["b"]);
+        names.sort();
+        assert_eq!(names, ["b", "c"]);
+        assert_eq!(fs::read_to_string(folder.path().join("a/c")).unwrap(), "x");
         let mode = fs::metadata(folder.path().join("a/b")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }

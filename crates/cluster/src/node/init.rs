@@ -13,8 +13,10 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use serde::{Deserialize, Serialize};
 
 use super::cgroups;
+use super::control::Control;
+use super::files::{BOOTSTRAP_KUBECONFIG, KUBELET_CONFIG, KUBELET_KUBECONFIG};
 use super::mounts::{Folders, MountError};
-use super::services::{Service, Supervisor, signals};
+use super::services::{Ending, Service, Supervisor, signals};
 
 /// What `ironclad up` tells the first process of a node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -78,12 +80,14 @@ pub fn run(spec: &Path) -> Result<(), InitError> {
     let events = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .map_err(step("opening a signal descriptor"))?;
 
+    // In the folder as the host sees it, which what is mounted next hides.
+    let mut control = Control::listen(&spec.folder).map_err(step("opening the control socket"))?;
     prepare(&spec)?;
     // A byte means that the network is there; the end of the pipe, that `up` gave up.
     io::stdin().read_exact(&mut [0]).map_err(|_| InitError::Abandoned)?;
 
     let mut supervisor = Supervisor::new(services(&spec), Instant::now());
-    supervise(&mut supervisor, &events)
+    supervise(&mut supervisor, &mut control, &events)
 }
 
 fn prepare(spec: &Spec) -> Result<(), InitError> {
@@ -111,8 +115,9 @@ fn leave_root_group() -> io::Result<()> {
 fn services(spec: &Spec) -> Vec<Service> {
     let kubelet = [
         "kubelet".to_owned(),
-        "--config=/var/lib/kubelet/config.yaml".to_owned(),
-        "--kubeconfig=/etc/kubernetes/kubelet.conf".to_owned(),
+        format!("--config={KUBELET_CONFIG}"),
+        format!("--bootstrap-kubeconfig={BOOTSTRAP_KUBECONFIG}"),
+        format!("--kubeconfig={KUBELET_KUBECONFIG}"),
         format!("--hostname-override={}", spec.node),
         format!("--node-ip={}", spec.address),
         "--images-dir=/var/lib/ironclad/images".to_owned(),
@@ -120,12 +125,14 @@ fn services(spec: &Spec) -> Vec<Service> {
     vec![
         Service {
             name: "containerd",
+            description: "containerd container runtime",
             program: "containerd".into(),
             arguments: vec!["--config".into(), "/etc/containerd/config.toml".into()],
             log: "/var/log/containerd.log".into(),
         },
         Service {
             name: "kubelet",
+            description: "kubelet: The Kubernetes Node Agent",
             // This very program, wherever it lies on the host.
             program: "/proc/self/exe".into(),
             arguments: kubelet.into_iter().map(Into::into).collect(),
@@ -134,11 +141,16 @@ fn services(spec: &Spec) -> Vec<Service> {
     ]
 }
 
-fn supervise(supervisor: &mut Supervisor, events: &SignalFd) -> Result<(), InitError> {
+fn supervise(
+    supervisor: &mut Supervisor,
+    control: &mut Control,
+    events: &SignalFd,
+) -> Result<(), InitError> {
     loop {
         let now = Instant::now();
-        supervisor.start_due(now);
-        wait(events, supervisor.next(now)).map_err(step("waiting for signals"))?;
+        supervisor.act(now);
+        control.answer(supervisor, now);
+        wait(events, control, supervisor.next(now)).map_err(step("waiting for events"))?;
         while let Some(signal) = events.read_signal().map_err(step("reading a signal"))? {
             if signal.ssi_signo != Signal::SIGCHLD as u32 {
                 return Ok(());
@@ -146,19 +158,18 @@ fn supervise(supervisor: &mut Supervisor, events: &SignalFd) -> Result<(), InitE
         }
         // One SIGCHLD may stand for several children, most of them orphans of containers.
         while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            let (pid, how) = match status {
-                WaitStatus::Exited(pid, code) => (pid, format!("exit code {code}")),
-                WaitStatus::Signaled(pid, signal, _) => (pid, signal.to_string()),
+            let (pid, ending) = match status {
+                WaitStatus::Exited(pid, code) => (pid, Ending::Exited(code)),
+                WaitStatus::Signaled(pid, signal, _) => (pid, Ending::Killed(signal as i32)),
                 _ => break,
             };
-            if let Some(service) = supervisor.ended(pid, Instant::now()) {
-                tracing::warn!(service, %pid, how, "ended");
-            }
+            supervisor.ended(pid, ending, Instant::now());
         }
+        control.accept(supervisor, Instant::now());
     }
 }
 
-fn wait(events: &SignalFd, timeout: Option<Duration>) -> io::Result<()> {
+fn wait(events: &SignalFd, control: &Control, timeout: Option<Duration>) -> io::Result<()> {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use std::os::fd::AsFd as _;
     // Rounded up, or the last millisecond would spin.
@@ -166,7 +177,8 @@ fn wait(events: &SignalFd, timeout: Option<Duration>) -> io::Result<()> {
         let milliseconds = left.as_millis().saturating_add(1);
         PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX)
     });
-    match poll(&mut [PollFd::new(events.as_fd(), PollFlags::POLLIN)], timeout) {
+    let ready = |fd| PollFd::new(fd, PollFlags::POLLIN);
+    match poll(&mut [ready(events.as_fd()), ready(control.listener().as_fd())], timeout) {
         Err(nix::errno::Errno::EINTR) | Ok(_) => Ok(()),
         Err(error) => Err(error.into()),
     }

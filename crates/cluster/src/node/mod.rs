@@ -2,6 +2,7 @@
 
 pub mod cgroups;
 pub mod containerd;
+pub mod control;
 pub mod files;
 pub mod init;
 pub mod mounts;

@@ -83,6 +83,7 @@ impl Folders {
         attach("proc", "/proc", "proc", quiet, "")?;
         attach("sysfs", "/sys", "sysfs", quiet, "")?;
         cgroup_mounts(hierarchies)?;
+        boot_id()?;
         fs::create_dir_all("/run/lock").map_err(|source| MountError {
             what: "folder".to_owned(),
             target: "/run/lock".into(),
@@ -91,6 +92,19 @@ impl Folders {
         // Pods with `mountPropagation` need shared mounts below them.
         propagate(MsFlags::MS_SHARED)
     }
+}
+
+/// Gives this boot of the node an identity of its own, by which others notice that it was off.
+fn boot_id() -> Result<(), MountError> {
+    const RANDOM: &str = "/proc/sys/kernel/random";
+    let own = Path::new("/run/boot_id");
+    let made = fs::read(format!("{RANDOM}/uuid")).and_then(|uuid| fs::write(own, uuid));
+    made.map_err(|source| MountError {
+        what: "boot id".to_owned(),
+        target: own.to_owned(),
+        source,
+    })?;
+    bind(own, &Path::new(RANDOM).join("boot_id"))
 }
 
 fn cgroup_mounts(hierarchies: &[Hierarchy]) -> Result<(), MountError> {

@@ -1,6 +1,6 @@
-//! Supervision of a node's services, as systemd does it on a real host: `Restart=always`.
+//! Supervision of a node's services, as systemd does it on a real host: `Restart=always`, and what
+//! an administrator stopped stays stopped until it is started or the node boots again.
 
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io;
@@ -9,17 +9,22 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
 
 /// How long a service that ended stays down (`RestartSec`).
 pub const RESTART_DELAY: Duration = Duration::from_secs(1);
+/// How long a service may take to end before it is killed (`TimeoutStopSec`, systemd's default).
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// How to start a service.
 #[derive(Clone, Debug)]
 pub struct Service {
     /// Its name, in logs and file names.
     pub name: &'static str,
+    /// What it is, for people.
+    pub description: &'static str,
     /// The program.
     pub program: PathBuf,
     /// Its arguments.
@@ -28,17 +33,214 @@ pub struct Service {
     pub log: PathBuf,
 }
 
-/// What a service does at the moment.
+/// What an administrator does to a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Starts it, if it does not run.
+    Start,
+    /// Ends it, and leaves it so.
+    Stop,
+    /// Ends it, if it runs, and starts it.
+    Restart,
+    /// Only looks.
+    Status,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ending {
+    /// By itself, with this code.
+    Exited(i32),
+    /// By this signal.
+    Killed(i32),
+}
+
+/// One run of a service's program that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its process, as the node numbers it.
+    pub pid: i32,
+    /// How it ended.
+    pub ending: Ending,
+}
+
+/// The states of a service, in systemd's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activity {
+    /// It runs.
+    Active,
+    /// It ended by itself, or could not be started, and is started again in a moment.
+    Activating,
+    /// It has been told to end.
+    Deactivating,
+    /// It was stopped.
+    Inactive,
+    /// It was stopped, and did not end well.
+    Failed,
+}
+
+/// How a service is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub description: String,
+    /// Its state.
+    pub activity: Activity,
+    /// For how long.
+    pub since: Duration,
+    /// Its process, as the node numbers it.
+    pub main_pid: Option<i32>,
+    /// The run before.
+    pub last: Option<Run>,
+    /// Why it could not be started.
+    pub problem: Option<String>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Running(Pid),
     Waiting(Instant),
+    /// It gets `signal` at `due`; afterwards it is started again, or not.
+    Stopping {
+        pid: Pid,
+        signal: Signal,
+        due: Instant,
+        again: bool,
+    },
+    Stopped,
 }
 
-/// The services of a node; pure but for [`Supervisor::start_due`], which starts processes.
+#[derive(Debug)]
+struct Unit {
+    service: Service,
+    state: State,
+    since: Instant,
+    last: Option<Run>,
+    problem: Option<String>,
+}
+
+/// The services of a node; pure but for [`Supervisor::act`], which starts and signals processes.
 #[derive(Debug)]
 pub struct Supervisor {
-    services: Vec<(Service, State)>,
+    units: Vec<Unit>,
+}
+
+// === impl Ending ===
+
+impl Ending {
+    /// Whether a service that was told to end may end so.
+    fn is_clean(self) -> bool {
+        self == Self::Exited(0) || self == Self::Killed(Signal::SIGTERM as i32)
+    }
+}
+
+// === impl Unit ===
+
+impl Unit {
+    fn enter(&mut self, state: State, now: Instant) {
+        self.state = state;
+        self.since = now;
+    }
+
+    /// Starts what is due and sends the signals that are.
+    fn act(&mut self, now: Instant) {
+        match self.state {
+            State::Waiting(due) if due <= now => match start(&self.service) {
+                Ok(pid) => {
+                    tracing::info!(service = self.service.name, %pid, "started");
+                    self.problem = None;
+                    self.enter(State::Running(pid), now);
+                }
+                Err(error) => {
+                    tracing::error!(service = self.service.name, %error, "cannot be started");
+                    self.problem = Some(format!("{}: {error}", self.service.program.display()));
+                    self.state = State::Waiting(now + RESTART_DELAY);
+                }
+            },
+            State::Stopping { pid, signal, due, again } if due <= now => {
+                tracing::info!(service = self.service.name, %pid, %signal, "stopping");
+                // One that has ended meanwhile is reaped in a moment.
+                kill(pid, signal).ok();
+                let due = now + STOP_TIMEOUT;
+                self.state = State::Stopping { pid, signal: Signal::SIGKILL, due, again };
+            }
+            _ => {}
+        }
+    }
+
+    fn command(&mut self, action: Action, now: Instant) {
+        let again = action == Action::Restart;
+        let stopping = |pid| State::Stopping { pid, signal: Signal::SIGTERM, due: now, again };
+        match (action, self.state) {
+            (Action::Status, _) | (Action::Start, State::Running(_)) => {}
+            (Action::Start | Action::Restart, State::Stopped | State::Waiting(_)) => {
+                self.enter(State::Waiting(now), now);
+            }
+            (_, State::Stopping { pid, signal, due, .. }) => {
+                let again = action != Action::Stop;
+                self.state = State::Stopping { pid, signal, due, again };
+            }
+            (Action::Stop | Action::Restart, State::Running(pid)) => {
+                self.enter(stopping(pid), now);
+            }
+            (Action::Stop, State::Waiting(_)) => self.enter(State::Stopped, now),
+            (Action::Stop, State::Stopped) => {}
+        }
+    }
+
+    /// Takes note of the end of its process; how that is called, when it is a surprise.
+    fn ended(&mut self, pid: Pid, ending: Ending, now: Instant) {
+        self.last = Some(Run { pid: pid.as_raw(), ending });
+        let next = match self.state {
+            State::Stopping { again: true, .. } => State::Waiting(now),
+            State::Stopping { again: false, .. } => State::Stopped,
+            _ => {
+                tracing::warn!(service = self.service.name, %pid, ?ending, "ended");
+                State::Waiting(now + RESTART_DELAY)
+            }
+        };
+        self.enter(next, now);
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        match self.state {
+            State::Running(pid) | State::Stopping { pid, .. } => Some(pid),
+            State::Waiting(_) | State::Stopped => None,
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        match self.state {
+            State::Waiting(due) | State::Stopping { due, .. } => Some(due),
+            State::Running(_) | State::Stopped => None,
+        }
+    }
+
+    fn status(&self, now: Instant) -> Status {
+        let activity = match self.state {
+            State::Running(_) => Activity::Active,
+            State::Waiting(_) => Activity::Activating,
+            State::Stopping { .. } => Activity::Deactivating,
+            State::Stopped if self.last.is_some_and(|run| !run.ending.is_clean()) => {
+                Activity::Failed
+            }
+            State::Stopped => Activity::Inactive,
+        };
+        Status {
+            name: self.service.name.to_owned(),
+            description: self.service.description.to_owned(),
+            activity,
+            since: now.saturating_duration_since(self.since),
+            main_pid: self.pid().map(Pid::as_raw),
+            last: self.last,
+            problem: self.problem.clone(),
+        }
+    }
 }
 
 // === impl Supervisor ===
@@ -47,58 +249,61 @@ impl Supervisor {
     /// Services that are all to be started at `now`.
     #[must_use]
     pub fn new(services: Vec<Service>, now: Instant) -> Self {
-        let services = services.into_iter().map(|service| (service, State::Waiting(now))).collect();
-        Self { services }
+        let unit = |service| Unit {
+            service,
+            state: State::Waiting(now),
+            since: now,
+            last: None,
+            problem: None,
+        };
+        Self { units: services.into_iter().map(unit).collect() }
     }
 
-    /// Starts what is due at `now`; what cannot be started is tried again later.
-    pub fn start_due(&mut self, now: Instant) {
-        for (service, state) in &mut self.services {
-            let State::Waiting(due) = *state else {
-                continue;
-            };
-            if due > now {
-                continue;
-            }
-            *state = match start(service) {
-                Ok(pid) => {
-                    tracing::info!(service = service.name, %pid, "started");
-                    State::Running(pid)
-                }
-                Err(error) => {
-                    tracing::error!(service = service.name, %error, "cannot be started");
-                    State::Waiting(now + RESTART_DELAY)
-                }
-            };
+    /// Starts what is due at `now` and signals what has to end; what cannot be started is tried
+    /// again later.
+    pub fn act(&mut self, now: Instant) {
+        for unit in &mut self.units {
+            unit.act(now);
         }
     }
 
-    /// Takes note that process `pid` ended at `now`; its name when it was a service.
-    pub fn ended(&mut self, pid: Pid, now: Instant) -> Option<&'static str> {
-        let (service, state) =
-            self.services.iter_mut().find(|(_, state)| *state == State::Running(pid))?;
-        *state = State::Waiting(now + RESTART_DELAY);
-        Some(service.name)
+    /// Takes over what an administrator wants of `service`; `false` when there is none of that
+    /// name. [`Supervisor::act`] does it.
+    pub fn command(&mut self, service: &str, action: Action, now: Instant) -> bool {
+        let unit = self.units.iter_mut().find(|unit| unit.service.name == service);
+        unit.map(|unit| unit.command(action, now)).is_some()
     }
 
-    /// How long from `now` until something is due; nothing when all run.
+    /// Whether nothing is left to do of what an administrator wanted of `service`.
+    #[must_use]
+    pub fn is_settled(&self, service: &str, now: Instant) -> bool {
+        let unit = self.units.iter().find(|unit| unit.service.name == service);
+        unit.is_none_or(|unit| match unit.state {
+            State::Stopping { .. } => false,
+            State::Waiting(due) => due > now,
+            State::Running(_) | State::Stopped => true,
+        })
+    }
+
+    /// Takes note that process `pid` ended at `now`; most are orphans of containers.
+    pub fn ended(&mut self, pid: Pid, ending: Ending, now: Instant) {
+        if let Some(unit) = self.units.iter_mut().find(|unit| unit.pid() == Some(pid)) {
+            unit.ended(pid, ending, now);
+        }
+    }
+
+    /// How long from `now` until something is due; nothing when all is as it should be.
     #[must_use]
     pub fn next(&self, now: Instant) -> Option<Duration> {
-        let due = |state: &State| match state {
-            State::Waiting(due) => Some(due.saturating_duration_since(now)),
-            State::Running(_) => None,
-        };
-        self.services.iter().filter_map(|(_, state)| due(state)).min()
+        let due = self.units.iter().filter_map(Unit::due).min();
+        due.map(|due| due.saturating_duration_since(now))
     }
 
-    /// The processes that run, by service.
+    /// How the services are, or the one that is named.
     #[must_use]
-    pub fn running(&self) -> HashMap<&'static str, Pid> {
-        let running = |(service, state): &(Service, State)| match state {
-            State::Running(pid) => Some((service.name, *pid)),
-            State::Waiting(_) => None,
-        };
-        self.services.iter().filter_map(running).collect()
+    pub fn status(&self, service: Option<&str>, now: Instant) -> Vec<Status> {
+        let wanted = |unit: &&Unit| service.is_none_or(|name| unit.service.name == name);
+        self.units.iter().filter(wanted).map(|unit| unit.status(now)).collect()
     }
 }
 
@@ -136,44 +341,113 @@ pub fn signals() -> SigSet {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_service_that_ends_is_started_again_after_the_delay() {
+    fn supervisor(
+        program: &str,
+        arguments: &[&str],
+        now: Instant,
+    ) -> (Supervisor, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let service = Service {
-            name: "true",
-            program: "/bin/true".into(),
-            arguments: Vec::new(),
+            name: "s",
+            description: "a service",
+            program: program.into(),
+            arguments: arguments.iter().map(Into::into).collect(),
             log: folder.path().join("log"),
         };
+        (Supervisor::new(vec![service], now), folder)
+    }
+
+    fn status(supervisor: &Supervisor, now: Instant) -> Status {
+        supervisor.status(Some("s"), now).remove(0)
+    }
+
+    fn reap(supervisor: &mut Supervisor, now: Instant) {
+        let pid = Pid::from_raw(status(supervisor, now).main_pid.unwrap());
+        let ending = match nix::sys::wait::waitpid(pid, None).unwrap() {
+            nix::sys::wait::WaitStatus::Exited(_, code) => Ending::Exited(code),
+            nix::sys::wait::WaitStatus::Signaled(_, signal, _) => Ending::Killed(signal as i32),
+            other => panic!("{other:?}"),
+        };
+        supervisor.ended(pid, ending, now);
+    }
+
+    #[test]
+    fn a_service_that_ends_is_started_again_after_the_delay() {
         let now = Instant::now();
-        let mut supervisor = Supervisor::new(vec![service], now);
-        assert_eq!(supervisor.next(now), Some(Duration::ZERO));
-        supervisor.start_due(now);
-        let first = supervisor.running()["true"];
-        assert_eq!(supervisor.next(now), None);
-        assert_eq!(supervisor.ended(Pid::from_raw(1), now), None);
-        assert_eq!(supervisor.ended(first, now), Some("true"));
-        supervisor.start_due(now);
-        assert!(supervisor.running().is_empty(), "the delay has not passed");
-        supervisor.start_due(now + RESTART_DELAY);
-        assert_ne!(supervisor.running()["true"], first);
-        for pid in [first, supervisor.running()["true"]] {
-            nix::sys::wait::waitpid(pid, None).unwrap();
+        let (mut all, _folder) = supervisor("/bin/false", &[], now);
+        assert_eq!(all.next(now), Some(Duration::ZERO));
+        all.act(now);
+        let first = status(&all, now).main_pid;
+        assert_eq!((status(&all, now).activity, all.next(now)), (Activity::Active, None));
+        all.ended(Pid::from_raw(1), Ending::Exited(0), now);
+        reap(&mut all, now);
+        let waiting = status(&all, now);
+        assert_eq!(waiting.activity, Activity::Activating);
+        assert_eq!(waiting.last.unwrap().ending, Ending::Exited(1));
+        all.act(now);
+        assert_eq!(status(&all, now).main_pid, None, "the delay has not passed");
+        all.act(now + RESTART_DELAY);
+        assert_ne!(status(&all, now).main_pid, first);
+        reap(&mut all, now);
+    }
+
+    #[test]
+    fn what_is_stopped_stays_so_until_it_is_started() {
+        let now = Instant::now();
+        let (mut all, _folder) = supervisor("/bin/sleep", &["1000"], now);
+        all.act(now);
+        assert!(all.command("s", Action::Stop, now) && !all.command("t", Action::Stop, now));
+        assert!(!all.is_settled("s", now));
+        all.act(now);
+        reap(&mut all, now);
+        let stopped = status(&all, now);
+        assert_eq!((stopped.activity, stopped.main_pid), (Activity::Inactive, None));
+        assert_eq!(stopped.last.unwrap().ending, Ending::Killed(Signal::SIGTERM as i32));
+        assert!(all.is_settled("s", now));
+        all.act(now + STOP_TIMEOUT);
+        assert_eq!((status(&all, now).main_pid, all.next(now)), (None, None));
+        all.command("s", Action::Start, now);
+        all.act(now);
+        assert_eq!(status(&all, now).activity, Activity::Active);
+
+        all.command("s", Action::Restart, now);
+        all.act(now);
+        reap(&mut all, now);
+        assert!(!all.is_settled("s", now));
+        all.act(now);
+        assert!(all.is_settled("s", now));
+        all.command("s", Action::Stop, now);
+        all.act(now);
+        reap(&mut all, now);
+    }
+
+    #[test]
+    fn one_that_does_not_end_is_killed() {
+        let now = Instant::now();
+        let script = "trap '' TERM; echo; while :; do read x; done";
+        let (mut all, folder) = supervisor("/bin/bash", &["-c", script], now);
+        all.act(now);
+        while std::fs::read(folder.path().join("log")).is_ok_and(|log| log.is_empty()) {
+            std::thread::yield_now();
         }
+        all.command("s", Action::Stop, now);
+        all.act(now);
+        assert_eq!(all.next(now), Some(STOP_TIMEOUT));
+        all.act(now + STOP_TIMEOUT);
+        reap(&mut all, now);
+        assert_eq!(status(&all, now).activity, Activity::Failed);
     }
 
     #[test]
     fn a_program_that_is_missing_is_tried_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let service = Service {
-            name: "missing",
-            program: folder.path().join("missing"),
-            arguments: Vec::new(),
-            log: folder.path().join("log"),
-        };
         let now = Instant::now();
-        let mut supervisor = Supervisor::new(vec![service], now);
-        supervisor.start_due(now);
-        assert_eq!(supervisor.next(now), Some(RESTART_DELAY));
+        let (mut all, _folder) = supervisor("/missing", &[], now);
+        all.act(now);
+        assert_eq!(all.next(now), Some(RESTART_DELAY));
+        assert!(all.is_settled("s", now));
+        let problem = status(&all, now).problem.unwrap();
+        assert!(problem.starts_with("/missing: No such file"), "{problem}");
+        all.command("s", Action::Stop, now);
+        assert_eq!(all.next(now), None);
     }
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Named {
     /// Name of the cluster
     #[arg(long, default_value = "ironclad")]
-    name: String,
+    pub(super) name: String,
 }
 
 #[derive(Debug, Args)]
@@ -51,7 +51,7 @@ pub(crate) struct Kubeconfig {
     path: bool,
 }
 
-fn clusters() -> &'static Path {
+pub(super) fn clusters() -> &'static Path {
     Path::new(state::CLUSTERS)
 }
 
@@ -88,15 +88,19 @@ pub(crate) async fn status(flags: Status) -> anyhow::Result<()> {
         eprintln!("No clusters found.");
         return Ok(());
     }
-    let head = cluster::status::HEAD.map(str::to_owned);
-    let all: Vec<_> = std::iter::once(head).chain(rows).collect();
+    print_table(cluster::status::HEAD, rows);
+    Ok(())
+}
+
+/// Prints rows in columns, below a head.
+pub(super) fn print_table<const N: usize>(head: [&str; N], rows: Vec<[String; N]>) {
+    let all: Vec<_> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
     let width = |column: usize| all.iter().map(|row| row[column].len()).max().unwrap_or_default();
-    let widths: Vec<_> = (0..cluster::status::HEAD.len()).map(width).collect();
+    let widths: Vec<_> = (0..N).map(width).collect();
     for row in &all {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
         println!("{}", cells.collect::<Vec<_>>().join("   ").trim_end());
     }
-    Ok(())
 }
 
 pub(crate) fn kubeconfig(flags: &Kubeconfig) -> anyhow::Result<()> {

@@ -14,6 +14,9 @@ pub(crate) struct Flags {
     /// How the API server is reached; only static Pods run without one
     #[arg(long)]
     kubeconfig: Option<PathBuf>,
+    /// How a client certificate is asked for as long as the kubeconfig has none that is good
+    #[arg(long, requires = "kubeconfig")]
+    bootstrap_kubeconfig: Option<PathBuf>,
     /// Name of this node; the host name unless given
     #[arg(long)]
     hostname_override: Option<String>,
@@ -45,6 +48,7 @@ pub(crate) async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Re
     let config = Config {
         node_name: flags.hostname_override,
         kubeconfig: flags.kubeconfig,
+        bootstrap_kubeconfig: flags.bootstrap_kubeconfig,
         node_ip: flags.node_ip,
         root_dir: flags.root_dir,
         images_dir: flags.images_dir,

@@ -3,11 +3,13 @@
 mod bench;
 mod clusters;
 mod dns;
+mod hosts;
 mod kube_apiserver;
 mod kube_controller_manager;
 mod kube_proxy;
 mod kube_scheduler;
 mod kubelet;
+mod nodes;
 mod snapshot;
 mod store;
 
@@ -48,6 +50,18 @@ enum Command {
     /// Check, repair and defragment the store of an API server
     #[command(subcommand)]
     Store(store::Command),
+    /// Add a node, switch one off and on, cut it off the network, or remove it
+    Node(nodes::Node),
+    /// Start, stop or look at the kubelet or the container runtime of a node
+    Service(nodes::Service),
+    /// Make this host the control plane of a new cluster
+    Init(Box<hosts::Init>),
+    /// Bring this host into a cluster
+    Join(Box<hosts::Join>),
+    /// Undo what init or join did to this host
+    Reset(hosts::Reset),
+    /// Make, show and remove the tokens with which nodes join
+    Token(hosts::Tokens),
     /// Measure an API server
     Bench(bench::Bench),
     /// Serve the Kubernetes API from the embedded store
@@ -112,16 +126,37 @@ pub(crate) fn run() -> ExitCode {
         Command::Kubeconfig(flags) => clusters::kubeconfig(&flags),
         Command::Snapshot(command) => single(|_| snapshot::run(command)),
         Command::Store(command) => single(|_| store::run(command)),
+        Command::Node(flags) => single(|shutdown| nodes::node(flags, shutdown)),
+        Command::Service(flags) => nodes::service(flags),
+        Command::Init(flags) => single(|shutdown| hosts::init(*flags, shutdown)),
+        Command::Join(flags) => single(|shutdown| hosts::join(*flags, shutdown)),
+        Command::Reset(flags) => single(|_| hosts::reset(flags)),
+        Command::Token(flags) => single(|_| hosts::token(flags)),
         Command::Bench(flags) => parallel(|shutdown| bench::run(flags, shutdown)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => match error.downcast_ref() {
+            Some(Exit(code)) => ExitCode::from(*code),
+            None => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
     }
 }
+
+/// Nothing went wrong, but the exit code says something.
+#[derive(Debug)]
+struct Exit(u8);
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "exit code {}", self.0)
+    }
+}
+
+impl std::error::Error for Exit {}
 
 fn parallel<F, W>(work: F) -> anyhow::Result<()>
 where

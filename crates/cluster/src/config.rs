@@ -1,0 +1,334 @@
+//! What is the same for every node of a cluster. A cluster keeps it in the ConfigMap
+//! `kube-system/kubeadm-config` under kubeadm's names
+//! (<https://kubernetes.io/docs/reference/config-api/kubeadm-config.v1beta4/>), where nodes that join
+//! find it.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::KUBERNETES_VERSION;
+
+/// Port of the API server unless another is chosen.
+pub const API_PORT: u16 = 6443;
+
+/// A cluster's settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterConfiguration {
+    /// `kubeadm.k8s.io/v1beta4`.
+    pub api_version: String,
+    /// `ClusterConfiguration`.
+    pub kind: String,
+    /// Name of the cluster, for kubeconfigs.
+    pub cluster_name: String,
+    /// Version of Kubernetes that it was made with.
+    pub kubernetes_version: String,
+    /// Host and port where every node reaches the API server.
+    pub control_plane_endpoint: String,
+    /// Ranges of addresses, and names.
+    pub networking: Networking,
+    /// Settings of the API servers.
+    #[serde(default)]
+    pub api_server: ApiServer,
+    /// An etcd cluster to store in; without one the embedded store of the one control plane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etcd: Option<Etcd>,
+}
+
+/// Ranges of addresses, and names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Networking {
+    /// Addresses of Pods.
+    pub pod_subnet: String,
+    /// Addresses of Services.
+    pub service_subnet: String,
+    /// Domain of the names of Services and Pods.
+    pub dns_domain: String,
+}
+
+/// Settings of the API servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiServer {
+    /// Further names and addresses in their certificates.
+    #[serde(default, rename = "certSANs", skip_serializing_if = "Vec::is_empty")]
+    pub cert_sans: Vec<String>,
+}
+
+/// Where objects are kept, when not in the embedded store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Etcd {
+    /// An etcd cluster that somebody else takes care of.
+    pub external: ExternalEtcd,
+}
+
+/// An etcd cluster that somebody else takes care of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExternalEtcd {
+    /// URLs of its members.
+    pub endpoints: Vec<String>,
+    /// Authorities of the members' certificates, a file of every control plane.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub ca_file: String,
+    /// Certificate to show to them.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cert_file: String,
+    /// Its key.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub key_file: String,
+}
+
+/// What is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Not an address range that has room for what is needed.
+    #[error("{name}: Invalid value: {value:?}: {problem}")]
+    Invalid {
+        /// The field.
+        name: &'static str,
+        /// What it is.
+        value: String,
+        /// Why that does not do.
+        problem: &'static str,
+    },
+    /// Not a ClusterConfiguration.
+    #[error("couldn't decode ClusterConfiguration: {0}")]
+    Decode(String),
+}
+
+impl ClusterConfiguration {
+    /// The usual settings for a cluster that is reached at `endpoint`.
+    #[must_use]
+    pub fn new(cluster_name: &str, endpoint: &str) -> Self {
+        Self {
+            api_version: "kubeadm.k8s.io/v1beta4".to_owned(),
+            kind: "ClusterConfiguration".to_owned(),
+            cluster_name: cluster_name.to_owned(),
+            kubernetes_version: KUBERNETES_VERSION.to_owned(),
+            control_plane_endpoint: endpoint.to_owned(),
+            networking: Networking {
+                pod_subnet: "10.244.0.0/16".to_owned(),
+                service_subnet: "10.96.0.0/12".to_owned(),
+                dns_domain: "cluster.local".to_owned(),
+            },
+            api_server: ApiServer::default(),
+            etcd: None,
+        }
+    }
+
+    /// Reads what [`ClusterConfiguration::to_yaml`] wrote.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when it is something else, or does not fit together.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let config: Self =
+            serde_yaml::from_str(text).map_err(|error| ConfigError::Decode(error.to_string()))?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// As it is kept.
+    #[must_use]
+    pub fn to_yaml(&self) -> String {
+        serde_yaml::to_string(self).expect("a configuration has string keys only")
+    }
+
+    /// Looks for mistakes.
+    ///
+    /// # Errors
+    /// The first one.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let invalid = |name, value: &str, problem| {
+            Err(ConfigError::Invalid { name, value: value.to_owned(), problem })
+        };
+        let Networking { pod_subnet, service_subnet, dns_domain } = &self.networking;
+        match range(service_subnet) {
+            None => return invalid("networking.serviceSubnet", service_subnet, NOT_A_RANGE),
+            // The API server's own limit, and room for DNS.
+            Some((_, length)) if !(12..=28).contains(&length) => {
+                let problem = "the prefix must have from 12 to 28 bits";
+                return invalid("networking.serviceSubnet", service_subnet, problem);
+            }
+            Some(_) => {}
+        }
+        match range(pod_subnet) {
+            None => return invalid("networking.podSubnet", pod_subnet, NOT_A_RANGE),
+            Some((_, length)) if length > 24 => {
+                let problem = "the range has no room for the /24 of a node";
+                return invalid("networking.podSubnet", pod_subnet, problem);
+            }
+            Some(_) => {}
+        }
+        let label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        if !dns_domain.split('.').all(label) {
+            return invalid("networking.dnsDomain", dns_domain, "not a domain name");
+        }
+        let endpoint = &self.control_plane_endpoint;
+        if split_endpoint(endpoint).is_none() {
+            return invalid("controlPlaneEndpoint", endpoint, "not of the form host:port");
+        }
+        Ok(())
+    }
+
+    /// Where clients reach the API server.
+    #[must_use]
+    pub fn server(&self) -> String {
+        format!("https://{}", self.control_plane_endpoint)
+    }
+
+    /// Address of the Service `kubernetes`: the first of the Services' range.
+    #[must_use]
+    pub fn kubernetes_service(&self) -> Ipv4Addr {
+        self.service_address(1)
+    }
+
+    /// Address of the Service `kube-dns`: the tenth.
+    #[must_use]
+    pub fn dns_service(&self) -> Ipv4Addr {
+        self.service_address(10)
+    }
+
+    fn service_address(&self, index: u32) -> Ipv4Addr {
+        let base = range(&self.networking.service_subnet).map_or(0, |(base, _)| base.into());
+        Ipv4Addr::from(base + index)
+    }
+
+    /// DNS names and addresses of the certificate of the API server on node `name` at `address`.
+    #[must_use]
+    pub fn api_server_names(&self, name: &str, address: Ipv4Addr) -> Vec<String> {
+        let service = format!("kubernetes.default.svc.{}", self.networking.dns_domain);
+        let mut names: Vec<String> =
+            ["kubernetes", "kubernetes.default", "kubernetes.default.svc", &service, "localhost"]
+                .map(str::to_owned)
+                .into_iter()
+                .chain([name.to_owned()])
+                .chain(
+                    [self.kubernetes_service(), address, Ipv4Addr::LOCALHOST]
+                        .map(|address| address.to_string()),
+                )
+                .collect();
+        let endpoint = split_endpoint(&self.control_plane_endpoint).map(|(host, _)| host);
+        for more in endpoint.into_iter().chain(self.api_server.cert_sans.iter().map(String::as_str))
+        {
+            if !names.iter().any(|known| known == more) {
+                names.push(more.to_owned());
+            }
+        }
+        names
+    }
+}
+
+const NOT_A_RANGE: &str = "not a range of IPv4 addresses such as 10.0.0.0/16";
+
+/// Base and prefix length of a range of addresses.
+fn range(text: &str) -> Option<(Ipv4Addr, u32)> {
+    let (base, length) = text.split_once('/')?;
+    let (base, length): (Ipv4Addr, u32) = (base.parse().ok()?, length.parse().ok()?);
+    let mask = u32::MAX.checked_shl(32_u32.checked_sub(length)?).unwrap_or(0);
+    (u32::from(base) & !mask == 0).then_some((base, length))
+}
+
+/// Host and port of `host:port`.
+#[must_use]
+pub fn split_endpoint(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let fits = host.parse::<IpAddr>().is_ok()
+        || (!host.is_empty()
+            && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.')));
+    Some((host, port.parse().ok()?)).filter(|_| fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_survives_its_writing_and_has_kubeadms_names() {
+        let mut config = ClusterConfiguration::new("c", "192.0.2.1:6443");
+        config.api_server.cert_sans = vec!["api.example.org".into()];
+        config.etcd = Some(Etcd {
+            external: ExternalEtcd {
+                endpoints: vec!["https://192.0.2.9:2379".into()],
+                ca_file: "/etc/etcd/ca.crt".into(),
+                cert_file: String::new(),
+                key_file: String::new(),
+            },
+        });
+        let text = config.to_yaml();
+        for part in ["controlPlaneEndpoint: 192.0.2.1:6443", "certSANs:", "serviceSubnet: 10.96."] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+        assert_eq!(ClusterConfiguration::parse(&text), Ok(config));
+    }
+
+    #[test]
+    fn addresses_come_from_the_services_range() {
+        let mut config = ClusterConfiguration::new("c", "lb.example.org:443");
+        config.networking.service_subnet = "192.168.128.0/20".into();
+        assert_eq!(config.kubernetes_service(), Ipv4Addr::new(192, 168, 128, 1));
+        assert_eq!(config.dns_service(), Ipv4Addr::new(192, 168, 128, 10));
+        let names = config.api_server_names("m1", Ipv4Addr::new(192, 0, 2, 1));
+        for name in ["m1", "192.0.2.1", "192.168.128.1", "lb.example.org", "localhost"] {
+            assert_eq!(names.iter().filter(|known| *known == name).count(), 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let check = |change: &dyn Fn(&mut ClusterConfiguration), wanted: &str| {
+            let mut config = ClusterConfiguration::new("c", "192.0.2.1:6443");
+            change(&mut config);
+            let error = config.validate().unwrap_err().to_string();
+            assert!(error.starts_with(wanted), "{error}");
+        };
+        for (value, wanted) in [
+            ("10.0.0.0", "networking.podSubnet: Invalid value: \"10.0.0.0\": not a range"),
+            ("10.0.0.1/16", "networking.podSubnet: Invalid value"),
+            ("10.0.0.0/33", "networking.podSubnet: Invalid value"),
+            ("10.0.0.0/25", "networking.podSubnet: Invalid value: \"10.0.0.0/25\": the range has"),
+        ] {
+            check(&|config| config.networking.pod_subnet = value.into(), wanted);
+        }
+        for value in ["10.96.0.0/8", "10.96.0.0/30", "fd00::/112"] {
+            check(
+                &|config| config.networking.service_subnet = value.into(),
+                "networking.serviceSubnet: Invalid value",
+            );
+        }
+        for value in ["", "-a", "A.b", "a..b"] {
+            check(
+                &|config| config.networking.dns_domain = value.into(),
+                "networking.dnsDomain: Invalid value",
+            );
+        }
+        for value in ["192.0.2.1", "a b:1", ":6443", "x:70000"] {
+            check(
+                &|config| config.control_plane_endpoint = value.into(),
+                "controlPlaneEndpoint: Invalid value",
+            );
+        }
+        assert!(matches!(ClusterConfiguration::parse("x: 1"), Err(ConfigError::Decode(_))));
+    }
+
+    #[test]
+    fn endpoints_are_hosts_with_ports() {
+        for (text, wanted) in [
+            ("a.b:1", Some(("a.b", 1))),
+            ("[::1]:6443", Some(("::1", 6443))),
+            ("192.0.2.1:6443", Some(("192.0.2.1", 6443))),
+            ("https://a:1", None),
+        ] {
+            assert_eq!(split_endpoint(text), wanted, "{text}");
+        }
+    }
+}

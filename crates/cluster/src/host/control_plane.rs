@@ -1,0 +1,231 @@
+//! The keys that all control planes of a cluster share: how a further one gets them. As kubeadm
+//! does, they are kept for two hours in the Secret `kube-system/kubeadm-certs`, encrypted with a key
+//! that the administrator carries over (AES-256-GCM, the nonce first).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use component::pki::{self, Authority};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::rand::SecureRandom as _;
+
+use super::HostError;
+use crate::node::files::{ClusterKeys, Content, PKI};
+use crate::tokens::{self, TokenError};
+
+/// The Secret.
+pub(super) const SECRET: &str = "kubeadm-certs";
+/// How long it stays.
+const TTL: Duration = Duration::from_secs(2 * 3600);
+/// Bytes of a certificate key.
+const KEY: usize = 32;
+
+/// A key that the shared keys are encrypted with.
+pub(super) struct CertificateKey([u8; KEY]);
+
+impl CertificateKey {
+    /// A new one.
+    pub(super) fn generate() -> Result<Self, HostError> {
+        let mut bytes = [0; KEY];
+        ring::rand::SystemRandom::new().fill(&mut bytes).map_err(|_| TokenError::Randomness)?;
+        Ok(Self(bytes))
+    }
+
+    /// Reads it from hexadecimal.
+    pub(super) fn parse(text: &str) -> Result<Self, HostError> {
+        let wrong =
+            || HostError::CertificateKey("the certificate key must be 64 hexadecimal digits");
+        let bytes: Option<Vec<u8>> = text
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+            .collect();
+        let bytes = bytes.filter(|_| text.is_ascii() && text.len() == 2 * KEY).ok_or_else(wrong)?;
+        Ok(Self(bytes.try_into().map_err(|_| wrong())?))
+    }
+
+    fn cipher(&self) -> LessSafeKey {
+        let key = UnboundKey::new(&AES_256_GCM, &self.0).expect("the key has the right length");
+        LessSafeKey::new(key)
+    }
+
+    fn encrypt(&self, text: &str) -> Result<Vec<u8>, HostError> {
+        let mut nonce = [0; NONCE_LEN];
+        ring::rand::SystemRandom::new().fill(&mut nonce).map_err(|_| TokenError::Randomness)?;
+        let mut sealed = text.as_bytes().to_vec();
+        self.cipher()
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::empty(),
+                &mut sealed,
+            )
+            .map_err(|_| HostError::CertificateKey("the keys cannot be encrypted"))?;
+        Ok([nonce.as_slice(), &sealed].concat())
+    }
+
+    fn decrypt(&self, bytes: &[u8]) -> Result<String, HostError> {
+        let wrong = || {
+            HostError::CertificateKey(
+                "the certificate key does not decrypt the Secret kubeadm-certs; `ironclad init phase upload-certs` prints a new one",
+            )
+        };
+        let (nonce, sealed) = bytes.split_first_chunk::<NONCE_LEN>().ok_or_else(wrong)?;
+        let mut sealed = sealed.to_vec();
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let text =
+            self.cipher().open_in_place(nonce, Aad::empty(), &mut sealed).map_err(|_| wrong())?;
+        String::from_utf8(text.to_vec()).map_err(|_| wrong())
+    }
+}
+
+impl std::fmt::Display for CertificateKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// The keys that are in `folder`, and new ones for those that are not.
+pub(super) fn keys(folder: &Path) -> Result<ClusterKeys, HostError> {
+    let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
+    assemble(&read, &folder.display().to_string())
+}
+
+fn assemble(read: &dyn Fn(&str) -> Option<String>, place: &str) -> Result<ClusterKeys, HostError> {
+    let half = |name: &str| HostError::Keys {
+        path: format!("{place}/{name}"),
+        problem: "the other half of the pair is missing; restore it, or remove this one".to_owned(),
+    };
+    let authority = |stem: &str, common_name: &str| {
+        let (certificate, key) = (format!("{stem}.crt"), format!("{stem}.key"));
+        match (read(&certificate), read(&key)) {
+            (Some(certificate), Some(key)) => Ok(Authority::load(&certificate, &key)?),
+            (None, None) => Ok(Authority::generate(common_name)?),
+            (Some(_), None) => Err(half(&certificate)),
+            (None, Some(_)) => Err(half(&key)),
+        }
+    };
+    let service_accounts = match (read("sa.key"), read("sa.pub")) {
+        (Some(private), Some(public)) => (private, public),
+        (None, None) => pki::signing_key()?,
+        (Some(_), None) => return Err(half("sa.key")),
+        (None, Some(_)) => return Err(half("sa.pub")),
+    };
+    Ok(ClusterKeys {
+        ca: authority("ca", "kubernetes")?,
+        front_proxy: authority("front-proxy-ca", "front-proxy-ca")?,
+        service_accounts,
+    })
+}
+
+/// Keeps the shared keys in the cluster, for further control planes, and gives the key that they
+/// are encrypted with.
+pub(super) async fn upload(
+    client: &Client,
+    keys: &ClusterKeys,
+) -> Result<CertificateKey, HostError> {
+    let certificate_key = CertificateKey::generate()?;
+    // The Secret goes with the token that owns it, which expires.
+    let owner = tokens::generate()?;
+    let settings = tokens::Settings {
+        ttl: Some(TTL),
+        usages: Vec::new(),
+        groups: Vec::new(),
+        description: "Proxy for managing TTL for the kubeadm-certs secret".to_owned(),
+    };
+    tokens::create(client, &owner, &settings).await?;
+    let api: Api<Secret> = Api::namespaced(client.clone(), "kube-system");
+    let failed = |source| HostError::Api { what: "keeping the keys in the cluster", source };
+    let made = api.get(&owner.secret_name()).await.map_err(|e| failed(Box::new(e)))?;
+    let mut data = BTreeMap::new();
+    for file in keys.files() {
+        let name = file.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if let Content::Text(text) = &file.content {
+            data.insert(name, ByteString(certificate_key.encrypt(text)?));
+        }
+    }
+    let secret = Secret {
+        metadata: ObjectMeta {
+            name: Some(SECRET.to_owned()),
+            namespace: Some("kube-system".to_owned()),
+            owner_references: Some(vec![OwnerReference {
+                api_version: "v1".to_owned(),
+                kind: "Secret".to_owned(),
+                name: owner.secret_name(),
+                uid: made.metadata.uid.unwrap_or_default(),
+                controller: Some(true),
+                block_owner_deletion: Some(true),
+            }]),
+            ..ObjectMeta::default()
+        },
+        data: Some(data),
+        ..Secret::default()
+    };
+    let params = PatchParams::apply("ironclad").force();
+    let applied = api.patch(SECRET, &params, &Patch::Apply(&secret)).await;
+    applied.map_err(|error| failed(Box::new(error)))?;
+    Ok(certificate_key)
+}
+
+/// The shared keys, from what the cluster keeps.
+pub(super) fn unseal(secret: &Secret, key: &CertificateKey) -> Result<ClusterKeys, HostError> {
+    let mut texts = BTreeMap::new();
+    for (name, bytes) in secret.data.iter().flatten() {
+        texts.insert(name.clone(), key.decrypt(&bytes.0)?);
+    }
+    for name in ["ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "sa.key", "sa.pub"]
+    {
+        if !texts.contains_key(name) {
+            let problem = "the Secret kubeadm-certs does not hold it".to_owned();
+            return Err(HostError::Keys { path: format!("{PKI}/{name}"), problem });
+        }
+    }
+    assemble(&|name| texts.get(name).cloned(), PKI)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_come_back_with_their_key_and_with_no_other() {
+        let keys = ClusterKeys::generate().unwrap();
+        let key = CertificateKey::generate().unwrap();
+        let mut data = BTreeMap::new();
+        for file in keys.files() {
+            let name = file.path.file_name().unwrap().to_string_lossy().into_owned();
+            let Content::Text(text) = &file.content else { continue };
+            data.insert(name, ByteString(key.encrypt(text).unwrap()));
+        }
+        let mut secret = Secret { data: Some(data), ..Secret::default() };
+        let carried = CertificateKey::parse(&key.to_string()).unwrap();
+        let back = unseal(&secret, &carried).unwrap();
+        assert_eq!(back.ca.certificate(), keys.ca.certificate());
+        assert_eq!(back.service_accounts, keys.service_accounts);
+        let other = CertificateKey::generate().unwrap();
+        assert!(matches!(unseal(&secret, &other), Err(HostError::CertificateKey(_))));
+        secret.data.as_mut().unwrap().remove("sa.pub");
+        assert!(matches!(unseal(&secret, &key), Err(HostError::Keys { .. })));
+        for wrong in ["", "ab", &"z".repeat(64), &"a".repeat(63)] {
+            assert!(CertificateKey::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn keys_that_are_there_are_used_and_half_a_pair_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = Authority::generate("own").unwrap();
+        fs::write(folder.path().join("ca.crt"), ca.certificate()).unwrap();
+        assert!(matches!(keys(folder.path()), Err(HostError::Keys { .. })));
+        fs::write(folder.path().join("ca.key"), &ca.pair().key).unwrap();
+        assert_eq!(keys(folder.path()).unwrap().ca.certificate(), ca.certificate());
+        fs::write(folder.path().join("sa.pub"), "x").unwrap();
+        assert!(matches!(keys(folder.path()), Err(HostError::Keys { .. })));
+    }
+}

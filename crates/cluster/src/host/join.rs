@@ -1,0 +1,180 @@
+//! `ironclad join`: this host becomes a node of a cluster that there is.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::{Api, Client};
+use tokio_util::sync::CancellationToken;
+
+use super::checks::Part;
+use super::control_plane::{self, CertificateKey};
+use super::discovery::{self, Hints};
+use super::init::{connect, install, preflight, within};
+use super::runtime::{CONFIG, ROOT};
+use super::{HostError, file, resolv_conf};
+use crate::config::ClusterConfiguration;
+use crate::node::files::{self, BOOTSTRAP_KUBECONFIG, KUBELET_KUBECONFIG, Machine};
+use crate::{addons, up};
+
+/// Between looks for the kubelet's certificate.
+const POLL: Duration = Duration::from_millis(200);
+
+/// What the user asked for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How the cluster is found.
+    pub hints: Hints,
+    /// Address of this host.
+    pub address: Option<Ipv4Addr>,
+    /// Its name in the cluster.
+    pub name: String,
+    /// Whether it runs a control plane, and the port of its API server.
+    pub control_plane: Option<u16>,
+    /// What the shared keys are encrypted with.
+    pub certificate_key: Option<String>,
+    /// Checks whose errors are only warnings, in lower case.
+    pub ignored: BTreeSet<String>,
+    /// A folder of image archives that the node gets.
+    pub images: Option<PathBuf>,
+    /// How long the cluster may take to answer.
+    pub discovery_patience: Duration,
+    /// How long the node may take to come up.
+    pub patience: Duration,
+}
+
+/// Brings this host into a cluster.
+///
+/// # Errors
+/// [`HostError`] with the step that failed; `reset` undoes what was done.
+pub async fn join(
+    options: &Options,
+    say: &mut dyn FnMut(String),
+    shutdown: &CancellationToken,
+) -> Result<(), HostError> {
+    options.hints.validate()?;
+    let key = match (&options.certificate_key, options.control_plane) {
+        (Some(key), Some(_)) => Some(CertificateKey::parse(key)?),
+        (None, Some(_)) => {
+            let problem = "--control-plane needs the --certificate-key that `ironclad init \
+                           --upload-certs` printed";
+            return Err(HostError::CertificateKey(problem));
+        }
+        (_, None) => None,
+    };
+    tokio::select! {
+        joined = work(options, key, say) => joined,
+        () = shutdown.cancelled() => Err(HostError::Interrupted),
+    }
+}
+
+async fn work(
+    options: &Options,
+    key: Option<CertificateKey>,
+    say: &mut dyn FnMut(String),
+) -> Result<(), HostError> {
+    let part = Part {
+        api_port: options.control_plane,
+        name: options.name.clone(),
+        address: options.address,
+    };
+    let runtime = preflight(&part, &options.ignored, say)?;
+    let address = options.address.ok_or(HostError::NoAddress)?;
+
+    let found = discovery::discover(&options.hints);
+    let found = tokio::time::timeout(options.discovery_patience, found).await;
+    let found = found.map_err(|_| HostError::TimedOut {
+        what: "a cluster that the token signs for",
+        reasons: String::new(),
+    })??;
+    say(format!("[discovery] The cluster is reached at {}", found.server));
+    let token = &options.hints.token;
+    let server = found.server.strip_prefix("https://").unwrap_or(&found.server);
+    let introduction = ClusterConfiguration::new("kubernetes", server);
+    let newcomer = files::newcomer(&introduction, &found.ca, token);
+    let client = introduce(&newcomer).await?;
+    let config = cluster_configuration(&client).await?;
+    say("[preflight] Read the configuration of the cluster".to_owned());
+
+    let facts = runtime.facts();
+    let machine = Machine {
+        name: &options.name,
+        address,
+        tainted: options.control_plane.is_some(),
+        containerd: &facts,
+        containerd_config: CONFIG,
+        containerd_root: ROOT,
+        resolv_conf: resolv_conf(),
+    };
+    let files = match (options.control_plane, &key) {
+        (Some(port), Some(key)) => {
+            if config.etcd.is_none() {
+                return Err(HostError::OneControlPlane);
+            }
+            let api: Api<Secret> = Api::namespaced(client.clone(), "kube-system");
+            let secret = api.get(control_plane::SECRET).await.map_err(|source| HostError::Api {
+                what: "reading the keys that the cluster keeps",
+                source: Box::new(source),
+            })?;
+            let keys = control_plane::unseal(&secret, key)?;
+            say("[download-certs] Got the keys of the cluster".to_owned());
+            files::control_plane(&config, &keys, &machine, port)?
+        }
+        _ => files::newcomer(&config, &found.ca, token),
+    };
+    install(&machine, &config, files, &runtime, options.images.as_deref(), say)?;
+
+    let patience = options.patience;
+    say("[kubelet-start] Waiting for the kubelet to perform the TLS Bootstrap".to_owned());
+    within(patience, "a client certificate of the kubelet", &client, &options.name, async {
+        while !Path::new(KUBELET_KUBECONFIG).exists() {
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    })
+    .await?;
+    // The token has done its work.
+    if Path::new(BOOTSTRAP_KUBECONFIG).exists() {
+        fs::remove_file(BOOTSTRAP_KUBECONFIG).map_err(file(BOOTSTRAP_KUBECONFIG))?;
+    }
+    let own = connect(KUBELET_KUBECONFIG).await?;
+    within(patience, "the Node of this host", &own, &options.name, async {
+        let registered = up::registered(&own, &options.name).await;
+        registered.map_err(|error| HostError::Wait(Box::new(error)))
+    })
+    .await?;
+    if options.control_plane.is_some() {
+        let admin = connect("/etc/kubernetes/admin.conf").await?;
+        addons::mark_control_plane(&admin, &options.name).await?;
+        say(format!("[mark-control-plane] Marked the node {} as control-plane", options.name));
+    }
+    Ok(())
+}
+
+/// A client with the token, from the kubeconfig among the files of a newcomer.
+async fn introduce(newcomer: &[files::File]) -> Result<Client, HostError> {
+    let path = Path::new(BOOTSTRAP_KUBECONFIG);
+    let text = newcomer.iter().find(|file| file.path == path).map(|file| &file.content);
+    let Some(files::Content::Text(text)) = text else {
+        unreachable!("a newcomer has a kubeconfig to introduce itself with")
+    };
+    let usable = kube::config::Kubeconfig::from_yaml(text).expect("what we write can be read");
+    let options = kube::config::KubeConfigOptions::default();
+    let config = kube::Config::from_custom_kubeconfig(usable, &options)
+        .await
+        .map_err(client::ConnectError::from)?;
+    Ok(client::connect_with(config, "ironclad-join")?)
+}
+
+async fn cluster_configuration(client: &Client) -> Result<ClusterConfiguration, HostError> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), "kube-system");
+    let map = api.get("kubeadm-config").await.map_err(|source| HostError::Api {
+        what: "reading the ConfigMap kubeadm-config",
+        source: Box::new(source),
+    })?;
+    let text = map.data.and_then(|mut data| data.remove("ClusterConfiguration"));
+    Ok(ClusterConfiguration::parse(&text.unwrap_or_default())?)
+}

@@ -1,0 +1,326 @@
+//! Real hosts: init, join and reset where a systemd runs services, and nothing is left at the end.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use crate::cluster::{BUSYBOX, environment, eventually, eventually_equal, images, stdout};
+
+/// The bridge between the hosts.
+const BRIDGE: &str = "ice2e";
+/// Where a host has the program and the images, wherever they are on this machine.
+const PROGRAM: &str = "/var/opt/ironclad/ironclad";
+const IMAGES: &str = "/var/opt/ironclad/images";
+/// Their network, of which this machine is 1.
+const NETWORK: &str = "10.188.0";
+
+/// Two hosts and their network, gone at the end.
+struct Hosts {
+    folder: tempfile::TempDir,
+    hosts: Vec<Host>,
+}
+
+struct Host {
+    name: &'static str,
+    folder: PathBuf,
+    boot: Child,
+    /// Its systemd.
+    pid: u32,
+}
+
+fn ip(arguments: &str) {
+    stdout(Command::new("ip").args(arguments.split_whitespace()));
+}
+
+impl Hosts {
+    fn boot(names: &[&'static str]) -> Self {
+        // What a run that was killed may have left behind.
+        Command::new("ip").args(["link", "del", BRIDGE]).stderr(Stdio::null()).status().ok();
+        ip(&format!("link add {BRIDGE} type bridge"));
+        ip(&format!("address add {NETWORK}.1/24 dev {BRIDGE}"));
+        ip(&format!("link set {BRIDGE} up"));
+        // Containers need a real file system below them, which /tmp may not be.
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let mut hosts = Self { folder, hosts: Vec::new() };
+        for (index, name) in names.iter().enumerate() {
+            let host = Host::boot(name, hosts.folder.path(), index + 2);
+            hosts.hosts.push(host);
+        }
+        hosts
+    }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        for host in &mut self.hosts {
+            host.pull_the_plug();
+        }
+        Command::new("ip").args(["link", "del", BRIDGE]).status().ok();
+    }
+}
+
+impl Host {
+    fn boot(name: &'static str, all: &Path, number: usize) -> Self {
+        let folder = all.join(name);
+        let inside = |path: &str| folder.join(path.trim_start_matches('/'));
+        fs::create_dir_all(inside(IMAGES)).unwrap();
+        fs::copy(environment("IRONCLAD_BIN"), inside(PROGRAM)).unwrap();
+        for image in fs::read_dir(images()).unwrap() {
+            let image = image.unwrap();
+            fs::copy(image.path(), inside(IMAGES).join(image.file_name())).unwrap();
+        }
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/host.sh");
+        let log = fs::File::create(all.join(format!("{name}.log"))).unwrap();
+        let boot = Command::new(script)
+            .arg(name)
+            .arg(&folder)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let children = format!("/proc/{0}/task/{0}/children", boot.id());
+        let pid = eventually("booted", || {
+            let text = fs::read_to_string(&children).unwrap_or_default();
+            let pid = text.trim().parse().map_err(|_| format!("{name} has no child: {text:?}"))?;
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            if name.trim() == "systemd" { Ok(pid) } else { Err(name) }
+        });
+        let host = Self { name, folder, boot, pid };
+        ip(&format!("link add {name} type veth peer name eth0 netns {pid}"));
+        ip(&format!("link set {name} up master {BRIDGE}"));
+        host.run("ip link set lo up");
+        host.run(&format!("ip address add {NETWORK}.{number}/24 dev eth0"));
+        host.run("ip link set eth0 up");
+        host.run(&format!("ip route add default via {NETWORK}.1"));
+        eventually("systemd runs", || {
+            let state = host.output("systemctl is-system-running");
+            let state = String::from_utf8_lossy(&state.stdout).trim().to_owned();
+            if matches!(state.as_str(), "running" | "degraded") { Ok(()) } else { Err(state) }
+        });
+        host
+    }
+
+    /// A command in the host.
+    fn command(&self, words: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &self.pid.to_string(), "-m", "-u", "-i", "-n", "-p", "-C", "--"]);
+        command.args(words.split_whitespace()).stdin(Stdio::null());
+        command
+    }
+
+    fn output(&self, words: &str) -> Output {
+        self.command(words).output().expect("nsenter runs")
+    }
+
+    /// What a command prints that must succeed.
+    fn run(&self, words: &str) -> String {
+        stdout(&mut self.command(words))
+    }
+
+    fn ironclad(&self, words: &str) -> String {
+        self.run(&format!("{PROGRAM} {words}"))
+    }
+
+    /// The output and exit code of a command that must fail.
+    fn refused(&self, words: &str) -> (String, Option<i32>) {
+        let output = self.output(&format!("{PROGRAM} {words}"));
+        assert!(!output.status.success(), "{words}: {output:?}");
+        (String::from_utf8_lossy(&output.stderr).into_owned(), output.status.code())
+    }
+
+    /// kubectl of this machine, as the administrator of the host's cluster.
+    fn command_of_admin(&self, words: &str) -> Command {
+        let mut command = Command::new(environment("KUBECTL"));
+        command.env("KUBECONFIG", self.folder.join("etc/kubernetes/admin.conf"));
+        command.args(words.split_whitespace()).stdin(Stdio::null());
+        command
+    }
+
+    fn kubectl(&self, words: &str) -> String {
+        stdout(&mut self.command_of_admin(words))
+    }
+
+    /// All that a node could leave on a host.
+    fn traces(&self) -> BTreeSet<String> {
+        let mut traces = BTreeSet::new();
+        for folder in ["etc", "var"] {
+            walk(&self.folder.join(folder), &mut traces);
+        }
+        // What systemd itself keeps, and the cache of the linker.
+        traces.retain(|path| {
+            !["/var/log/journal", "/var/lib/systemd", "/var/tmp/systemd"]
+                .iter()
+                .any(|own| path.contains(own))
+        });
+        for words in ["ip -o link", "ip route", "nft list tables", "cat /proc/self/mountinfo"] {
+            let text = self.run(words);
+            let fields = |line: &str| {
+                let skipped = if words.starts_with("cat") { 4 } else { 0 };
+                let taken = if words.starts_with("ip -o") { 2 } else { 9 };
+                line.split_whitespace().skip(skipped).take(taken).collect::<Vec<_>>().join(" ")
+            };
+            traces.extend(text.lines().map(|line| format!("{words}: {}", fields(line))));
+        }
+        let processes = self.run("ps -eo args=");
+        let node = ["containerd", "kube", "ironclad"];
+        traces.extend(
+            processes
+                .lines()
+                .filter(|line| node.iter().any(|word| line.contains(word)))
+                .map(|line| format!("process {line}")),
+        );
+        let groups = self.run("find /sys/fs/cgroup -name kube*");
+        traces.extend(groups.lines().map(|line| format!("cgroup {line}")));
+        traces
+    }
+
+    fn pull_the_plug(&mut self) {
+        Command::new("kill").args(["-9", &self.pid.to_string()]).status().ok();
+        self.boot.wait().ok();
+        for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            remove_groups(&hierarchy.path().join(self.name));
+        }
+        remove_groups(&Path::new("/sys/fs/cgroup").join(self.name));
+    }
+}
+
+fn remove_groups(group: &Path) {
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_groups(&entry.path());
+        }
+    }
+    fs::remove_dir(group).ok();
+}
+
+fn walk(path: &Path, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        found.insert(entry.path().display().to_string());
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            walk(&entry.path(), found);
+        }
+    }
+}
+
+#[test]
+fn hosts_are_made_nodes_and_hosts_again() {
+    let hosts = Hosts::boot(&["e2e-cp", "e2e-worker"]);
+    let [cp, worker] = hosts.hosts.as_slice() else { panic!("there are two") };
+
+    cp.run("sysctl -qw net.ipv4.ip_forward=0");
+    let (error, code) = cp.refused("init");
+    assert_eq!(code, Some(2), "{error}");
+    let check = "[ERROR FileContent--proc-sys-net-ipv4-ip_forward]";
+    assert!(error.contains(check) && error.contains("sysctl -w net.ipv4.ip_forward=1"), "{error}");
+    for host in &hosts.hosts {
+        host.run("sysctl -qw net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=1");
+    }
+    let clean = [cp.traces(), worker.traces()];
+    assert!(cp.ironclad("reset --force").contains("nothing to undo"));
+
+    let said = cp.ironclad(&format!("init --images {IMAGES}"));
+    let join = said.lines().find_map(|line| line.trim().strip_prefix("ironclad join"));
+    let join = join.unwrap_or_else(|| panic!("no command to join with in {said}")).trim();
+    assert!(cp.run("systemctl status kubelet").contains("active (running)"));
+    let (error, code) = cp.refused("init");
+    assert_eq!(code, Some(2));
+    for check in ["Port-6443", "Port-10250", "FileAvailable--etc-kubernetes-kubelet.conf"] {
+        assert!(error.contains(&format!("[ERROR {check}]: ")), "{check} is not in {error}");
+    }
+
+    mistakes(worker, join);
+    tokens(cp);
+    worker.ironclad(&format!("join {join} --images {IMAGES}"));
+    cp.kubectl("wait --for=condition=Ready node --all --timeout=90s");
+    let nodes = cp.kubectl("get nodes --no-headers");
+    let rows: Vec<Vec<&str>> =
+        nodes.lines().map(|line| line.split_whitespace().take(3).collect()).collect();
+    assert_eq!(rows, [["e2e-cp", "Ready", "control-plane"], ["e2e-worker", "Ready", "<none>"]]);
+    certificates(cp, worker);
+    services(cp, worker);
+
+    worker.ironclad("reset --force");
+    cp.kubectl("delete node e2e-worker");
+    cp.ironclad("reset --force");
+    for (host, clean) in hosts.hosts.iter().zip(&clean) {
+        let left: Vec<_> = host.traces().difference(clean).cloned().collect();
+        assert_eq!(left, [""; 0], "left on {}", host.name);
+    }
+}
+
+/// Nothing is done on a host whose user mistyped, or was told something wrong.
+fn mistakes(worker: &Host, join: &str) {
+    let mut words: Vec<&str> = join.split_whitespace().collect();
+    let at = |words: &[&str], flag: &str| words.iter().position(|w| *w == flag).unwrap() + 1;
+    let (token, pin) = (at(&words, "--token"), at(&words, "--discovery-token-ca-cert-hash"));
+
+    let other = format!("sha256:{}", "0".repeat(64));
+    let good = std::mem::replace(&mut words[pin], &other);
+    let (error, _) = worker.refused(&format!("join {}", words.join(" ")));
+    assert!(error.contains("none of the public keys") && error.contains(good), "{error}");
+    words[pin] = good;
+
+    let (id, _) = words[token].split_once('.').unwrap();
+    let forged = format!("{id}.{}", "0".repeat(16));
+    words[token] = &forged;
+    let (error, _) = worker.refused(&format!("join {}", words.join(" ")));
+    assert!(error.contains("the token does not fit its signature"), "{error}");
+    assert!(!worker.folder.join("etc/kubernetes").exists());
+}
+
+/// Tokens are made, shown, removed, and end by themselves.
+fn tokens(cp: &Host) {
+    let made = cp.ironclad("token create --ttl 1h --description test --print-join-command");
+    assert!(made.starts_with("ironclad join 10.188.0.2:6443 --token "), "{made}");
+    let token = made.split_whitespace().nth(4).unwrap();
+    let list = cp.ironclad("token list");
+    let row = list.lines().find(|line| line.starts_with(token)).unwrap();
+    assert!(row.contains("authentication,signing   test"), "{row}");
+    let short = cp.ironclad("token create --ttl 1s");
+    let id = token.split_once('.').unwrap().0;
+    assert!(cp.ironclad(&format!("token delete {id}")).contains("deleted"));
+    let (error, _) = cp.refused(&format!("token delete {id}"));
+    assert!(error.contains("no token with id"), "{error}");
+    eventually("the short token ended", || {
+        let list = cp.ironclad("token list");
+        if list.contains(short.trim()) { Err(list) } else { Ok(()) }
+    });
+}
+
+/// Kubelets got their certificates by asking for them.
+fn certificates(cp: &Host, worker: &Host) {
+    let requests = cp.kubectl("get csr --no-headers");
+    let signers = |name: &str| {
+        let rows = requests.lines().filter(|line| line.contains("Approved,Issued"));
+        let rows = rows.filter(|line| line.contains(name));
+        rows.map(|line| line.split_whitespace().nth(2).unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let token = signers("system:bootstrap:");
+    assert_eq!(token, ["kubernetes.io/kube-apiserver-client-kubelet"], "{requests}");
+    assert_eq!(signers("system:node:e2e-worker"), ["kubernetes.io/kubelet-serving"], "{requests}");
+    assert!(!worker.folder.join("etc/kubernetes/bootstrap-kubelet.conf").exists());
+    let text = fs::read_to_string(worker.folder.join("etc/kubernetes/kubelet.conf")).unwrap();
+    assert!(text.contains("/var/lib/kubelet/pki/kubelet-client-current.pem"), "{text}");
+}
+
+/// A Pod runs on the worker, and outlives its kubelet.
+fn services(cp: &Host, worker: &Host) {
+    cp.kubectl(&format!(
+        "run sleeper --image {BUSYBOX} --image-pull-policy Never --restart Never -- sleep infinity"
+    ));
+    cp.kubectl("wait --for=condition=Ready pod/sleeper --timeout=90s");
+    let exec = || {
+        let output = cp.command_of_admin("exec sleeper -- cat /etc/hostname").output();
+        output.expect("kubectl runs").stdout
+    };
+    eventually_equal("reachable", &b"sleeper\n".to_vec(), exec);
+    worker.run("systemctl stop kubelet");
+    worker.run("systemctl restart containerd");
+    assert!(worker.run("ps -eo args=").contains("sleep infinity"));
+    worker.run("systemctl start kubelet");
+    eventually_equal("reachable again", &b"sleeper\n".to_vec(), exec);
+    let pod = cp.kubectl("get pod sleeper --no-headers");
+    assert!(pod.contains("1/1") && pod.split_whitespace().nth(3) == Some("0"), "{pod}");
+}

@@ -1,0 +1,140 @@
+//! `node` and `service`: single nodes of a cluster on this machine and what runs on them.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use cluster::node::control::Request;
+use cluster::node::services::{self, Activity};
+use cluster::progress::Progress;
+use cluster::{nodes, service};
+use tokio_util::sync::CancellationToken;
+
+use super::Exit;
+use super::clusters::{Named, clusters};
+
+#[derive(Debug, Args)]
+pub(crate) struct Node {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Add a worker and wait until it is Ready
+    Add {
+        #[command(flatten)]
+        cluster: Named,
+        /// Seconds after which a node that is not Ready is given up
+        #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+        wait: u64,
+    },
+    /// Pull the plug of a node: its processes are gone at once, its files stay
+    Poweroff(One),
+    /// Boot a node that is off, with the files and the address it had
+    Poweron(One),
+    /// Cut a node off the network
+    Disconnect(One),
+    /// Connect a node that was cut off
+    Connect(One),
+    /// Remove a worker without draining it: plug, Node object and files
+    Remove(One),
+}
+
+#[derive(Debug, Args)]
+struct One {
+    /// Name of the node
+    node: String,
+    #[command(flatten)]
+    cluster: Named,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Service {
+    /// What to do
+    action: Action,
+    /// kubelet or containerd; status shows both unless one is named
+    service: Option<String>,
+    /// Name of the node
+    #[arg(long)]
+    node: String,
+    #[command(flatten)]
+    cluster: Named,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Action {
+    /// Start it, unless it runs
+    Start,
+    /// End it; it stays so until it is started or its node boots
+    Stop,
+    /// End it, if it runs, and start it
+    Restart,
+    /// Show how it is; exits with 3 when one does not run
+    Status,
+}
+
+pub(crate) async fn node(flags: Node, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let clusters = clusters();
+    match flags.verb {
+        Verb::Add { cluster, wait } => {
+            let (mut progress, patience) = (Progress::start(), Duration::from_secs(wait));
+            let node =
+                nodes::add(clusters, &cluster.name, patience, &mut progress, &shutdown).await?;
+            println!("Node {node} has joined.");
+        }
+        Verb::Poweroff(One { node, cluster }) => {
+            nodes::power_off(clusters, &cluster.name, &node).await?;
+            println!("Node {node} is off.");
+        }
+        Verb::Poweron(One { node, cluster }) => {
+            nodes::power_on(clusters, &cluster.name, &node).await?;
+            println!("Node {node} boots.");
+        }
+        Verb::Disconnect(One { node, cluster }) => {
+            nodes::plug(clusters, &cluster.name, &node, false).await?;
+            println!("Node {node} is disconnected.");
+        }
+        Verb::Connect(One { node, cluster }) => {
+            nodes::plug(clusters, &cluster.name, &node, true).await?;
+            println!("Node {node} is connected.");
+        }
+        Verb::Remove(One { node, cluster }) => {
+            nodes::remove(clusters, &cluster.name, &node).await?;
+            println!(
+                "Node {node} is removed: its processes, its Node object and its files. It was not \
+                 drained; its Pods are replaced once controllers see that it is gone."
+            );
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn service(flags: Service) -> anyhow::Result<()> {
+    let Service { action, service, node, cluster } = flags;
+    let clusters = clusters();
+    if action != Action::Status && service.is_none() {
+        anyhow::bail!("name the service: kubelet or containerd");
+    }
+    let action = match action {
+        Action::Start => services::Action::Start,
+        Action::Stop => services::Action::Stop,
+        Action::Restart => services::Action::Restart,
+        Action::Status => services::Action::Status,
+    };
+    let request = Request { action, service };
+    let all = service::act(clusters, &cluster.name, &node, &request)?;
+    if action != services::Action::Status {
+        return Ok(());
+    }
+    let texts: Result<Vec<_>, _> = all
+        .iter()
+        .map(|status| service::describe(clusters, &cluster.name, &node, status))
+        .collect();
+    println!("{}", texts?.join("\n\n"));
+    // As `systemctl status`.
+    const NOT_RUNNING: u8 = 3;
+    if all.iter().any(|status| status.activity != Activity::Active) {
+        return Err(Exit(NOT_RUNNING).into());
+    }
+    Ok(())
+}
