@@ -4,6 +4,7 @@ mod access;
 mod addresses;
 mod apply;
 mod audit;
+mod backup;
 mod bad_input;
 mod conversion;
 mod customresources;
