@@ -2,7 +2,6 @@
 //! system's own namespaces.
 
 use machinery::gvk::GroupResource;
-use machinery::meta;
 use machinery::status::{Cause, Status};
 
 use super::{Plugin, forbidden};
@@ -33,11 +32,11 @@ impl Plugin for NamespaceLifecycle {
         if attributes.operation != Operation::Create {
             return Ok(());
         }
-        let phase = namespace.field("status.phase").unwrap_or_default();
-        if phase != "Terminating" && meta::deletion_timestamp(&namespace.value()).is_none() {
-            return Ok(());
+        // The write that marks a namespace for deletion sets its phase too.
+        match namespace.field("status.phase") {
+            Some("Terminating") => Err(terminating(attributes)),
+            _ => Ok(()),
         }
-        Err(terminating(attributes))
     }
 }
 

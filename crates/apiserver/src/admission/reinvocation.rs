@@ -16,7 +16,7 @@ pub(crate) struct Rounds {
     asked: HashSet<String>,
     /// Who is to be asked again.
     again: HashSet<String>,
-    /// The object as the first round left it.
+    /// The object as the first round left it, if anybody wants to hear of later changes.
     output: Option<Value>,
     changed: bool,
 }
@@ -45,7 +45,7 @@ impl Rounds {
 
     /// The first round is over.
     pub(crate) fn end(&mut self, object: Option<&Value>) {
-        self.output = object.cloned();
+        self.output = object.filter(|_| !self.asked.is_empty()).cloned();
     }
 
     /// The second round begins. Who else is mutating has had a turn meanwhile.

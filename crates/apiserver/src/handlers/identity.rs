@@ -52,6 +52,7 @@ pub(super) async fn create_token(call: &Call<'_>, body: Incoming) -> Result<Repl
         object: Some(request),
         old: None,
         dry_run,
+        tracked: None,
     };
     call.api.registry.admit_only(&mut attributes).await?;
     let mut request = attributes.object.take().unwrap_or_default();

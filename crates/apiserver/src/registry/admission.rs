@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use machinery::{Value, meta};
+use machinery::{Value, apply, meta};
 
 use super::{Context, Failure, Registry, Resource, Target, WriteOptions};
 
@@ -55,9 +55,20 @@ pub struct Attributes<'a> {
     pub old: Option<&'a Value>,
     /// Whether nothing will be stored.
     pub dry_run: bool,
+    /// The managed fields from before somebody outside changed the object; see
+    /// [`Attributes::replace`].
+    pub(crate) tracked: Option<Value>,
 }
 
 impl<'a> Attributes<'a> {
+    /// Puts what a webhook or a policy made of the object in its place.
+    pub(crate) fn replace(&mut self, object: Value) {
+        let before = self.object.replace(object);
+        if let (None, Some(mut before)) = (&self.tracked, before) {
+            self.tracked = Some(apply::take(&mut before));
+        }
+    }
+
     /// Of the creation of an object.
     pub(super) fn create(
         registry: &'a Registry,
@@ -78,6 +89,7 @@ impl<'a> Attributes<'a> {
             object: Some(object),
             old: None,
             dry_run: options.dry_run,
+            tracked: None,
         }
     }
 

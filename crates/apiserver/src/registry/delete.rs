@@ -197,6 +197,7 @@ impl Registry {
             object: None,
             old: Some(old),
             dry_run: options.dry_run,
+            tracked: None,
         };
         self.admit_only(&mut attributes).await
     }

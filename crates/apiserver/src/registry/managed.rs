@@ -194,11 +194,13 @@ impl Registry {
         &self,
         attributes: &mut Attributes<'_>,
     ) -> Result<(), Failure> {
-        let before = attributes.object.as_ref().and_then(list).cloned();
         self.admit(attributes).await?;
-        let Some(object) = &mut attributes.object else { return Ok(()) };
+        let (Some(before), Some(object)) = (attributes.tracked.take(), &mut attributes.object)
+        else {
+            return Ok(());
+        };
         let after = list(object);
-        if after == before.as_ref() {
+        if after.unwrap_or(&Value::Null) == &before {
             return Ok(());
         }
         if let Some(Err(error)) = after.map(Managed::decode) {
@@ -207,7 +209,7 @@ impl Registry {
                  caused by an outdated mutating admission controller; please fix your requests: \
                  {error}"
             ));
-            apply::put(object, before);
+            apply::put(object, Some(before).filter(|list| !list.is_null()));
         }
         Ok(())
     }

@@ -124,6 +124,7 @@ impl Registry {
             object: Some(new),
             old: Some(old),
             dry_run: options.dry_run,
+            tracked: None,
         };
         self.admit_tracked(&mut attributes).await?;
         let mut new = attributes.object.take().ok_or_else(admission_lost)?;

@@ -230,7 +230,7 @@ impl Webhooks {
         let object = object.map_err(|error| internal(error.to_string()))?;
         let object = restored(attributes, &invocation.resource, object).await?;
         let changed = attributes.object.as_ref() != Some(&object);
-        attributes.object = Some(object);
+        attributes.replace(object);
         Ok(changed)
     }
 }

@@ -55,7 +55,8 @@ pub(super) async fn mutate(
         let is_changed = invocation.mutate(&mut view, attributes, &mut errors)?;
         if is_changed {
             let restored = admission::restored(attributes, &invocation.resource, view.object);
-            attributes.object = Some(restored.await?);
+            let object = restored.await?;
+            attributes.replace(object);
         }
         rounds.asked(&key, is_changed, again);
     }

@@ -25,6 +25,7 @@ pub(super) async fn admit(call: &Call<'_>) -> Result<(), Failure> {
         object: Some(options(call)),
         old: None,
         dry_run: false,
+        tracked: None,
     };
     registry.admit_only(&mut attributes).await
 }
