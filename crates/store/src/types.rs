@@ -106,6 +106,16 @@ impl Txn {
         }
     }
 
+    /// Bytes of all keys and values.
+    pub(crate) fn size(&self) -> usize {
+        let compared: usize = self.compare.iter().map(|compare| compare.key.len()).sum();
+        let changed = self.ops.iter().map(|op| match op {
+            Op::Put { key, value, .. } => key.len() + value.len(),
+            Op::Delete { key } => key.len(),
+        });
+        compared + changed.sum::<usize>()
+    }
+
     fn put(key: Bytes, value: Bytes, lease: Option<LeaseId>, expect: Expect) -> Self {
         Self {
             compare: vec![Compare { key: key.clone(), expect }],
@@ -278,6 +288,9 @@ pub enum Error {
     /// A transaction changes one key twice.
     #[error("duplicate key given in txn request")]
     DuplicateKey,
+    /// A transaction takes more bytes than the store accepts at once. It was not made.
+    #[error("etcdserver: request is too large")]
+    TooLarge,
     /// The disk is full, or the quota is used up; reads go on.
     #[error("etcdserver: mvcc: database space exceeded")]
     NoSpace,

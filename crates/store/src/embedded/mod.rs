@@ -73,6 +73,8 @@ pub struct Options {
     /// Bytes that keys and values may take, past ones included, before what needs more is refused;
     /// `None` is no limit but the disk's.
     pub quota_bytes: Option<u64>,
+    /// Bytes of keys and values that a transaction may have; etcd's default.
+    pub max_txn_bytes: usize,
     /// The clock for leases.
     pub clock: Clock,
 }
@@ -84,6 +86,7 @@ impl Default for Options {
             recent_bytes: 1 << 20,
             compaction_chunk: 256,
             quota_bytes: Some(DEFAULT_QUOTA),
+            max_txn_bytes: 3 << 19,
             clock: Arc::new(SystemTime::now),
         }
     }
@@ -147,6 +150,7 @@ fn start(
     metrics::set(&metrics::COMPACTED, index.compacted);
     let feed = Arc::new(Feed::new(index.revision, options.recent_bytes));
     let index = Arc::new(RwLock::new(index));
+    let max_txn_bytes = options.max_txn_bytes;
     let (commands, queue) = channel();
     let clock = options.clock.clone();
     let writer =
@@ -164,6 +168,7 @@ fn start(
         room,
         clock,
         path,
+        max_txn_bytes,
     }))))
 }
 
@@ -179,6 +184,7 @@ struct Core {
     room: Arc<Room>,
     clock: Clock,
     path: Option<PathBuf>,
+    max_txn_bytes: usize,
 }
 
 impl Core {
@@ -254,6 +260,9 @@ impl Engine for Embedded {
     }
 
     fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<TxnResult, Error>> {
+        if txn.size() > self.0.max_txn_bytes {
+            return futures::future::ready(Err(Error::TooLarge)).boxed();
+        }
         self.0.ask(|reply| Command::Txn { txn, reply })
     }
 

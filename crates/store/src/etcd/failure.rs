@@ -31,6 +31,9 @@ const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted"
 const FUTURE: &str = "etcdserver: mvcc: required revision is a future revision";
 const NO_SPACE: &str = "etcdserver: mvcc: database space exceeded";
 const NO_LEASE: &str = "etcdserver: requested lease not found";
+const TOO_LARGE: &str = "etcdserver: request is too large";
+/// Of the layer below, which refuses what is far too large.
+const MESSAGE_TOO_LARGE: &str = "grpc: received message larger than max";
 const DUPLICATE: &str = "etcdserver: duplicate key given in txn request";
 /// The server has not proposed the request to the others.
 const NOT_PROPOSED: [&str; 4] = [
@@ -49,6 +52,8 @@ impl From<Status> for Failure {
             NO_SPACE => return refused(Error::NoSpace),
             NO_LEASE => return refused(Error::LeaseNotFound),
             DUPLICATE => return refused(Error::DuplicateKey),
+            TOO_LARGE => return refused(Error::TooLarge),
+            text if text.starts_with(MESSAGE_TOO_LARGE) => return refused(Error::TooLarge),
             text if NOT_PROPOSED.contains(&text) => return Self::NotMade(status),
             _ => {}
         }
@@ -132,10 +137,16 @@ mod tests {
             "broken pipe",
             "unknown: rpc error: code = Unavailable desc = broken pipe",
         );
+        check(Code::InvalidArgument, TOO_LARGE, "TooLarge");
+        check(
+            Code::ResourceExhausted,
+            "grpc: received message larger than max (2097999 vs. 2097152)",
+            "TooLarge",
+        );
         check(
             Code::InvalidArgument,
-            "etcdserver: request is too large",
-            "Refused(\"etcdserver: request is too large\")",
+            "etcdserver: too many operations in txn request",
+            "Refused(\"etcdserver: too many operations in txn request\")",
         );
     }
 }

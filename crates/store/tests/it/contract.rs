@@ -37,7 +37,8 @@ macro_rules! contract_tests {
             revoked_leases_remove_their_keys, rebinding_leaves_the_lease,
             leases_survive_reopening, everything_survives_reopening, batched_writers_never_share_revisions,
             snapshots_are_whole_stores, leases_go_on_after_a_restore,
-            defragmentation_changes_nothing, closing_lets_go_whoever_holds_on);
+            defragmentation_changes_nothing, what_is_too_large_is_refused,
+            closing_lets_go_whoever_holds_on);
     };
     ($fixture:ty: $($name:ident),*) => {
         $(#[tokio::test]
@@ -582,6 +583,17 @@ pub(crate) async fn defragmentation_changes_nothing(mut f: impl Fixture) {
     f.reopen().await;
     assert_eq!(keys(&f.store(), range(now + 1)).await.len(), 11);
     assert_eq!(keys(&f.store(), range(now - 5)).await.len(), 15);
+}
+
+pub(crate) async fn what_is_too_large_is_refused(f: impl Fixture) {
+    let store = f.store();
+    let revision = put(&store, "/a", "1").await;
+    let refused = store.txn(Txn::create("/b", vec![0; 11_000_000], None)).await.unwrap_err();
+    assert_eq!(refused, Error::TooLarge);
+    assert_eq!(refused.to_string(), "etcdserver: request is too large");
+    assert_eq!(store.get("/b").await.unwrap(), None);
+    assert!(store.txn(Txn::create("/b", vec![0; 1_000_000], None)).await.unwrap().succeeded);
+    assert_eq!(store.revision().await.unwrap(), revision + 1);
 }
 
 pub(crate) async fn closing_lets_go_whoever_holds_on(mut f: impl Fixture) {
