@@ -11,6 +11,7 @@ use super::*;
 use crate::cache::EventType;
 
 mod allocation;
+mod racing;
 
 struct Fixture {
     _folder: tempfile::TempDir,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use machinery::field::{Error, ErrorList, Path};
-use machinery::status::Status;
+use machinery::status::{Status, reason};
 use machinery::{Value, meta};
 
 use super::admission::{Attributes, Operation};
@@ -47,19 +47,30 @@ impl Registry {
         if target.subresource == "scale" {
             return self.update_scale(context, target, object, options).await;
         }
-        let missing = target.resource.cache().get(&target.key()).is_none();
-        if missing
-            && !options.only_existing
+        let creates = !options.only_existing
             && target.subresource.is_empty()
             && target.resource.strategy.allow_create_on_update()
-            && revision_of(&object).is_none()
-        {
-            let created = self.create_object(context, target, named(target, object)?, options);
-            return Ok(Outcome::object(201, created.await?));
+            && revision_of(&object).is_none();
+        if !creates {
+            let object = self.change(context, target, Source::Object(object), options).await?;
+            return Ok(Outcome::object(200, object));
         }
-        let source = Source::Object(object);
-        let object = self.change(context, target, source, options).await?;
-        Ok(Outcome::object(200, object))
+        // Others may make the object, or take it away, at the same time.
+        for _ in 0..ATTEMPTS {
+            if self.is_stored(target) {
+                let source = Source::Object(object.clone());
+                match self.change(context, target, source, options).await {
+                    Err(status) if status.code == 404 && !self.is_stored(target) => {}
+                    changed => return Ok(Outcome::object(200, changed?)),
+                }
+            }
+            let new = named(target, object.clone())?;
+            match self.create_object(context, target, new, options).await {
+                Err(status) if status.reason == reason::ALREADY_EXISTS => {}
+                created => return Ok(Outcome::object(201, created?)),
+            }
+        }
+        Err(Status::modified(&target.resource.group_resource(), &target.name).into())
     }
 
     /// Brings an object into the state that `source` decides.
