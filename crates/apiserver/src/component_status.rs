@@ -67,7 +67,7 @@ async fn object(
     name: &str,
     (healthy, message): Health,
 ) -> Result<Arc<Object>, Failure> {
-    let bytes = resource.encode(status(name, healthy, &message)).await?;
+    let bytes = resource.encode(&mut status(name, healthy, &message)).await?;
     resource.unstored(name, &bytes, 0).await
 }
 

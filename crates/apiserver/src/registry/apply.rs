@@ -5,6 +5,7 @@ use machinery::status::{Status, reason};
 use machinery::{Value, meta};
 use serde_json::json;
 
+use super::create::Owners;
 use super::managed::Tracking;
 use super::read::not_found;
 use super::update::{Source, named};
@@ -70,7 +71,7 @@ impl Registry {
             object = named(target, object)?;
             meta::set_resource_version(&mut object, "");
             target.resource.default(&mut object);
-            match self.create_tracked(context, target, object, options).await {
+            match self.create_tracked(context, target, object, options, Owners::Needed).await {
                 // There since.
                 Err(status) if status.reason == reason::ALREADY_EXISTS => {}
                 created => return Ok(Outcome::object(201, created?)),

@@ -82,9 +82,9 @@ impl Resource {
     ///
     /// # Errors
     /// When a webhook that converts fails.
-    pub(crate) async fn converted(&self, object: Value, to: &Self) -> Result<Value, Failure> {
+    pub(crate) async fn converted(&self, mut object: Value, to: &Self) -> Result<Value, Failure> {
         let revision = meta::resource_version(&object).to_owned();
-        let bytes = self.encode(object).await?;
+        let bytes = self.encode(&mut object).await?;
         let mut object = to.unstored("", &bytes, 0).await?.value();
         meta::set_resource_version(&mut object, revision);
         Ok(object)

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use machinery::field::ErrorList;
 use machinery::status::Status;
-use machinery::{Value, meta, time};
+use machinery::{Value, apply, meta, time};
 
 use super::admission::Attributes;
 use super::managed::Tracking;
-use super::write::Stored;
-use super::{
-    Context, Failure, Outcome, Registry, Resource, Target, WriteOptions, allocate, resource,
-};
+use super::write::{Stored, too_large};
+use super::{Context, Failure, Outcome, Registry, Resource, Target, WriteOptions, resource};
+use crate::cache::Object;
 
 /// Random names tried for one `generateName`.
 const NAME_ATTEMPTS: usize = 8;
@@ -22,6 +21,14 @@ const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 const SUFFIX: usize = 5;
 /// What is left of the longest name for the part that the client gives.
 const MAX_BASE: usize = 63 - SUFFIX;
+
+/// Whether an object whose owners take too much room is stored without them, as upstream does with
+/// all but what is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owners {
+    Needed,
+    Dispensable,
+}
 
 impl Registry {
     /// Creates an object, or posts one to a subresource such as `binding`.
@@ -48,7 +55,7 @@ impl Registry {
         target: &Target,
         mut object: Value,
         options: &WriteOptions,
-    ) -> Result<Arc<crate::cache::Object>, Failure> {
+    ) -> Result<Arc<Object>, Failure> {
         let resource = &target.resource;
         check_namespace(target, &mut object)?;
         if super::read::revision_of(&object).is_some() {
@@ -57,7 +64,7 @@ impl Registry {
         }
         resource.default(&mut object);
         Tracking::of(self, target, options).create(&mut object);
-        self.create_tracked(context, target, object, options).await
+        self.create_tracked(context, target, object, options, Owners::Dispensable).await
     }
 
     /// Creates an object that has its defaults and its managed fields.
@@ -67,7 +74,8 @@ impl Registry {
         target: &Target,
         object: Value,
         options: &WriteOptions,
-    ) -> Result<Arc<crate::cache::Object>, Failure> {
+        owners: Owners,
+    ) -> Result<Arc<Object>, Failure> {
         let resource = &target.resource;
         let name = meta::name(&object).to_owned();
         let mut attributes = Attributes::create(self, context, target, &name, object, options);
@@ -76,31 +84,43 @@ impl Registry {
 
         let generate =
             meta::name(&admitted).is_empty() && !meta::generate_name(&admitted).is_empty();
-        // Another random name or address is tried with the object as it was.
-        let again = generate || resource.storage.prefix == allocate::SERVICES;
-        for attempt in 1.. {
-            let mut object = if again { admitted.clone() } else { std::mem::take(&mut admitted) };
+        let (mut names, mut addresses) = (0, 0);
+        loop {
+            // Another random name is tried with the object as it was.
+            let mut object = match generate {
+                true => admitted.clone(),
+                false => std::mem::take(&mut admitted),
+            };
             if generate {
                 let name = generated(meta::generate_name(&object));
                 meta::set_name(&mut object, name);
             }
             let name = meta::name(&object).to_owned();
-            match self.create_once(context, target, object, options).await? {
+            match self.create_once(context, target, &mut object, options).await? {
                 Stored::Yes(object) => return Ok(object),
-                Stored::Changed if generate && attempt < NAME_ATTEMPTS => {}
-                Stored::Contended if attempt < ADDRESS_ATTEMPTS => {}
-                Stored::Contended => {
-                    let resource = resource.group_resource();
-                    return Err(Status::modified(&resource, &name).into());
-                }
                 Stored::Changed if generate => {
-                    let resource = resource.group_resource();
-                    return Err(Status::generate_name_conflict(&resource, &name).into());
+                    names += 1;
+                    if names == NAME_ATTEMPTS {
+                        let resource = resource.group_resource();
+                        return Err(Status::generate_name_conflict(&resource, &name).into());
+                    }
                 }
                 Stored::Changed => return Err(self.already_exists(resource, target, &name)),
+                Stored::Contended => {
+                    addresses += 1;
+                    if addresses == ADDRESS_ATTEMPTS {
+                        return Err(Status::modified(&resource.group_resource(), &name).into());
+                    }
+                    admitted = if generate { admitted } else { object };
+                }
+                Stored::TooLarge => {
+                    admitted = if generate { admitted } else { object };
+                    if owners == Owners::Needed || apply::take(&mut admitted).is_null() {
+                        return Err(too_large());
+                    }
+                }
             }
         }
-        unreachable!("the last attempt returns")
     }
 
     fn already_exists(&self, resource: &Resource, target: &Target, name: &str) -> Failure {
@@ -115,36 +135,38 @@ impl Registry {
         status.into()
     }
 
-    /// Everything that depends on the name.
+    /// Everything that depends on the name. What was allocated is taken out of the object again
+    /// if it is not stored.
     async fn create_once(
         &self,
         context: &Context,
         target: &Target,
-        mut object: Value,
+        object: &mut Value,
         options: &WriteOptions,
     ) -> Result<Stored, Failure> {
         let resource = &target.resource;
         let now = self.now();
         let ctx = context.strategy(now);
-        meta::set_uid(&mut object, uuid::Uuid::new_v4().to_string());
-        meta::set_creation_timestamp(&mut object, time::format(now));
-        for warning in resource.strategy.warnings_before_create(&object) {
+        meta::set_uid(object, uuid::Uuid::new_v4().to_string());
+        meta::set_creation_timestamp(object, time::format(now));
+        for warning in resource.strategy.warnings_before_create(object) {
             context.warnings.add(warning);
         }
-        resource.prepare_create(&ctx, &mut object);
-        let name = meta::name(&object).to_owned();
+        resource.prepare_create(&ctx, object);
+        let name = meta::name(object).to_owned();
 
-        let allocation = self.allocate(context, resource, &mut object, None).await?;
-        let errors = resource.check_create(&ctx, &object);
+        let mut allocation = self.allocate(context, resource, object, None).await?;
+        let errors = resource.check_create(&ctx, object);
         refuse(resource, &name, &errors)?;
-        for warning in resource.strategy.warnings(&ctx, &object, None) {
+        for warning in resource.strategy.warnings(&ctx, object, None) {
             context.warnings.add(warning);
         }
-        resource.strategy.canonicalize(&mut object);
+        resource.strategy.canonicalize(object);
 
-        let attributes = Attributes::create(self, context, target, &name, object, options);
+        let given = std::mem::take(object);
+        let attributes = Attributes::create(self, context, target, &name, given, options);
         self.admit_final(&attributes).await?;
-        let object = attributes.object.ok_or_else(admission_lost)?;
+        *object = attributes.object.ok_or_else(admission_lost)?;
 
         let key = resource::key(&target.namespace, &name);
         if options.dry_run {
@@ -154,7 +176,11 @@ impl Registry {
             let bytes = resource.encode(object).await?;
             return Ok(Stored::Yes(resource.unstored(&key, &bytes, 0).await?));
         }
-        self.store_new(resource, &key, object, &allocation).await
+        let stored = self.store_new(resource, &key, object, &allocation).await?;
+        if !matches!(stored, Stored::Yes(_)) {
+            allocation.undo(object);
+        }
+        Ok(stored)
     }
 }
 

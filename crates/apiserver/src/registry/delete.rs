@@ -11,7 +11,6 @@ use super::admission::{Attributes, Operation};
 use super::allocate::Allocation;
 use super::read::not_found;
 use super::update::has_spec_finalizers;
-use super::write::Stored;
 use super::{
     Body, Context, DeleteOptions, Failure, ListOptions, Outcome, Registry, Resource, Target,
 };
@@ -150,12 +149,12 @@ impl Registry {
                 Step::Remove => {
                     let released = self.release(resource, &old);
                     let gone = self.store_delete(resource, &stored, &released).await?;
-                    if let Stored::Yes(gone) = gone {
+                    if let Some(gone) = gone.or_again()? {
                         return Ok(Deleted::Gone(gone));
                     }
                 }
-                Step::Mark(marked) => {
-                    let bytes = resource.encode(marked).await?;
+                Step::Mark(mut marked) => {
+                    let bytes = resource.encode(&mut marked).await?;
                     let revision = stored.resource_version();
                     if options.dry_run {
                         let marked = resource.unstored(stored.key(), &bytes, revision).await?;
@@ -170,7 +169,7 @@ impl Registry {
                             &Allocation::default(),
                         )
                         .await?;
-                    if let Stored::Yes(object) = result {
+                    if let Some(object) = result.or_again()? {
                         return Ok(Deleted::Marked(object));
                     }
                 }

@@ -297,7 +297,7 @@ async fn convert(
 ) -> Result<Value, Failure> {
     codec::normalize(&mut object, from.type_ref()).map_err(Status::internal)?;
     let version = meta::resource_version(&object).to_owned();
-    let bytes = from.encode(object).await?;
+    let bytes = from.encode(&mut object).await?;
     let mut converted = to.unstored(key, &bytes, 0).await?.value();
     meta::set_resource_version(&mut converted, version);
     Ok(converted)

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use machinery::schema::TypeRef;
 use machinery::status::Status;
 use machinery::{Value, codec, meta, schema};
@@ -155,13 +156,19 @@ impl Resource {
         }
     }
 
-    /// The bytes that are stored for an object: its storage version without a resourceVersion.
-    pub(crate) async fn encode(&self, mut object: Value) -> Result<Vec<u8>, Failure> {
-        meta::set_resource_version(&mut object, "");
-        if let Some(converting) = &self.converting {
-            object = converting.to_storage(object).await?;
-        }
-        Ok(codec::encode_json(&object, self.storage.ty()))
+    /// The bytes that are stored for an object: its storage version without a resourceVersion,
+    /// which the object loses.
+    pub(crate) async fn encode(&self, object: &mut Value) -> Result<Bytes, Failure> {
+        meta::set_resource_version(object, "");
+        let json = match &self.converting {
+            Some(converting) => {
+                let stored = converting.to_storage(object.clone()).await?;
+                codec::encode_json(&stored, self.storage.ty())
+            }
+            None => codec::encode_json(object, self.storage.ty()),
+        };
+        // Without spare room: the store keeps recent values.
+        Ok(json.into_boxed_slice().into())
     }
 
     /// An object that is not in the store, such as the result of a dry run, from the bytes that

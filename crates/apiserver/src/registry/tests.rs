@@ -25,9 +25,13 @@ fn now() -> Timestamp {
 }
 
 async fn fixture() -> Fixture {
+    fixture_with(store::embedded::Options::default()).await
+}
+
+async fn fixture_with(store: store::embedded::Options) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db");
-    let store = store::embedded::open(&path, store::embedded::Options::default()).unwrap();
+    let store = store::embedded::open(&path, store).unwrap();
     let options = Options { clock: Arc::new(now), ..Options::default() };
     let registry = Registry::open(store, options).await.unwrap();
     Fixture { _folder: folder, registry, context: Context::internal() }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use machinery::field::{Error, ErrorList, Path};
 use machinery::status::{Status, reason};
-use machinery::{Value, meta};
+use machinery::{Value, apply, meta};
 
 use super::admission::{Attributes, Operation};
 use super::create::{admission_lost, check_namespace, refuse};
 use super::managed::{self, Tracking};
 use super::read::{not_found, revision_of};
-use super::write::Stored;
+use super::write::{Stored, too_large};
 use super::{Context, Failure, Outcome, Registry, Resource, Target, WriteOptions};
 use crate::cache::Object;
 
@@ -81,6 +81,7 @@ impl Registry {
         source: Source<'_>,
         options: &WriteOptions,
     ) -> Result<Arc<Object>, Failure> {
+        let mut with_owners = true;
         for _ in 0..ATTEMPTS {
             let stored = target.resource.cache().get(&target.key());
             let Some(stored) = stored else { return Err(not_found(target)) };
@@ -99,12 +100,19 @@ impl Registry {
                 check_uid(&target.resource, target, &new, &old)?;
             }
             target.resource.default(&mut new);
-            if !tracked {
+            if !with_owners {
+                apply::put(&mut new, None);
+            } else if !tracked {
                 tracking.update(&old, &mut new).await?;
             }
             match self.change_once(context, target, &stored, &old, new, options).await? {
                 Stored::Yes(object) => return Ok(object),
                 Stored::Changed | Stored::Contended => {}
+                // Owners may be what is too much; what is applied needs them.
+                Stored::TooLarge if with_owners && !matches!(source, Source::Apply(_)) => {
+                    with_owners = false;
+                }
+                Stored::TooLarge => return Err(too_large()),
             }
         }
         Err(Status::modified(&target.resource.group_resource(), &target.name).into())
@@ -167,16 +175,16 @@ impl Registry {
         resource.strategy.canonicalize(&mut new);
         attributes.object = Some(new);
         self.admit_final(&attributes).await?;
-        let new = attributes.object.take().ok_or_else(admission_lost)?;
+        let mut new = attributes.object.take().ok_or_else(admission_lost)?;
 
         let key = stored.key();
         if is_finished(resource, &new, old) {
             if options.dry_run {
-                return unstored(resource, stored, &resource.encode(new).await?).await;
+                return unstored(resource, stored, &resource.encode(&mut new).await?).await;
             }
             let gone = self.store_delete(resource, stored, &self.release(resource, old)).await?;
             if matches!(gone, Stored::Yes(_)) {
-                return unstored(resource, stored, &resource.encode(new).await?).await;
+                return unstored(resource, stored, &resource.encode(&mut new).await?).await;
             }
             return Ok(gone);
         }
@@ -184,11 +192,11 @@ impl Registry {
         if managed::only_times_differ(&new, old) {
             let mut same = new.clone();
             managed::take_over(&mut same, old);
-            if resource.encode(same).await? == stored.stored() {
+            if resource.encode(&mut same).await? == stored.stored() {
                 return Ok(Stored::Yes(resource.present(stored.clone()).await?));
             }
         }
-        let bytes = resource.encode(new).await?;
+        let bytes = resource.encode(&mut new).await?;
         if bytes == stored.stored() {
             return Ok(Stored::Yes(resource.present(stored.clone()).await?));
         }

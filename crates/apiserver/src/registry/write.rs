@@ -2,23 +2,55 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use machinery::Value;
 use machinery::status::Status;
 use store::{LeaseId, Txn};
 
-use super::allocate::{Allocation, Committed};
+use super::allocate::Allocation;
 use super::read::PATIENCE;
 use super::{Failure, Registry, Resource};
 use crate::cache::Object;
 
 /// How a write ended.
-pub(super) enum Stored {
+pub(super) enum Stored<T = Arc<Object>> {
     /// It was made.
-    Yes(Arc<Object>),
+    Yes(T),
     /// The key is not as the caller took it to be. The cache shows at least that state by now.
     Changed,
     /// What was allocated to the object was taken by somebody else meanwhile.
     Contended,
+    /// The store takes no transaction of that size.
+    TooLarge,
+}
+
+impl<T> Stored<T> {
+    /// What was made, or the same end for something else.
+    fn made<U>(self) -> Result<T, Stored<U>> {
+        match self {
+            Self::Yes(made) => Ok(made),
+            Self::Changed => Err(Stored::Changed),
+            Self::Contended => Err(Stored::Contended),
+            Self::TooLarge => Err(Stored::TooLarge),
+        }
+    }
+
+    /// What was made; `None` when it is worth another attempt on the newest state.
+    ///
+    /// # Errors
+    /// When no attempt will do.
+    pub(super) fn or_again(self) -> Result<Option<T>, Failure> {
+        match self {
+            Self::Yes(made) => Ok(Some(made)),
+            Self::Changed | Self::Contended => Ok(None),
+            Self::TooLarge => Err(too_large()),
+        }
+    }
+}
+
+/// The failure of a write that the store does not take.
+pub(super) fn too_large() -> Failure {
+    store_failure(&store::Error::TooLarge)
 }
 
 /// A failure of the store as the client sees it.
@@ -28,6 +60,7 @@ pub(crate) fn store_failure(error: &store::Error) -> Failure {
             Status::failure(500, "", "etcdserver: mvcc: database space exceeded")
         }
         store::Error::Closed => Status::service_unavailable("the store is closed"),
+        store::Error::TooLarge => Status::failure(500, "", error.to_string()),
         store::Error::Unavailable(text) | store::Error::Refused(text) => {
             Status::failure(500, "", text.as_str())
         }
@@ -42,7 +75,7 @@ impl Registry {
         &self,
         resource: &Arc<Resource>,
         key: &str,
-        object: Value,
+        object: &mut Value,
         allocation: &Allocation,
     ) -> Result<Stored, Failure> {
         let bytes = resource.encode(object).await?;
@@ -57,7 +90,7 @@ impl Registry {
         &self,
         resource: &Arc<Resource>,
         key: &str,
-        bytes: Vec<u8>,
+        bytes: Bytes,
         revision: u64,
         allocation: &Allocation,
     ) -> Result<Stored, Failure> {
@@ -77,10 +110,9 @@ impl Registry {
     ) -> Result<Stored, Failure> {
         let store_key = format!("{}{}", resource.cache().prefix(), old.key());
         let txn = Txn::delete(store_key, old.resource_version());
-        let revision = match self.commit(txn, allocation).await? {
-            Committed::Yes(revision) => revision,
-            Committed::Changed => return Ok(Stored::Changed),
-            Committed::Contended => return Ok(Stored::Contended),
+        let revision = match self.commit(txn, allocation).await?.made() {
+            Ok(revision) => revision,
+            Err(end) => return Ok(end),
         };
         let gone = old.at_revision(revision);
         Ok(Stored::Yes(resource.present(Arc::new(gone)).await?))
@@ -94,10 +126,9 @@ impl Registry {
         txn: Txn,
         allocation: &Allocation,
     ) -> Result<Stored, Failure> {
-        let revision = match self.commit(txn, allocation).await? {
-            Committed::Yes(revision) => revision,
-            Committed::Changed => return Ok(Stored::Changed),
-            Committed::Contended => return Ok(Stored::Contended),
+        let revision = match self.commit(txn, allocation).await?.made() {
+            Ok(revision) => revision,
+            Err(end) => return Ok(end),
         };
         let cache = resource.cache();
         let object = match cache.get(key) {

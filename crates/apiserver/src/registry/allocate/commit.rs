@@ -6,17 +6,7 @@ use store::{Compare, Expect, KeyValue, Op, Txn};
 
 use super::ports::{self, PortRecord};
 use super::{Allocation, Failure, Registry};
-use crate::registry::write::store_failure;
-
-/// How a transaction ended.
-pub(in crate::registry) enum Committed {
-    /// It was made, at this revision.
-    Yes(u64),
-    /// The object is not as the caller took it to be.
-    Changed,
-    /// Somebody else has taken what was allocated.
-    Contended,
-}
+use crate::registry::write::{Stored, store_failure};
 
 /// Attempts to write the record of ports while others write it too.
 const ATTEMPTS: usize = 25;
@@ -27,7 +17,7 @@ impl Registry {
         &self,
         mut txn: Txn,
         allocation: &Allocation,
-    ) -> Result<Committed, Failure> {
+    ) -> Result<Stored<u64>, Failure> {
         for (key, value) in &allocation.addresses {
             txn.compare.push(Compare { key: key.clone(), expect: Expect::Absent });
             txn.ops.push(Op::Put { key: key.clone(), value: value.clone(), lease: None });
@@ -36,7 +26,7 @@ impl Registry {
             txn.ops.push(Op::Delete { key: key.clone() });
         }
         if allocation.ports.is_empty() && allocation.ports_back.is_empty() {
-            return self.once(txn).await.map(|(committed, _)| committed);
+            return self.once(txn).await.map(|(stored, _)| stored);
         }
         let allocators = &self.0.allocators;
         let mut record = allocators.record.lock().await;
@@ -47,7 +37,7 @@ impl Registry {
             };
             let mut next = known;
             if !allocation.ports.iter().all(|port| next.used.insert(*port)) {
-                return Ok(Committed::Contended);
+                return Ok(Stored::Contended);
             }
             next.used.retain(|port| !allocation.ports_back.contains(port));
             let expect = if revision == 0 { Expect::Absent } else { Expect::ModRevision(revision) };
@@ -56,12 +46,12 @@ impl Registry {
             txn.compare.push(Compare { key: ports::KEY.into(), expect });
             txn.ops.push(Op::Put { key: ports::KEY.into(), value, lease: None });
             match self.once(txn).await? {
-                (Committed::Yes(revision), _) => {
+                (Stored::Yes(revision), _) => {
                     *record = Some((revision, next));
-                    return Ok(Committed::Yes(revision));
+                    return Ok(Stored::Yes(revision));
                 }
                 // Only the record was in the way; what it is now is read above.
-                (Committed::Contended, true) => {}
+                (Stored::Contended, true) => {}
                 (other, _) => return Ok(other),
             }
         }
@@ -69,12 +59,15 @@ impl Registry {
     }
 
     /// Makes a transaction; says besides whether its last comparison alone failed.
-    async fn once(&self, txn: Txn) -> Result<(Committed, bool), Failure> {
+    async fn once(&self, txn: Txn) -> Result<(Stored<u64>, bool), Failure> {
         let compare = txn.compare.clone();
-        let result = self.0.store.txn(txn).await.map_err(|error| store_failure(&error))?;
+        let result = match self.0.store.txn(txn).await {
+            Err(store::Error::TooLarge) => return Ok((Stored::TooLarge, false)),
+            result => result.map_err(|error| store_failure(&error))?,
+        };
         self.shown(result.revision).await;
         if result.succeeded {
-            return Ok((Committed::Yes(result.revision), false));
+            return Ok((Stored::Yes(result.revision), false));
         }
         let held: Vec<bool> = compare
             .iter()
@@ -83,8 +76,8 @@ impl Registry {
             .collect();
         let others = held.split_last().is_some_and(|(_, others)| others.iter().all(|held| *held));
         Ok(match held.first() {
-            Some(true) => (Committed::Contended, others),
-            _ => (Committed::Changed, false),
+            Some(true) => (Stored::Contended, others),
+            _ => (Stored::Changed, false),
         })
     }
 

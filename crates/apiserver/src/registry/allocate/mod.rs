@@ -23,7 +23,6 @@ use machinery::{Value, meta, time};
 use resources::service::{Family, allocation_needs};
 use serde_json::json;
 
-pub(super) use self::commit::Committed;
 pub use self::network::{Network, ParseRangeError, Ranges};
 use self::pool::Pools;
 use self::ports::PortRecord;
@@ -61,12 +60,23 @@ pub(super) struct Allocators {
 #[derive(Default)]
 pub(super) struct Allocation {
     reserved: Reservation,
+    /// The spec of the Service before it was filled in.
+    asked: Option<Value>,
     /// Keys and values of new IPAddress objects.
     addresses: Vec<(Bytes, Bytes)>,
     /// Keys of IPAddress objects that go.
     addresses_back: Vec<Bytes>,
     ports: Vec<u16>,
     ports_back: Vec<u16>,
+}
+
+impl Allocation {
+    /// Takes out of a Service what it was given.
+    pub(super) fn undo(&mut self, service: &mut Value) {
+        if let Some(asked) = self.asked.take() {
+            service["spec"] = asked;
+        }
+    }
 }
 
 /// What no other request of this server can be given. It ends with the write, made or not.
@@ -113,12 +123,14 @@ impl Registry {
         if resource.storage.prefix != SERVICES {
             return Ok(Allocation::default());
         }
-        let mut filled = new.clone();
-        let mut tried = self.fill_in(&mut filled, old, false).await;
-        if matches!(tried, Ok(Err(_))) && !needs_no_port(new, old) {
-            // Another server may have given ports back.
-            filled = new.clone();
-            tried = self.fill_in(&mut filled, old, true).await;
+        let asked = new.get("spec").cloned().unwrap_or_default();
+        let mut tried = self.fill_in(new, old, false).await;
+        if matches!(tried, Ok(Err(_))) {
+            new["spec"] = asked.clone();
+            if !needs_no_port(new, old) {
+                // Another server may have given ports back.
+                tried = self.fill_in(new, old, true).await;
+            }
         }
         let reserved = match tried? {
             Ok(reserved) => reserved,
@@ -128,8 +140,7 @@ impl Registry {
                 return Err(Status::invalid(&resource.group_kind(), name, &errors).into());
             }
         };
-        *new = filled;
-        let mut allocation = Allocation::default();
+        let mut allocation = Allocation { asked: Some(asked), ..Allocation::default() };
         for unit in &reserved.taken {
             match unit {
                 Unit::Port(port) => allocation.ports.push(*port),
@@ -230,7 +241,7 @@ impl Registry {
         Tracking::of(self, &target, &WriteOptions::default()).create(&mut object);
         resource.prepare_create(&context.strategy(now), &mut object);
         let key = format!("{}{ip}", resource.cache().prefix());
-        Ok(Some((key.into(), resource.encode(object).await?.into())))
+        Ok(Some((key.into(), resource.encode(&mut object).await?)))
     }
 
     /// Notes what a Service had besides `kept`.

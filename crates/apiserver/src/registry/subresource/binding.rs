@@ -11,7 +11,6 @@ use super::{check_name, set_true, success};
 use crate::cache::Object;
 use crate::registry::allocate::Allocation;
 use crate::registry::create::check_namespace;
-use crate::registry::write::Stored;
 use crate::registry::{Context, Failure, Outcome, Registry, Target, WriteOptions};
 
 impl Registry {
@@ -64,16 +63,16 @@ impl Registry {
             let Some(stored) = resource.cache().get(&target.key()) else {
                 return Err(crate::registry::read::not_found(target));
             };
-            let new = change(resource.present(stored.clone()).await?.value())?;
+            let mut new = change(resource.present(stored.clone()).await?.value())?;
             if dry_run {
                 return Ok(None);
             }
-            let bytes = resource.encode(new).await?;
+            let bytes = resource.encode(&mut new).await?;
             let revision = stored.resource_version();
             let nothing = Allocation::default();
             let result =
                 self.store_update(resource, stored.key(), bytes, revision, &nothing).await?;
-            if let Stored::Yes(object) = result {
+            if let Some(object) = result.or_again()? {
                 return Ok(Some(object));
             }
         }
