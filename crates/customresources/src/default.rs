@@ -4,11 +4,9 @@
 //! inside of what is there.
 
 use machinery::Value;
-use machinery::field::{Error, ErrorList, Path};
 use serde_json::Map;
 
-use crate::structural::{Additional, Structural};
-use crate::validate::validate_at;
+use crate::structural::Structural;
 
 /// Fills absent members that have a default, all the way down. Members that are null, may not be and
 /// have no default go.
@@ -60,44 +58,6 @@ fn fill(members: &mut Map<String, Value>, name: &str, schema: &Structural) {
     }
 }
 
-/// What is wrong with the defaults of a schema, which stands at `path`: they are what their own
-/// schema allows, and nothing of them would be pruned.
-pub fn check(schema: &Structural, path: &Path, errors: &mut ErrorList) {
-    if let Some(default) = &schema.default {
-        let at = path.child("default");
-        if has_unknown(default, schema) {
-            errors.push(Error::invalid(&at, default.clone(), "must not have unknown fields"));
-        }
-        errors.extend(validate_at(default, schema, &at));
-    }
-    if let Some(items) = &schema.items {
-        check(items, &path.child("items"), errors);
-    }
-    for (name, property) in &schema.properties {
-        check(property, &path.child("properties").key(name.as_str()), errors);
-    }
-}
-
-/// Whether pruning would remove something.
-fn has_unknown(value: &Value, schema: &Structural) -> bool {
-    let is_own =
-        |name: &str| schema.embedded_resource && matches!(name, "apiVersion" | "kind" | "metadata");
-    let keeps =
-        schema.preserves_unknown_fields || matches!(schema.additional, Additional::Allowed(true));
-    match value {
-        Value::Object(members) => {
-            members.iter().filter(|(name, _)| !is_own(name)).any(|(name, member)| {
-                schema.member(name).map_or(!keeps, |schema| has_unknown(member, schema))
-            })
-        }
-        Value::Array(items) => schema
-            .items
-            .as_ref()
-            .is_some_and(|schema| items.iter().any(|item| has_unknown(item, schema))),
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -135,39 +95,5 @@ mod tests {
             json!({"a": "", "n": "", "o": {"p": 2}, "l": [null, "z"], "m": {"k": {}, "x": null}}),
             json!({"a": "", "n": "", "o": {"p": 2}, "l": ["y", "z"], "m": {"k": {"p": 1}}}),
         );
-    }
-
-    #[test]
-    fn defaults_are_what_their_schema_allows() {
-        let check = |schema: Value, expected: &[&str]| {
-            let mut errors = ErrorList::new();
-            let path = Path::new("schema");
-            super::check(&Structural::new(&schema), &path, &mut errors);
-            let found: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            assert_eq!(found, expected, "{schema}");
-        };
-        let of = |schema: Value| json!({"type": "object", "properties": {"a": schema}});
-        check(of(json!({"type": "integer", "default": 1})), &[]);
-        check(
-            of(json!({"type": "integer", "default": "x"})),
-            &["schema.properties[a].default: Invalid value: \"string\": \
-               schema.properties[a].default in body must be of type integer: \"string\""],
-        );
-        check(
-            of(json!({"type": "object", "default": {"x": 1}})),
-            &[
-                "schema.properties[a].default: Invalid value: {\"x\":1}: must not have unknown fields",
-            ],
-        );
-        let open = json!({"type": "object", "default": {"x": 1},
-            "x-kubernetes-preserve-unknown-fields": true});
-        check(of(open), &[]);
-        let map = json!({"type": "object", "default": {"x": 1},
-            "additionalProperties": {"type": "integer"}});
-        check(of(map), &[]);
-        let embedded = json!({"type": "object", "x-kubernetes-embedded-resource": true,
-            "x-kubernetes-preserve-unknown-fields": true,
-            "default": {"apiVersion": "v1", "kind": "X", "metadata": {"name": "x"}}});
-        check(of(embedded), &[]);
     }
 }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use cel::rules::Rules;
-use machinery::field::{ErrorList, Path};
+use machinery::field::Path;
 use machinery::gvk::GroupVersionKind;
 use machinery::schema::Type;
 use machinery::{Value, codec, meta};
@@ -323,35 +323,6 @@ impl Version {
     fn published(&self) -> Value {
         self.source.pointer("/schema/openAPIV3Schema").cloned().unwrap_or_default()
     }
-}
-
-/// What is wrong with the defaults in the schemas of a definition. Schemas that `old` has, too, are
-/// borne.
-pub fn check_defaults(crd: &Value, old: Option<&Value>) -> ErrorList {
-    fn schemas(crd: &Value) -> Vec<&Value> {
-        let versions = crd["spec"]["versions"].as_array().into_iter().flatten();
-        versions.map(|version| &version["schema"]["openAPIV3Schema"]).collect()
-    }
-    let (all, before) = (schemas(crd), old.map(schemas).unwrap_or_default());
-    let spec = Path::new("spec");
-    let mut errors = ErrorList::new();
-    let mut check = |schema: &Value, path: Path| {
-        if !before.contains(&schema) {
-            default::check(&Structural::new(schema), &path.child("openAPIV3Schema"), &mut errors);
-        }
-    };
-    match all.first() {
-        // What all versions share stands beside them to upstream.
-        Some(first) if all.iter().all(|other| other == first) => {
-            check(first, spec.child("validation"));
-        }
-        _ => {
-            for (at, schema) in all.iter().enumerate() {
-                check(schema, spec.child("versions").index(at).child("schema"));
-            }
-        }
-    }
-    errors
 }
 
 /// Whether a condition of a definition holds.

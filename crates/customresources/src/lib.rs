@@ -9,6 +9,7 @@
 //! Invariants: everything is a pure function of definitions and objects; custom objects go
 //! through the same pipeline as built-in ones; texts of errors are upstream's.
 
+pub mod check;
 pub mod columns;
 pub mod compile;
 pub mod default;

@@ -1,6 +1,6 @@
 //! Definitions of custom resources: what only a reader of their schemas can tell.
 
-use customresources::definition::check_defaults;
+use customresources::check;
 use machinery::meta;
 use machinery::status::Status;
 
@@ -10,7 +10,7 @@ use crate::registry::{Attributes, Failure, Operation};
 const GROUP: &str = "apiextensions.k8s.io";
 const RESOURCE: &str = "customresourcedefinitions";
 
-/// Refuses defaults that the schema itself does not allow.
+/// Refuses patterns that do not compile and defaults that the schema itself does not allow.
 pub(super) struct Definitions;
 
 impl Plugin for Definitions {
@@ -18,7 +18,7 @@ impl Plugin for Definitions {
         let written = is(attributes, Operation::Create, GROUP, RESOURCE)
             || is(attributes, Operation::Update, GROUP, RESOURCE);
         let Some(crd) = attributes.object.as_ref().filter(|_| written) else { return Ok(()) };
-        let errors = check_defaults(crd, attributes.old);
+        let errors = check::check(crd, attributes.old);
         if errors.is_empty() {
             return Ok(());
         }

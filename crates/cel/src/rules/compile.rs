@@ -17,11 +17,12 @@ const SCHEMA_LIMIT: u64 = 100_000_000;
 /// How many of the costliest expressions are named when the sum is too high.
 const NAMED: usize = 4;
 
-pub(super) fn compile(schema: &Json, path: &Path) -> Result<Rules, ErrorList> {
+/// `root` says whether the values are whole objects.
+pub(super) fn compile(schema: &Json, root: bool, path: &Path) -> Result<Rules, ErrorList> {
     let mut compiler = Compiler::default();
     let place = Place {
-        decl: Decl::of_schema(schema, true, "self").map(Arc::new),
-        root: true,
+        decl: Decl::of_schema(schema, root, "self").map(Arc::new),
+        root,
         cardinality: Some(1),
         uncorrelatable: None,
     };
@@ -186,10 +187,10 @@ impl Compiler {
             return;
         }
         for (_, costly) in std::mem::take(&mut self.costliest) {
-            let detail = "contributed to estimated rule & messageExpression cost total exceeding cost limit for entire OpenAPIv3 schema";
+            let detail = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema";
             self.errors.push(Error::forbidden(&costly, detail));
         }
-        let what = "x-kubernetes-validations estimated rule & messageExpression cost total for entire OpenAPIv3 schema";
+        let what = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema";
         self.errors.push(Error::forbidden(path, too_costly(what, self.total, SCHEMA_LIMIT)));
     }
 }

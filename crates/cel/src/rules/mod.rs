@@ -61,7 +61,16 @@ impl Rules {
     /// # Errors
     /// Everything that is wrong with the rules, at `path`.
     pub fn compile(schema: &Json, path: &Path) -> Result<Self, ErrorList> {
-        compile::compile(schema, path)
+        compile::compile(schema, true, path)
+    }
+
+    /// Compiles the rules of a part of a schema, to be applied to values of that part alone.
+    ///
+    /// # Errors
+    /// As [`Rules::compile`].
+    pub fn compile_part(schema: &Json, path: &Path) -> Result<Self, ErrorList> {
+        let is_object = crate::schema::flag(schema, "x-kubernetes-embedded-resource");
+        compile::compile(schema, is_object, path)
     }
 
     /// Whether there are no rules at all.

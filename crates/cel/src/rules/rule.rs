@@ -41,9 +41,6 @@ const REASONS: [(&str, Reason); 4] = [
     ("FieldValueRequired", Reason::Required),
 ];
 
-/// Longest message, in bytes.
-const MAX_MESSAGE: usize = 2048;
-
 /// Checks what does not need compiling.
 pub(super) fn check_form(rule: &Json, schema: &Json, path: &Path, errors: &mut ErrorList) {
     let text = |name: &str| rule.get(name).and_then(Json::as_str).unwrap_or_default();
@@ -54,10 +51,6 @@ pub(super) fn check_form(rule: &Json, schema: &Json, path: &Path, errors: &mut E
     } else if !message.is_empty() && trimmed.is_empty() {
         let detail = "message must be non-empty if specified";
         errors.push(Error::invalid(&path.child("message"), message, detail));
-    } else if message.len() > MAX_MESSAGE {
-        let shown: String = message.chars().take(10).collect();
-        let detail = "message must have a maximum length of 2048 characters";
-        errors.push(Error::invalid(&path.child("message"), format!("{shown}..."), detail));
     } else if trimmed.contains(['\n', '\r']) {
         let detail = "message must not contain line breaks";
         errors.push(Error::invalid(&path.child("message"), message, detail));
@@ -85,11 +78,8 @@ pub(super) fn check_form(rule: &Json, schema: &Json, path: &Path, errors: &mut E
     if field_path.contains(['\n', '\r']) {
         errors.push(Error::invalid(&at, field_path, "fieldPath must not contain line breaks"));
     }
-    if !field_path.is_empty()
-        && let Err(reason) = field_path::normalize(field_path, schema)
-    {
-        let detail = format!("fieldPath must be a valid path: {reason}");
-        errors.push(Error::invalid(&at, field_path, detail));
+    if !field_path.is_empty() && field_path::normalize(field_path, schema).is_err() {
+        errors.push(Error::invalid(&at, field_path, "fieldPath must be a valid path"));
     }
 }
 
@@ -102,7 +92,8 @@ pub(super) fn compile(
     errors: &mut ErrorList,
 ) -> Option<Rule> {
     let text = |name: &str| rule.get(name).and_then(Json::as_str).unwrap_or_default();
-    let optional_old_self = rule.get("optionalOldSelf").and_then(Json::as_bool).unwrap_or(false);
+    let said_optional = rule.get("optionalOldSelf").and_then(Json::as_bool);
+    let optional_old_self = said_optional.unwrap_or(false);
     let ty = decl.ty().clone();
     let old = if optional_old_self { Type::optional(ty.clone()) } else { ty.clone() };
     let env = Env::new().with("self", ty).with("oldSelf", old).with_sizes(decl.clone());
@@ -121,9 +112,14 @@ pub(super) fn compile(
         }
     }
     let program = program?;
+    let uses_old_self = program.uses("oldSelf");
+    if let Some(said) = said_optional.filter(|_| !uses_old_self) {
+        let detail = "may not be set if oldSelf is not used in rule";
+        errors.push(Error::invalid(&path.child("optionalOldSelf"), said, detail));
+    }
     let reason = REASONS.iter().find(|(name, _)| *name == text("reason"));
     Some(Rule {
-        uses_old_self: program.uses("oldSelf"),
+        uses_old_self,
         program,
         optional_old_self,
         text: text("rule").trim().to_owned(),

@@ -72,9 +72,9 @@ fn mistakes_in_rules() {
         "message must not contain line breaks",
     );
     expect(
-        json!({"rule": "true", "message": "a".repeat(2049)}),
-        "message",
-        "message must have a maximum length of 2048 characters",
+        json!({"rule": "true", "optionalOldSelf": false}),
+        "optionalOldSelf",
+        "may not be set if oldSelf is not used in rule",
     );
     expect(
         json!({"rule": "true &&\ntrue"}),
@@ -104,12 +104,12 @@ fn mistakes_in_rules() {
     expect(
         json!({"rule": "true", "fieldPath": ".b"}),
         "fieldPath",
-        "fieldPath must be a valid path: does not refer to a valid field",
+        "fieldPath must be a valid path",
     );
     expect(
         json!({"rule": "true", "fieldPath": "a"}),
         "fieldPath",
-        "fieldPath must be a valid path: expected [ or . but got: a",
+        "fieldPath must be a valid path",
     );
     expect(
         json!({"rule": "true", "fieldPath": ".a\n"}),
@@ -128,8 +128,8 @@ fn costs_are_limited() {
         &with_spec(nested),
         &[
             "openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule: Forbidden: estimated rule cost exceeds budget by factor of more than 100x (try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)",
-            "openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule: Forbidden: contributed to estimated rule & messageExpression cost total exceeding cost limit for entire OpenAPIv3 schema",
-            "openAPIV3Schema: Forbidden: x-kubernetes-validations estimated rule & messageExpression cost total for entire OpenAPIv3 schema exceeds budget by factor of more than 100x",
+            "openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule: Forbidden: contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema",
+            "openAPIV3Schema: Forbidden: x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema exceeds budget by factor of more than 100x",
         ],
     );
     let limited = json!({

@@ -178,28 +178,38 @@ impl Run<'_> {
         variables: &BTreeMap<String, Value>,
         unchanged: Unchanged<'_>,
     ) {
-        let evaluation = rule.program.evaluate(variables, PER_CALL_LIMIT);
-        if !self.budget.spend(evaluation.cost) {
-            self.errors.push(Error::invalid(path, node.ty.as_str(), OUT_OF_BUDGET));
-            return;
-        }
-        let detail = match evaluation.result {
-            Ok(Value::Bool(true)) => return,
-            Ok(_) => return self.broken(node, rule, path, variables, unchanged),
-            Err(error @ EvalError::NoOverload(_)) => format!(
+        let detail = match self.paid(&rule.program, variables) {
+            None => OUT_OF_BUDGET.to_owned(),
+            Some(Ok(Value::Bool(true))) => return,
+            Some(Ok(_)) => return self.broken(node, rule, path, variables, unchanged),
+            Some(Err(error @ EvalError::NoOverload(_))) => format!(
                 "'{error}': call arguments did not match a supported operator, function or macro signature for rule: {}",
                 rule.shown()
             ),
-            Err(error @ EvalError::CostLimit) => {
-                self.budget.exhaust();
-                format!(
-                    "'{error}': no further validation rules will be run due to call cost exceeds limit for rule: {}",
-                    rule.shown()
-                )
-            }
-            Err(error) => format!("{error} evaluating rule: {}", rule.shown()),
+            Some(Err(error @ EvalError::CostLimit)) => format!(
+                "'{error}': no further validation rules will be run due to call cost exceeds limit for rule: {}",
+                rule.shown()
+            ),
+            Some(Err(error)) => format!("{error} evaluating rule: {}", rule.shown()),
         };
         self.errors.push(Error::invalid(path, node.ty.as_str(), detail));
+    }
+
+    /// What an expression gives, paid for; `None` when there is not enough left to pay. One that
+    /// takes too much by itself takes all that is left.
+    fn paid(
+        &mut self,
+        program: &Program,
+        variables: &BTreeMap<String, Value>,
+    ) -> Option<Result<Value, EvalError>> {
+        let evaluation = program.evaluate(variables, PER_CALL_LIMIT);
+        if !self.budget.spend(evaluation.cost) {
+            return None;
+        }
+        if matches!(evaluation.result, Err(EvalError::CostLimit)) {
+            self.budget.exhaust();
+        }
+        Some(evaluation.result)
     }
 
     /// Says that a rule does not hold.
@@ -249,18 +259,12 @@ impl Run<'_> {
         program: &Program,
         variables: &BTreeMap<String, Value>,
     ) -> Result<Option<String>, String> {
-        let evaluation = program.evaluate(variables, PER_CALL_LIMIT);
-        if !self.budget.spend(evaluation.cost) {
-            return Err("messageExpression evaluation failed due to running out of cost budget, no further validation rules will be run".to_owned());
-        }
-        match evaluation.result {
-            Err(EvalError::CostLimit) => {
-                self.budget.exhaust();
-                Err(format!(
-                    "no further validation rules will be run due to call cost exceeds limit for messageExpression: {text:?}"
-                ))
-            }
-            Ok(Value::String(message)) => {
+        match self.paid(program, variables) {
+            None => Err("messageExpression evaluation failed due to running out of cost budget, no further validation rules will be run".to_owned()),
+            Some(Err(EvalError::CostLimit)) => Err(format!(
+                "no further validation rules will be run due to call cost exceeds limit for messageExpression: {text:?}"
+            )),
+            Some(Ok(Value::String(message))) => {
                 let message = message.trim();
                 let usable =
                     !message.is_empty() && message.len() <= MAX_MESSAGE && !message.contains('\n');

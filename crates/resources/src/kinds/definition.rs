@@ -1,34 +1,19 @@
 //! Definitions of custom resources.
 
+mod conversion;
 mod schema;
 #[cfg(test)]
 mod tests;
-
-use std::collections::BTreeSet;
+mod versions;
 
 use machinery::field::{Error, ErrorList, Path};
 use machinery::{Value, meta, names, time};
 use serde_json::json;
 
 use super::forms;
-use crate::cursor::{At, same, set_default, set_default_zero};
+use crate::cursor::{At, set_default, set_default_zero};
 use crate::strategy::{Ctx, Generation, StatusMetadata, Strategy, subdomain_name};
 
-const COLUMN_TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
-const COLUMN_FORMATS: [&str; 10] = [
-    "binary",
-    "bool",
-    "byte",
-    "date",
-    "date-time",
-    "double",
-    "float",
-    "int32",
-    "int64",
-    "password",
-];
-/// Fields of a version that selectors may name.
-const MAX_SELECTABLE_FIELDS: usize = 8;
 /// Keeps a definition until its objects are gone.
 const FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
 const APPROVAL: &str = "api-approved.kubernetes.io";
@@ -90,41 +75,18 @@ impl Strategy for CustomResourceDefinition {
     }
 
     fn validate(&self, _ctx: &Ctx<'_>, crd: &Value) -> ErrorList {
-        let mut errors = ErrorList::new();
-        let spec = At::root(crd).get("spec");
-        let (group, plural) = (spec.get("group"), spec.get("names").get("plural"));
-        let name = meta::name(crd);
-        if name != format!("{}.{}", plural.str(), group.str()) && !name.is_empty() {
-            let detail = "must be spec.names.plural+\".\"+spec.group";
-            At::root(crd).get("metadata").get("name").invalid(&mut errors, detail);
-        }
-        if group.must(&mut errors) {
-            let before = errors.len();
-            forms::joined(&group, names::dns1123_subdomain, &mut errors);
-            if errors.len() == before && !group.str().contains('.') {
-                group.invalid(&mut errors, "should be a domain with at least one dot");
-            }
-        }
-        spec.get("scope").one_of(&mut errors, &["Cluster", "Namespaced"]);
-        check_versions(&spec, &mut errors);
-        for field in ["plural", "singular", "kind", "listKind"] {
-            spec.get("names").get(field).must(&mut errors);
-        }
-        check_names(&spec.get("names"), &mut errors);
-        check_conversion(&spec.get("conversion"), &mut errors);
-        let preserve = spec.get("preserveUnknownFields");
-        if preserve.bool() {
-            let detail = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
-            preserve.invalid(&mut errors, detail);
-        }
-        check_names(&At::root(crd).get("status").get("acceptedNames"), &mut errors);
-        stored_versions(crd, &mut errors);
+        let mut errors = check_definition(crd);
+        check_preserving(crd, &mut errors);
+        let group = At::root(crd).get("spec").get("group");
         approval(crd, group.str(), &mut errors);
         errors
     }
 
-    fn validate_update(&self, ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
-        let mut errors = self.validate(ctx, new);
+    fn validate_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
+        let mut errors = check_definition(new);
+        if !At::root(old).get("spec").get("preserveUnknownFields").bool() {
+            check_preserving(new, &mut errors);
+        }
         let (spec, before) = (At::root(new).get("spec"), At::root(old).get("spec"));
         let (names, names_before) = (spec.get("names"), before.get("names"));
         let conditions = At::root(old).get("status").get("conditions");
@@ -135,9 +97,22 @@ impl Strategy for CustomResourceDefinition {
             // Objects are stored under these.
             spec.get("scope").unchanged(&before.get("scope"), &mut errors);
             names.get("kind").unchanged(&names_before.get("kind"), &mut errors);
+            conversion::check_bundle(
+                &spec.get("conversion"),
+                &before.get("conversion"),
+                &mut errors,
+            );
         }
         spec.get("group").unchanged(&before.get("group"), &mut errors);
         names.get("plural").unchanged(&names_before.get("plural"), &mut errors);
+        // Who was approved in any way stays so.
+        let group = spec.get("group").str();
+        let (mut now, mut then) = (ErrorList::new(), ErrorList::new());
+        approval(new, group, &mut now);
+        approval(old, group, &mut then);
+        if now != then {
+            errors.extend(now);
+        }
         errors
     }
 
@@ -174,138 +149,49 @@ impl Strategy for CustomResourceDefinition {
     }
 }
 
+/// What holds for definitions whatever they were before.
+fn check_definition(crd: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let spec = At::root(crd).get("spec");
+    let (group, plural) = (spec.get("group"), spec.get("names").get("plural"));
+    let name = meta::name(crd);
+    if name != format!("{}.{}", plural.str(), group.str()) && !name.is_empty() {
+        let detail = "must be spec.names.plural+\".\"+spec.group";
+        At::root(crd).get("metadata").get("name").invalid(&mut errors, detail);
+    }
+    if group.must(&mut errors) {
+        let before = errors.len();
+        forms::joined(&group, names::dns1123_subdomain, &mut errors);
+        if errors.len() == before && !group.str().contains('.') {
+            group.invalid(&mut errors, "should be a domain with at least one dot");
+        }
+    }
+    spec.get("scope").one_of(&mut errors, &["Cluster", "Namespaced"]);
+    versions::check(&spec, &mut errors);
+    for field in ["plural", "singular", "kind", "listKind"] {
+        spec.get("names").get(field).must(&mut errors);
+    }
+    check_names(&spec.get("names"), &mut errors);
+    conversion::check(&spec.get("conversion"), &mut errors);
+    check_names(&At::root(crd).get("status").get("acceptedNames"), &mut errors);
+    stored_versions(crd, &mut errors);
+    errors
+}
+
+/// Every schema says for itself what it preserves.
+fn check_preserving(crd: &Value, errors: &mut ErrorList) {
+    let preserve = At::root(crd).get("spec").get("preserveUnknownFields");
+    if preserve.bool() {
+        let detail = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
+        preserve.invalid(errors, detail);
+    }
+}
+
 fn stored_version(crd: &Value) -> Option<String> {
     let versions = crd.pointer("/spec/versions")?.as_array()?;
     let stored =
         versions.iter().find(|v| v.get("storage").and_then(Value::as_bool) == Some(true))?;
     stored.get("name")?.as_str().map(str::to_owned)
-}
-
-fn check_versions(spec: &At<'_>, errors: &mut ErrorList) {
-    let versions = spec.get("versions");
-    let mut taken = BTreeSet::new();
-    for version in versions.list() {
-        taken.insert(version.get("name").str());
-        forms::joined(&version.get("name"), names::dns1035_label, errors);
-        let schema = version.get("schema").get("openAPIV3Schema");
-        if !schema.is_set() && version.get("served").bool() {
-            schema.required(errors, "schemas are required");
-        }
-        check_selectable(&version.get("selectableFields"), schema.value, errors);
-    }
-    if taken.len() < versions.len() {
-        versions.invalid(errors, "must contain unique version names");
-    }
-    if versions.list().filter(|version| version.get("storage").bool()).count() != 1 {
-        versions.invalid(errors, "must have exactly one version marked as storage version");
-    }
-    for schema in per_version(spec, "schema", "validation") {
-        let schema = schema.get("openAPIV3Schema");
-        if schema.is_set() {
-            schema::check(&schema, errors);
-        }
-    }
-    for subresources in per_version(spec, "subresources", "subresources") {
-        check_scale(&subresources.get("scale"), errors);
-    }
-    for columns in per_version(spec, "additionalPrinterColumns", "additionalPrinterColumns") {
-        for column in columns.list() {
-            check_column(&column, errors);
-        }
-    }
-}
-
-/// Fields that selectors may name: single values of the schema.
-fn check_selectable(fields: &At<'_>, schema: &Value, errors: &mut ErrorList) {
-    let mut known = BTreeSet::new();
-    for field in fields.list() {
-        let path = field.get("jsonPath");
-        if !path.must(errors) {
-            continue;
-        }
-        if !path.str().starts_with('.') {
-            path.invalid(errors, "is an invalid path: does not start with '.'");
-            continue;
-        }
-        let (name, found) = match cel::rules::field_of(path.str(), schema) {
-            Ok(found) => found,
-            Err(why) => {
-                path.invalid(errors, format!("is an invalid path: {why}"));
-                continue;
-            }
-        };
-        let mut refuse =
-            |detail: &str| errors.push(Error::invalid(&field.path, path.str(), detail));
-        if name == "metadata" || name.starts_with("metadata.") {
-            refuse("must not point to fields in metadata");
-        }
-        let kind = found.get("type").and_then(Value::as_str).unwrap_or_default();
-        if !matches!(kind, "string" | "boolean" | "integer") {
-            refuse(
-                "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.",
-            );
-        }
-        if !known.insert(name) {
-            errors.push(Error::duplicate(&field.path, path.str()));
-        }
-    }
-    if known.len() > MAX_SELECTABLE_FIELDS {
-        errors.push(Error::too_many(&fields.path, known.len(), MAX_SELECTABLE_FIELDS));
-    }
-}
-
-/// A field of each version; what all versions share stands beside them to upstream, under a name
-/// of its own.
-fn per_version<'a>(spec: &At<'a>, field: &'static str, shared: &'static str) -> Vec<At<'a>> {
-    let fields: Vec<At<'a>> =
-        spec.get("versions").list().map(|version| version.get(field)).collect();
-    match fields.first() {
-        Some(first) if fields.iter().all(|other| same(first.value, other.value)) => {
-            vec![At::new(first.value, spec.path.child(shared))]
-        }
-        _ => fields,
-    }
-}
-
-fn check_scale(scale: &At<'_>, errors: &mut ErrorList) {
-    if !scale.is_set() {
-        return;
-    }
-    for (field, below) in [("specReplicasPath", ".spec."), ("statusReplicasPath", ".status.")] {
-        let path = scale.get(field);
-        if path.must(errors) {
-            path_below(&path, below, errors);
-        }
-    }
-    let selector = scale.get("labelSelectorPath");
-    let text = selector.str();
-    if !text.is_empty() && !text.starts_with(".spec.") && !text.starts_with(".status.") {
-        let detail = "should be a json path under either .spec or .status";
-        selector.invalid(errors, detail);
-    }
-}
-
-fn path_below(path: &At<'_>, prefix: &str, errors: &mut ErrorList) {
-    if !path.str().starts_with(prefix) {
-        let parent = prefix.trim_end_matches('.');
-        path.invalid(errors, format!("should be a json path under {parent}"));
-    }
-}
-
-fn check_column(column: &At<'_>, errors: &mut ErrorList) {
-    column.get("name").must(errors);
-    let kind = column.get("type");
-    let types = format!("must be one of {}", COLUMN_TYPES.join(","));
-    if kind.is_empty() {
-        kind.required(errors, types);
-    } else if !COLUMN_TYPES.contains(&kind.str()) {
-        kind.invalid(errors, types);
-    }
-    let format = column.get("format");
-    if !format.is_empty() && !COLUMN_FORMATS.contains(&format.str()) {
-        format.invalid(errors, format!("must be one of {}", COLUMN_FORMATS.join(",")));
-    }
-    column.get("jsonPath").must(errors);
 }
 
 fn check_names(names: &At<'_>, errors: &mut ErrorList) {
@@ -326,40 +212,6 @@ fn check_names(names: &At<'_>, errors: &mut ErrorList) {
     }
     for name in names.get("categories").list() {
         forms::joined(&name, names::dns1035_label, errors);
-    }
-}
-
-fn check_conversion(conversion: &At<'_>, errors: &mut ErrorList) {
-    if !conversion.is_set() {
-        return;
-    }
-    let strategy = conversion.get("strategy");
-    strategy.one_of(errors, &["None", "Webhook"]);
-    let webhook = conversion.get("webhook");
-    // The paths are those of the older form, in which upstream checks.
-    let client =
-        At::new(webhook.get("clientConfig").value, conversion.path.child("webhookClientConfig"));
-    let reviews = At::new(
-        webhook.get("conversionReviewVersions").value,
-        conversion.path.child("conversionReviewVersions"),
-    );
-    if strategy.str() == "Webhook" {
-        if client.is_set() {
-            forms::webhook_client(&client, errors);
-        } else {
-            client.required(errors, "required when strategy is set to Webhook");
-        }
-        if reviews.is_empty() {
-            reviews.required(errors, "");
-        } else if !reviews.items().iter().any(|v| v == "v1" || v == "v1beta1") {
-            reviews.invalid(errors, "must include at least one of v1, v1beta1");
-        }
-        return;
-    }
-    for unused in [client, reviews] {
-        if !unused.is_empty() {
-            unused.forbidden(errors, "should not be set when strategy is not set to Webhook");
-        }
     }
 }
 

@@ -95,10 +95,251 @@ fn schemas() {
         ],
     );
     check(
-        "{type: object, allOf: [{type: object, properties: {a: {description: d}}}]}",
+        "{type: object, properties: {a: {type: string}}, allOf: [{type: object, properties: {a: {description: d}}}]}",
         &[
-            "allOf[0].type: Forbidden: must be empty to be structural",
             "allOf[0].properties[a].description: Forbidden: must be empty to be structural",
+            "allOf[0].type: Forbidden: must be empty to be structural",
+        ],
+    );
+    check(
+        "{type: object, additionalProperties: {type: string, nullable: true}, nullable: true}",
+        &[
+            "nullable: Forbidden: nullable cannot be true at the root",
+            "additionalProperties: Forbidden: must not be used at the root",
+        ],
+    );
+    check(
+        "{type: object, properties: {a: {type: object, x-kubernetes-preserve-unknown-fields: false}, b: {x-kubernetes-map-type: granular, x-kubernetes-preserve-unknown-fields: true}, c: {type: 'null'}}}",
+        &[
+            r#"properties[a].x-kubernetes-preserve-unknown-fields: Invalid value: false: must be true or undefined"#,
+            "properties[b].type: Required value: must be object if x-kubernetes-map-type is specified",
+            r#"properties[c].type: Unsupported value: "null": supported values: "array", "boolean", "integer", "number", "object", "string""#,
+            "properties[c].type: Forbidden: type cannot be set to null, use nullable as an alternative",
+        ],
+    );
+    check(
+        "{type: object, properties: {n: {x-kubernetes-int-or-string: true, x-kubernetes-preserve-unknown-fields: true}}}",
+        &[
+            "properties[n].x-kubernetes-preserve-unknown-fields: Invalid value: true: must be false if x-kubernetes-int-or-string is true",
+        ],
+    );
+}
+
+#[test]
+fn fields_of_every_object() {
+    let at = "spec.validation.openAPIV3Schema.properties";
+    let check = |schema: &str, expected: &[&str]| {
+        let expected: Vec<String> = expected.iter().map(|text| format!("{at}{text}")).collect();
+        let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+        check(&with_schema(schema), &expected);
+    };
+    check(
+        "{type: object, properties: {metadata: {type: object, properties: {name: {type: string, maxLength: 3}}}}}",
+        &[],
+    );
+    check(
+        "{type: object, properties: {kind: {type: integer}, metadata: {type: object, description: d}}}",
+        &[
+            r#"[kind].type: Invalid value: "integer": must be string"#,
+            "[metadata]: Forbidden: must not specify anything other than name and generateName, but metadata is implicitly specified",
+        ],
+    );
+    check(
+        "{type: object, properties: {kind: {type: string, default: X}, metadata: {type: object, properties: {name: {type: string, default: x}}}, e: {type: object, x-kubernetes-embedded-resource: true, properties: {metadata: {type: object, additionalProperties: {type: string, default: x}}}}}}",
+        &[
+            "[kind].default: Forbidden: must not be set in top-level kind",
+            "[metadata].properties[name].default: Forbidden: must not be set in top-level metadata",
+            "[e].properties[metadata].additionalProperties.default: Forbidden: must not be set inside additionalProperties applying to object metadata",
+        ],
+    );
+}
+
+#[test]
+fn lists_that_are_sets_or_maps() {
+    let at = "spec.validation.openAPIV3Schema.properties[l]";
+    let check = |list: &str, expected: &[&str]| {
+        let expected: Vec<String> = expected.iter().map(|text| format!("{at}.{text}")).collect();
+        let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+        check(
+            &with_schema(&format!("{{type: object, properties: {{l: {{type: array, {list}}}}}}}")),
+            &expected,
+        );
+    };
+    check(
+        "x-kubernetes-list-type: map, x-kubernetes-list-map-keys: [k, p], items: {type: object, required: [k], properties: {k: {type: string}, p: {type: string, default: TCP}}}",
+        &[],
+    );
+    check(
+        "x-kubernetes-list-type: map, x-kubernetes-list-map-keys: [k, x, k, n], items: {type: object, nullable: true, required: [n], properties: {k: {type: object}, n: {type: string, nullable: true}}}",
+        &[
+            r#"items.properties[k].type: Invalid value: "object": must be a scalar type if parent array's x-kubernetes-list-type is map"#,
+            "items.properties[k].default: Required value: this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property",
+            r#"x-kubernetes-list-map-keys: Invalid value: ["k","x","k","n"]: entries must all be names of item properties"#,
+            r#"items.properties[k].type: Invalid value: "object": must be a scalar type if parent array's x-kubernetes-list-type is map"#,
+            "items.properties[k].default: Required value: this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property",
+            r#"x-kubernetes-list-map-keys: Invalid value: ["k","x","k","n"]: must not contain duplicate entries"#,
+            "items.properties[n].nullable: Forbidden: this property is in x-kubernetes-list-map-keys, so it cannot be nullable",
+            "items.nullable: Forbidden: cannot be nullable when x-kubernetes-list-type is map",
+        ],
+    );
+    check(
+        "x-kubernetes-list-type: map, x-kubernetes-list-map-keys: [k], items: {type: string}",
+        &[
+            r#"items.type: Invalid value: "string": must be object if parent array's x-kubernetes-list-type is map"#,
+        ],
+    );
+    check(
+        "x-kubernetes-list-type: set, items: {type: object, x-kubernetes-map-type: granular}",
+        &[
+            r#"items.x-kubernetes-map-type: Invalid value: "granular": must be atomic as item of a list with x-kubernetes-list-type=set"#,
+        ],
+    );
+}
+
+#[test]
+fn limits_need_a_structure() {
+    let at = "spec.validation.openAPIV3Schema";
+    let check = |schema: &str, expected: &[&str]| {
+        let expected: Vec<String> = expected.iter().map(|text| format!("{at}.{text}")).collect();
+        let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+        check(&with_schema(&format!("{{type: object, {schema}}}")), &expected);
+    };
+    check(
+        "properties: {a: {x-kubernetes-int-or-string: true, allOf: [{anyOf: [{type: integer}, {type: string}]}, {pattern: x}]}}",
+        &[],
+    );
+    check(
+        "properties: {a: {type: object}}, anyOf: [{required: [a], properties: {b: {minimum: 1}}}], not: {items: {}}",
+        &[
+            "items: Required value: because it is defined in spec.validation.openAPIV3Schema.not.items",
+            "properties[b]: Required value: because it is defined in spec.validation.openAPIV3Schema.anyOf[0].properties[b]",
+        ],
+    );
+    check(
+        "properties: {metadata: {type: object}}, oneOf: [{properties: {metadata: {minProperties: 1}}}], allOf: [{x-kubernetes-validations: [{rule: 'true'}], x-kubernetes-list-type: set}]",
+        &[
+            "allOf[0].x-kubernetes-list-type: Forbidden: must be undefined to be structural",
+            "allOf[0].x-kubernetes-validations: Forbidden: must be empty to be structural",
+            "oneOf[0].properties[metadata]: Forbidden: must not be specified in a nested context",
+            "allOf[0].type: Required value: must be array if x-kubernetes-list-type is specified",
+        ],
+    );
+}
+
+#[test]
+fn roots_beside_a_status() {
+    let version = |schema: &str| {
+        crd(
+            "foos.a.b",
+            &format!(
+                "group: a.b, scope: Namespaced, names: {{plural: foos, kind: Foo}}, versions: [{{name: v1, served: true, storage: true, subresources: {{status: {{}}}}, schema: {{openAPIV3Schema: {schema}}}}}]"
+            ),
+        )
+    };
+    check(&version("{type: object, description: d, properties: {a: {type: string}}}"), &[]);
+    check(
+        &version("{type: object, minProperties: 1}"),
+        &[
+            r#"spec.validation.openAPIV3Schema: Invalid value: {"type":"object","minProperties":1}: only [Description Type Format Title Maximum ExclusiveMaximum Minimum ExclusiveMinimum MaxLength MinLength Pattern MaxItems MinItems UniqueItems MultipleOf Required Items Properties ExternalDocs Example XPreserveUnknownFields XValidations] fields are allowed at the root of the schema if the status subresource is enabled"#,
+        ],
+    );
+    check(
+        &version("{type: string}"),
+        &[
+            r#"spec.validation.openAPIV3Schema.type: Invalid value: "string": only "object" is allowed as the type at the root of the schema if the status subresource is enabled"#,
+            r#"spec.validation.openAPIV3Schema.type: Invalid value: "string": must be object at the root"#,
+        ],
+    );
+}
+
+#[test]
+fn what_versions_say_of_themselves() {
+    let version = |more: &str| {
+        crd(
+            "foos.a.b",
+            &format!(
+                "group: a.b, scope: Namespaced, names: {{plural: foos, kind: Foo}}, versions: [{{name: v1, served: true, storage: true, schema: {{openAPIV3Schema: {{type: object, properties: {{a: {{type: string}}, o: {{type: object}}}}}}}}, {more}}}]"
+            ),
+        )
+    };
+    check(&version("deprecated: true, deprecationWarning: use v2"), &[]);
+    check(
+        &version("deprecationWarning: use v2"),
+        &[
+            r#"spec.versions[0].deprecationWarning: Invalid value: "use v2": can only be set for deprecated versions"#,
+        ],
+    );
+    check(
+        &version(
+            r#"deprecated: true, deprecationWarning: "a
+b""#,
+        ),
+        &[r#"spec.versions[0].deprecationWarning: Invalid value: "a
+b": must only contain printable UTF-8 characters; non-printable character found at index 1"#],
+    );
+    check(
+        &version(
+            "selectableFields: [{jsonPath: .a}, {jsonPath: .a}, {jsonPath: .o}, {jsonPath: '.a[x]'}, {jsonPath: .b}]",
+        ),
+        &[
+            r#"spec.selectableFields[1].jsonPath: Duplicate value: ".a""#,
+            r#"spec.selectableFields[2].jsonPath: Invalid value: ".o": must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed."#,
+            r#"spec.selectableFields[3].jsonPath: Invalid value: ".a[x]": is an invalid path: expected [ or . but got: ["#,
+            r#"spec.selectableFields[4].jsonPath: Invalid value: ".b": is an invalid path: does not refer to a valid field"#,
+        ],
+    );
+    check(
+        &version(
+            "additionalPrinterColumns: [{name: A, type: string, format: binary, jsonPath: a}, {name: B, type: string}]",
+        ),
+        &[
+            r#"spec.additionalPrinterColumns[0].format: Invalid value: "binary": must be one of byte,date,date-time,double,float,int32,int64,password"#,
+            r#"spec.additionalPrinterColumns[0].JSONPath: Invalid value: "a": must be a simple json path starting with ."#,
+            "spec.additionalPrinterColumns[1].JSONPath: Required value",
+        ],
+    );
+    check(
+        &version(
+            "subresources: {scale: {specReplicasPath: spec.n, statusReplicasPath: .status.n, labelSelectorPath: .x}}",
+        ),
+        &[
+            r#"spec.subresources.scale.specReplicasPath: Invalid value: "spec.n": must be a simple json path starting with ."#,
+            r#"spec.subresources.scale.labelSelectorPath: Invalid value: ".x": should be a json path under either .spec or .status"#,
+        ],
+    );
+}
+
+#[test]
+fn conversions() {
+    let conversion = |webhook: &str| {
+        let good = with_schema("{type: object}");
+        let end = format!(", conversion: {{strategy: Webhook, webhook: {{{webhook}}}}}}}}}");
+        format!("{}{end}", good.strip_suffix("}}").unwrap())
+    };
+    let client = "clientConfig: {url: 'https://a/b'}";
+    check(&conversion(&format!("{client}, conversionReviewVersions: [v1]")), &[]);
+    check(
+        &conversion(&format!("{client}, conversionReviewVersions: [v2, v2, V]")),
+        &[
+            r#"spec.conversion.conversionReviewVersions[1]: Invalid value: "v2": duplicate version"#,
+            r#"spec.conversion.conversionReviewVersions[2]: Invalid value: "V": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')"#,
+            r#"spec.conversion.conversionReviewVersions: Invalid value: ["v2","v2","V"]: must include at least one of v1, v1beta1"#,
+        ],
+    );
+}
+
+#[test]
+fn what_was_borne_is_borne() {
+    let protected = with_schema("{type: object}").replace("a.b", "a.k8s.io");
+    check_update(&protected, "{metadata: {labels: {a: b}}}", &[]);
+    let open =
+        with_schema("{type: object}").replace("spec: {", "spec: {preserveUnknownFields: true, ");
+    check_update(&open, "{metadata: {labels: {a: b}}}", &[]);
+    check_update(
+        &with_schema("{type: object}"),
+        "{spec: {preserveUnknownFields: true}}",
+        &[
+            "spec.preserveUnknownFields: Invalid value: true: cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead",
         ],
     );
 }
