@@ -19,7 +19,6 @@ use crate::cursor::{At, items_mut, set_default};
 use crate::strategy::{Ctx, Generation, Strategy, subdomain_name};
 
 const OPERATIONS: [&str; 5] = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
-const REVIEW_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
 const MAX_CONDITIONS: usize = 64;
 
 /// The rules of webhook configurations.
@@ -62,7 +61,8 @@ impl Strategy for WebhookConfiguration {
         let mut taken = BTreeSet::new();
         for webhook in At::root(configuration).get("webhooks").list() {
             self.check_webhook(&webhook, &mut errors);
-            review_versions(&webhook.get("admissionReviewVersions"), &mut errors);
+            let versions = webhook.get("admissionReviewVersions");
+            forms::review_versions(&versions, "must specify one of v1, v1beta1", &mut errors);
             let name = webhook.get("name");
             if !name.is_empty() && !taken.insert(name.str()) {
                 name.duplicate(&mut errors);
@@ -104,25 +104,6 @@ impl WebhookConfiguration {
         let conditions = webhook.get("matchConditions");
         match_conditions(&conditions, errors);
         Conditions::new(webhook.value).check(&conditions.path, errors);
-    }
-}
-
-fn review_versions(versions: &At<'_>, errors: &mut ErrorList) {
-    let accepted = REVIEW_VERSIONS.join(", ");
-    if versions.is_empty() {
-        versions.required(errors, format!("must specify one of {accepted}"));
-        return;
-    }
-    let mut seen = BTreeSet::new();
-    for version in versions.list() {
-        if seen.insert(version.str()) {
-            version.form(errors, names::dns1035_label);
-        } else {
-            version.invalid(errors, "duplicate version");
-        }
-    }
-    if !REVIEW_VERSIONS.iter().any(|version| seen.contains(version)) {
-        versions.invalid(errors, format!("must include at least one of {accepted}"));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Forms of text and structures that several kinds share: names under a domain, URLs and Services
 //! that are called, references to other objects, JSON in texts.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use machinery::field::{Error, ErrorList};
@@ -62,6 +63,26 @@ pub(super) fn webhook_client(client: &At<'_>, errors: &mut ErrorList) {
         (true, false) => webhook_url(&url, errors),
         (false, true) => webhook_service(&service, errors),
         _ => client.required(errors, "exactly one of url or service is required"),
+    }
+}
+
+/// The versions of reviews that a webhook understands, one of which is ours. `missing` says what
+/// is missing if there are none.
+pub(super) fn review_versions(versions: &At<'_>, missing: &str, errors: &mut ErrorList) {
+    if versions.is_empty() {
+        versions.required(errors, missing);
+        return;
+    }
+    let mut taken = BTreeSet::new();
+    for version in versions.list() {
+        if taken.insert(version.str()) {
+            version.form(errors, names::dns1035_label);
+        } else {
+            version.invalid(errors, "duplicate version");
+        }
+    }
+    if !(taken.contains("v1") || taken.contains("v1beta1")) {
+        versions.invalid(errors, "must include at least one of v1, v1beta1");
     }
 }
 

@@ -290,13 +290,13 @@ async fn definitions_are_held_to_their_own_schemas() -> Outcome {
     .await?;
     check(
         &|version| version["selectableFields"] = json!([{"jsonPath": ".spec.tags"}]),
-        "spec.versions[0].selectableFields[0]: Invalid value: \".spec.tags\": must point to a field \
+        "spec.selectableFields[0].jsonPath: Invalid value: \".spec.tags\": must point to a field \
          of type string, boolean or integer.",
     )
     .await?;
     check(
         &|version| version["selectableFields"] = json!([{"jsonPath": ".spec.nothing"}]),
-        "spec.versions[0].selectableFields[0].jsonPath: Invalid value: \".spec.nothing\": is an \
+        "spec.selectableFields[0].jsonPath: Invalid value: \".spec.nothing\": is an \
          invalid path: does not refer to a valid field",
     )
     .await

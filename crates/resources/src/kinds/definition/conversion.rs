@@ -1,11 +1,8 @@
 //! How a definition's versions are converted.
 
-use std::collections::BTreeSet;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use machinery::field::{Error, ErrorList};
-use machinery::names;
 
 use crate::cursor::At;
 use crate::kinds::forms;
@@ -31,31 +28,13 @@ pub(super) fn check(conversion: &At<'_>, errors: &mut ErrorList) {
         } else {
             client.required(errors, "required when strategy is set to Webhook");
         }
-        review_versions(&reviews, errors);
+        forms::review_versions(&reviews, "", errors);
         return;
     }
     for unused in [client, reviews] {
         if !unused.is_empty() {
             unused.forbidden(errors, "should not be set when strategy is not set to Webhook");
         }
-    }
-}
-
-fn review_versions(versions: &At<'_>, errors: &mut ErrorList) {
-    if versions.is_empty() {
-        versions.required(errors, "");
-        return;
-    }
-    let mut taken = BTreeSet::new();
-    for version in versions.list() {
-        if taken.insert(version.str()) {
-            version.form(errors, names::dns1035_label);
-        } else {
-            version.invalid(errors, "duplicate version");
-        }
-    }
-    if !(taken.contains("v1") || taken.contains("v1beta1")) {
-        versions.invalid(errors, "must include at least one of v1, v1beta1");
     }
 }
 

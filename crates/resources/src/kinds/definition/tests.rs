@@ -18,6 +18,16 @@ fn with_schema(schema: &str) -> String {
     )
 }
 
+/// What is wrong with a schema, below a place in it. One version has its schema beside itself to
+/// upstream.
+#[track_caller]
+fn check_below(place: &str, schema: &str, expected: &[&str]) {
+    let full = |text: &&str| format!("spec.validation.openAPIV3Schema.{place}{text}");
+    let expected: Vec<String> = expected.iter().map(full).collect();
+    let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+    check(&with_schema(schema), &expected);
+}
+
 #[test]
 fn defaults() {
     let good = with_schema("{type: object}");
@@ -56,13 +66,7 @@ fn rules() {
 
 #[test]
 fn schemas() {
-    // One version has its schema beside itself to upstream.
-    let at = "spec.validation.openAPIV3Schema";
-    let check = |schema: &str, expected: &[&str]| {
-        let expected: Vec<String> = expected.iter().map(|text| format!("{at}.{text}")).collect();
-        let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-        check(&with_schema(schema), &expected);
-    };
+    let check = |schema: &str, expected: &[&str]| check_below("", schema, expected);
     check(
         "{type: object, properties: {spec: {type: object, x-kubernetes-preserve-unknown-fields: true}, n: {x-kubernetes-int-or-string: true, anyOf: [{type: integer}, {type: string}]}}}",
         &[],
@@ -84,6 +88,7 @@ fn schemas() {
     check(
         "{type: object, uniqueItems: true, properties: {a: {type: string}}, additionalProperties: {type: string}}",
         &[
+            "additionalProperties: Forbidden: must not be used at the root",
             "uniqueItems: Forbidden: uniqueItems cannot be set to true since the runtime complexity becomes quadratic",
             "additionalProperties: Forbidden: additionalProperties and properties are mutual exclusive",
         ],
@@ -127,12 +132,7 @@ fn schemas() {
 
 #[test]
 fn fields_of_every_object() {
-    let at = "spec.validation.openAPIV3Schema.properties";
-    let check = |schema: &str, expected: &[&str]| {
-        let expected: Vec<String> = expected.iter().map(|text| format!("{at}{text}")).collect();
-        let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-        check(&with_schema(schema), &expected);
-    };
+    let check = |schema: &str, expected: &[&str]| check_below("properties", schema, expected);
     check(
         "{type: object, properties: {metadata: {type: object, properties: {name: {type: string, maxLength: 3}}}}}",
         &[],
@@ -147,23 +147,18 @@ fn fields_of_every_object() {
     check(
         "{type: object, properties: {kind: {type: string, default: X}, metadata: {type: object, properties: {name: {type: string, default: x}}}, e: {type: object, x-kubernetes-embedded-resource: true, properties: {metadata: {type: object, additionalProperties: {type: string, default: x}}}}}}",
         &[
+            "[e].properties[metadata].additionalProperties.default: Forbidden: must not be set inside additionalProperties applying to object metadata",
             "[kind].default: Forbidden: must not be set in top-level kind",
             "[metadata].properties[name].default: Forbidden: must not be set in top-level metadata",
-            "[e].properties[metadata].additionalProperties.default: Forbidden: must not be set inside additionalProperties applying to object metadata",
         ],
     );
 }
 
 #[test]
 fn lists_that_are_sets_or_maps() {
-    let at = "spec.validation.openAPIV3Schema.properties[l]";
     let check = |list: &str, expected: &[&str]| {
-        let expected: Vec<String> = expected.iter().map(|text| format!("{at}.{text}")).collect();
-        let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-        check(
-            &with_schema(&format!("{{type: object, properties: {{l: {{type: array, {list}}}}}}}")),
-            &expected,
-        );
+        let schema = format!("{{type: object, properties: {{l: {{type: array, {list}}}}}}}");
+        check_below("properties[l].", &schema, expected);
     };
     check(
         "x-kubernetes-list-type: map, x-kubernetes-list-map-keys: [k, p], items: {type: object, required: [k], properties: {k: {type: string}, p: {type: string, default: TCP}}}",
@@ -198,11 +193,8 @@ fn lists_that_are_sets_or_maps() {
 
 #[test]
 fn limits_need_a_structure() {
-    let at = "spec.validation.openAPIV3Schema";
-    let check = |schema: &str, expected: &[&str]| {
-        let expected: Vec<String> = expected.iter().map(|text| format!("{at}.{text}")).collect();
-        let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-        check(&with_schema(&format!("{{type: object, {schema}}}")), &expected);
+    let check = |more: &str, expected: &[&str]| {
+        check_below("", &format!("{{type: object, {more}}}"), expected);
     };
     check(
         "properties: {a: {x-kubernetes-int-or-string: true, allOf: [{anyOf: [{type: integer}, {type: string}]}, {pattern: x}]}}",

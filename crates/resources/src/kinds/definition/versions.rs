@@ -36,7 +36,9 @@ pub(super) fn check(spec: &At<'_>, errors: &mut ErrorList) {
     if versions.list().filter(|version| version.get("storage").bool()).count() != 1 {
         versions.invalid(errors, "must have exactly one version marked as storage version");
     }
-    for (schema, version) in per_version(spec, "schema", "validation") {
+    let schemas = per_version(spec, "schema", "validation");
+    let schema_is_shared = schemas.iter().any(|(_, version)| version.is_none());
+    for (schema, version) in schemas {
         let schema = schema.get("openAPIV3Schema");
         if schema.is_set() {
             let has_status = |version: &At<'_>| version.get("subresources").get("status").is_set();
@@ -53,12 +55,14 @@ pub(super) fn check(spec: &At<'_>, errors: &mut ErrorList) {
     for (columns, _) in per_version(spec, "additionalPrinterColumns", "additionalPrinterColumns") {
         columns.list().for_each(|column| check_column(&column, errors));
     }
-    for (fields, version) in per_version(spec, "selectableFields", "selectableFields") {
-        let schemas = versions.list().map(|version| version.get("schema").get("openAPIV3Schema"));
-        let schema = match version {
-            Some(version) => Some(version.get("schema").get("openAPIV3Schema")),
-            None => schemas.into_iter().next(),
-        };
+    // They are about the schema, and are not shared without it.
+    let selectable = match schema_is_shared {
+        true => per_version(spec, "selectableFields", "selectableFields"),
+        false => versions.list().map(|v| (v.get("selectableFields"), Some(v))).collect(),
+    };
+    for (fields, version) in selectable {
+        let schema = version.or_else(|| versions.list().next());
+        let schema = schema.map(|version| version.get("schema").get("openAPIV3Schema"));
         if let Some(schema) = schema.filter(|_| !fields.is_empty()) {
             check_selectable(&fields, schema.value, errors);
         }
