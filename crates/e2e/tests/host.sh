@@ -63,5 +63,7 @@ UNIT
 ln -sfn /etc/systemd/system/multi-user.target /etc/systemd/system/default.target
 hostname "$name"
 echo "$name" >/etc/hostname
+# As Debian does it; a name that only a DNS server could know takes long where there is none.
+echo "127.0.1.1 $name" >>/etc/hosts
 exec env -i container=other PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
   /lib/systemd/systemd --log-target=console </dev/null

@@ -106,7 +106,8 @@ impl Host {
     fn command(&self, words: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["-t", &self.pid.to_string(), "-m", "-u", "-i", "-n", "-p", "-C", "--"]);
-        command.args(words.split_whitespace()).stdin(Stdio::null());
+        // It is about this machine's clusters, if anything.
+        command.args(words.split_whitespace()).stdin(Stdio::null()).env_remove("KUBECONFIG");
         command
     }
 
