@@ -12,9 +12,11 @@ use super::request::{Purpose, RequestError, obtain};
 use super::store::Store;
 use super::{left, renewal};
 
-/// First wait after a failure; doubles up to [`MAX_RETRY`].
+/// First wait after a failure; doubles up to [`MAX_REACH`] or [`MAX_RETRY`].
 const RETRY: Duration = Duration::from_millis(200);
-/// Longest wait after a failure.
+/// Longest wait for an API server, so that one that comes up soon reaches this kubelet.
+const MAX_REACH: Duration = Duration::from_secs(1);
+/// Longest wait after a refusal.
 const MAX_RETRY: Duration = Duration::from_secs(30);
 /// Longest time without a look at the certificate: a clock may be set.
 const LOOK: Duration = Duration::from_secs(600);
@@ -43,18 +45,24 @@ pub async fn keep(
             asked = renew(&client, &store, &subject, &mut key) => asked,
             () = shutdown.cancelled() => return,
         };
-        match asked {
+        let longest = match asked {
             Ok(()) => {
                 pause = RETRY;
                 continue;
             }
-            Err(error) => tracing::warn!(%error, "no serving certificate"),
-        }
+            Err(error) => {
+                tracing::warn!(%error, "no serving certificate");
+                match error {
+                    RequestError::Api(_) | RequestError::Watch(_) => MAX_REACH,
+                    _ => MAX_RETRY,
+                }
+            }
+        };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = shutdown.cancelled() => return,
         }
-        pause = (pause * 2).min(MAX_RETRY);
+        pause = (pause * 2).min(longest);
     }
 }
 
