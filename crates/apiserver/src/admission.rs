@@ -6,6 +6,7 @@
 //! objects, and two small hooks bring those together.
 
 mod certificates;
+mod default_classes;
 mod default_toleration_seconds;
 mod definitions;
 mod escalation;
@@ -17,7 +18,9 @@ mod policies;
 mod priority;
 pub(crate) mod reinvocation;
 mod resource_quota;
+mod runtime_class;
 mod service_account;
+mod storage_in_use;
 mod taint_nodes;
 
 use std::sync::Arc;
@@ -68,6 +71,11 @@ impl Plugins {
             Box::new(pod_security::PodSecurity),
             Box::new(priority::Priority),
             Box::new(default_toleration_seconds::DefaultTolerationSeconds),
+            Box::new(default_classes::DefaultStorageClass),
+            Box::new(storage_in_use::StorageInUse),
+            Box::new(default_classes::ClaimResize),
+            Box::new(runtime_class::RuntimeClass),
+            Box::new(default_classes::DefaultIngressClass),
             Box::new(certificates::Certificates(authorizer.clone())),
             Box::new(escalation::Escalation(authorizer.clone())),
             Box::new(definitions::Definitions),

@@ -38,6 +38,7 @@ mod pod_control;
 mod podgc;
 mod pods;
 mod policystatus;
+mod protection;
 mod replicaset;
 mod resourcequota;
 mod revisions;

@@ -21,7 +21,8 @@ use crate::nodeipam::plan::{Cidr, InvalidCidr};
 use crate::{
     Config, bootstrap, certificates, clusterrole, daemonset, deployment, disruption, endpoints,
     endpointslice, endpointslicemirroring, garbage, job, namespace, nodeipam, nodelifecycle, podgc,
-    policystatus, replicaset, resourcequota, rootca, serviceaccount, servicecidr, statefulset,
+    policystatus, protection, replicaset, resourcequota, rootca, serviceaccount, servicecidr,
+    statefulset,
 };
 
 const NAME: &str = "kube-controller-manager";
@@ -230,6 +231,16 @@ fn start_all(c: &mut Controllers, settings: Settings) {
     c.start("disruption-controller", "disruption-controller", disruption::run);
     c.start("job-controller", "job-controller", job::run);
     c.start("resourcequota-controller", "resourcequota-controller", resourcequota::run);
+    c.start(
+        "persistentvolumeclaim-protection-controller",
+        "pvc-protection-controller",
+        protection::claims,
+    );
+    c.start(
+        "persistentvolume-protection-controller",
+        "pv-protection-controller",
+        protection::volumes,
+    );
     c.start("ttl-after-finished-controller", "ttl-after-finished-controller", job::ttl::run);
     c.start(
         "clusterrole-aggregation-controller",

@@ -3,20 +3,31 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use machinery::Value;
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::prelude::FromDer as _;
 
-use super::{Plugin, forbidden};
+use super::{Plugin, forbidden, is};
+use crate::authn::user::MASTERS;
 use crate::authz::{self, Authorizer};
 use crate::registry::{Attributes, Failure, Operation};
 
 const GROUP: &str = "certificates.k8s.io";
+const REQUESTS: &str = "certificatesigningrequests";
+/// The signer of client certificates for this server.
+const CLIENTS: &str = "kubernetes.io/kube-apiserver-client";
 
 pub(super) struct Certificates(pub(super) Arc<Authorizer>);
 
 impl Plugin for Certificates {
     fn validate(&self, attributes: &Attributes<'_>) -> Result<(), Failure> {
+        if is(attributes, Operation::Create, GROUP, REQUESTS) {
+            return check_subject(attributes);
+        }
         if attributes.resource.group != GROUP
-            || attributes.resource.name != "certificatesigningrequests"
+            || attributes.resource.name != REQUESTS
             || attributes.operation != Operation::Update
         {
             return Ok(());
@@ -53,4 +64,27 @@ impl Plugin for Certificates {
             format!("user not permitted to {verb} requests with signerName {signer:?}"),
         ))
     }
+}
+
+/// Nobody gets a certificate of the group that may do everything by asking for it.
+fn check_subject(attributes: &Attributes<'_>) -> Result<(), Failure> {
+    let spec = attributes.object.as_ref().map_or(&Value::Null, |object| &object["spec"]);
+    if spec["signerName"] != CLIENTS || !asks_for_masters(spec["request"].as_str()) {
+        return Ok(());
+    }
+    let text = format!("use of {CLIENTS} signer with {MASTERS} group is not allowed");
+    Err(forbidden(attributes, text))
+}
+
+/// Whether a request, PEM in base64, names the group. What cannot be read is refused elsewhere.
+fn asks_for_masters(request: Option<&str>) -> bool {
+    let pem = request.and_then(|text| STANDARD.decode(text).ok());
+    let Some(pem) =
+        pem.and_then(|bytes| x509_parser::pem::parse_x509_pem(&bytes).ok().map(|p| p.1))
+    else {
+        return false;
+    };
+    let Ok((_, request)) = X509CertificationRequest::from_der(&pem.contents) else { return false };
+    let subject = &request.certification_request_info.subject;
+    subject.iter_organization().any(|group| group.as_str().is_ok_and(|group| group == MASTERS))
 }

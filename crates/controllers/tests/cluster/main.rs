@@ -6,6 +6,7 @@ mod custom;
 mod deployments;
 mod nodes;
 mod policies;
+mod quotas;
 mod servicecidr;
 mod workloads;
 mod world;

@@ -17,6 +17,7 @@ mod metrics;
 mod mutating_policies;
 mod objects;
 mod operator;
+mod pod_security;
 mod policies;
 mod protobuf;
 mod quotas;
