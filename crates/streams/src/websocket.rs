@@ -98,16 +98,19 @@ pub fn is_websocket(headers: &HeaderMap) -> bool {
 /// A WebSocket over an upgraded connection.
 pub type Socket = WebSocketStream<BoxIo>;
 
-/// A handshake that was accepted: send `response`, then take the socket.
-pub struct Accepted {
+/// A handshake that was accepted: send the response, then take the socket.
+pub struct Accepted<P = Subprotocol> {
     /// The `101` answer.
     pub response: Response<()>,
     /// The sub-protocol agreed on.
-    pub protocol: Subprotocol,
+    pub protocol: P,
     upgrade: OnUpgrade,
 }
 
-impl Accepted {
+/// A handshake without channels that was accepted.
+pub type Plain = Accepted<()>;
+
+impl<P> Accepted<P> {
     /// The `101` answer with a body, which must be empty, of the type that the server uses.
     pub fn response_with<B>(&self, body: B) -> Response<B> {
         let mut response = Response::new(body);
@@ -161,28 +164,6 @@ pub fn accept<B>(
     Ok(Accepted { response, protocol, upgrade: hyper::upgrade::on(request) })
 }
 
-/// A handshake without channels that was accepted: send the response, then take the socket.
-pub struct Plain {
-    response: Response<()>,
-    upgrade: OnUpgrade,
-}
-
-impl Plain {
-    /// The `101` answer with a body, which must be empty, of the type that the server uses.
-    pub fn response_with<B>(&self, body: B) -> Response<B> {
-        let mut response = Response::new(body);
-        *response.status_mut() = self.response.status();
-        *response.headers_mut() = self.response.headers().clone();
-        response
-    }
-
-    /// The socket, once the response has been sent.
-    pub async fn socket(self) -> Result<Socket, WebSocketError> {
-        let upgraded = self.upgrade.await?;
-        Ok(server_socket(Box::new(TokioIo::new(upgraded))).await)
-    }
-}
-
 /// Answers a WebSocket handshake whose messages are of no protocol of ours. If the client names
 /// one, it is agreed to; with several there is no telling which one is meant.
 pub fn accept_plain<B>(request: &mut Request<B>) -> Result<Plain, WebSocketError> {
@@ -196,7 +177,7 @@ pub fn accept_plain<B>(request: &mut Request<B>) -> Result<Plain, WebSocketError
         }
         _ => return Err(WebSocketError::Handshake("more than one Sec-WebSocket-Protocol")),
     }
-    Ok(Plain { response, upgrade: hyper::upgrade::on(request) })
+    Ok(Accepted { response, protocol: (), upgrade: hyper::upgrade::on(request) })
 }
 
 /// The sub-protocols that a client offers.
