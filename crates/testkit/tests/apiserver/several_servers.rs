@@ -1,6 +1,8 @@
 //! Two API servers on one etcd.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use testkit::etcd::EtcdCluster;
@@ -129,6 +131,29 @@ async fn the_kubernetes_service_points_at_those_that_live() -> Outcome {
     let endpoints = get(&b, ENDPOINTS, 200).await?;
     assert_eq!(addresses(&endpoints), ["192.0.2.1", "192.0.2.2"]);
     get(&one.client()?, &format!("{CONFIG_MAPS}/alone"), 200).await?;
+    Ok(())
+}
+
+/// A server that dies says nothing: the others find out when its key has run out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_sent_to_a_server_that_died() -> Outcome {
+    let cluster = Arc::new(EtcdCluster::start(1, &[], None));
+    let two = server(&cluster, 2).await?;
+    let b = two.client()?;
+    // With its runtime all of its tasks end at once, wherever they are.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let of_one = cluster.clone();
+    let one = runtime.spawn(async move { server(&of_one, 1).await }).await??;
+    while addresses(&get(&b, ENDPOINTS, 200).await?) != ["192.0.2.1", "192.0.2.2"] {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    runtime.shutdown_background();
+    drop(one);
+    while addresses(&get(&b, ENDPOINTS, 200).await?) != ["192.0.2.2"] {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let slice = get(&b, SLICE, 200).await?;
+    assert_eq!(slice["endpoints"].as_array().map(Vec::len), Some(1));
     Ok(())
 }
 
