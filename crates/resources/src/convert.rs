@@ -79,6 +79,11 @@ pub(crate) fn storage(
     }
 }
 
+/// The newest form of an autoscaler of the older one.
+pub(crate) fn autoscaler_to_v2(autoscaler: &mut Value) {
+    hpa::v1_to_v2(autoscaler);
+}
+
 fn pure(to_storage: fn(&mut Value), from_storage: fn(&mut Value)) -> Conversion {
     Conversion::Pure { to_storage: Arc::new(to_storage), from_storage: Arc::new(from_storage) }
 }

@@ -3,12 +3,15 @@
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use machinery::Value;
 use machinery::field::{Error, ErrorList};
 use machinery::names;
 use machinery::quantity::Quantity;
 use serde_json::{Map, json};
 
+use crate::convert;
 use crate::cursor::{At, set_default, set_default_zero};
 use crate::strategy::{Ctx, Strategy, subdomain_name};
 
@@ -53,36 +56,11 @@ impl Strategy for Autoscaler {
     }
 
     fn validate(&self, _ctx: &Ctx<'_>, hpa: &Value) -> ErrorList {
-        let mut errors = ErrorList::new();
-        let spec = At::root(hpa).get("spec");
-        let (min, max) = (spec.get("minReplicas"), spec.get("maxReplicas"));
-        if min.int().is_some_and(|n| n < 1) {
-            min.invalid(&mut errors, "must be greater than or equal to 1");
-        }
-        let most = max.int_or_zero();
-        if most < 1 {
-            errors.push(Error::invalid(&max.path, most, "must be greater than 0"));
-        }
-        if min.int().is_some_and(|n| most < n) {
-            let detail = "must be greater than or equal to `minReplicas`";
-            errors.push(Error::invalid(&max.path, most, detail));
-        }
-        let target = spec.get("scaleTargetRef");
-        scaled(&target, &mut errors);
-        if self.older {
-            let utilization = spec.get("targetCPUUtilizationPercentage");
-            if utilization.int().is_some_and(|n| n < 1) {
-                utilization.invalid(&mut errors, "must be greater than 0");
-            }
-            return errors;
-        }
-        for metric in spec.get("metrics").list() {
-            check_metric(&metric, &mut errors);
-        }
-        for direction in ["scaleUp", "scaleDown"] {
-            scaling_rules(&spec.get("behavior").get(direction), &mut errors);
-        }
-        errors
+        check(&self.newest(hpa), None)
+    }
+
+    fn validate_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
+        check(&self.newest(new), Some(&self.newest(old)))
     }
 
     fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, _old: &Value) -> ErrorList {
@@ -96,15 +74,98 @@ impl Strategy for Autoscaler {
 
 const MAX_WINDOW: i64 = 3600;
 const MAX_PERIOD: i64 = 1800;
+const SELECT_POLICIES: [&str; 3] = ["Disabled", "Max", "Min"];
+
+impl Autoscaler {
+    /// The form in which upstream checks both versions.
+    fn newest<'a>(&self, hpa: &'a Value) -> Cow<'a, Value> {
+        if !self.older {
+            return Cow::Borrowed(hpa);
+        }
+        let mut hpa = hpa.clone();
+        convert::autoscaler_to_v2(&mut hpa);
+        Cow::Owned(hpa)
+    }
+}
+
+fn check(hpa: &Value, old: Option<&Value>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let spec = At::root(hpa).get("spec");
+    let before = old.map(|old| At::root(old).get("spec"));
+    let (min, max) = (spec.get("minReplicas"), spec.get("maxReplicas"));
+    // Scaling to nothing is for those that do so already.
+    let was_zero = before.as_ref().is_some_and(|old| old.get("minReplicas").int() == Some(0));
+    let lowest = i64::from(!was_zero);
+    if min.int().is_some_and(|n| n < lowest) {
+        min.invalid(&mut errors, format!("must be greater than or equal to {lowest}"));
+    }
+    let most = max.int_or_zero();
+    if most < 1 {
+        errors.push(Error::invalid(&max.path, most, "must be greater than 0"));
+    }
+    if min.int().is_some_and(|n| most < n) {
+        let detail = "must be greater than or equal to `minReplicas`";
+        errors.push(Error::invalid(&max.path, most, detail));
+    }
+    let target = spec.get("scaleTargetRef");
+    let known = before.as_ref().map(|old| old.get("scaleTargetRef")).is_some_and(|old| {
+        ["apiVersion", "kind"].iter().all(|field| old.get(field).str() == target.get(field).str())
+    });
+    let version = if known {
+        Version::Any
+    } else if target.get("kind").str() == "ReplicationController" {
+        Version::Parsed
+    } else {
+        Version::Grouped
+    };
+    referenced(&target, version, &mut errors);
+    let metrics = spec.get("metrics");
+    let malformed = |spec: At<'_>| {
+        let versions = spec.get("metrics").list().map(|metric| {
+            metric.get("object").get("describedObject").get("apiVersion").str().to_owned()
+        });
+        versions.into_iter().any(|version| version.matches('/').count() > 1)
+    };
+    let measured = if before.is_some_and(malformed) { Version::Any } else { Version::Parsed };
+    for metric in metrics.list() {
+        check_metric(&metric, measured, &mut errors);
+    }
+    let outside = |metric: At<'_>| matches!(metric.get("type").str(), "Object" | "External");
+    if min.int() == Some(0) && !metrics.list().any(outside) {
+        let detail = "must specify at least one Object or External metric to support scaling to zero replicas";
+        metrics.forbidden(&mut errors, detail);
+    }
+    for direction in ["scaleUp", "scaleDown"] {
+        scaling_rules(&spec.get("behavior").get(direction), &mut errors);
+    }
+    errors
+}
+
+/// What is asked of the version in a reference.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    /// It is one from before and stays.
+    Any,
+    /// It has the form of one.
+    Parsed,
+    /// It names a group too.
+    Grouped,
+}
 
 /// The object that is scaled or measured.
-fn scaled(target: &At<'_>, errors: &mut ErrorList) {
+fn referenced(target: &At<'_>, wanted: Version, errors: &mut ErrorList) {
     target.get("kind").must_form(errors, names::path_segment);
     target.get("name").must_form(errors, names::path_segment);
     let version = target.get("apiVersion");
-    if version.str().matches('/').count() > 1 {
-        let detail = format!("unexpected GroupVersion string: {}", version.str());
-        version.invalid(errors, detail);
+    let text = version.str();
+    let mut wrong = |detail: String| errors.push(Error::invalid(&version.path, text, detail));
+    if wanted == Version::Any {
+    } else if text.matches('/').count() > 1 {
+        wrong(format!("unexpected GroupVersion string: {text}"));
+    } else if wanted == Version::Grouped
+        && text.split_once('/').is_none_or(|(group, _)| group.is_empty())
+    {
+        wrong("apiVersion must specify API group".to_owned());
     }
 }
 
@@ -119,7 +180,10 @@ fn scaling_rules(rules: &At<'_>, errors: &mut ErrorList) {
     if window.int_or_zero() > MAX_WINDOW {
         window.invalid(errors, format!("must be less than or equal to {MAX_WINDOW}"));
     }
-    rules.get("selectPolicy").may_be_one_of(errors, &["Disabled", "Max", "Min"]);
+    let select = rules.get("selectPolicy");
+    if select.is_set() && !SELECT_POLICIES.contains(&select.str()) {
+        select.unsupported(errors, &SELECT_POLICIES);
+    }
     let policies = rules.get("policies");
     if policies.is_empty() {
         policies.required(errors, "must specify at least one Policy");
@@ -152,7 +216,7 @@ const SOURCES: [(&str, &str); 5] = [
 ];
 const SOURCE_TYPES: [&str; 5] = ["ContainerResource", "External", "Object", "Pods", "Resource"];
 
-fn check_metric(metric: &At<'_>, errors: &mut ErrorList) {
+fn check_metric(metric: &At<'_>, version: Version, errors: &mut ErrorList) {
     let kind = metric.get("type");
     if kind.is_empty() {
         kind.required(errors, "must specify a metric source type");
@@ -163,7 +227,7 @@ fn check_metric(metric: &At<'_>, errors: &mut ErrorList) {
     let present: Vec<&'static str> =
         SOURCES.iter().map(|(field, _)| *field).filter(|f| metric.get(f).is_set()).collect();
     if let Some(first) = present.first() {
-        check_source(first, &metric.get(first), errors);
+        check_source(first, &metric.get(first), version, errors);
     }
     let expected = SOURCES.iter().find(|(_, name)| *name == kind.str()).map(|(field, _)| *field);
     if let Some(field) = expected
@@ -179,7 +243,7 @@ fn check_metric(metric: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
-fn check_source(field: &str, source: &At<'_>, errors: &mut ErrorList) {
+fn check_source(field: &str, source: &At<'_>, version: Version, errors: &mut ErrorList) {
     let target = source.get("target");
     let (value, average) = (target.get("value"), target.get("averageValue"));
     let utilization = target.get("averageUtilization");
@@ -209,7 +273,7 @@ fn check_source(field: &str, source: &At<'_>, errors: &mut ErrorList) {
         }
         _ => {
             if field == "object" {
-                scaled(&source.get("describedObject"), errors);
+                referenced(&source.get("describedObject"), version, errors);
             }
             let name = source.get("metric").get("name");
             if name.is_empty() {
