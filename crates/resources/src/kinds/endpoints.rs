@@ -12,6 +12,7 @@ use machinery::{meta, names};
 
 use super::{addresses, forms};
 use crate::cursor::{At, items_mut, remove, same, set_default, set_default_zero};
+use crate::object_meta;
 use crate::strategy::{Ctx, Generation, Strategy, subdomain_name};
 
 const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
@@ -20,6 +21,9 @@ const MAX_ENDPOINTS: usize = 1000;
 const MAX_ADDRESSES: usize = 100;
 const MAX_PORTS: usize = 20_000;
 const MAX_ZONE_HINTS: usize = 8;
+const MAX_TOPOLOGY: usize = 16;
+const CONTROLLERS: [&str; 2] =
+    ["endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"];
 
 // === Endpoints ===
 
@@ -117,10 +121,18 @@ pub(super) struct EndpointSlice;
 
 impl Strategy for EndpointSlice {
     fn warnings(&self, _ctx: &Ctx<'_>, new: &Value, old: Option<&Value>) -> Vec<String> {
+        let mut given = Vec::new();
         if old.is_none() && At::root(new).get("addressType").str() == "FQDN" {
-            return vec!["addressType: FQDN endpoints are deprecated".to_owned()];
+            given.push("addressType: FQDN endpoints are deprecated".to_owned());
         }
-        Vec::new()
+        // The server's own controllers write addresses as they should be.
+        let manager = meta::label(new, "endpointslice.kubernetes.io/managed-by");
+        if !manager.is_some_and(|manager| CONTROLLERS.contains(&manager)) {
+            let endpoints = At::root(new).get("endpoints");
+            let addresses = endpoints.list().flat_map(|e| e.get("addresses").list());
+            given.extend(addresses.filter_map(|address| addresses::odd_address(&address)));
+        }
+        given
     }
 
     fn default(&self, slice: &mut Value) {
@@ -195,6 +207,11 @@ fn check_endpoints(endpoints: &At<'_>, kind: &str, errors: &mut ErrorList) {
         if endpoint.get("nodeName").is_set() {
             endpoint.get("nodeName").form(errors, names::dns1123_subdomain);
         }
+        let topology = endpoint.get("deprecatedTopology");
+        if topology.len() > MAX_TOPOLOGY {
+            errors.push(Error::too_many(&topology.path, topology.len(), MAX_TOPOLOGY));
+        }
+        object_meta::labels(&topology, errors);
         if endpoint.get("hostname").is_set() {
             endpoint.get("hostname").form(errors, names::dns1123_label);
         }
@@ -232,15 +249,11 @@ fn check_hints(hints: &At<'_>, errors: &mut ErrorList) {
         let mut taken = BTreeSet::new();
         for (index, entry) in entries.list().enumerate() {
             let name = At::new(entry.get("name").value, entries.path.index(index).child("name"));
-            if taken.insert(name.str()) {
-                if key == "zone" {
-                    name.form(errors, names::label_value);
-                } else {
-                    name.form(errors, names::dns1123_subdomain);
-                }
-            } else {
+            if !taken.insert(name.str()) {
                 name.duplicate(errors);
             }
+            let rule = if key == "zone" { names::label_value } else { names::dns1123_subdomain };
+            name.form(errors, rule);
         }
     }
 }

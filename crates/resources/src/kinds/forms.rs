@@ -185,8 +185,79 @@ pub(super) fn typed_reference(reference: &At<'_>, errors: &mut ErrorList) {
     if group.is_set() {
         group.form(errors, names::dns1123_subdomain);
     }
-    reference.get("kind").must_form(errors, names::path_segment);
-    reference.get("name").must_form(errors, names::path_segment);
+    for field in ["kind", "name"] {
+        let part = reference.get(field);
+        if part.is_empty() {
+            part.required(errors, format!("{field} is required"));
+        } else {
+            part.form(errors, names::path_segment);
+        }
+    }
+}
+
+/// An address as newer fields want it: the one text that it has.
+pub(super) fn strict_address(text: &str) -> Vec<String> {
+    let Some(address) = lax_address(text) else {
+        return vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()];
+    };
+    if text.parse::<IpAddr>().is_err() {
+        return vec!["must not have leading 0s".to_owned()];
+    }
+    if is_mapped(address) {
+        return vec!["must not be an IPv4-mapped IPv6 address".to_owned()];
+    }
+    in_canonical_form(text, address.to_string())
+}
+
+/// A range as newer fields want it: the one text that it has.
+pub(super) fn strict_range(text: &str) -> Vec<String> {
+    let invalid =
+        || vec!["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".to_owned()];
+    let Some((ip, bits)) = text.split_once('/') else { return invalid() };
+    let Some(address) = lax_address(ip) else { return invalid() };
+    let width: u32 = if address.is_ipv4() { 32 } else { 128 };
+    let Some(length) = bits.parse::<u32>().ok().filter(|length| *length <= width) else {
+        return invalid();
+    };
+    let zeros = bits.len() > 1 && bits.starts_with('0');
+    if ip.parse::<IpAddr>().is_err() || zeros || bits.starts_with('+') {
+        return vec!["must not have leading 0s in IP or prefix length".to_owned()];
+    }
+    if is_mapped(address) {
+        return vec!["must not have an IPv4-mapped IPv6 address".to_owned()];
+    }
+    let value = match address {
+        IpAddr::V4(ip) => u128::from(ip.to_bits()),
+        IpAddr::V6(ip) => ip.to_bits(),
+    };
+    let behind = 1u128.checked_shl(width - length).map_or(u128::MAX, |bit| bit - 1);
+    if value & behind != 0 {
+        return vec!["must not have bits set beyond the prefix length".to_owned()];
+    }
+    in_canonical_form(text, format!("{address}/{length}"))
+}
+
+fn in_canonical_form(text: &str, canonical: String) -> Vec<String> {
+    if text == canonical {
+        return Vec::new();
+    }
+    vec![format!("must be in canonical form ({})", machinery::field::quote(&canonical))]
+}
+
+/// An address whose IPv4 octets may have leading zeros, as they may in older fields.
+fn lax_address(text: &str) -> Option<IpAddr> {
+    let trimmed = |octet: &str| -> String {
+        let rest = octet.trim_start_matches('0');
+        if rest.is_empty() && !octet.is_empty() { "0".to_owned() } else { rest.to_owned() }
+    };
+    if text.contains(':') {
+        return text.parse().ok();
+    }
+    text.split('.').map(trimmed).collect::<Vec<_>>().join(".").parse().ok()
+}
+
+fn is_mapped(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some())
 }
 
 /// A kind, which is a DNS label but for its capitals.
@@ -233,4 +304,83 @@ pub(super) fn go_json(bytes: &[u8], ty: &str) -> Result<Value, String> {
         }
     };
     Err(format!("json: cannot unmarshal {found} into Go value of type {ty}"))
+}
+
+const CONDITION_STATUSES: [&str; 3] = ["False", "True", "Unknown"];
+const MAX_REASON: usize = 1024;
+const MAX_MESSAGE: usize = 32 * 1024;
+const REASON: &str = "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName',  or 'ReasonA,ReasonB',  or 'ReasonA:ReasonB', regex used for validation is '[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?')";
+
+/// Conditions of the form that all newer kinds share (`meta/v1` Condition).
+pub(super) fn conditions(conditions: &At<'_>, errors: &mut ErrorList) {
+    let mut taken = BTreeSet::new();
+    for condition in conditions.list() {
+        let (kind, status) = (condition.get("type"), condition.get("status"));
+        if !taken.insert(kind.str()) {
+            kind.duplicate(errors);
+        }
+        kind.form(errors, names::qualified_name);
+        if !CONDITION_STATUSES.contains(&status.str()) {
+            status.unsupported(errors, &CONDITION_STATUSES);
+        }
+        let generation = condition.get("observedGeneration");
+        if generation.int_or_zero() < 0 {
+            generation.invalid(errors, "must be greater than or equal to zero");
+        }
+        if condition.get("lastTransitionTime").is_empty() {
+            condition.get("lastTransitionTime").required(errors, "must be set");
+        }
+        let (reason, message) = (condition.get("reason"), condition.get("message"));
+        if reason.is_empty() {
+            reason.required(errors, "must be set");
+        } else {
+            if !is_reason(reason.str()) {
+                reason.invalid(errors, REASON);
+            }
+            if reason.str().len() > MAX_REASON {
+                errors.push(Error::too_long(&reason.path, MAX_REASON));
+            }
+        }
+        if message.str().len() > MAX_MESSAGE {
+            errors.push(Error::too_long(&message.path, MAX_MESSAGE));
+        }
+    }
+}
+
+fn is_reason(text: &str) -> bool {
+    let word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
+    let bytes = text.as_bytes();
+    bytes.first().is_some_and(u8::is_ascii_alphabetic)
+        && bytes.last().is_some_and(word)
+        && bytes.iter().all(|b| word(b) || b",:".contains(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strict_forms() {
+        let check = |rule: fn(&str) -> Vec<String>, text: &str, expected: &str| {
+            assert_eq!(rule(text).join(" + "), expected, "{text}");
+        };
+        check(strict_address, "10.0.0.1", "");
+        check(strict_address, "2001:db8::1", "");
+        check(strict_address, "x", "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+        check(strict_address, "010.0.0.1", "must not have leading 0s");
+        check(strict_address, "::ffff:1.2.3.4", "must not be an IPv4-mapped IPv6 address");
+        check(strict_address, "2001:DB8::0:1", "must be in canonical form (\"2001:db8::1\")");
+        check(strict_range, "10.0.0.0/8", "");
+        check(strict_range, "0.0.0.0/0", "");
+        check(strict_range, "::/0", "");
+        check(
+            strict_range,
+            "10.0.0.0/33",
+            "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+        );
+        check(strict_range, "10.0.0.0/08", "must not have leading 0s in IP or prefix length");
+        check(strict_range, "10.0.0.1/8", "must not have bits set beyond the prefix length");
+        check(strict_range, "::ffff:1.2.3.0/120", "must not have an IPv4-mapped IPv6 address");
+        check(strict_range, "2001:DB8::/64", "must be in canonical form (\"2001:db8::/64\")");
+    }
 }

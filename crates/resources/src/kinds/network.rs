@@ -7,9 +7,10 @@ use std::net::IpAddr;
 
 use machinery::field::{Error, ErrorList, IMMUTABLE, Path};
 use machinery::{Value, meta, names};
+use serde_json::json;
 
-use super::forms;
 use super::pod::scheduling;
+use super::{addresses, forms};
 use crate::cursor::{At, items_mut, set_default, set_default_zero};
 use crate::strategy::{Ctx, Generation, Strategy, subdomain_name};
 
@@ -29,7 +30,7 @@ impl Strategy for Ingress {
 
     fn validate(&self, _ctx: &Ctx<'_>, ingress: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        ingress_spec(&At::root(ingress).get("spec"), &mut errors);
+        ingress_spec(&At::root(ingress).get("spec"), Leniency::default(), &mut errors);
         let class = At::root(ingress).get("spec").get("ingressClassName");
         let older = meta::annotation(ingress, CLASS_ANNOTATION);
         if let Some(older) = older
@@ -43,9 +44,10 @@ impl Strategy for Ingress {
         errors
     }
 
-    fn validate_update(&self, _ctx: &Ctx<'_>, new: &Value, _old: &Value) -> ErrorList {
+    fn validate_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        ingress_spec(&At::root(new).get("spec"), &mut errors);
+        let lenient = Leniency::of(&At::root(old).get("spec"));
+        ingress_spec(&At::root(new).get("spec"), lenient, &mut errors);
         errors
     }
 
@@ -74,7 +76,32 @@ impl Strategy for Ingress {
 
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 
-fn ingress_spec(spec: &At<'_>, errors: &mut ErrorList) {
+/// What is not looked at since it has been wrong before.
+#[derive(Clone, Copy, Default)]
+struct Leniency {
+    secrets: bool,
+    wildcard_rules: bool,
+}
+
+impl Leniency {
+    fn of(old: &At<'_>) -> Self {
+        let mut secrets = ErrorList::new();
+        for tls in old.get("tls").list() {
+            tls.get("secretName").may_form(&mut secrets, names::dns1123_subdomain);
+        }
+        let mut rules = ErrorList::new();
+        for rule in old.get("rules").list().filter(|rule| is_wildcard(&rule.get("host"))) {
+            http_rule(&rule.get("http"), &mut rules);
+        }
+        Self { secrets: !secrets.is_empty(), wildcard_rules: !rules.is_empty() }
+    }
+}
+
+fn is_wildcard(host: &At<'_>) -> bool {
+    host.str().contains('*')
+}
+
+fn ingress_spec(spec: &At<'_>, lenient: Leniency, errors: &mut ErrorList) {
     let (rules, default) = (spec.get("rules"), spec.get("defaultBackend"));
     if rules.is_empty() && !default.is_set() {
         let detail = "either `defaultBackend` or `rules` must be specified";
@@ -85,14 +112,8 @@ fn ingress_spec(spec: &At<'_>, errors: &mut ErrorList) {
     }
     for rule in rules.list() {
         host(&rule.get("host"), errors);
-        let http = rule.get("http");
-        if !http.is_set() {
-            continue;
-        }
-        let paths = http.get("paths");
-        paths.must(errors);
-        for path in paths.list() {
-            ingress_path(&path, errors);
+        if !(lenient.wildcard_rules && is_wildcard(&rule.get("host"))) {
+            http_rule(&rule.get("http"), errors);
         }
     }
     for tls in spec.get("tls").list() {
@@ -104,9 +125,25 @@ fn ingress_spec(spec: &At<'_>, errors: &mut ErrorList) {
             };
             name.form(errors, rule);
         }
-        tls.get("secretName").may_form(errors, names::dns1123_subdomain);
+        if !lenient.secrets {
+            tls.get("secretName").may_form(errors, names::dns1123_subdomain);
+        }
     }
-    spec.get("ingressClassName").may_form(errors, names::dns1123_subdomain);
+    let class = spec.get("ingressClassName");
+    if class.is_set() {
+        class.form(errors, names::dns1123_subdomain);
+    }
+}
+
+fn http_rule(http: &At<'_>, errors: &mut ErrorList) {
+    if !http.is_set() {
+        return;
+    }
+    let paths = http.get("paths");
+    paths.must(errors);
+    for path in paths.list() {
+        ingress_path(&path, errors);
+    }
 }
 
 fn host(host: &At<'_>, errors: &mut ErrorList) {
@@ -125,6 +162,10 @@ fn host(host: &At<'_>, errors: &mut ErrorList) {
 
 fn ingress_path(path: &At<'_>, errors: &mut ErrorList) {
     let (kind, text) = (path.get("pathType"), path.get("path"));
+    if !kind.is_set() {
+        kind.required(errors, "pathType must be specified");
+        return;
+    }
     match kind.str() {
         "Exact" | "Prefix" => {
             if !text.str().starts_with('/') {
@@ -145,10 +186,6 @@ fn ingress_path(path: &At<'_>, errors: &mut ErrorList) {
             if !text.is_empty() && !text.str().starts_with('/') {
                 text.invalid(errors, "must be an absolute path");
             }
-        }
-        "" => {
-            kind.required(errors, "pathType must be specified");
-            return;
         }
         _ => kind.unsupported(errors, &["Exact", "ImplementationSpecific", "Prefix"]),
     }
@@ -247,7 +284,7 @@ fn class_parameters(parameters: &At<'_>, errors: &mut ErrorList) {
                 namespace.forbidden(errors, "`parameters.scope` is set to 'Cluster'");
             }
         }
-        "" => scope.required(errors, ""),
+        _ if !scope.is_set() => scope.required(errors, ""),
         _ => scope.unsupported(errors, &["Cluster", "Namespace"]),
     }
 }
@@ -307,10 +344,31 @@ impl Strategy for NetworkPolicy {
         }
         errors
     }
+
+    fn warnings(&self, _ctx: &Ctx<'_>, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        let spec = At::root(new).get("spec");
+        let mut given = Vec::new();
+        for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
+            for peer in spec.get(direction).list().flat_map(|rule| rule.get(peers).list()) {
+                let block = peer.get("ipBlock");
+                let range = block.get("cidr");
+                given.extend(addresses::odd_range(&range, range.str()));
+                for range in block.get("except").list() {
+                    given.extend(addresses::odd_range(&range, range.str()));
+                }
+            }
+        }
+        given
+    }
 }
 
+const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
+
 fn policy_port(port: &At<'_>, errors: &mut ErrorList) {
-    port.get("protocol").may_be_one_of(errors, &["TCP", "UDP", "SCTP"]);
+    let protocol = port.get("protocol");
+    if protocol.is_set() && !PROTOCOLS.contains(&protocol.str()) {
+        protocol.unsupported(errors, &PROTOCOLS);
+    }
     let (first, last) = (port.get("port"), port.get("endPort"));
     match first.value {
         Value::Null => {
@@ -328,7 +386,9 @@ fn policy_port(port: &At<'_>, errors: &mut ErrorList) {
             first.within(errors, 1, 65535);
             if last.is_set() {
                 if last.int_or_zero() < first.int_or_zero() {
-                    last.invalid(errors, "must be greater than or equal to `port`");
+                    // Upstream shows the first port here.
+                    let detail = "must be greater than or equal to `port`";
+                    errors.push(Error::invalid(&last.path, first.value.clone(), detail));
                 }
                 last.within(errors, 1, 65535);
             }
@@ -441,20 +501,23 @@ fn service_ranges(ranges: &At<'_>, errors: &mut ErrorList) {
         ranges.required(errors, "at least one CIDR required");
         return;
     }
-    if ranges.len() > 2 {
-        ranges.invalid(errors, "may only hold up to 2 values");
+    let families: Vec<Option<bool>> =
+        ranges.list().map(|range| parse_range(range.str()).map(|range| range.v6)).collect();
+    let wrong = match families[..] {
+        [_] => "",
+        [Some(one), Some(other)] if one != other => "",
+        [_, _] => {
+            "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"
+        }
+        _ => "may only hold up to 2 values",
+    };
+    if !wrong.is_empty() {
+        // Upstream shows the whole spec.
+        errors.push(Error::invalid(&ranges.path, json!({"cidrs": ranges.value}), wrong));
         return;
     }
     for range in ranges.list() {
-        range.form(errors, names::cidr);
-    }
-    let families: Vec<bool> =
-        ranges.list().filter_map(|range| parse_range(range.str())).map(|range| range.v6).collect();
-    if let [one, other] = families[..]
-        && one == other
-    {
-        let detail = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
-        ranges.invalid(errors, detail);
+        range.form(errors, forms::strict_range);
     }
 }
 
@@ -463,7 +526,7 @@ pub(super) struct IpAddress;
 
 impl Strategy for IpAddress {
     fn check_name(&self, name: &str, _prefix: bool) -> Vec<String> {
-        names::ip_address(name)
+        forms::strict_address(name)
     }
 
     fn validate(&self, _ctx: &Ctx<'_>, address: &Value) -> ErrorList {

@@ -8,7 +8,7 @@ mod changes;
 mod rules;
 #[cfg(test)]
 mod tests;
-mod warnings;
+pub(in crate::kinds) mod warnings;
 
 use machinery::Value;
 use machinery::field::ErrorList;

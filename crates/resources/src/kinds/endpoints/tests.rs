@@ -1,6 +1,6 @@
 use machinery::meta;
 
-use crate::checks::{check, check_default, check_update, created, updated};
+use crate::checks::{check, check_default, check_update, check_warnings, created, updated};
 
 fn endpoints(subset: &str) -> String {
     format!("{{apiVersion: v1, kind: Endpoints, subsets: [{{{subset}}}]}}")
@@ -102,4 +102,21 @@ fn slices_count_changes_of_labels() {
     assert!(object.pointer("/endpoints/0/deprecatedTopology").is_none());
     assert_eq!(meta::generation(&updated(&slice, "{metadata: {labels: {a: b}}}")), 2);
     assert_eq!(meta::generation(&updated(&slice, "{metadata: {annotations: {a: b}}}")), 1);
+}
+
+#[test]
+fn warnings_about_slices() {
+    let odd = "addressType: IPv6, endpoints: [{addresses: ['2001:DB8::1']}]";
+    check_warnings(
+        &slice(odd),
+        &[
+            "endpoints[0].addresses[0]: IPv6 address \"2001:DB8::1\" should be in RFC 5952 canonical format (\"2001:db8::1\")",
+        ],
+    );
+    let ours = "metadata: {labels: {endpointslice.kubernetes.io/managed-by: endpointslice-controller.k8s.io}}";
+    check_warnings(&slice(&format!("{ours}, {odd}")), &[]);
+    check_warnings(
+        &slice("addressType: FQDN, endpoints: []"),
+        &["addressType: FQDN endpoints are deprecated"],
+    );
 }

@@ -1,4 +1,4 @@
-use crate::checks::{check, check_default, check_status, check_update};
+use crate::checks::{check, check_default, check_status, check_update, check_warnings, created};
 
 fn ingress(spec: &str) -> String {
     format!("{{apiVersion: networking.k8s.io/v1, kind: Ingress, spec: {{{spec}}}}}")
@@ -82,6 +82,14 @@ fn classes() {
         "Cluster",
     );
     check(
+        &class("controller: a.b/c, parameters: {scope: X}"),
+        &[
+            "spec.parameters.kind: Required value: kind is required",
+            "spec.parameters.name: Required value: name is required",
+            r#"spec.parameters.scope: Unsupported value: "X": supported values: "Cluster", "Namespace""#,
+        ],
+    );
+    check(
         &class("controller: a.b/c, parameters: {kind: K, name: n, scope: Namespace}"),
         &["spec.parameters.namespace: Required value: `parameters.scope` is set to 'Namespace'"],
     );
@@ -123,7 +131,7 @@ fn policies() {
         ),
         &[
             "spec.egress[0].ports[0].endPort: Invalid value: 3: may not be specified when `port` is not specified",
-            "spec.egress[0].ports[1].endPort: Invalid value: 79: must be greater than or equal to `port`",
+            "spec.egress[0].ports[1].endPort: Invalid value: 80: must be greater than or equal to `port`",
             r#"spec.egress[0].ports[2].protocol: Unsupported value: "Y": supported values: "TCP", "UDP", "SCTP""#,
             "spec.egress[0].ports[2].endPort: Invalid value: 1: may not be specified when `port` is non-numeric",
             r#"spec.policyTypes[0]: Unsupported value: "X": supported values: "Ingress", "Egress""#,
@@ -140,9 +148,16 @@ fn service_ranges() {
     check(
         &ranges("[10.96.0.0/12, 10.0.0.0/24]"),
         &[
-            r#"spec.cidrs: Invalid value: ["10.96.0.0/12","10.0.0.0/24"]: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"#,
+            r#"spec.cidrs: Invalid value: {"cidrs":["10.96.0.0/12","10.0.0.0/24"]}: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"#,
         ],
     );
+    check(
+        &ranges("[10.96.0.1/12]"),
+        &[
+            r#"spec.cidrs[0]: Invalid value: "10.96.0.1/12": must not have bits set beyond the prefix length"#,
+        ],
+    );
+    check(&ranges("[]"), &["spec.cidrs: Required value: at least one CIDR required"]);
     check_update(&ranges("[10.96.0.0/12]"), "{spec: {cidrs: [10.96.0.0/12, 'fd00::/108']}}", &[]);
     check_update(
         &ranges("[10.96.0.0/12]"),
@@ -164,6 +179,41 @@ fn addresses() {
         &[
             r#"metadata.name: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"#,
             "spec.parentRef.name: Required value",
+        ],
+    );
+}
+
+#[test]
+fn what_was_wrong_before_may_stay() {
+    let ingress = ingress("rules: [{host: a.b}], tls: [{secretName: s}]");
+    let registration = crate::find_kind("networking.k8s.io", "v1", "Ingress").unwrap();
+    let mut old = created(&ingress);
+    let errors = |new: &machinery::Value, old: &machinery::Value| {
+        registration.check_update(&crate::checks::ctx(), new, old).len()
+    };
+    let mut new = old.clone();
+    new["spec"]["tls"][0]["secretName"] = "-".into();
+    assert_eq!(errors(&new, &old), 1);
+    old["spec"]["tls"][0]["secretName"] = "_".into();
+    assert_eq!(errors(&new, &old), 0);
+    new["spec"]["rules"][0] = serde_json::json!({"host": "*.a.b", "http": {"paths": []}});
+    assert_eq!(errors(&new, &old), 1);
+    old["spec"]["rules"][0] = new["spec"]["rules"][0].clone();
+    assert_eq!(errors(&new, &old), 0);
+}
+
+#[test]
+fn warnings() {
+    check_warnings(
+        "{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {annotations: {kubernetes.io/ingress.class: a}}, spec: {}}",
+        &[
+            "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead",
+        ],
+    );
+    check_warnings(
+        &policy("podSelector: {}, egress: [{to: [{ipBlock: {cidr: 10.0.0.1/8}}]}]"),
+        &[
+            "spec.egress[0].to[0].ipBlock.cidr: CIDR value \"10.0.0.1/8\" is ambiguous in this context (should be \"10.0.0.0/8\" or \"10.0.0.1/32\"?)",
         ],
     );
 }
