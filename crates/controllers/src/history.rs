@@ -79,8 +79,8 @@ pub(crate) fn current<K: Resource<DynamicType = ()>>(
     }))
 }
 
-/// Names of revisions beyond `limit` that are neither in `keep` nor in use, oldest first. `live`
-/// are the revision labels of the Pods.
+/// Names of revisions beyond `limit` that are neither in `keep` nor in use, oldest first; a negative
+/// limit keeps them all. `live` are the revision labels of the Pods.
 pub(crate) fn surplus(
     limit: Option<i32>,
     history: &[Arc<ControllerRevision>],
@@ -95,7 +95,7 @@ pub(crate) fn surplus(
         })
         .collect();
     old.sort_by_key(|r| r.revision);
-    let limit = usize::try_from(limit.unwrap_or(10)).unwrap_or(0);
+    let Ok(limit) = usize::try_from(limit.unwrap_or(10)) else { return Vec::new() };
     let surplus = old.len().saturating_sub(limit);
     old.into_iter().take(surplus).map(|r| r.nm().to_owned()).collect()
 }
