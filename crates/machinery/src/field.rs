@@ -195,6 +195,11 @@ impl Error {
         Self::new(ErrorType::Invalid, path, Some(value.into()), detail)
     }
 
+    /// The value is wrong, and the text does not show it: it is large, or only part of what is wrong.
+    pub fn invalid_without_value(path: &Path, detail: impl Into<String>) -> Self {
+        Self::new(ErrorType::Invalid, path, None, detail)
+    }
+
     /// The value has the wrong JSON type.
     pub fn type_invalid(path: &Path, value: impl Into<Value>, detail: impl Into<String>) -> Self {
         Self::new(ErrorType::TypeInvalid, path, Some(value.into()), detail)

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{Ctx, Registration, find_kind};
 
-fn ctx() -> Ctx<'static> {
+pub(crate) fn ctx() -> Ctx<'static> {
     static NULL: Value = Value::Null;
     Ctx { now: Timestamp::UNIX_EPOCH, user: &NULL }
 }
@@ -29,6 +29,7 @@ pub(crate) fn decoded(yaml: &str) -> (&'static Registration, Value) {
     if registration.namespaced && meta::namespace(&object).is_empty() {
         meta::set_namespace(&mut object, "n");
     }
+    meta::set_uid(&mut object, "u");
     let decoded = codec::decode_value(object, registration.ty(), FieldValidation::Strict)
         .unwrap_or_else(|error| panic!("{yaml}: {error}"));
     let mut object = decoded.value;
@@ -42,7 +43,6 @@ pub(crate) fn created(yaml: &str) -> Value {
     let (registration, mut object) = decoded(yaml);
     registration.prepare_create(&ctx(), &mut object);
     meta::set_resource_version(&mut object, "1");
-    meta::set_uid(&mut object, "u");
     object
 }
 
@@ -91,6 +91,9 @@ pub(crate) fn check_update_warnings(old: &str, subresource: &str, new: &str, exp
     let before = created(old);
     let mut after = patched(&before, new);
     registration.default(&mut after);
+    if subresource.is_empty() {
+        registration.prepare_update(&ctx(), &mut after, &before);
+    }
     let given = registration.update_warnings(&ctx(), subresource, &after, &before);
     assert_eq!(given, expected, "{new}");
 }

@@ -435,12 +435,14 @@ impl Registration {
 
     /// The generation counts what users changed, never what they say it is.
     fn count_generation(&self, new: &mut Value, old: &Value) {
-        let null = Value::Null;
+        let differs = |pointer: &str| {
+            let part = |object: &Value| object.pointer(pointer).cloned().unwrap_or_default();
+            !same(&part(new), &part(old))
+        };
         let changed = match self.strategy.generation() {
             Generation::None | Generation::Fixed => false,
-            Generation::Spec => {
-                !same(new.get("spec").unwrap_or(&null), old.get("spec").unwrap_or(&null))
-            }
+            Generation::Spec => differs("/spec"),
+            Generation::SpecAndAnnotations => differs("/spec") || differs("/metadata/annotations"),
             Generation::Content => object_meta::content_differs(new, old),
             Generation::All => {
                 let without_metadata = |object: &Value| {
@@ -451,9 +453,7 @@ impl Registration {
                 !same(&without_metadata(new), &without_metadata(old))
             }
             Generation::ContentAndLabels => {
-                let labels = |object: &Value| object.pointer("/metadata/labels").cloned();
-                object_meta::content_differs(new, old)
-                    || !same(&labels(new).unwrap_or_default(), &labels(old).unwrap_or_default())
+                object_meta::content_differs(new, old) || differs("/metadata/labels")
             }
         };
         meta::set_generation(new, meta::generation(old) + i64::from(changed));

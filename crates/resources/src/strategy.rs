@@ -36,6 +36,8 @@ pub enum Generation {
     Fixed,
     /// It starts at 1 and counts changes of `spec`.
     Spec,
+    /// As [`Generation::Spec`], and changes of annotations count too.
+    SpecAndAnnotations,
     /// It starts at 1 and counts changes of anything but metadata and status.
     Content,
     /// It starts at 1 and counts changes of anything but metadata.

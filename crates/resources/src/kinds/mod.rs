@@ -20,6 +20,7 @@ mod network;
 mod node;
 mod placement;
 pub mod pod;
+mod policy;
 mod quota;
 mod rbac;
 pub mod service;
@@ -83,7 +84,7 @@ pub(crate) fn strategy(group: &str, version: &str, kind: &str) -> Arc<dyn Strate
         ("networking.k8s.io", "NetworkPolicy") => Arc::new(network::NetworkPolicy),
         ("networking.k8s.io", "ServiceCIDR") => Arc::new(network::ServiceCidr),
         ("node.k8s.io", "RuntimeClass") => Arc::new(placement::RuntimeClass),
-        ("policy", "PodDisruptionBudget") => Arc::new(workloads::PodDisruptionBudget),
+        ("policy", "PodDisruptionBudget") => Arc::new(policy::PodDisruptionBudget),
         ("rbac.authorization.k8s.io", "ClusterRole") => Arc::new(rbac::Role { namespaced: false }),
         ("rbac.authorization.k8s.io", "ClusterRoleBinding") => {
             Arc::new(rbac::RoleBinding { namespaced: false })

@@ -157,118 +157,6 @@ fn generations_and_status() {
 }
 
 #[test]
-fn deployments() {
-    let api = "apps/v1/Deployment";
-    let spec = object(kind(api), &workload(""));
-    let expected = json!({"type": "RollingUpdate",
-        "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"}});
-    assert_eq!(spec["spec"]["strategy"], expected);
-    assert_eq!(spec["spec"]["replicas"], 1);
-    assert_eq!(spec["spec"]["progressDeadlineSeconds"], 600);
-    assert!(spec["spec"]["template"]["spec"].get("enableServiceLinks").is_none());
-    check(api, &workload(""), &[]);
-    check(
-        api,
-        &workload("replicas: -1"),
-        &["spec.replicas: Invalid value: -1: must be greater than or equal to 0"],
-    );
-    check(api, &format!("spec: {{{TEMPLATE}}}"), &["spec.selector: Required value"]);
-    check(
-        api,
-        &format!("spec: {{selector: {{matchLabels: {{a: c}}}}, {TEMPLATE}}}"),
-        &[
-            "spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template `labels`",
-        ],
-    );
-    check(
-        api,
-        &workload("strategy: {type: Recreate, rollingUpdate: {maxSurge: 1}}"),
-        &[
-            "spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'",
-        ],
-    );
-    check(
-        api,
-        &workload("strategy: {rollingUpdate: {maxSurge: 0, maxUnavailable: 0}}"),
-        &[
-            "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: 0: may not be 0 when `maxSurge` is 0",
-        ],
-    );
-    check_update(
-        api,
-        &workload(""),
-        "spec: {selector: {matchLabels: {a: c}}, template: {metadata: {labels: {a: c}}, spec: {containers: [{name: c, image: i}]}}}",
-        &[r#"spec.selector: Invalid value: {"matchLabels":{"a":"c"}}: field is immutable"#],
-    );
-}
-
-#[test]
-fn other_workloads() {
-    check("apps/v1/ReplicaSet", &workload(""), &[]);
-    check("apps/v1/DaemonSet", &workload(""), &[]);
-    check("apps/v1/StatefulSet", &workload("serviceName: s"), &[]);
-    // A claim template gives a volume.
-    check(
-        "apps/v1/StatefulSet",
-        "spec: {serviceName: s, selector: {matchLabels: {a: b}}, volumeClaimTemplates: [{metadata: {name: data}, spec: {}}], template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: i, volumeMounts: [{name: data, mountPath: /data}]}]}}}",
-        &[],
-    );
-    let (set, _) = created("apps/v1/DaemonSet", &workload(""));
-    assert_eq!(meta::annotation(&set, "deprecated.daemonset.template.generation"), Some("1"));
-    check_update(
-        "apps/v1/StatefulSet",
-        &workload("serviceName: s"),
-        &workload("serviceName: t"),
-        &[
-            "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden",
-        ],
-    );
-    check_defaults(
-        "v1/ReplicationController",
-        &format!("spec: {{{TEMPLATE}}}"),
-        "/spec/selector",
-        json!({"a": "b"}),
-    );
-}
-
-#[test]
-fn jobs() {
-    let job = "spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: i}]}}}";
-    let (created_job, errors) = created("batch/v1/Job", job);
-    assert!(errors.is_empty(), "{errors:?}");
-    assert_eq!(
-        created_job["spec"]["selector"],
-        json!({"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}})
-    );
-    assert_eq!(created_job["spec"]["completions"], 1);
-    assert_eq!(created_job["spec"]["backoffLimit"], 6);
-    assert_eq!(created_job["spec"]["template"]["metadata"]["labels"]["job-name"], "x");
-    check(
-        "batch/v1/Job",
-        "spec: {template: {spec: {containers: [{name: c, image: i}]}}}",
-        &[
-            r#"spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never""#,
-        ],
-    );
-    let cron = |schedule: &str| format!("spec: {{schedule: '{schedule}', jobTemplate: {{{job}}}}}");
-    check("batch/v1/CronJob", &cron("*/5 * * * *"), &[]);
-    check("batch/v1/CronJob", &cron("@hourly"), &[]);
-    check("batch/v1/CronJob", &cron("0 0 1 jan mon-fri"), &[]);
-    check(
-        "batch/v1/CronJob",
-        &cron("* *"),
-        &[r#"spec.schedule: Invalid value: "* *": expected exactly 5 fields, found 2: [* *]"#],
-    );
-    check(
-        "batch/v1/CronJob",
-        &cron("61 * * * *"),
-        &[
-            r#"spec.schedule: Invalid value: "61 * * * *": end of range (61) above maximum (59): 61"#,
-        ],
-    );
-}
-
-#[test]
 fn namespaces() {
     let (namespace, errors) = created("v1/Namespace", "metadata: {name: x}");
     assert!(errors.is_empty());
@@ -464,18 +352,6 @@ fn small_kinds() {
         &["value: Forbidden: maximum allowed value of a user defined priority is 1000000000"],
     );
     check(
-        "policy/v1/PodDisruptionBudget",
-        "spec: {minAvailable: 1, maxUnavailable: 1}",
-        &[
-            r#"spec: Invalid value: {"minAvailable":1,"maxUnavailable":1}: minAvailable and maxUnavailable cannot be both set"#,
-        ],
-    );
-    check(
-        "autoscaling/v2/HorizontalPodAutoscaler",
-        "spec: {scaleTargetRef: {kind: Deployment, name: d}, minReplicas: 5, maxReplicas: 3}",
-        &["spec.maxReplicas: Invalid value: 3: must be greater than or equal to `minReplicas`"],
-    );
-    check(
         "v1/Event",
         "involvedObject: {namespace: other}",
         &[r#"involvedObject.namespace: Invalid value: "other": does not match event.namespace"#],
@@ -550,47 +426,6 @@ fn odd_shapes_are_taken() {
             registration.strategy.warnings(&ctx(), &new, Some(before));
         }
     }
-}
-
-#[test]
-fn reported_numbers() {
-    use crate::checks::check_status;
-    let template = "selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: i}]}}";
-    let daemons = format!("{{apiVersion: apps/v1, kind: DaemonSet, spec: {{{template}}}}}");
-    check_status(&daemons, "{status: {numberReady: 1, collisionCount: 0}}", &[]);
-    check_status(
-        &daemons,
-        "{status: {numberReady: -1, collisionCount: -1}}",
-        &[
-            "status.numberReady: Invalid value: -1: must be greater than or equal to 0",
-            "status.collisionCount: Invalid value: -1: must be greater than or equal to 0",
-        ],
-    );
-    let controller = "{apiVersion: v1, kind: ReplicationController, spec: {template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: i}]}}}}";
-    check_status(
-        controller,
-        "{status: {replicas: 1, readyReplicas: 2}}",
-        &["status.readyReplicas: Invalid value: 2: cannot be greater than status.replicas"],
-    );
-    let job = "{apiVersion: batch/v1, kind: Job, spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: i}]}}}}";
-    check_status(
-        job,
-        "{status: {active: -1}}",
-        &["status.active: Invalid value: -1: must be greater than or equal to 0"],
-    );
-    let conditions = r#"[{"type":"Complete","status":"True","lastProbeTime":null,"lastTransitionTime":null},{"type":"Failed","status":"True","lastProbeTime":null,"lastTransitionTime":null}]"#;
-    check_status(
-        job,
-        &format!("{{status: {{conditions: {conditions}}}}}"),
-        &[&format!(
-            "status.conditions: Invalid value: {conditions}: cannot set Complete=True and Failed=True conditions"
-        )],
-    );
-    check_status(
-        "{apiVersion: policy/v1, kind: PodDisruptionBudget, spec: {}}",
-        "{status: {expectedPods: -1}}",
-        &["status.expectedPods: Invalid value: -1: must be greater than or equal to 0"],
-    );
 }
 
 #[test]
