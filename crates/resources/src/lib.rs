@@ -15,6 +15,8 @@ pub mod columns;
 mod convert;
 mod cursor;
 mod declarative;
+#[cfg(test)]
+mod golden;
 pub mod kinds;
 mod object_meta;
 pub mod quota;
