@@ -35,7 +35,7 @@ pub use library::cidr::Cidr;
 pub use library::format::Format;
 pub use library::semver::Semver;
 pub use library::url::Url;
-pub use schema::{Decl, escape};
+pub use schema::{Decl, escape, is_identifier};
 pub use syntax::{CompileError, Mistake};
 pub use types::{Fields, Object as ObjectType, Type};
 pub use value::{Key, List, ListKind, Object, Opaque, Value};

@@ -321,6 +321,13 @@ fn is_keyword(word: &str) -> bool {
     RESERVED.contains(&word) || ["true", "false", "null", "in"].contains(&word)
 }
 
+/// Whether a word can be the name of a variable in expressions.
+pub fn is_identifier(word: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let starts = word.bytes().next().is_some_and(|b| fits(b) && !b.is_ascii_digit());
+    starts && word.bytes().all(fits) && !is_keyword(word)
+}
+
 /// The name by which expressions know a property; `None` when they cannot name it.
 pub fn escape(name: &str) -> Option<String> {
     if is_keyword(name) {

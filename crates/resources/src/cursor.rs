@@ -161,6 +161,13 @@ impl<'a> At<'a> {
         }
     }
 
+    /// The text, where a pointer leads to one, must be one of a set; the empty text is none of it.
+    pub(crate) fn set_to_one_of(&self, errors: &mut ErrorList, supported: &[&str]) {
+        if self.is_set() && !supported.contains(&self.str()) {
+            self.unsupported(errors, supported);
+        }
+    }
+
     /// The value is not one of a set.
     pub(crate) fn unsupported(&self, errors: &mut ErrorList, supported: &[&str]) {
         let value = if self.value.is_null() { Value::from("") } else { self.value.clone() };

@@ -15,14 +15,13 @@ use crate::checks::ctx;
 use crate::{Registration, find_kind};
 
 /// Paths that upstream reports although there are no such fields.
-const ODD_PATHS: [&str; 13] = [
+const ODD_PATHS: [&str; 12] = [
     "Affinity",
     "LoadBalancerSourceRanges",
     "annotations.",
     "attachedRequired",
     "conversion.conversionReviewVersions",
     "conversion.webhookClientConfig",
-    "matchResouces",
     "metadata.taints",
     "resources[storage]",
     "securityContext.shareProcessNamespace",

@@ -15,11 +15,13 @@ use serde_json::json;
 pub(super) use self::policy::{Policy, PolicyBinding};
 use super::forms;
 use super::pod::scheduling;
-use crate::cursor::{At, items_mut, set_default};
+use crate::cursor::{At, items_mut, same, set_default};
 use crate::strategy::{Ctx, Generation, Strategy, subdomain_name};
 
 const OPERATIONS: [&str; 5] = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
 const MAX_CONDITIONS: usize = 64;
+const NO_EFFECTS: [&str; 2] = ["None", "NoneOnDryRun"];
+const ALL_EFFECTS: [&str; 4] = ["None", "NoneOnDryRun", "Some", "Unknown"];
 
 /// The rules of webhook configurations.
 pub(super) struct WebhookConfiguration {
@@ -57,18 +59,11 @@ impl Strategy for WebhookConfiguration {
     }
 
     fn validate(&self, _ctx: &Ctx<'_>, configuration: &Value) -> ErrorList {
-        let mut errors = ErrorList::new();
-        let mut taken = BTreeSet::new();
-        for webhook in At::root(configuration).get("webhooks").list() {
-            self.check_webhook(&webhook, &mut errors);
-            let versions = webhook.get("admissionReviewVersions");
-            forms::review_versions(&versions, "must specify one of v1, v1beta1", &mut errors);
-            let name = webhook.get("name");
-            if !name.is_empty() && !taken.insert(name.str()) {
-                name.duplicate(&mut errors);
-            }
-        }
-        errors
+        self.check(configuration, Leniency::default())
+    }
+
+    fn validate_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
+        self.check(new, Leniency::of(new, old))
     }
 
     fn allow_unconditional_update(&self) -> bool {
@@ -76,34 +71,91 @@ impl Strategy for WebhookConfiguration {
     }
 }
 
+/// What is not looked at, or less strictly, since it has been like that before.
+#[derive(Clone, Copy, Default)]
+struct Leniency {
+    side_effects: bool,
+    review_versions: bool,
+    names: bool,
+    selectors: bool,
+    conditions: bool,
+}
+
+impl Leniency {
+    fn of(new: &Value, old: &Value) -> Self {
+        let (new, old) = (At::root(new).get("webhooks"), At::root(old).get("webhooks"));
+        let known = |webhook: &At<'_>| {
+            let versions = webhook.get("admissionReviewVersions");
+            versions.is_empty() || forms::has_review_version(&versions)
+        };
+        let names: BTreeSet<&str> = old.list().map(|webhook| webhook.get("name").str()).collect();
+        let mut selectors = ErrorList::new();
+        for webhook in old.list() {
+            for field in ["namespaceSelector", "objectSelector"] {
+                scheduling::label_selector(&webhook.get(field), &mut selectors);
+            }
+        }
+        let conditions = |webhooks: &At<'_>| -> Vec<Value> {
+            webhooks.list().map(|w| w.get("matchConditions").value.clone()).collect()
+        };
+        Self {
+            side_effects: old.list().any(|w| !NO_EFFECTS.contains(&w.get("sideEffects").str())),
+            review_versions: !old.list().all(|webhook| known(&webhook)),
+            names: names.len() < old.len(),
+            selectors: !selectors.is_empty(),
+            conditions: same(&json!(conditions(&new)), &json!(conditions(&old))),
+        }
+    }
+}
+
 impl WebhookConfiguration {
-    fn check_webhook(&self, webhook: &At<'_>, errors: &mut ErrorList) {
+    fn check(&self, configuration: &Value, lenient: Leniency) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let mut taken = BTreeSet::new();
+        for webhook in At::root(configuration).get("webhooks").list() {
+            self.check_webhook(&webhook, lenient, &mut errors);
+            let versions = webhook.get("admissionReviewVersions");
+            let (missing, lax) = ("must specify one of v1, v1beta1", lenient.review_versions);
+            forms::review_versions(&versions, missing, lax, &mut errors);
+            let name = webhook.get("name");
+            if !lenient.names && !name.is_empty() && !taken.insert(name.str()) {
+                name.duplicate(&mut errors);
+            }
+        }
+        errors
+    }
+
+    fn check_webhook(&self, webhook: &At<'_>, lenient: Leniency, errors: &mut ErrorList) {
         forms::domain(&webhook.get("name"), 3, errors);
         for rule in webhook.get("rules").list() {
             check_rule(&rule, errors);
         }
-        webhook.get("failurePolicy").may_be_one_of(errors, &["Fail", "Ignore"]);
-        webhook.get("matchPolicy").may_be_one_of(errors, &["Equivalent", "Exact"]);
+        webhook.get("failurePolicy").set_to_one_of(errors, &["Fail", "Ignore"]);
+        webhook.get("matchPolicy").set_to_one_of(errors, &["Equivalent", "Exact"]);
         let effects = webhook.get("sideEffects");
-        if effects.is_set() {
-            effects.may_be_one_of(errors, &["None", "NoneOnDryRun"]);
-        } else {
-            effects.required(errors, "must specify one of None, NoneOnDryRun");
+        let allowed: &[&str] = if lenient.side_effects { &ALL_EFFECTS } else { &NO_EFFECTS };
+        if !effects.is_set() {
+            effects.required(errors, format!("must specify one of {}", allowed.join(", ")));
         }
+        effects.set_to_one_of(errors, allowed);
         let timeout = webhook.get("timeoutSeconds");
         if timeout.int().is_some_and(|n| !(1..=30).contains(&n)) {
             timeout.invalid(errors, "the timeout value must be between 1 and 30 seconds");
         }
-        for selector in ["namespaceSelector", "objectSelector"] {
-            scheduling::label_selector(&webhook.get(selector), errors);
+        if !lenient.selectors {
+            for selector in ["namespaceSelector", "objectSelector"] {
+                scheduling::label_selector(&webhook.get(selector), errors);
+            }
         }
         if self.mutating {
-            webhook.get("reinvocationPolicy").may_be_one_of(errors, &["IfNeeded", "Never"]);
+            webhook.get("reinvocationPolicy").set_to_one_of(errors, &["IfNeeded", "Never"]);
         }
         forms::webhook_client(&webhook.get("clientConfig"), errors);
-        let conditions = webhook.get("matchConditions");
-        match_conditions(&conditions, errors);
-        Conditions::new(webhook.value).check(&conditions.path, errors);
+        if !lenient.conditions {
+            let conditions = webhook.get("matchConditions");
+            match_conditions(&conditions, errors);
+            Conditions::new(webhook.value).check(&conditions.path, errors);
+        }
     }
 }
 
@@ -135,7 +187,7 @@ fn check_rule(rule: &At<'_>, errors: &mut ErrorList) {
         version.must(errors);
     }
     check_resources(&rule.get("resources"), errors);
-    rule.get("scope").may_be_one_of(errors, &["*", "Cluster", "Namespaced"]);
+    rule.get("scope").set_to_one_of(errors, &["*", "Cluster", "Namespaced"]);
 }
 
 fn check_resources(resources: &At<'_>, errors: &mut ErrorList) {

@@ -180,10 +180,7 @@ fn scaling_rules(rules: &At<'_>, errors: &mut ErrorList) {
     if window.int_or_zero() > MAX_WINDOW {
         window.invalid(errors, format!("must be less than or equal to {MAX_WINDOW}"));
     }
-    let select = rules.get("selectPolicy");
-    if select.is_set() && !SELECT_POLICIES.contains(&select.str()) {
-        select.unsupported(errors, &SELECT_POLICIES);
-    }
+    rules.get("selectPolicy").set_to_one_of(errors, &SELECT_POLICIES);
     let policies = rules.get("policies");
     if policies.is_empty() {
         policies.required(errors, "must specify at least one Policy");

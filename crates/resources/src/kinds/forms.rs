@@ -67,8 +67,8 @@ pub(super) fn webhook_client(client: &At<'_>, errors: &mut ErrorList) {
 }
 
 /// The versions of reviews that a webhook understands, one of which is ours. `missing` says what
-/// is missing if there are none.
-pub(super) fn review_versions(versions: &At<'_>, missing: &str, errors: &mut ErrorList) {
+/// is missing if there are none. What was written before may know none of ours (`lax`).
+pub(super) fn review_versions(versions: &At<'_>, missing: &str, lax: bool, errors: &mut ErrorList) {
     if versions.is_empty() {
         versions.required(errors, missing);
         return;
@@ -81,9 +81,14 @@ pub(super) fn review_versions(versions: &At<'_>, missing: &str, errors: &mut Err
             version.invalid(errors, "duplicate version");
         }
     }
-    if !(taken.contains("v1") || taken.contains("v1beta1")) {
+    if !lax && !has_review_version(versions) {
         versions.invalid(errors, "must include at least one of v1, v1beta1");
     }
+}
+
+/// Whether one of the versions of reviews is ours.
+pub(super) fn has_review_version(versions: &At<'_>) -> bool {
+    versions.items().iter().any(|version| version == "v1" || version == "v1beta1")
 }
 
 fn webhook_url(url: &At<'_>, errors: &mut ErrorList) {
@@ -132,13 +137,18 @@ pub(super) fn webhook_service(service: &At<'_>, errors: &mut ErrorList) {
     if text.is_empty() || text == "/" {
         return;
     }
-    let Some(rest) = text.strip_prefix('/') else {
-        path.invalid(errors, "must start with a '/'");
+    if text == "//" {
+        path.invalid(errors, "segment[0] may not be empty");
         return;
-    };
-    for (i, segment) in rest.strip_suffix('/').unwrap_or(rest).split('/').enumerate() {
+    }
+    if !text.starts_with('/') {
+        path.invalid(errors, "must start with a '/'");
+    }
+    let rest: String = text.chars().skip(1).collect();
+    for (i, segment) in rest.strip_suffix('/').unwrap_or(&rest).split('/').enumerate() {
         if segment.is_empty() {
             path.invalid(errors, format!("segment[{i}] may not be empty"));
+            continue;
         }
         for message in names::dns1123_subdomain(segment) {
             path.invalid(errors, format!("segment[{i}]: {message}"));

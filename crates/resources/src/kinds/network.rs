@@ -365,10 +365,7 @@ impl Strategy for NetworkPolicy {
 const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
 
 fn policy_port(port: &At<'_>, errors: &mut ErrorList) {
-    let protocol = port.get("protocol");
-    if protocol.is_set() && !PROTOCOLS.contains(&protocol.str()) {
-        protocol.unsupported(errors, &PROTOCOLS);
-    }
+    port.get("protocol").set_to_one_of(errors, &PROTOCOLS);
     let (first, last) = (port.get("port"), port.get("endPort"));
     match first.value {
         Value::Null => {

@@ -37,10 +37,7 @@ impl Strategy for PodDisruptionBudget {
             at_most_all(&limit, &mut errors);
         }
         scheduling::label_selector(&spec.get("selector"), &mut errors);
-        let policy = spec.get("unhealthyPodEvictionPolicy");
-        if policy.is_set() && !EVICTION_POLICIES.contains(&policy.str()) {
-            policy.unsupported(&mut errors, &EVICTION_POLICIES);
-        }
+        spec.get("unhealthyPodEvictionPolicy").set_to_one_of(&mut errors, &EVICTION_POLICIES);
         errors
     }
 

@@ -9,14 +9,16 @@ use machinery::{Value, meta, names};
 use serde_json::json;
 
 use super::{check_rule, match_conditions};
-use crate::cursor::{At, items_mut, set_default};
+use crate::cursor::{At, items_mut, same, set_default};
 use crate::kinds::forms;
 use crate::kinds::pod::scheduling;
 use crate::strategy::{Ctx, Generation, Strategy, subdomain_name};
 
 const MAX_AUDIT_ANNOTATIONS: usize = 20;
 const MAX_VALUE_EXPRESSION: usize = 5 * 1024;
-const REASONS: [&str; 4] = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
+const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
+/// A deletion leaves nothing to change.
+const MUTABLE_OPERATIONS: [&str; 4] = ["*", "CONNECT", "CREATE", "UPDATE"];
 
 /// The rules of validating and mutating admission policies.
 pub(in crate::kinds) struct Policy {
@@ -46,6 +48,20 @@ impl Strategy for Policy {
         self.check(new, Some(old))
     }
 
+    fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, _old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let status = At::root(new).get("status");
+        for warning in status.get("typeChecking").get("expressionWarnings").list() {
+            warning.get("warning").must(&mut errors);
+            let field = warning.get("fieldRef");
+            if field.str().trim().is_empty() {
+                field.required(&mut errors, "");
+            }
+        }
+        forms::conditions(&status.get("conditions"), &mut errors);
+        errors
+    }
+
     fn allow_unconditional_update(&self) -> bool {
         false
     }
@@ -55,7 +71,7 @@ impl Policy {
     fn check(&self, policy: &Value, old: Option<&Value>) -> ErrorList {
         let mut errors = ErrorList::new();
         let spec = At::root(policy).get("spec");
-        spec.get("failurePolicy").one_of(&mut errors, &["Fail", "Ignore"]);
+        policy_of_failures(&spec, &mut errors);
         if spec.get("paramKind").is_set() {
             param_kind(&spec.get("paramKind"), &mut errors);
         }
@@ -63,13 +79,21 @@ impl Policy {
         if constraints.is_set() {
             matching(&constraints, &mut errors);
             constraints.get("resourceRules").must(&mut errors);
+            if self.mutating {
+                mutable_operations(&constraints, &mut errors);
+            }
         } else {
             constraints.required(&mut errors, "");
         }
-        let conditions = spec.get("matchConditions");
-        match_conditions(&conditions, &mut errors);
-        let before = old.map(|old| At::root(old).get("spec").get("matchConditions").value);
-        if before != Some(conditions.value) {
+        let unchanged = old.is_some_and(|old| {
+            let before = At::root(old).get("spec");
+            ["paramKind", "matchConditions"]
+                .iter()
+                .all(|field| same(spec.get(field).value, before.get(field).value))
+        });
+        if !unchanged {
+            let conditions = spec.get("matchConditions");
+            match_conditions(&conditions, &mut errors);
             Conditions::new(spec.value).check(&conditions.path, &mut errors);
         }
         for variable in spec.get("variables").list() {
@@ -83,6 +107,23 @@ impl Policy {
             Validating::new(spec.value).check(&spec.path, &mut errors);
         }
         errors
+    }
+}
+
+fn policy_of_failures(spec: &At<'_>, errors: &mut ErrorList) {
+    let policy = spec.get("failurePolicy");
+    if !policy.is_set() {
+        policy.required(errors, "");
+    }
+    policy.set_to_one_of(errors, &["Fail", "Ignore"]);
+}
+
+fn mutable_operations(criteria: &At<'_>, errors: &mut ErrorList) {
+    // Upstream's path has no indexes.
+    let path = criteria.path.child("resourceRules").child("operations");
+    let rules = criteria.get("resourceRules");
+    for operation in rules.list().flat_map(|rule| rule.get("operations").list()) {
+        At::new(operation.value, path.clone()).set_to_one_of(errors, &MUTABLE_OPERATIONS);
     }
 }
 
@@ -100,7 +141,11 @@ fn default_matching(spec: &mut Value, field: &str) {
 }
 
 fn matching(criteria: &At<'_>, errors: &mut ErrorList) {
-    criteria.get("matchPolicy").one_of(errors, &["Equivalent", "Exact"]);
+    let policy = criteria.get("matchPolicy");
+    if !policy.is_set() {
+        policy.required(errors, "");
+    }
+    policy.set_to_one_of(errors, &["Equivalent", "Exact"]);
     for field in ["namespaceSelector", "objectSelector"] {
         let selector = criteria.get(field);
         if selector.is_set() {
@@ -158,7 +203,7 @@ fn check_variable(variable: &At<'_>, errors: &mut ErrorList) {
     let (name, expression) = (variable.get("name"), variable.get("expression"));
     if name.str().trim().is_empty() {
         name.required(errors, "name is not specified");
-    } else if !names::c_identifier(name.str()).is_empty() {
+    } else if !cel::is_identifier(name.str()) {
         name.invalid(errors, "name is not a valid CEL identifier");
     }
     specified(&expression, "expression", errors);
@@ -179,7 +224,8 @@ fn validations(spec: &At<'_>, policy: &str, errors: &mut ErrorList) {
         return;
     }
     for validation in validations.list() {
-        specified(&validation.get("expression"), "expression", errors);
+        let expression = validation.get("expression");
+        specified(&expression, "expression", errors);
         let dynamic = validation.get("messageExpression");
         if !dynamic.is_empty() && dynamic.str().trim().is_empty() {
             dynamic.invalid(errors, "must be non-empty if specified");
@@ -191,7 +237,7 @@ fn validations(spec: &At<'_>, policy: &str, errors: &mut ErrorList) {
         } else if text.contains(['\n', '\r']) {
             message.invalid(errors, "message must not contain line breaks");
         }
-        validation.get("reason").may_be_one_of(errors, &REASONS);
+        validation.get("reason").set_to_one_of(errors, &REASONS);
     }
     if annotations.len() > MAX_AUDIT_ANNOTATIONS {
         let detail = format!("must not have more than {MAX_AUDIT_ANNOTATIONS} auditAnnotations");
@@ -206,10 +252,8 @@ fn validations(spec: &At<'_>, policy: &str, errors: &mut ErrorList) {
         }
         specified(&value, "valueExpression", errors);
         if value.str().trim().len() > MAX_VALUE_EXPRESSION {
-            value.required(
-                errors,
-                format!("must not exceed {MAX_VALUE_EXPRESSION} bytes in length"),
-            );
+            let detail = format!("must not exceed {MAX_VALUE_EXPRESSION} bytes in length");
+            value.required(errors, detail);
         }
         if !taken.insert(key.str()) {
             key.duplicate(errors);
@@ -224,25 +268,35 @@ fn mutations(spec: &At<'_>, errors: &mut ErrorList) {
     }
     for mutation in mutations.list() {
         let kind = mutation.get("patchType");
-        for (name, field) in
-            [("ApplyConfiguration", "applyConfiguration"), ("JSONPatch", "jsonPatch")]
-        {
-            let part = mutation.get(field);
-            if kind.str() != name {
-                if part.is_set() && !kind.is_empty() {
-                    let detail = format!("must not be specified when patchType is {}", kind.str());
-                    part.forbidden(errors, detail);
+        if !PATCHES.iter().any(|(name, _)| *name == kind.str()) {
+            kind.one_of(errors, &PATCHES.map(|(name, _)| name));
+            continue;
+        }
+        for (name, field) in PATCHES.into_iter().filter(|(name, _)| *name == kind.str()) {
+            let patch = mutation.get(field);
+            if patch.is_set() {
+                let expression = patch.get("expression");
+                if expression.str().trim().is_empty() {
+                    expression.required(errors, "");
                 }
-            } else if part.is_set() {
-                specified(&part.get("expression"), "expression", errors);
             } else {
-                part.required(errors, format!("must be specified when patchType is {name}"));
+                patch.required(errors, format!("must be specified when patchType is {name}"));
             }
         }
-        kind.one_of(errors, &["ApplyConfiguration", "JSONPatch"]);
+        for (_, field) in PATCHES.into_iter().filter(|(name, _)| *name != kind.str()) {
+            let patch = mutation.get(field);
+            if patch.is_set() {
+                let detail = format!("must not be specified when patchType is {}", kind.str());
+                errors.push(Error::invalid(&patch.path, format!("{{{field}}}"), detail));
+            }
+        }
     }
-    spec.get("reinvocationPolicy").one_of(errors, &["IfNeeded", "Never"]);
+    spec.get("reinvocationPolicy").one_of(errors, &["Never", "IfNeeded"]);
 }
+
+/// The types of patches, and where each stands.
+const PATCHES: [(&str, &str); 2] =
+    [("ApplyConfiguration", "applyConfiguration"), ("JSONPatch", "jsonPatch")];
 
 /// The rules of bindings of admission policies.
 pub(in crate::kinds) struct PolicyBinding {
@@ -275,8 +329,10 @@ impl Strategy for PolicyBinding {
         }
         let criteria = spec.get("matchResources");
         if criteria.is_set() {
-            // Upstream's own spelling of the path.
-            matching(&At::new(criteria.value, spec.path.child("matchResouces")), &mut errors);
+            matching(&criteria, &mut errors);
+            if self.mutating {
+                mutable_operations(&criteria, &mut errors);
+            }
         }
         if !self.mutating {
             actions(&spec.get("validationActions"), &mut errors);

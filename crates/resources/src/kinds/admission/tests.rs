@@ -1,6 +1,6 @@
 use machinery::meta;
 
-use crate::checks::{check, check_default, created, updated};
+use crate::checks::{check, check_default, check_status, check_update, created, updated};
 
 fn webhooks(webhook: &str) -> String {
     format!(
@@ -99,7 +99,7 @@ fn policies() {
             "spec.matchConstraints.resourceRules: Required value",
             "spec.validations[0].expression: Required value: expression is not specified",
             r#"spec.validations[0].message: Invalid value: "a\nb": message must not contain line breaks"#,
-            r#"spec.validations[0].reason: Unsupported value: "X": supported values: "Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized""#,
+            r#"spec.validations[0].reason: Unsupported value: "X": supported values: "Forbidden", "Invalid", "RequestEntityTooLarge""#,
         ],
     );
 }
@@ -148,10 +148,10 @@ fn mutating_policies() {
             "reinvocationPolicy: Always, mutations: [{patchType: ApplyConfiguration, applyConfiguration: {expression: '{}'}, jsonPatch: {expression: x}}, {patchType: JSONPatch}, {}]",
         ),
         &[
-            "spec.mutations[0].jsonPatch: Forbidden: must not be specified when patchType is ApplyConfiguration",
+            r#"spec.mutations[0].jsonPatch: Invalid value: "{jsonPatch}": must not be specified when patchType is ApplyConfiguration"#,
             "spec.mutations[1].jsonPatch: Required value: must be specified when patchType is JSONPatch",
             "spec.mutations[2].patchType: Required value",
-            r#"spec.reinvocationPolicy: Unsupported value: "Always": supported values: "IfNeeded", "Never""#,
+            r#"spec.reinvocationPolicy: Unsupported value: "Always": supported values: "Never", "IfNeeded""#,
             r#"spec.mutations[0].applyConfiguration.expression: Invalid value: "{}": must evaluate to Object but got map(dyn, dyn)"#,
         ],
     );
@@ -178,4 +178,85 @@ fn bindings() {
             r#"spec.validationActions: Invalid value: ["Deny","Warn"]: must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)"#,
         ],
     );
+}
+
+#[test]
+fn conditions_and_statuses_of_policies() {
+    // Conditions that stay are not looked at again.
+    let conditions = policy(&format!(
+        "{RULES}, matchConditions: [{{name: a, expression: '5'}}], validations: [{{expression: 'true'}}]"
+    ));
+    check_update(&conditions, "spec: {failurePolicy: Ignore}", &[]);
+    check_status(
+        &conditions,
+        "status: {typeChecking: {expressionWarnings: [{}]}, conditions: [{type: T, status: X}]}",
+        &[
+            "status.typeChecking.expressionWarnings[0].warning: Required value",
+            "status.typeChecking.expressionWarnings[0].fieldRef: Required value",
+            r#"status.conditions[0].status: Unsupported value: "X": supported values: "False", "True", "Unknown""#,
+            "status.conditions[0].lastTransitionTime: Required value: must be set",
+            "status.conditions[0].reason: Required value: must be set",
+        ],
+    );
+}
+
+#[test]
+fn mutations() {
+    let policy = |spec: &str| policy(spec).replace("Validating", "Mutating");
+    let mutation = |mutation: &str, errors: &[&str]| {
+        let spec = format!("{RULES}, reinvocationPolicy: Never, mutations: [{{{mutation}}}]");
+        check(&policy(&spec), errors);
+    };
+    mutation("patchType: ApplyConfiguration, applyConfiguration: {expression: 'Object{}'}", &[]);
+    mutation("jsonPatch: {expression: x}", &["spec.mutations[0].patchType: Required value"]);
+    mutation(
+        "patchType: JSONPatch, jsonPatch: {expression: ' '}, applyConfiguration: {expression: x}",
+        &[
+            "spec.mutations[0].jsonPatch.expression: Required value",
+            r#"spec.mutations[0].applyConfiguration: Invalid value: "{applyConfiguration}": must not be specified when patchType is JSONPatch"#,
+        ],
+    );
+    mutation(
+        "patchType: ApplyConfiguration",
+        &[
+            "spec.mutations[0].applyConfiguration: Required value: must be specified when patchType is ApplyConfiguration",
+        ],
+    );
+    mutation(
+        "patchType: X",
+        &[
+            r#"spec.mutations[0].patchType: Unsupported value: "X": supported values: "ApplyConfiguration", "JSONPatch""#,
+        ],
+    );
+    check(
+        &policy(
+            "matchConstraints: {resourceRules: [{operations: [DELETE], apiGroups: [a], apiVersions: [v1], resources: [r]}]}",
+        ),
+        &[
+            r#"spec.matchConstraints.resourceRules.operations: Unsupported value: "DELETE": supported values: "*", "CONNECT", "CREATE", "UPDATE""#,
+            "spec.mutations: Required value: mutations must contain at least one item",
+            "spec.reinvocationPolicy: Required value",
+        ],
+    );
+}
+
+#[test]
+fn what_was_so_before_may_stay() {
+    let registration =
+        crate::find_kind("admissionregistration.k8s.io", "v1", "ValidatingWebhookConfiguration")
+            .unwrap();
+    let mut old = created(&webhooks(&format!("name: a.b.c, {CLIENT}")));
+    let ctx = crate::checks::ctx();
+    let mut new = old.clone();
+    for (field, value) in [
+        ("sideEffects", serde_json::json!("Unknown")),
+        ("admissionReviewVersions", serde_json::json!(["v2"])),
+        ("objectSelector", serde_json::json!({"matchLabels": {"a": "-"}})),
+        ("matchConditions", serde_json::json!([{"name": "a", "expression": "1"}])),
+    ] {
+        new["webhooks"][0][field] = value.clone();
+        assert_eq!(registration.check_update(&ctx, &new, &old).len(), 1, "{field}");
+        old["webhooks"][0][field] = value;
+        assert_eq!(registration.check_update(&ctx, &new, &old).len(), 0, "{field}");
+    }
 }

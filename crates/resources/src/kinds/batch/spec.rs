@@ -68,14 +68,10 @@ pub(super) fn check(spec: &At<'_>, errors: &mut ErrorList) {
         }
     }
     let replacement = spec.get("podReplacementPolicy");
-    if replacement.is_set() {
-        // What failed is judged before it is replaced.
-        let supported: &[&str] =
-            if failure.is_set() { &["Failed"] } else { &["Failed", "TerminatingOrFailed"] };
-        if !supported.contains(&replacement.str()) {
-            replacement.unsupported(errors, supported);
-        }
-    }
+    // What failed is judged before it is replaced.
+    let supported: &[&str] =
+        if failure.is_set() { &["Failed"] } else { &["Failed", "TerminatingOrFailed"] };
+    replacement.set_to_one_of(errors, supported);
     let template = spec.get("template");
     pod_spec::template(&template, errors);
     let restart = template.get("spec").get("restartPolicy");
@@ -94,9 +90,7 @@ pub(super) fn check(spec: &At<'_>, errors: &mut ErrorList) {
 
 fn completion_mode(spec: &At<'_>, errors: &mut ErrorList) {
     let mode = spec.get("completionMode");
-    if mode.is_set() && !MODES.contains(&mode.str()) {
-        mode.unsupported(errors, &MODES);
-    }
+    mode.set_to_one_of(errors, &MODES);
     let (per_index, failed) = (spec.get("backoffLimitPerIndex"), spec.get("maxFailedIndexes"));
     if !is_indexed(spec) {
         if !mode.is_set() || mode.str() == "NonIndexed" {

@@ -28,7 +28,7 @@ pub(super) fn check(conversion: &At<'_>, errors: &mut ErrorList) {
         } else {
             client.required(errors, "required when strategy is set to Webhook");
         }
-        forms::review_versions(&reviews, "", errors);
+        forms::review_versions(&reviews, "", false, errors);
         return;
     }
     for unused in [client, reviews] {
