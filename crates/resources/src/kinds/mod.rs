@@ -71,6 +71,9 @@ pub(crate) fn strategy(group: &str, version: &str, kind: &str) -> Arc<dyn Strate
             Arc::new(certificates::SigningRequest)
         }
         ("certificates.k8s.io", "ClusterTrustBundle") => Arc::new(certificates::ClusterTrustBundle),
+        ("certificates.k8s.io", "PodCertificateRequest") => {
+            Arc::new(certificates::PodCertificateRequest)
+        }
         ("coordination.k8s.io", "Lease") => Arc::new(placement::Lease),
         ("discovery.k8s.io", "EndpointSlice") => Arc::new(endpoints::EndpointSlice),
         ("events.k8s.io", "Event") => Arc::new(event::Event { newer: true }),
@@ -105,7 +108,7 @@ pub(crate) fn strategy(group: &str, version: &str, kind: &str) -> Arc<dyn Strate
         ("storage.k8s.io", "StorageClass") => Arc::new(storage::StorageClass),
         ("storage.k8s.io", "VolumeAttachment") => Arc::new(storage::VolumeAttachment),
         ("storage.k8s.io", "VolumeAttributesClass") => Arc::new(storage::VolumeAttributesClass),
-        ("internal.apiserver.k8s.io" | "certificates.k8s.io", _) => Arc::new(Plain),
+        ("internal.apiserver.k8s.io", _) => Arc::new(Plain),
         _ => Arc::new(PlainSubdomain),
     }
 }
