@@ -15,14 +15,17 @@ use crate::checks::ctx;
 use crate::{Registration, find_kind};
 
 /// Paths that upstream reports although there are no such fields.
-const ODD_PATHS: [&str; 12] = [
+const ODD_PATHS: [&str; 15] = [
     "Affinity",
     "LoadBalancerSourceRanges",
     "annotations.",
     "attachedRequired",
+    "cephFS",
     "conversion.conversionReviewVersions",
     "conversion.webhookClientConfig",
+    "downwarAPI",
     "metadata.taints",
+    "overhead.limits",
     "resources[storage]",
     "securityContext.shareProcessNamespace",
     "spec.strategy.strategy",
