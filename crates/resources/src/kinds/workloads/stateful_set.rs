@@ -42,7 +42,6 @@ impl Strategy for StatefulSet {
             && let Some(rolling) = strategy.get_mut("rollingUpdate").filter(|r| r.is_object())
         {
             set_default(rolling, "partition", 0);
-            set_default(rolling, "maxUnavailable", 1);
         }
         set_default(spec, "persistentVolumeClaimRetentionPolicy", json!({}));
         let retention = &mut spec["persistentVolumeClaimRetentionPolicy"];

@@ -2,8 +2,8 @@ use machinery::meta;
 use serde_json::json;
 
 use crate::checks::{
-    check, check_default, check_status, check_update, check_update_warnings, check_warnings,
-    created, updated,
+    check, check_default, check_in_use, check_status, check_update, check_update_warnings,
+    check_warnings, created, updated,
 };
 
 const LABELS: &str = "metadata: {labels: {a: b}}";
@@ -41,7 +41,7 @@ fn defaults() {
     let rolling = "{type: RollingUpdate, rollingUpdate: {maxUnavailable: 1, maxSurge: 0}}";
     check_default(&daemons, "/spec/updateStrategy", rolling);
     let set = workload("StatefulSet", "");
-    let rolling = "{type: RollingUpdate, rollingUpdate: {partition: 0, maxUnavailable: 1}}";
+    let rolling = "{type: RollingUpdate, rollingUpdate: {partition: 0}}";
     check_default(&set, "/spec/updateStrategy", rolling);
     check_default(&set, "/spec/podManagementPolicy", "OrderedReady");
     check_default(
@@ -226,8 +226,8 @@ fn stateful_sets() {
             "spec.updateStrategy.rollingUpdate: Invalid value: {\"partition\":1}: only allowed for updateStrategy 'RollingUpdate'",
         ],
     );
-    check_set(
-        "updateStrategy: {rollingUpdate: {partition: -1, maxUnavailable: 0}}",
+    check_in_use(
+        &set("updateStrategy: {rollingUpdate: {partition: -1, maxUnavailable: 0}}"),
         &[
             "spec.updateStrategy.rollingUpdate.partition: Invalid value: -1: must be greater than or equal to 0",
             "spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: 0: cannot be 0",
