@@ -11,6 +11,7 @@ use kube::runtime::watcher;
 use tokio_util::sync::CancellationToken;
 
 use super::Collector;
+use super::graph::{Kind, Source};
 use crate::discovery::Served;
 use crate::object::Meta;
 
@@ -90,12 +91,15 @@ async fn follow(
     stop: CancellationToken,
     synced: Arc<AtomicBool>,
 ) {
+    let name = served.name();
     let api: Api<PartialObjectMeta<DynamicObject>> =
         Api::all_with(collector.client(), &served.resource);
     let config = watcher::Config { page_size: None, ..watcher::Config::default() };
     let mut changes = Box::pin(watch_forever(api, config));
     let mut listed = HashSet::new();
-    let name = served.name();
+    let resource = served.resource;
+    let kind = Kind { api_version: resource.api_version, kind: resource.kind };
+    let source = Source { resource: name.into(), kind: Arc::new(kind) };
     loop {
         let delta = tokio::select! {
             () = stop.cancelled() => return,
@@ -105,16 +109,16 @@ async fn follow(
             None => return,
             Some(WatchDelta::Init) => listed.clear(),
             Some(WatchDelta::InitApply(object)) => {
-                listed.insert(object.id().to_owned());
-                collector.applied(&served, &object.metadata);
+                listed.insert(collector.applied(&source, &object.metadata));
             }
             Some(WatchDelta::InitDone) => {
-                collector.listed(&name, &listed);
-                listed.clear();
+                collector.listed(&source.resource, &std::mem::take(&mut listed));
                 synced.store(true, Ordering::Relaxed);
                 collector.feed_synced();
             }
-            Some(WatchDelta::Apply(object)) => collector.applied(&served, &object.metadata),
+            Some(WatchDelta::Apply(object)) => {
+                collector.applied(&source, &object.metadata);
+            }
             Some(WatchDelta::Delete(object)) => collector.deleted(object.id()),
         }
     }

@@ -27,7 +27,7 @@ use crate::error::{SyncError, is_not_found};
 use crate::object::Meta;
 
 use feed::Feeds;
-use graph::{FOREGROUND, Graph, Identity, Node, ORPHAN, Uid, Work};
+use graph::{FOREGROUND, Graph, Identity, Kind, Node, ORPHAN, Source, Uid, Work};
 use plan::{Decision, Owner};
 
 const WORKERS: usize = 20;
@@ -127,13 +127,13 @@ impl Collector {
         work.orphan.into_iter().for_each(|uid| self.orphan.add(uid));
     }
 
-    fn applied(&self, served: &Served, meta: &ObjectMeta) {
-        let resource = &served.resource;
-        if resource.plural == "customresourcedefinitions" {
+    fn applied(&self, source: &Source, meta: &ObjectMeta) -> Uid {
+        if source.kind.kind == "CustomResourceDefinition" {
             self.unknown.notify_one();
         }
-        let work = self.lock().apply(&served.name(), &resource.api_version, &resource.kind, meta);
+        let (uid, work) = self.lock().apply(source, meta);
         self.enqueue(work);
+        uid
     }
 
     fn deleted(&self, uid: &str) {
@@ -171,12 +171,12 @@ impl Collector {
     }
 
     /// The resource of a kind; other versions of the same group and kind do as well.
-    fn resource_of(&self, api_version: &str, kind: &str) -> Option<Served> {
+    fn resource_of(&self, Kind { api_version, kind }: &Kind) -> Option<Served> {
         let kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-        let exact = kinds.get(&(api_version.to_owned(), kind.to_owned()));
+        let exact = kinds.get(&(api_version.clone(), kind.clone()));
         exact.cloned().or_else(|| {
             let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
-            kinds.values().find(|s| s.resource.group == group && s.resource.kind == kind).cloned()
+            kinds.values().find(|s| s.resource.group == group && s.resource.kind == *kind).cloned()
         })
     }
 }
@@ -185,14 +185,14 @@ impl Collector {
 
 impl Collector {
     fn api(&self, identity: &Identity) -> Result<Api<MetaObject>, SyncError> {
-        let served = self.resource_of(&identity.api_version, &identity.kind).ok_or_else(|| {
+        let served = self.resource_of(&identity.kind).ok_or_else(|| {
             self.unknown.notify_one();
-            let Identity { api_version, kind, .. } = identity;
+            let Kind { api_version, kind } = &*identity.kind;
             SyncError::NotReady(format!("no resource for {api_version}, Kind={kind}"))
         })?;
         let client = self.client();
         Ok(if served.namespaced {
-            Api::namespaced_with(client, &identity.namespace, &served.resource)
+            Api::namespaced_with(client, identity.namespace(), &served.resource)
         } else {
             Api::all_with(client, &served.resource)
         })
@@ -200,7 +200,7 @@ impl Collector {
 
     /// The object as the server has it now, if it is still the one with this UID.
     async fn live(&self, uid: &str, identity: &Identity) -> Result<Option<MetaObject>, SyncError> {
-        let live = self.api(identity)?.get_opt(&identity.name).await?;
+        let live = self.api(identity)?.get_opt(identity.name()).await?;
         Ok(live.filter(|object| object.id() == uid))
     }
 
@@ -224,7 +224,7 @@ impl Collector {
         let references = live.metadata.owner_references.clone().unwrap_or_default();
         let mut owners = Vec::with_capacity(references.len());
         for reference in references {
-            let state = self.owner_state(&reference, &node.identity.namespace).await?;
+            let state = self.owner_state(&reference, node.identity.namespace()).await?;
             owners.push((reference, state));
         }
         let (has_dependents, dependent_waits) = {
@@ -246,13 +246,8 @@ impl Collector {
         if self.lock().is_gone(&reference.uid) {
             return Ok(Owner::Absent);
         }
-        let identity = Identity {
-            api_version: reference.api_version.clone(),
-            kind: reference.kind.clone(),
-            namespace: namespace.to_owned(),
-            name: reference.name.clone(),
-        };
-        let served = self.resource_of(&identity.api_version, &identity.kind);
+        let identity = Identity::of(reference, namespace);
+        let served = self.resource_of(&identity.kind);
         if served.is_some_and(|s| s.namespaced) && namespace.is_empty() {
             // A cluster-scoped object cannot have an owner in a namespace.
             return Ok(Owner::Absent);
@@ -303,7 +298,7 @@ impl Collector {
 
     async fn patch(&self, identity: &Identity, patch: &serde_json::Value) -> Result<(), SyncError> {
         let api = self.api(identity)?;
-        match api.patch(&identity.name, &PatchParams::default(), &Patch::Merge(patch)).await {
+        match api.patch(identity.name(), &PatchParams::default(), &Patch::Merge(patch)).await {
             Ok(_) => Ok(()),
             Err(error) if is_not_found(&error) => Ok(()),
             Err(error) => Err(error.into()),
@@ -325,7 +320,7 @@ impl Collector {
             }),
             ..DeleteParams::default()
         };
-        match self.api(identity)?.delete(&identity.name, &params).await {
+        match self.api(identity)?.delete(identity.name(), &params).await {
             Ok(_) => Ok(()),
             Err(error) if is_not_found(&error) => Ok(()),
             Err(error) => Err(error.into()),
@@ -369,7 +364,7 @@ impl Collector {
             let Some(live) = self.live(&dependent, &identity).await? else { continue };
             let owners = live.metadata.owner_references.clone().unwrap_or_default();
             let left: Vec<OwnerReference> =
-                owners.iter().filter(|r| r.uid != uid).cloned().collect();
+                owners.iter().filter(|r| *r.uid != *uid).cloned().collect();
             if left.len() != owners.len() {
                 self.write_owners(&identity, &live, &left).await?;
             }

@@ -29,11 +29,14 @@ fn meta(uid: &str, owners: &[&str], finalizers: &[&str], deleting: bool) -> Obje
 }
 
 fn apply(graph: &mut Graph, meta: &ObjectMeta) -> Vec<String> {
-    sorted(graph.apply("/ks", "v1", "K", meta))
+    let kind = Kind { api_version: "v1".to_owned(), kind: "K".to_owned() };
+    let (uid, work) = graph.apply(&Source { resource: "/ks".into(), kind: Arc::new(kind) }, meta);
+    assert_eq!(Some(&*uid), meta.uid.as_deref());
+    sorted(work)
 }
 
 fn sorted(work: Work) -> Vec<String> {
-    let mut all: Vec<String> = work.delete.into_iter().collect();
+    let mut all: Vec<String> = work.delete.into_iter().map(|uid| uid.to_string()).collect();
     all.extend(work.orphan.into_iter().map(|uid| format!("orphan {uid}")));
     all.sort();
     all
@@ -97,7 +100,7 @@ fn a_new_list_finds_what_went_unnoticed() {
     let mut graph = Graph::default();
     apply(&mut graph, &meta("rs", &[], &[], false));
     apply(&mut graph, &meta("p", &["rs"], &[], false));
-    let present = HashSet::from(["p".to_owned()]);
+    let present = HashSet::from(["p".into()]);
     assert_eq!(sorted(graph.listed("/ks", &present)), ["p"]);
     assert!(graph.get("rs").is_none());
     assert!(graph.listed("/others", &HashSet::new()).delete.is_empty());
