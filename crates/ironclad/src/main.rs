@@ -4,14 +4,10 @@
 //! of one crate and runs it.
 
 mod commands;
+mod memory;
 mod pause;
 
 use std::process::ExitCode;
-
-/// An API server allocates and frees on several threads for every request; libc's allocator spends
-/// a quarter of a write on that.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     // Thousands of Pods have this process: nothing is set up for it.

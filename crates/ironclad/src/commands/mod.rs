@@ -20,6 +20,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
+use crate::memory;
+
 /// Kubernetes v1.36 in one program.
 #[derive(Debug, Parser)]
 #[command(name = "ironclad", version = cluster::KUBERNETES_VERSION, about, disable_help_subcommand = true)]
@@ -163,11 +165,7 @@ where
     F: FnOnce(CancellationToken) -> W,
     W: Future<Output = anyhow::Result<()>>,
 {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder
-        .enable_all()
-        .build()?
-        .block_on(async { work(component::signal::shutdown_token()?).await })
+    run_on(tokio::runtime::Builder::new_multi_thread(), work)
 }
 
 fn single<F, W>(work: F) -> anyhow::Result<()>
@@ -175,9 +173,14 @@ where
     F: FnOnce(CancellationToken) -> W,
     W: Future<Output = anyhow::Result<()>>,
 {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder
-        .enable_all()
-        .build()?
-        .block_on(async { work(component::signal::shutdown_token()?).await })
+    run_on(tokio::runtime::Builder::new_current_thread(), work)
+}
+
+fn run_on<F, W>(mut runtime: tokio::runtime::Builder, work: F) -> anyhow::Result<()>
+where
+    F: FnOnce(CancellationToken) -> W,
+    W: Future<Output = anyhow::Result<()>>,
+{
+    let runtime = runtime.enable_all().on_thread_park(memory::give_back).build()?;
+    runtime.block_on(async { work(component::signal::shutdown_token()?).await })
 }
