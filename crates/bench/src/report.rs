@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::memory::Usage;
+use crate::processes::Usage;
 
 /// What one scenario gave.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -33,17 +33,24 @@ pub struct Figures {
     pub p99_ms: f64,
     /// The slowest answer, in milliseconds.
     pub max_ms: f64,
+    /// Microseconds of processor time that an answer cost the server, if it can be seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_cpu_us: Option<f64>,
+    /// Microseconds of processor time that an answer cost the load generator.
+    pub generator_cpu_us: f64,
     /// The first error, when there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_error: Option<String>,
 }
 
-/// What the server used at a point of the run, in megabytes of 2^20 bytes.
+/// What a process used at a point of the run, in megabytes of 2^20 bytes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Memory {
     /// When.
     pub scenario: String,
-    /// Resident; absent when the server does not run where it can be seen.
+    /// Which.
+    pub process: String,
+    /// Resident; absent when the process does not run where it can be seen.
     pub resident_mb: Option<f64>,
     /// Resident, its part of pages that are shared.
     pub proportional_mb: Option<f64>,
@@ -111,15 +118,16 @@ impl Figures {
 // === impl Memory ===
 
 impl Memory {
-    /// What a process uses now, if that can be seen.
+    /// What a process used, if that could be seen.
     #[must_use]
-    pub fn new(scenario: &str, usage: Option<Usage>, target_mb: Option<f64>) -> Self {
+    pub fn new(scenario: &str, process: &str, usage: Option<Usage>, target: Option<f64>) -> Self {
         let megabytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         Self {
             scenario: scenario.to_owned(),
+            process: process.to_owned(),
             resident_mb: usage.map(|usage| megabytes(usage.resident)),
             proportional_mb: usage.map(|usage| megabytes(usage.proportional)),
-            target_mb,
+            target_mb: target,
         }
     }
 }
@@ -129,7 +137,7 @@ impl Display for Report {
         if !self.scenarios.is_empty() {
             writeln!(
                 f,
-                "{:<42} {:<8} {:>5} {:>9} {:>6} {:>11} {:>9} {:>9} {:>9} {:>9}",
+                "{:<42} {:<8} {:>5} {:>9} {:>6} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
                 "SCENARIO",
                 "FORMAT",
                 "CONN",
@@ -139,13 +147,17 @@ impl Display for Report {
                 "TARGET",
                 "P50 ms",
                 "P99 ms",
-                "MAX ms"
+                "MAX ms",
+                "SERVER us",
+                "BENCH us"
             )?;
         }
+        let figure =
+            |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1}"));
         for row in &self.scenarios {
             writeln!(
                 f,
-                "{:<42} {:<8} {:>5} {:>9} {:>6} {:>11.1} {:>9} {:>9.3} {:>9.3} {:>9.3}",
+                "{:<42} {:<8} {:>5} {:>9} {:>6} {:>11.1} {:>9} {:>9.3} {:>9.3} {:>9.3} {:>9} {:>9.1}",
                 row.scenario,
                 row.format,
                 row.connections,
@@ -155,21 +167,27 @@ impl Display for Report {
                 row.target_per_second.map_or("-".to_owned(), |least| format!(">= {least}")),
                 row.p50_ms,
                 row.p99_ms,
-                row.max_ms
+                row.max_ms,
+                figure(row.server_cpu_us),
+                row.generator_cpu_us
             )?;
             if let Some(error) = &row.first_error {
                 writeln!(f, "    first error: {error}")?;
             }
         }
         if !self.memory.is_empty() {
-            writeln!(f, "{:<42} {:>9} {:>9} {:>9}", "SERVER", "RSS MB", "PSS MB", "TARGET")?;
+            writeln!(
+                f,
+                "{:<42} {:<24} {:>9} {:>9} {:>9}",
+                "MEMORY", "PROCESS", "RSS MB", "PSS MB", "TARGET"
+            )?;
         }
-        let figure = |value: Option<f64>| value.map_or("-".to_owned(), |mb| format!("{mb:.1}"));
         for row in &self.memory {
             writeln!(
                 f,
-                "{:<42} {:>9} {:>9} {:>9}",
+                "{:<42} {:<24} {:>9} {:>9} {:>9}",
                 row.scenario,
+                row.process,
                 figure(row.resident_mb),
                 figure(row.proportional_mb),
                 row.target_mb.map_or("-".to_owned(), |most| format!("<= {most}")),

@@ -3,8 +3,11 @@
 //! Each scenario runs for a fixed time on connections of its own, in namespaces that the run makes
 //! and removes. Objects that a scenario needs are written before it begins.
 
+mod control_plane;
 mod load;
 mod objects;
+mod prepare;
+mod scenario;
 mod targets;
 mod watchers;
 
@@ -14,13 +17,13 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use self::load::{Limit, Maker};
-use self::objects::Template;
-use self::targets::Aim;
+use self::control_plane::ControlPlane;
+use self::load::{Done, Limit, Maker};
+use self::scenario::Scenario;
 use self::watchers::{Pace, Watched};
 use crate::connection::{Connection, Error, Format, Protocol, Request, Target};
-use crate::memory;
-use crate::report::{Figures, Memory, Report};
+use crate::processes;
+use crate::report::{Figures, Report};
 
 /// Connections of the scenarios with many.
 const MANY: usize = 64;
@@ -36,6 +39,10 @@ const APPLIED: usize = 16;
 const PACE: u32 = 20;
 /// Writes on their way to the watchers, when it is as many as possible.
 const WINDOW: u64 = 16;
+/// Streams on one HTTP/2 connection.
+const STREAMS: usize = 100;
+/// Watches on one connection that is used for other requests too; servers allow 1,000 streams.
+const MOST_STREAMS: usize = 900;
 
 /// How much load, and of what.
 #[derive(Clone, Debug)]
@@ -46,6 +53,8 @@ pub struct Options {
     pub objects: usize,
     /// Pods of the list by node.
     pub pods: usize,
+    /// Custom objects of the list of them.
+    pub custom: usize,
     /// Watchers of one collection.
     pub watchers: usize,
     /// The version of HTTP.
@@ -54,8 +63,10 @@ pub struct Options {
     pub formats: Vec<Format>,
     /// Run only scenarios whose name contains one of these; all if empty.
     pub only: Vec<String>,
-    /// The server's process, if it cannot be found by the port.
+    /// The server's process, if it cannot be found from a connection to it.
     pub server_pid: Option<u32>,
+    /// How long the server has to give memory back before the last look at it.
+    pub settle: Duration,
 }
 
 impl Default for Options {
@@ -64,31 +75,15 @@ impl Default for Options {
             duration: Duration::from_secs(5),
             objects: 17_000,
             pods: 2_000,
+            custom: 5_000,
             watchers: 1_000,
             protocol: Protocol::Http1,
             formats: vec![Format::Json, Format::Protobuf],
             only: Vec::new(),
             server_pid: None,
+            settle: Duration::from_secs(20),
         }
     }
-}
-
-/// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scenario {
-    MemoryIdle,
-    MemoryLoaded,
-    MemoryListed,
-    CreateOne,
-    CreateMany,
-    Get,
-    ListShort,
-    ListAll,
-    ListLabel,
-    ListField,
-    WatchPaced,
-    WatchFull,
-    Apply,
 }
 
 /// Runs every scenario.
@@ -98,18 +93,23 @@ enum Scenario {
 pub async fn run(target: &Target, options: &Options) -> Result<Report, Error> {
     let server = match options.server_pid {
         Some(pid) => Some(pid),
-        None => target.local_port().await?.and_then(memory::listener),
+        None => target.process().await?,
     };
     let mut run = Run {
         target,
         options,
         control: target.connect(options.protocol).await?,
-        server,
+        control_plane: ControlPlane::of(server),
         namespaces: HashMap::new(),
+        definition: None,
         report: Report::default(),
     };
     let result = run.scenarios().await;
     run.clean_up().await?;
+    if result.is_ok() && run.wants(&[Scenario::MemoryAfter]) {
+        tokio::time::sleep(options.settle).await;
+        run.memory(Scenario::MemoryAfter);
+    }
     result.map(|()| run.report)
 }
 
@@ -117,10 +117,18 @@ struct Run<'a> {
     target: &'a Target,
     options: &'a Options,
     control: Connection,
-    server: Option<u32>,
+    control_plane: ControlPlane,
     /// By what they are for.
     namespaces: HashMap<String, Arc<str>>,
+    /// The path of the definition of the custom objects.
+    definition: Option<String>,
     report: Report,
+}
+
+/// Processor time that was used by a point in time.
+struct Used {
+    server: Option<Duration>,
+    generator: Option<Duration>,
 }
 
 impl Run<'_> {
@@ -128,7 +136,9 @@ impl Run<'_> {
         use Scenario::*;
         let formats = self.options.formats.clone();
         self.memory(MemoryIdle);
-        if self.wants(&[MemoryLoaded, MemoryListed, ListAll, ListLabel]) {
+        if self.wants(&[MemoryLoaded, MemoryListed, ListAll, ListGzip, ListLabel])
+            || self.wants(&[GetBesideLists, GetBesideGzip])
+        {
             let all = self.filled("all", self.options.objects).await?;
             self.memory(MemoryLoaded);
             for format in &formats {
@@ -137,6 +147,10 @@ impl Run<'_> {
                     format!("{all}?labelSelector={}%3D{}", objects::GROUP, objects::group(7));
                 self.read(ListLabel, *format, LISTERS, &some).await?;
             }
+            let gzip = Request { gzip: true, ..Request::get(&*all, Format::Json) };
+            self.repeat(ListGzip, LONG_LISTERS, gzip.clone()).await?;
+            self.beside(GetBesideLists, Request::get(&*all, Format::Json)).await?;
+            self.beside(GetBesideGzip, gzip).await?;
             self.memory(MemoryListed);
         }
         if self.wants(&[ListShort, Get]) {
@@ -155,10 +169,15 @@ impl Run<'_> {
                 self.read(ListField, *format, LISTERS, &path).await?;
             }
         }
+        if self.wants(&[ListCustom]) {
+            let path = self.custom_objects().await?;
+            self.read(ListCustom, Format::Json, LONG_LISTERS, &path).await?;
+        }
         for format in &formats {
             self.watch(WatchPaced, *format, Pace::PerSecond(PACE)).await?;
             self.watch(WatchFull, *format, Pace::Window(WINDOW)).await?;
         }
+        self.beside_watches().await?;
         self.apply().await?;
         for format in formats {
             self.create(CreateOne, format, 1).await?;
@@ -176,49 +195,40 @@ impl Run<'_> {
             })
     }
 
-    /// Notes what the server uses now.
+    /// Notes what the control plane uses now.
     fn memory(&mut self, scenario: Scenario) {
-        if !self.wants(&[scenario]) {
-            return;
+        if self.wants(&[scenario]) {
+            let rows = self.control_plane.memory(scenario, &scenario.title(self.options));
+            self.report.memory.extend(rows);
         }
-        let usage = self.server.and_then(memory::of);
-        let target = match targets::of(scenario) {
-            Some(Aim::Megabytes(most)) => Some(most),
-            _ => None,
+    }
+
+    fn used(&self) -> Used {
+        let generator = processes::processor(std::process::id());
+        Used { server: self.control_plane.processor(), generator }
+    }
+
+    /// Takes in figures; `before` is what had been used when the scenario began.
+    fn add(&mut self, scenario: Scenario, format: Format, mut figures: Figures, before: &Used) {
+        let per_answer = |now: Option<Duration>, then: Option<Duration>| {
+            let used = now?.checked_sub(then?)?;
+            Some(used.as_secs_f64() * 1e6 / figures.answers.max(1) as f64)
         };
-        self.report.memory.push(Memory::new(&self.title(scenario), usage, target));
-    }
-
-    fn title(&self, scenario: Scenario) -> String {
-        let options = self.options;
-        match scenario {
-            Scenario::MemoryIdle => "memory before the run".to_owned(),
-            Scenario::MemoryLoaded => format!("memory with {} ConfigMaps", options.objects),
-            Scenario::MemoryListed => "memory after lists of them".to_owned(),
-            Scenario::CreateOne | Scenario::CreateMany => "create 1 KiB ConfigMaps".to_owned(),
-            Scenario::Get => "get one ConfigMap".to_owned(),
-            Scenario::ListShort => format!("list {SHORT} ConfigMaps"),
-            Scenario::ListAll => format!("list {} ConfigMaps", options.objects),
-            Scenario::ListLabel => format!("list by label, 1 % of {}", options.objects),
-            Scenario::ListField => format!("list Pods by node, 1 % of {}", options.pods),
-            Scenario::WatchPaced => {
-                format!("events to {} watchers, {PACE} writes/s", options.watchers)
-            }
-            Scenario::WatchFull => format!("events to {} watchers, most", options.watchers),
-            Scenario::Apply => "server-side apply of a Pod".to_owned(),
-        }
-    }
-
-    fn add(&mut self, scenario: Scenario, format: Format, mut figures: Figures) {
-        figures.scenario = self.title(scenario);
+        let now = self.used();
+        figures.server_cpu_us = per_answer(now.server, before.server);
+        figures.generator_cpu_us = per_answer(now.generator, before.generator).unwrap_or(0.0);
+        figures.scenario = scenario.title(self.options);
         figures.format = format.name().to_owned();
-        if let Some(Aim::PerSecond(least)) = targets::of(scenario) {
-            figures.target_per_second = Some(least);
-        }
+        figures.target_per_second = targets::per_second(scenario);
         self.report.scenarios.push(figures);
     }
 
-    /// Runs a closed loop for the time of a scenario.
+    /// A closed loop for the time of a scenario.
+    async fn closed_loop(&self, connections: usize, request: Maker) -> Result<Done, Error> {
+        let limit = Limit::Time(self.options.duration);
+        load::run(self.target, (self.options.protocol, connections), limit, 0, request).await
+    }
+
     async fn load(
         &mut self,
         scenario: Scenario,
@@ -226,11 +236,24 @@ impl Run<'_> {
         connections: usize,
         request: Maker,
     ) -> Result<(), Error> {
-        let limit = Limit::Time(self.options.duration);
-        let workers = (self.options.protocol, connections);
-        let done = load::run(self.target, workers, limit, 0, request).await?;
-        self.add(scenario, format, Figures::new(done.samples, done.elapsed, done.bytes));
+        let before = self.used();
+        let figures = Figures::from(self.closed_loop(connections, request).await?);
+        self.add(scenario, format, figures, &before);
         Ok(())
+    }
+
+    /// Sends one request again and again.
+    async fn repeat(
+        &mut self,
+        scenario: Scenario,
+        connections: usize,
+        request: Request,
+    ) -> Result<(), Error> {
+        if !self.wants(&[scenario]) {
+            return Ok(());
+        }
+        let format = request.accept;
+        self.load(scenario, format, connections, Arc::new(move |_| request.clone())).await
     }
 
     async fn read(
@@ -240,11 +263,28 @@ impl Run<'_> {
         connections: usize,
         path: &str,
     ) -> Result<(), Error> {
+        self.repeat(scenario, connections, Request::get(path, format)).await
+    }
+
+    /// Gets, while a few others send `list` again and again.
+    async fn beside(&mut self, scenario: Scenario, list: Request) -> Result<(), Error> {
         if !self.wants(&[scenario]) {
             return Ok(());
         }
-        let request = Request::get(path, format);
-        self.load(scenario, format, connections, Arc::new(move |_| request.clone())).await
+        let short = self.filled("short", SHORT).await?;
+        let get = Request::get(format!("{short}/{}", objects::name(0)), Format::Json);
+        let before = self.used();
+        let lists = self.closed_loop(LONG_LISTERS, Arc::new(move |_| list.clone()));
+        let gets = self.closed_loop(LISTERS, Arc::new(move |_| get.clone()));
+        let (lists, gets) = tokio::try_join!(lists, gets)?;
+        let failed = lists.samples.into_iter().flat_map(|sample| sample.errors);
+        let mut figures = Figures::from(gets);
+        for error in failed {
+            figures.errors += 1;
+            figures.first_error.get_or_insert(error);
+        }
+        self.add(scenario, Format::Json, figures, &before);
+        Ok(())
     }
 
     async fn create(
@@ -258,7 +298,8 @@ impl Run<'_> {
         }
         let purpose = format!("{}-{}", scenario.id(), format.name());
         let path = self.config_maps(&purpose).await?;
-        self.load(scenario, format, connections, creation(path, format)?).await
+        let template = objects::config_map();
+        self.load(scenario, format, connections, prepare::creation(path, &template, format)?).await
     }
 
     async fn apply(&mut self) -> Result<(), Error> {
@@ -286,124 +327,59 @@ impl Run<'_> {
         }
         let purpose = format!("{}-{}", scenario.id(), format.name());
         let path = self.config_maps(&purpose).await?;
+        let before = self.used();
         let watched = Watched {
             target: self.target,
             protocol: self.options.protocol,
             format,
             path: &path,
             watchers: self.options.watchers,
+            streams: STREAMS,
             duration: self.options.duration,
             pace,
+            beside: None,
         };
         let seen = watched.run().await?;
         let mut figures = Figures::new(seen.samples, seen.elapsed, 0);
         figures.connections = seen.connections;
-        self.add(scenario, format, figures);
+        self.add(scenario, format, figures, &before);
         Ok(())
     }
 
-    /// A namespace for a purpose.
-    async fn namespace(&mut self, purpose: &str) -> Result<Arc<str>, Error> {
-        if let Some(name) = self.namespaces.get(purpose) {
-            return Ok(name.clone());
+    /// Gets on one HTTP/2 connection with many watches of a collection that changes.
+    async fn beside_watches(&mut self) -> Result<(), Error> {
+        let scenario = Scenario::GetBesideWatches;
+        if !self.wants(&[scenario]) {
+            return Ok(());
         }
-        let name = format!("bench-{}-{purpose}", std::process::id());
-        let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        self.control.send(&Request::json("POST", "/api/v1/namespaces", &body)).await?;
-        let name: Arc<str> = name.into();
-        self.namespaces.insert(purpose.to_owned(), name.clone());
-        Ok(name)
-    }
-
-    async fn config_maps(&mut self, purpose: &str) -> Result<String, Error> {
-        Ok(format!("/api/v1/namespaces/{}/configmaps", self.namespace(purpose).await?))
-    }
-
-    /// A collection of Pods in a namespace where they can be made.
-    async fn pods_of(&mut self, purpose: &str) -> Result<String, Error> {
-        let namespace = self.namespace(purpose).await?;
-        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
-        let account =
-            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
-        match self.control.send(&Request::json("POST", &path, &account)).await {
-            // A controller was faster.
-            Ok(_) | Err(Error::Refused { status: 409, .. }) => {}
-            Err(error) => return Err(error),
+        let short = self.filled("short", SHORT).await?;
+        let get = Request::get(format!("{short}/{}", objects::name(0)), Format::Json);
+        let path = self.config_maps(scenario.id()).await?;
+        let before = self.used();
+        let watched = Watched {
+            target: self.target,
+            protocol: Protocol::Http2,
+            format: Format::Json,
+            path: &path,
+            watchers: self.options.watchers.min(MOST_STREAMS),
+            streams: MOST_STREAMS,
+            duration: self.options.duration,
+            pace: Pace::PerSecond(PACE),
+            beside: Some((LISTERS, get)),
+        };
+        let seen = watched.run().await?;
+        let mut figures = Figures::new(seen.beside, seen.elapsed, 0);
+        for error in seen.samples.into_iter().flat_map(|sample| sample.errors) {
+            figures.errors += 1;
+            figures.first_error.get_or_insert(error);
         }
-        Ok(format!("/api/v1/namespaces/{namespace}/pods"))
-    }
-
-    /// The path of a collection with so many ConfigMaps.
-    async fn filled(&mut self, purpose: &str, count: usize) -> Result<String, Error> {
-        let path = self.config_maps(purpose).await?;
-        self.write(count, creation(path.clone(), Format::Json)?).await?;
-        Ok(path)
-    }
-
-    async fn pods(&mut self) -> Result<(), Error> {
-        let path: Arc<str> = self.pods_of("pods").await?.into();
-        let request = move |number| Request::json("POST", &path, &objects::pod(number));
-        self.write(self.options.pods, Arc::new(request)).await
-    }
-
-    /// Writes objects that a scenario needs; all of them, or it means nothing.
-    async fn write(&mut self, count: usize, request: Maker) -> Result<(), Error> {
-        let limit = Limit::Requests(count);
-        let workers = (self.options.protocol, MANY);
-        let done = load::run(self.target, workers, limit, 0, request).await?;
-        let error = done.samples.into_iter().find_map(|sample| sample.errors.into_iter().next());
-        match error {
-            Some(error) => Err(Error::Prepare(error)),
-            None => Ok(()),
-        }
-    }
-
-    /// Removes what the run made. Namespaces alone would do, if controllers run.
-    async fn clean_up(&mut self) -> Result<(), Error> {
-        for namespace in std::mem::take(&mut self.namespaces).into_values() {
-            let path = format!("/api/v1/namespaces/{namespace}");
-            let options =
-                json!({"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0});
-            for collection in ["configmaps", "pods", "serviceaccounts"] {
-                let path = format!("{path}/{collection}");
-                self.control.send(&Request::json("DELETE", &path, &options)).await?;
-            }
-            self.control.send(&Request::json("DELETE", &path, &json!({}))).await?;
-        }
+        self.add(scenario, Format::Json, figures, &before);
         Ok(())
     }
 }
 
-/// Creations of ConfigMaps.
-fn creation(path: String, format: Format) -> Result<Maker, Error> {
-    let template = Template::new(&objects::config_map(), format)?;
-    let path: Arc<str> = path.into();
-    Ok(Arc::new(move |number| Request {
-        method: "POST",
-        path: path.clone(),
-        accept: format,
-        content_type: format.media_type(),
-        body: template.numbered(number),
-    }))
-}
-
-impl Scenario {
-    /// The name by which it is chosen.
-    fn id(self) -> &'static str {
-        match self {
-            Self::MemoryIdle => "memory-idle",
-            Self::MemoryLoaded => "memory-loaded",
-            Self::MemoryListed => "memory-listed",
-            Self::CreateOne => "create-one",
-            Self::CreateMany => "create-many",
-            Self::Get => "get",
-            Self::ListShort => "list-short",
-            Self::ListAll => "list-all",
-            Self::ListLabel => "list-label",
-            Self::ListField => "list-field",
-            Self::WatchPaced => "watch-paced",
-            Self::WatchFull => "watch-most",
-            Self::Apply => "apply",
-        }
+impl From<Done> for Figures {
+    fn from(done: Done) -> Self {
+        Figures::new(done.samples, done.elapsed, done.bytes)
     }
 }

@@ -52,6 +52,49 @@ pub(super) fn stamped() -> Value {
     })
 }
 
+/// The plural of the custom objects' kind.
+pub(super) const CUSTOM: &str = "widgets";
+
+/// What defines the custom objects, in a group.
+pub(super) fn definition(group: &str) -> Value {
+    let schema = json!({"type": "object", "properties": {
+        "spec": {"type": "object", "properties": {"payload": {"type": "string"}}},
+    }});
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{CUSTOM}.{group}")},
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {"plural": CUSTOM, "singular": "widget", "kind": "Widget"},
+            "versions": [
+                {"name": "v1", "served": true, "storage": true,
+                 "schema": {"openAPIV3Schema": schema}},
+            ],
+        },
+    })
+}
+
+/// Whether an event's definition is served.
+pub(super) fn is_established(event: Value) -> bool {
+    let conditions = event["object"]["status"]["conditions"].as_array();
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition["type"] == "Established" && condition["status"] == "True")
+}
+
+/// A custom object with 1 KiB of data.
+pub(super) fn custom(group: &str) -> Value {
+    json!({
+        "apiVersion": format!("{group}/v1"),
+        "kind": "Widget",
+        "metadata": {"name": name(0)},
+        "spec": {"payload": "x".repeat(SIZE)},
+    })
+}
+
 /// A Pod on one of [`NODES`].
 pub(super) fn pod(number: usize) -> Value {
     json!({

@@ -17,8 +17,6 @@ use super::objects::{self, Template};
 use crate::connection::{Connection, Error, Format, Protocol, Request, Stream, Target};
 use crate::report::Sample;
 
-/// Streams on one HTTP/2 connection.
-const STREAMS: usize = 100;
 /// Objects that change in turn.
 const OBJECTS: usize = 16;
 /// How long to wait for events that are on their way after the last write.
@@ -41,14 +39,20 @@ pub(super) struct Watched<'a> {
     /// Path of the collection.
     pub(super) path: &'a str,
     pub(super) watchers: usize,
+    /// Watches on one HTTP/2 connection.
+    pub(super) streams: usize,
     pub(super) duration: Duration,
     pub(super) pace: Pace,
+    /// A request that so many send again and again on the connection of the last watches.
+    pub(super) beside: Option<(usize, Request)>,
 }
 
 /// What the watchers saw.
 pub(super) struct Seen {
     /// Times from sending a write until a watcher had its event, and what went wrong.
     pub(super) samples: Vec<Sample>,
+    /// What those saw who sent other requests.
+    pub(super) beside: Vec<Sample>,
     pub(super) elapsed: Duration,
     /// Connections that the watches used.
     pub(super) connections: usize,
@@ -86,6 +90,7 @@ impl Watched<'_> {
             accept: self.format,
             content_type: self.format.media_type(),
             body: template.sent_at(number, nanoseconds),
+            gzip: false,
         };
         for number in 0..OBJECTS {
             writer.send(&write("POST", self.path.to_owned(), number, 0)).await?;
@@ -97,7 +102,8 @@ impl Watched<'_> {
         let alive = AtomicUsize::new(self.watchers);
         let counts = Arc::new(Counts { seen: AtomicU64::new(0), alive, news: Notify::new() });
         let (stop, stopped) = watch::channel(false);
-        let (tasks, connections) = self.open(&from, epoch, &counts, &stopped).await?;
+        let Opened { watches, beside, connections } =
+            self.open(&from, epoch, &counts, &stopped).await?;
 
         let begun = Instant::now();
         let mut own = Sample::default();
@@ -133,13 +139,8 @@ impl Watched<'_> {
         }
         stop.send_replace(true);
         let mut samples = vec![own];
-        for task in tasks {
-            match task.await {
-                Ok(sample) => samples.push(sample),
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
-            }
-        }
-        Ok(Seen { samples, elapsed, connections })
+        samples.extend(results(watches).await);
+        Ok(Seen { samples, beside: results(beside).await, elapsed, connections })
     }
 
     /// Opens all watches.
@@ -149,12 +150,12 @@ impl Watched<'_> {
         epoch: Instant,
         counts: &Arc<Counts>,
         stop: &watch::Receiver<bool>,
-    ) -> Result<(Vec<JoinHandle<Sample>>, usize), Error> {
+    ) -> Result<Opened, Error> {
         let seconds = self.duration.as_secs() + 600;
         let path =
             format!("{}?watch=true&resourceVersion={from}&timeoutSeconds={seconds}", self.path);
         let request = Request::get(path, self.format);
-        let (mut tasks, mut connections) = (Vec::with_capacity(self.watchers), 0);
+        let (mut watches, mut connections) = (Vec::with_capacity(self.watchers), 0);
         let mut shared: Option<(Connection, usize)> = None;
         for _ in 0..self.watchers {
             let connection = match &mut shared {
@@ -169,7 +170,7 @@ impl Watched<'_> {
                 None => {
                     connections += 1;
                     let fresh = self.target.connect(self.protocol).await?;
-                    shared = fresh.share().map(|clone| (clone, STREAMS - 1));
+                    shared = fresh.share().map(|clone| (clone, self.streams - 1));
                     fresh
                 }
             };
@@ -181,10 +182,51 @@ impl Watched<'_> {
                 stop: stop.clone(),
                 rest: BytesMut::new(),
             };
-            tasks.push(tokio::spawn(watcher.run()));
+            watches.push(tokio::spawn(watcher.run()));
         }
-        Ok((tasks, connections))
+        let mut beside = Vec::new();
+        if let (Some((count, request)), Some((connection, _))) = (&self.beside, &shared) {
+            for connection in (0..*count).filter_map(|_| connection.share()) {
+                beside.push(tokio::spawn(repeat(connection, request.clone(), stop.clone())));
+            }
+        }
+        Ok(Opened { watches, beside, connections })
     }
+}
+
+/// What runs while the collection changes.
+struct Opened {
+    watches: Vec<JoinHandle<Sample>>,
+    beside: Vec<JoinHandle<Sample>>,
+    connections: usize,
+}
+
+async fn results(tasks: Vec<JoinHandle<Sample>>) -> Vec<Sample> {
+    let mut samples = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        match task.await {
+            Ok(sample) => samples.push(sample),
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+    samples
+}
+
+/// Sends a request again and again until told to stop.
+async fn repeat(
+    mut connection: Connection,
+    request: Request,
+    stop: watch::Receiver<bool>,
+) -> Sample {
+    let mut sample = Sample::default();
+    while !*stop.borrow() && sample.errors.is_empty() {
+        let begun = Instant::now();
+        match connection.send(&request).await {
+            Ok(_) => sample.latencies.push(begun.elapsed()),
+            Err(error) => sample.errors.push(error.to_string()),
+        }
+    }
+    sample
 }
 
 impl Counts {

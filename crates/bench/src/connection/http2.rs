@@ -1,13 +1,14 @@
 //! HTTP/2: many requests at once on one connection.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
-use super::{Error, Request, Tls, refused};
+use super::tls::Tls;
+use super::{Error, Request, refused};
 
 /// An open connection; clones share it.
 #[derive(Clone)]
@@ -57,6 +58,9 @@ impl Connection {
             .header(ACCEPT, request.accept.media_type());
         if let Some(token) = &self.token {
             builder = builder.header(AUTHORIZATION, token);
+        }
+        if request.gzip {
+            builder = builder.header(ACCEPT_ENCODING, "gzip");
         }
         if !request.body.is_empty() {
             builder = builder.header(CONTENT_TYPE, request.content_type);

@@ -1,11 +1,12 @@
 //! Connections to an API server, as lean as a load generator needs them: what it spends itself is
 //! missing from the server on the same machine.
 
+mod answer;
 mod http1;
 mod http2;
+mod tls;
 
 use std::io;
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,15 +14,13 @@ use bytes::Bytes;
 use http::HeaderValue;
 use kube::client::ConfigExt as _;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use secrecy::ExposeSecret as _;
-use tokio::io::BufReader;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
-/// Bytes read from the socket at once. TLS alone would ask for 4 KiB at a time.
-const READ_BUFFER: usize = 64 << 10;
+use self::tls::Tls;
+use crate::processes;
 
 /// Why there is no connection, or no answer on it.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +105,8 @@ pub struct Request {
     pub content_type: &'static str,
     /// The body; empty for none.
     pub body: Bytes,
+    /// Whether the answer may be compressed. It is counted as it comes.
+    pub gzip: bool,
 }
 
 /// A server and the credentials for it.
@@ -116,8 +117,8 @@ pub struct Target {
     /// Host and port as they stand in the URL.
     authority: String,
     name: ServerName<'static>,
-    http1: TlsConnector,
-    http2: TlsConnector,
+    http1: Arc<ClientConfig>,
+    http2: Arc<ClientConfig>,
     token: Option<HeaderValue>,
 }
 
@@ -136,8 +137,6 @@ pub enum Stream {
     /// Shares its connection.
     Http2(hyper::body::Incoming),
 }
-
-type Tls = TlsStream<BufReader<TcpStream>>;
 
 // === impl Format ===
 
@@ -168,7 +167,7 @@ impl Request {
     #[must_use]
     pub fn get(path: impl Into<Arc<str>>, accept: Format) -> Self {
         let path = path.into();
-        Self { method: "GET", path, accept, content_type: "", body: Bytes::new() }
+        Self { method: "GET", path, accept, content_type: "", body: Bytes::new(), gzip: false }
     }
 
     /// A request with a JSON value.
@@ -176,7 +175,7 @@ impl Request {
     pub fn json(method: &'static str, path: &str, value: &machinery::Value) -> Self {
         let body = value.to_string().into();
         let content_type = Format::Json.media_type();
-        Self { method, path: path.into(), accept: Format::Json, content_type, body }
+        Self { method, path: path.into(), accept: Format::Json, content_type, body, gzip: false }
     }
 }
 
@@ -206,7 +205,7 @@ impl Target {
         let connector = |protocol: &[u8]| {
             let mut tls = tls.clone();
             tls.alpn_protocols = vec![protocol.to_vec()];
-            TlsConnector::from(Arc::new(tls))
+            Arc::new(tls)
         };
         let url = config.cluster_url.to_string();
         let host = config.cluster_url.host().ok_or_else(|| Error::Server(url.clone()))?;
@@ -218,15 +217,15 @@ impl Target {
         Ok(Self { host, port, authority, name, http1, http2, token })
     }
 
-    async fn socket(&self) -> Result<TcpStream, Error> {
-        let failed = |source| self.failed(source);
+    async fn open(&self, protocol: Protocol) -> Result<Tls, Error> {
+        let failed = |source| Error::Connect { server: self.authority.clone(), source };
         let socket = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(failed)?;
         socket.set_nodelay(true).map_err(failed)?;
-        Ok(socket)
-    }
-
-    fn failed(&self, source: io::Error) -> Error {
-        Error::Connect { server: self.authority.clone(), source }
+        let config = match protocol {
+            Protocol::Http1 => &self.http1,
+            Protocol::Http2 => &self.http2,
+        };
+        Tls::connect(socket, config.clone(), self.name.clone()).await.map_err(failed)
     }
 
     /// Opens a connection.
@@ -234,35 +233,24 @@ impl Target {
     /// # Errors
     /// When the server does not take it.
     pub async fn connect(&self, protocol: Protocol) -> Result<Connection, Error> {
-        let socket = BufReader::with_capacity(READ_BUFFER, self.socket().await?);
-        let connector = match protocol {
-            Protocol::Http1 => &self.http1,
-            Protocol::Http2 => &self.http2,
-        };
-        let stream = connector.connect(self.name.clone(), socket).await;
-        let stream = stream.map_err(|source| self.failed(source))?;
+        let tls = self.open(protocol).await?;
         let (host, token) = (&self.authority, self.token.as_ref());
         Ok(match protocol {
             Protocol::Http1 => {
-                Connection::Http1(Box::new(http1::Connection::new(stream, host, token)))
+                Connection::Http1(Box::new(http1::Connection::new(tls, host, token)))
             }
-            Protocol::Http2 => {
-                Connection::Http2(http2::Connection::open(stream, host, token).await?)
-            }
+            Protocol::Http2 => Connection::Http2(http2::Connection::open(tls, host, token).await?),
         })
     }
 
-    /// The port on which the server listens, if it does so on this machine.
+    /// The server's process, if it runs on this machine, in whatever namespaces.
     ///
     /// # Errors
     /// When it cannot be reached.
-    pub async fn local_port(&self) -> Result<Option<u16>, Error> {
-        let socket = self.socket().await?;
-        let ip = |address: io::Result<std::net::SocketAddr>| -> Result<IpAddr, Error> {
-            Ok(address.map_err(|source| self.failed(source))?.ip())
-        };
-        let here = ip(socket.local_addr())? == ip(socket.peer_addr())?;
-        Ok(here.then_some(self.port))
+    pub async fn process(&self) -> Result<Option<u32>, Error> {
+        let tls = self.open(Protocol::Http1).await?;
+        let (here, there) = (tls.socket().local_addr()?, tls.socket().peer_addr()?);
+        Ok(processes::at_the_other_end(here, there))
     }
 }
 

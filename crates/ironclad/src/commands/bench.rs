@@ -49,6 +49,9 @@ struct Api {
     /// Pods of the list by node
     #[arg(long, default_value_t = 2_000)]
     pods: usize,
+    /// Custom objects of the list of them
+    #[arg(long, default_value_t = 5_000)]
+    custom: usize,
     /// Watchers of one collection
     #[arg(long, default_value_t = 1_000)]
     watchers: usize,
@@ -61,9 +64,12 @@ struct Api {
     /// Only scenarios whose name contains one of these
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     only: Vec<String>,
-    /// The server's process, if it cannot be found by its port
+    /// The server's process, if it cannot be found from a connection to it
     #[arg(long, value_name = "PID")]
     server_pid: Option<u32>,
+    /// Seconds that the server has to give memory back before the last look at it
+    #[arg(long, default_value_t = 20, value_name = "SECONDS")]
+    settle: u64,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -102,6 +108,7 @@ impl Api {
             duration: Duration::from_secs(self.duration),
             objects: self.objects,
             pods: self.pods,
+            custom: self.custom,
             watchers: self.watchers,
             protocol: match self.http {
                 Http::V1 => Protocol::Http1,
@@ -110,6 +117,7 @@ impl Api {
             formats: formats.collect(),
             only: self.only,
             server_pid: self.server_pid,
+            settle: Duration::from_secs(self.settle),
         }
     }
 }
