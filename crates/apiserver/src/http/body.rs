@@ -123,9 +123,9 @@ impl Body {
 
     /// The bytes, if they are all there; parts are put together for it.
     pub fn whole(&mut self) -> Option<Bytes> {
-        if let Self::Lazy(parts, len) = self {
-            let mut bytes = BytesMut::with_capacity(usize::try_from(*len).unwrap_or(0));
-            parts.for_each(|part| bytes.extend_from_slice(&part));
+        if let Self::Lazy(parts) = self {
+            let mut bytes = BytesMut::with_capacity(usize::try_from(parts.left).unwrap_or(0));
+            parts.parts.by_ref().for_each(|part| bytes.extend_from_slice(&part));
             *self = Self::full(bytes);
         }
         match self {

@@ -240,7 +240,7 @@ impl Registry {
     pub(crate) fn has_any(&self, group: &str, plural: &str, namespace: &str) -> bool {
         let Some(resource) = self.preferred(group, plural) else { return false };
         let snapshot = resource.cache().snapshot().0;
-        snapshot.range("", &format!("{namespace}/")).next().is_some()
+        !snapshot.items("", &format!("{namespace}/")).is_empty()
     }
 
     /// Group, plural name and number of objects of every stored resource.
