@@ -13,6 +13,7 @@ mod watchers;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -100,6 +101,7 @@ pub async fn run(target: &Target, options: &Options) -> Result<Report, Error> {
         options,
         control: target.connect(options.protocol).await?,
         control_plane: ControlPlane::of(server),
+        id: name(),
         namespaces: HashMap::new(),
         definition: None,
         report: Report::default(),
@@ -113,11 +115,19 @@ pub async fn run(target: &Target, options: &Options) -> Result<Report, Error> {
     result.map(|()| run.report)
 }
 
+/// The name of a run, unlike any other's: what one has removed may take a while to go.
+fn name() -> String {
+    static RUNS: AtomicU32 = AtomicU32::new(0);
+    format!("{}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed))
+}
+
 struct Run<'a> {
     target: &'a Target,
     options: &'a Options,
     control: Connection,
     control_plane: ControlPlane,
+    /// Part of the names of what it makes.
+    id: String,
     /// By what they are for.
     namespaces: HashMap<String, Arc<str>>,
     /// The path of the definition of the custom objects.

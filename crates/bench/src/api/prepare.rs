@@ -19,7 +19,7 @@ impl Run<'_> {
         if let Some(name) = self.namespaces.get(purpose) {
             return Ok(name.clone());
         }
-        let name = format!("bench-{}-{purpose}", std::process::id());
+        let name = format!("bench-{}-{purpose}", self.id);
         let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         self.control.send(&Request::json("POST", "/api/v1/namespaces", &body)).await?;
         let name: Arc<str> = name.into();
@@ -65,7 +65,7 @@ impl Run<'_> {
 
     /// The path of a collection of custom objects.
     pub(super) async fn custom_objects(&mut self) -> Result<String, Error> {
-        let group = format!("bench-{}.ironclad.test", std::process::id());
+        let group = format!("bench-{}.ironclad.test", self.id);
         let definition = objects::definition(&group);
         let made = self.control.fetch(&Request::json("POST", DEFINITIONS, &definition)).await?;
         let made: Value = serde_json::from_slice(&made).unwrap_or_default();
