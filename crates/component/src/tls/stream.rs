@@ -128,6 +128,22 @@ impl Inner {
         }
     }
 
+    /// Takes in bytes, and sends them at once where nobody flushes at the end of a turn: who has
+    /// taken over a connection may write and wait without flushing.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let taken = ready!(self.poll_take(cx, slices))?;
+        if !self.corked
+            && let Poll::Ready(Err(error)) = self.poll_send(cx)
+        {
+            return Poll::Ready(Err(error));
+        }
+        Poll::Ready(Ok(taken))
+    }
+
     /// Makes a record of what is gathered.
     fn seal(&mut self) -> io::Result<()> {
         if !self.plain.is_empty() {
@@ -260,7 +276,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        lock(&self.0).poll_take(cx, &[IoSlice::new(bytes)])
+        lock(&self.0).poll_write(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -268,7 +284,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        lock(&self.0).poll_take(cx, slices)
+        lock(&self.0).poll_write(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -70,12 +70,21 @@ async fn objects_satisfy_expressions() -> Outcome {
     let message = refused["message"].as_str().unwrap_or_default();
     assert!(message.ends_with("color is immutable"), "{message}");
 
-    // A rule that comes later is only a warning about what stays as it is.
+    // A rule that comes later is only a warning about what stays as it is; a default must keep it.
     let headers = [("content-type", "application/json-patch+json")];
     let color = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/color";
     let add = json!([{"op": "add", "path": format!("{color}/x-kubernetes-validations"),
         "value": [{"rule": "self != 'red'", "message": "no red"}]}]);
     let definition = format!("{DEFINITIONS}/widgets.ex.io");
+    let answer = send(&client, "PATCH", &definition, &headers, add.to_string()).await?;
+    let refused = expect(&answer, 422);
+    let message = refused["message"].as_str().unwrap_or_default();
+    assert!(
+        message.ends_with("properties[color].default: Invalid value: \"string\": no red"),
+        "{message}"
+    );
+    let add =
+        json!([add[0], {"op": "replace", "path": format!("{color}/default"), "value": "blue"}]);
     expect(&send(&client, "PATCH", &definition, &headers, add.to_string()).await?, 200);
     let label = json!([{"op": "add", "path": "/metadata/labels", "value": {"a": "b"}}]).to_string();
     let mut warnings = String::new();

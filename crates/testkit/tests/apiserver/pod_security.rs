@@ -88,11 +88,15 @@ async fn classes_are_filled_in_and_claims_are_protected() -> Outcome {
     let mut made = expect(&send_json(&client, "POST", &claims, &claim).await?, 201);
     assert_eq!(made["spec"]["storageClassName"], "fast");
     assert_eq!(made["metadata"]["finalizers"], json!(["kubernetes.io/pvc-protection"]));
-    made["spec"]["resources"]["requests"]["storage"] = "2Gi".into();
     let path = format!("{claims}/c");
-    let refused = expect(&send_json(&client, "PUT", &path, &made).await?, 403);
+    made["status"]["phase"] = "Bound".into();
+    made["status"]["capacity"] = json!({"storage": "1Gi"});
+    let mut bound =
+        expect(&send_json(&client, "PUT", &format!("{path}/status"), &made).await?, 200);
+    bound["spec"]["resources"]["requests"]["storage"] = "2Gi".into();
+    let refused = expect(&send_json(&client, "PUT", &path, &bound).await?, 403);
     let message = refused["message"].as_str().unwrap_or_default();
-    assert!(message.ends_with("Only bound persistent volume claims can be expanded"), "{message}");
+    assert!(message.contains("only dynamically provisioned pvc can be resized"), "{message}");
 
     let class = json!({"kind": "RuntimeClass", "apiVersion": "node.k8s.io/v1",
         "metadata": {"name": "vm"}, "handler": "vm",

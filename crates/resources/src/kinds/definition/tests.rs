@@ -262,12 +262,10 @@ fn what_versions_say_of_themselves() {
         ],
     );
     check(
-        &version(
-            r#"deprecated: true, deprecationWarning: "a
-b""#,
-        ),
-        &[r#"spec.versions[0].deprecationWarning: Invalid value: "a
-b": must only contain printable UTF-8 characters; non-printable character found at index 1"#],
+        &version(r#"deprecated: true, deprecationWarning: "a\nb""#),
+        &[
+            r#"spec.versions[0].deprecationWarning: Invalid value: "a\nb": must only contain printable UTF-8 characters; non-printable character found at index 1"#,
+        ],
     );
     check(
         &version(
