@@ -84,7 +84,7 @@ async fn objects_satisfy_expressions() -> Outcome {
         "{message}"
     );
     let add =
-        json!([add[0], {"op": "replace", "path": format!("{color}/default"), "value": "blue"}]);
+        json!([add[0], {"op": "replace", "path": format!("{color}/default"), "value": "green"}]);
     expect(&send(&client, "PATCH", &definition, &headers, add.to_string()).await?, 200);
     let label = json!([{"op": "add", "path": "/metadata/labels", "value": {"a": "b"}}]).to_string();
     let mut warnings = String::new();
