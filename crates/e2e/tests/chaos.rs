@@ -38,7 +38,8 @@ pub(crate) fn processes(cluster: &Cluster, node: &str, words: &str) -> Vec<i32> 
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line).replace('\0', " ");
             let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-            line.trim().starts_with(words) && groups.contains(&group)
+            // What has ended and is not reaped yet has no command line.
+            !line.is_empty() && line.trim().starts_with(words) && groups.contains(&group)
         })
         .collect();
     found.sort_unstable();
