@@ -58,7 +58,7 @@ const ARROWS: [(&str, &[&str]); 22] = [
         "apiserver",
         &["cel", "component", "customresources", "machinery", "resources", "store", "streams"],
     ),
-    ("controllers", &["client", "component", "machinery"]),
+    ("controllers", &["cel", "client", "component", "machinery", "resources"]),
     ("scheduler", &["client", "component", "machinery"]),
     ("kubelet", &["client", "component", "machinery", "streams"]),
     ("proxy", &["client", "component", "machinery"]),
@@ -78,6 +78,8 @@ const ARROWS: [(&str, &[&str]); 22] = [
             "kubelet",
             "proxy",
             "scheduler",
+            // Commands for a store that is stopped.
+            "store",
         ],
     ),
     (
@@ -130,6 +132,9 @@ const LICENCES: [&str; 13] = [
     "BSL-1.0",
     "CC0-1.0",
 ];
+
+/// Crates that name a file rather than a licence, and what stands in it.
+const LICENCE_FILES: [(&str, &str); 1] = [("libyaml-safer", "MIT")];
 
 pub(super) fn check(metadata: &Metadata, architecture: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -190,7 +195,8 @@ fn check_outside(package: &Package) -> Vec<Finding> {
     if BANNED.contains(&package.name.as_str()) {
         report("is not wanted here".into());
     }
-    match package.license.as_deref() {
+    let read = || LICENCE_FILES.iter().find(|(name, _)| *name == package.name);
+    match package.license.as_deref().or_else(|| read().map(|(_, licence)| *licence)) {
         Some(licence) if is_allowed(licence) => {}
         Some(licence) => report(format!("licence {licence}")),
         None => report("no licence".into()),
