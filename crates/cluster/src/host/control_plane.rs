@@ -73,7 +73,7 @@ impl CertificateKey {
     fn decrypt(&self, bytes: &[u8]) -> Result<String, HostError> {
         let wrong = || {
             HostError::CertificateKey(
-                "the certificate key does not decrypt the Secret kubeadm-certs; `ironclad init phase upload-certs` prints a new one",
+                "the certificate key does not decrypt the Secret kubeadm-certs; it has to be the one that `ironclad init --upload-certs` printed",
             )
         };
         let (nonce, sealed) = bytes.split_first_chunk::<NONCE_LEN>().ok_or_else(wrong)?;
