@@ -14,17 +14,52 @@ mod taint;
 mod tests;
 
 use machinery::Value;
-use machinery::field::ErrorList;
+use machinery::field::{Error, ErrorList};
 
 pub(super) use self::claim::{ResourceClaim, ResourceClaimTemplate};
 pub(super) use self::slice::ResourceSlice;
 pub(super) use self::taint::DeviceTaintRule;
 use crate::cursor::{At, same};
+use crate::kinds::internal;
 use crate::kinds::pod::requirements;
-use crate::strategy::{Ctx, Generation, Strategy, subdomain_name};
+use crate::strategy::{Ctx, Generation, StatusMetadata, Strategy, subdomain_name};
+
+// === ResourcePoolStatusRequest ===
+
+/// The rules of ResourcePoolStatusRequests that their markers do not say.
+pub(super) struct PoolStatusRequest;
+
+impl Strategy for PoolStatusRequest {
+    fn check_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        subdomain_name(name, prefix)
+    }
+
+    fn status_metadata(&self) -> StatusMetadata {
+        StatusMetadata::Kept
+    }
+
+    fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let (status, before) = (At::root(new).get("status"), At::root(old).get("status"));
+        // An answer is given once.
+        if before.is_set() {
+            if !same(status.value, before.value) {
+                let package = "io.k8s.api.resource.v1alpha3";
+                let ty = "ResourcePoolStatusRequestStatus";
+                let shown = match status.is_set() {
+                    true => internal::form_of_group(status.value, package, ty),
+                    false => Value::Null,
+                };
+                errors.push(Error::immutable(&status.path, shown));
+            }
+            return errors;
+        }
+        super::forms::conditions(&status.get("conditions"), &mut errors);
+        errors
+    }
+}
 
 // === DeviceClass ===
-
 /// The rules of DeviceClasses.
 pub(super) struct DeviceClass;
 

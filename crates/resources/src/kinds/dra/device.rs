@@ -1,5 +1,6 @@
 //! Devices that slices offer: what they are, what they have, where they are.
 
+use cel::Semver;
 use machinery::Value;
 use machinery::field::{Error, ErrorList};
 use machinery::names;
@@ -136,37 +137,10 @@ fn short(text: &At<'_>, errors: &mut ErrorList) {
 }
 
 fn semantic_version(version: &At<'_>, errors: &mut ErrorList) {
-    if !is_semantic_version(version.str()) {
+    if Semver::parse(version.str()).is_none() {
         version.invalid(errors, "must be a string compatible with semver.org spec 2.0.0");
     }
     short(version, errors);
-}
-
-/// Three numbers, then what comes before the release after a dash, and what was built after a plus.
-fn is_semantic_version(text: &str) -> bool {
-    let (text, build) = match text.split_once('+') {
-        Some((text, build)) => (text, Some(build)),
-        None => (text, None),
-    };
-    let (numbers, pre) = match text.split_once('-') {
-        Some((numbers, pre)) => (numbers, Some(pre)),
-        None => (text, None),
-    };
-    let is_number = |part: &str| {
-        !part.is_empty()
-            && part.bytes().all(|b| b.is_ascii_digit())
-            && (part == "0" || !part.starts_with('0'))
-    };
-    let is_word = |part: &str| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-    };
-    let is_digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
-    numbers.split('.').count() == 3
-        && numbers.split('.').all(is_number)
-        && pre.is_none_or(|pre| {
-            pre.split('.').all(|part| is_word(part) && (!is_digits(part) || is_number(part)))
-        })
-        && build.is_none_or(|build| build.split('.').all(is_word))
 }
 
 fn own_place(device: &At<'_>, errors: &mut ErrorList) {

@@ -589,3 +589,27 @@ fn taint_rules() {
         &["status.conditions: Too many: 9: must have at most 8 items"],
     );
 }
+
+#[test]
+fn answers_about_pools_are_given_once() {
+    let request = "{apiVersion: resource.k8s.io/v1alpha3, kind: ResourcePoolStatusRequest, spec: {driver: a.b}}";
+    let (registration, _) = crate::checks::decoded(request);
+    let ctx = crate::checks::ctx();
+    check_status(
+        request,
+        "{status: {poolCount: 0, conditions: [{type: A, status: 'True', reason: R}]}}",
+        &["status.conditions[0].lastTransitionTime: Required value: must be set"],
+    );
+    let before = status_updated(request, "{status: {poolCount: 0}}");
+    let mut after = before.clone();
+    assert!(registration.check_status_update(&ctx, &after, &before).is_empty());
+    after["status"]["poolCount"] = 1.into();
+    let errors = registration.check_status_update(&ctx, &after, &before);
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        texts,
+        [
+            r#"status: Invalid value: {"PoolCount":1,"Pools":null,"Conditions":null}: field is immutable"#
+        ]
+    );
+}
