@@ -35,5 +35,5 @@ pub use registration::{
 };
 pub use selectable::{Read, SelectableField, SelectableFields};
 pub use strategy::{
-    Ctx, Generation, Plain, PlainSubdomain, Propagation, StatusMetadata, StatusOnCreate, Strategy,
+    Ctx, Generation, PlainSubdomain, Propagation, StatusMetadata, StatusOnCreate, Strategy,
 };
