@@ -1,9 +1,9 @@
 //! What questions about permissions must look like.
 
+use machinery::Value;
 use machinery::field::{Error, ErrorList, Path};
 use machinery::names;
 use machinery::selector::{FieldSelector, LabelSelector};
-use machinery::Value;
 use serde_json::json;
 
 use super::{text, texts};
