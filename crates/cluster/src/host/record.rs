@@ -22,7 +22,7 @@ pub(super) struct Record {
 }
 
 /// What components make while a node lives: it goes with the node, unless it was there before.
-pub(super) const MADE_BY_OTHERS: [&str; 10] = [
+pub(super) const MADE_BY_OTHERS: [&str; 11] = [
     "/etc/kubernetes",
     "/etc/cni",
     "/etc/cni/net.d",
@@ -32,7 +32,8 @@ pub(super) const MADE_BY_OTHERS: [&str; 10] = [
     "/var/log/pods",
     "/var/log/containers",
     "/var/lib/ironclad/images",
-    "/var/lib/ironclad/store",
+    crate::manifests::STORE,
+    crate::etcd::DATA,
 ];
 
 /// Where it is kept.
