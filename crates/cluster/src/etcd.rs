@@ -79,6 +79,8 @@ pub(crate) fn arguments(member: &Member, name: &str, address: Ipv4Addr, data: &s
         flag("peer-key-file", &pki("peer.key")),
         flag("peer-trusted-ca-file", &pki("ca.crt")),
         flag("snapshot-count", "10000"),
+        // One that comes back does not unseat the leader.
+        flag("pre-vote", "true"),
     ]
 }
 

@@ -16,12 +16,18 @@ fn run(cluster: &Cluster, arguments: &str) -> String {
 
 /// What kubectl prints, or why it does not.
 fn ask(cluster: &Cluster, arguments: &str) -> Result<String, String> {
-    let output = cluster.command(arguments).output().expect("kubectl runs");
+    let arguments = format!("--request-timeout=10s {arguments}");
+    let output = cluster.command(&arguments).output().expect("kubectl runs");
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {
         Err(String::from_utf8_lossy(&output.stderr).into_owned())
     }
+}
+
+/// What kubectl prints once it succeeds: a connection that was there before a loss breaks off.
+fn insist(cluster: &Cluster, arguments: &str) -> String {
+    eventually(arguments, || ask(cluster, arguments))
 }
 
 /// The node that holds a lease of `kube-system`.
@@ -40,7 +46,7 @@ fn endpoints(cluster: &Cluster) -> BTreeSet<String> {
 
 /// The names of the store's members that have a vote.
 fn members(cluster: &Cluster) -> Vec<String> {
-    let text = cluster.kubectl("get --raw /store/members");
+    let text = insist(cluster, "get --raw /store/members");
     let all: serde_json::Value = serde_json::from_str(&text).expect("members are JSON");
     let all = all["members"].as_array().expect("members are a list");
     let voters = all.iter().filter(|member| member["isLearner"] == false);
@@ -100,25 +106,34 @@ fn lose(cluster: &Cluster, space: &Namespace, node: &str, addresses: &[String; 3
         });
     }
     eventually_equal("only those that live", &others, || endpoints(cluster));
-    space.kubectl(&format!("scale deployment web --replicas={pods}"));
-    space.kubectl("rollout status deployment/web --timeout=90s");
+    let web = format!("-n {} deployment/web", space.name);
+    insist(cluster, &format!("scale {web} --replicas={pods}"));
+    insist(cluster, &format!("wait {web} --for=jsonpath={{.status.readyReplicas}}={pods}"));
 
     run(cluster, &format!("node poweron {node}"));
-    eventually("the member is well again", || ready(cluster, &format!("etcd-{node}")));
+    // Which asks every member what it holds.
+    eventually("the member is well again", || {
+        let mut command = ironclad();
+        let output = command.args(["store", "check", "--name", &cluster.name]).output();
+        let output = output.expect("ironclad runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if text.contains("3 members hold the same") { Ok(()) } else { Err(format!("{output:?}")) }
+    });
+    eventually("its Pod is ready", || ready(cluster, &format!("etcd-{node}")));
     eventually("its server is ready", || ready(cluster, &format!("kube-apiserver-{node}")));
     eventually_equal("all behind the Service", &all, || endpoints(cluster));
-    cluster.kubectl(&format!("wait --for=condition=Ready node/{node} --timeout=90s"));
+    insist(cluster, &format!("wait --for=condition=Ready node/{node}"));
     assert_eq!(members(cluster), MASTERS);
     // It has heard of what was written meanwhile: its own server says so.
-    let name = format!("--server=https://{}:6443", addresses[own]);
-    let path = "get deployment web -o jsonpath={.spec.replicas}";
-    let told = space.kubectl(&format!("{name} {path}"));
+    let server = format!("--server=https://{}:6443", addresses[own]);
+    let told = insist(cluster, &format!("{server} get {web} -o jsonpath={{.spec.replicas}}"));
     assert_eq!(told, pods.to_string());
 }
 
 /// The store's commands work with three servers and three members.
 fn store(cluster: &Cluster, space: &Namespace) {
-    space.kubectl("create configmap before");
+    let own = |arguments: &str| format!("-n {} {arguments}", space.name);
+    insist(cluster, &own("create configmap before"));
     let folder = tempfile::tempdir().expect("a folder can be made");
     let file = folder.path().join("snapshot");
     let file = file.display().to_string();
@@ -132,18 +147,17 @@ fn store(cluster: &Cluster, space: &Namespace) {
         assert_eq!(status["engine"], "etcd", "{status}");
         assert_eq!(status["alarms"], serde_json::json!([]), "{status}");
     }
-    let checked = run(cluster, "store check");
-    assert!(checked.contains("3 members hold the same"), "{checked}");
-
-    space.kubectl("create configmap after");
-    space.kubectl("delete configmap before");
+    insist(cluster, &own("create configmap after"));
+    insist(cluster, &own("delete configmap before"));
     let restored = run(cluster, &format!("snapshot restore {file}"));
     assert!(restored.contains("the store goes on from revision"), "{restored}");
-    eventually("restored", || ask(cluster, &format!("get configmap before -n {}", space.name)));
-    let after = ask(cluster, &format!("get configmap after -n {}", space.name));
-    assert!(after.as_ref().is_err_and(|error| error.contains("NotFound")), "{after:?}");
+    insist(cluster, &own("get configmap before"));
+    eventually("forgotten", || match ask(cluster, &own("get configmap after")) {
+        Err(error) if error.contains("NotFound") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
     for node in MASTERS {
         eventually("serves again", || ready(cluster, &format!("kube-apiserver-{node}")));
     }
-    space.kubectl("rollout status deployment/web --timeout=90s");
+    insist(cluster, &own("wait deployment/web --for=condition=Available"));
 }

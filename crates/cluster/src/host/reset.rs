@@ -12,6 +12,7 @@ use nix::mount::{MntFlags, umount2};
 
 use super::record::{self, Record};
 use super::{FOLDER, HostError, file, members, units};
+use crate::config::SNAPSHOTS;
 use crate::network::{self, NetworkError};
 use crate::node::cgroups;
 use crate::node::files::MANIFESTS;
@@ -44,6 +45,13 @@ pub enum ResetError {
 #[must_use]
 pub fn is_node() -> bool {
     Record::read().is_some()
+}
+
+/// The folder of the snapshots that were taken by a schedule, which stays if there are any.
+#[must_use]
+pub fn snapshots() -> Option<&'static Path> {
+    let folder = Path::new(SNAPSHOTS);
+    fs::read_dir(folder).ok()?.next().map(|_| folder)
 }
 
 /// Takes this host's member out of the cluster's etcd, if it has one and others go on without it;
@@ -100,7 +108,8 @@ pub async fn clean() -> Result<(), ResetError> {
         }
     }
     network::remove_link(BRIDGE).await?;
-    record.undo()?;
+    // Who goes back to an earlier state may need just these.
+    record.undo(Path::new(SNAPSHOTS))?;
     units::reload()?;
     let path = record::path();
     if path.exists() {

@@ -328,6 +328,9 @@ pub(crate) async fn reset(flags: Reset) -> anyhow::Result<()> {
     }
     println!("[reset] Removing services, mounts, cgroups, interfaces and files");
     host::reset::clean().await?;
+    if let Some(folder) = host::reset::snapshots() {
+        println!("[reset] The snapshots of the store are left in {}", folder.display());
+    }
     println!(
         "[reset] This host is no node any more. Its Node object is removed with `kubectl delete node`."
     );

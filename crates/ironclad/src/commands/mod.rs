@@ -194,12 +194,11 @@ where
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use clap::CommandFactory as _;
 
-    use super::Arguments;
-
     #[test]
-    fn flags_and_groups_of_every_command_fit_together() {
+    fn no_two_flags_are_called_the_same() {
         Arguments::command().debug_assert();
     }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 
 /// Flags under upstream's names.
 #[derive(Debug, Args)]
-#[group(skip)]
+#[group(id = "audit")]
 pub(super) struct Flags {
     /// What is noted of which request; nothing without it
     #[arg(long)]
