@@ -8,13 +8,15 @@ declare -A package=(
   [containerd]=containerd [ctr]=containerd [runc]=runc [nft]=nftables [gcc]=gcc
   [iptables]=iptables [/usr/lib/cni/bridge]=containernetworking-plugins
   [busybox]=busybox-static [curl]=curl [xz]=xz-utils [ip]=iproute2 [pgrep]=procps
+  # The store of several control planes.
+  [etcd]=etcd-server [etcdctl]=etcd-client
 )
 if [[ ${1:-run} == test ]]; then
   package+=([python3]=python3)
 fi
 if [[ ${1:-run} == test ]]; then
-  # What the tests of the engine `etcd` run.
-  package+=([etcd]=etcd-server [etcdctl]=etcd-client [setpriv]=util-linux)
+  # A member of etcd ends with its test.
+  package+=([setpriv]=util-linux)
   # Hosts of their own, with services as real ones have.
   package+=([/lib/systemd/systemd]=systemd [nsenter]=util-linux [sysctl]=procps)
 fi

@@ -84,9 +84,14 @@ fn status(name: &str, healthy: bool, message: &str) -> Value {
     })
 }
 
+/// One that has an alarm is not well, as etcd says of itself: its quota is used up, or worse.
 async fn store(registry: &Registry) -> Health {
-    match registry.store().revision().await {
-        Ok(_) => (true, "ok".to_owned()),
+    match registry.store().status().await {
+        Ok(status) if status.alarms.is_empty() => (true, "ok".to_owned()),
+        Ok(status) => {
+            let alarms: Vec<String> = status.alarms.iter().map(ToString::to_string).collect();
+            (false, format!("ALARM {}", alarms.join(", ")))
+        }
         Err(error) => (false, error.to_string()),
     }
 }

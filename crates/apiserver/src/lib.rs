@@ -23,6 +23,7 @@ mod flow;
 pub mod handlers;
 mod health;
 pub mod http;
+mod members;
 mod metrics;
 pub mod pipeline;
 pub mod registry;

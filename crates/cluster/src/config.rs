@@ -4,6 +4,7 @@
 //! find it.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,9 @@ use crate::KUBERNETES_VERSION;
 
 /// Port of the API server unless another is chosen.
 pub const API_PORT: u16 = 6443;
+/// Where API servers put the snapshots that they take by a schedule.
+pub const SNAPSHOTS: &str = "/var/lib/ironclad/snapshots";
+const SNAPSHOT_INTERVAL: &str = "snapshot-interval";
 
 /// A cluster's settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +38,10 @@ pub struct ClusterConfiguration {
     /// An etcd cluster to store in; without one the embedded store of the one control plane.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etcd: Option<Etcd>,
+    /// An address that one of the control planes has at a time. kubeadm leaves that to others and
+    /// knows no such field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtual_address: Option<Ipv4Addr>,
 }
 
 /// Ranges of addresses, and names.
@@ -55,14 +63,42 @@ pub struct ApiServer {
     /// Further names and addresses in their certificates.
     #[serde(default, rename = "certSANs", skip_serializing_if = "Vec::is_empty")]
     pub cert_sans: Vec<String>,
+    /// Further flags of theirs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra_args: Vec<Argument>,
+}
+
+/// A flag of a component.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Argument {
+    /// Its name, without dashes.
+    pub name: String,
+    /// Its value.
+    pub value: String,
 }
 
 /// Where objects are kept, when not in the embedded store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Etcd {
+#[serde(untagged)]
+pub enum Etcd {
+    /// A cluster that has a member on every control plane.
+    Local {
+        /// Its members.
+        local: LocalEtcd,
+    },
     /// An etcd cluster that somebody else takes care of.
-    pub external: ExternalEtcd,
+    External {
+        /// How it is reached.
+        external: ExternalEtcd,
+    },
+}
+
+/// Settings of the members that run on the control planes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LocalEtcd {
+    /// Where a member keeps its data.
+    pub data_dir: String,
 }
 
 /// An etcd cluster that somebody else takes care of.
@@ -117,7 +153,41 @@ impl ClusterConfiguration {
             },
             api_server: ApiServer::default(),
             etcd: None,
+            virtual_address: None,
         }
+    }
+
+    /// The same, with a member of an etcd cluster on every control plane.
+    #[must_use]
+    pub fn with_local_etcd(self) -> Self {
+        let local = LocalEtcd { data_dir: crate::etcd::DATA.to_owned() };
+        Self { etcd: Some(Etcd::Local { local }), ..self }
+    }
+
+    /// Settings of the members that run on the control planes, if any do.
+    #[must_use]
+    pub fn local_etcd(&self) -> Option<&LocalEtcd> {
+        match &self.etcd {
+            Some(Etcd::Local { local }) => Some(local),
+            Some(Etcd::External { .. }) | None => None,
+        }
+    }
+
+    /// Has the API servers save the store `every` so often and keep the last `keep` of the files.
+    pub fn schedule_snapshots(&mut self, every: Duration, keep: usize) {
+        for (name, value) in [
+            ("snapshot-dir", SNAPSHOTS.to_owned()),
+            (SNAPSHOT_INTERVAL, format!("{}s", every.as_secs())),
+            ("snapshot-keep", keep.to_string()),
+        ] {
+            self.api_server.extra_args.push(Argument { name: name.to_owned(), value });
+        }
+    }
+
+    /// Whether the API servers save the store by a schedule.
+    #[must_use]
+    pub fn has_scheduled_snapshots(&self) -> bool {
+        self.api_server.extra_args.iter().any(|argument| argument.name == SNAPSHOT_INTERVAL)
     }
 
     /// Reads what [`ClusterConfiguration::to_yaml`] wrote.
@@ -256,19 +326,33 @@ mod tests {
     fn a_configuration_survives_its_writing_and_has_kubeadms_names() {
         let mut config = ClusterConfiguration::new("c", "192.0.2.1:6443");
         config.api_server.cert_sans = vec!["api.example.org".into()];
-        config.etcd = Some(Etcd {
-            external: ExternalEtcd {
-                endpoints: vec!["https://192.0.2.9:2379".into()],
-                ca_file: "/etc/etcd/ca.crt".into(),
-                cert_file: String::new(),
-                key_file: String::new(),
-            },
-        });
+        config.schedule_snapshots(Duration::from_secs(3600), 3);
+        let external = ExternalEtcd {
+            endpoints: vec!["https://192.0.2.9:2379".into()],
+            ca_file: "/etc/etcd/ca.crt".into(),
+            cert_file: String::new(),
+            key_file: String::new(),
+        };
+        config.etcd = Some(Etcd::External { external });
         let text = config.to_yaml();
-        for part in ["controlPlaneEndpoint: 192.0.2.1:6443", "certSANs:", "serviceSubnet: 10.96."] {
+        for part in [
+            "controlPlaneEndpoint: 192.0.2.1:6443",
+            "certSANs:",
+            "serviceSubnet: 10.96.",
+            "external:",
+        ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
-        assert_eq!(ClusterConfiguration::parse(&text), Ok(config));
+        assert_eq!(ClusterConfiguration::parse(&text).as_ref(), Ok(&config));
+        assert!(config.local_etcd().is_none() && config.has_scheduled_snapshots());
+
+        config.virtual_address = Some(Ipv4Addr::new(192, 0, 2, 254));
+        let config = config.with_local_etcd();
+        let text = config.to_yaml();
+        assert!(text.contains("  local:\n    dataDir: /var/lib/"), "{text}");
+        let parsed = ClusterConfiguration::parse(&text).unwrap();
+        assert!(parsed.local_etcd().is_some());
+        assert_eq!(parsed, config);
     }
 
     #[test]

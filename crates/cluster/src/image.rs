@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use image::{ImageBuilder, Source};
 
+use crate::etcd;
+
 /// The image of every component.
 pub const IRONCLAD_IMAGE: &str = "ironclad.local/ironclad:v1.36.0";
 /// The image of the process that holds a Pod's namespaces.
@@ -43,6 +45,17 @@ pub enum ImageError {
 /// The archive of both images.
 const ARCHIVE: &str = "ironclad.tar";
 
+/// The archive of etcd's image.
+const ETCD: &str = "etcd.tar";
+
+/// Writes an archive of etcd's image into `folder`.
+///
+/// # Errors
+/// [`ImageError`] when the archive cannot be written.
+pub fn write_etcd(folder: &Path, program: &etcd::Program) -> Result<(), ImageError> {
+    archive(folder, ETCD, &[program.build()])
+}
+
 /// Writes an archive of both images into `folder`. They share their one layer, which is as large
 /// as the program. `sandbox` is a further name of the pause image, for a container runtime that
 /// expects another.
@@ -63,12 +76,16 @@ pub fn write(folder: &Path, sandbox: Option<&str>) -> Result<(), ImageError> {
                 .entrypoint(arguments.iter().copied())
         })
         .collect();
-    let path = folder.join(ARCHIVE);
+    archive(folder, ARCHIVE, &images)
+}
+
+fn archive(folder: &Path, name: &str, images: &[ImageBuilder]) -> Result<(), ImageError> {
+    let path = folder.join(name);
     // Under another name first: the folder is watched, and half an archive is none.
-    let partial = folder.join(format!(".{ARCHIVE}.partial"));
+    let partial = folder.join(format!(".{name}.partial"));
     let failed = |source| ImageError::File { path: path.clone(), source };
     let mut out = BufWriter::new(File::create(&partial).map_err(failed)?);
-    image::write(&images, &mut out)
+    image::write(images, &mut out)
         .map_err(|source| ImageError::Archive { path: path.clone(), source })?;
     out.flush().map_err(failed)?;
     fs::rename(&partial, &path).map_err(failed)

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use component::bootstrap_token::Token;
 
 use crate::config::{API_PORT, ClusterConfiguration};
+use crate::etcd::Member;
 use crate::network;
 use crate::node::containerd::{self, Facts};
 use crate::node::files::{self, ClusterKeys, Machine};
@@ -38,8 +39,8 @@ pub enum LayoutError {
 /// How a node comes into its cluster.
 #[derive(Clone, Copy)]
 pub(crate) enum Admission<'a> {
-    /// It runs the control plane, with these keys.
-    ControlPlane(&'a ClusterKeys),
+    /// It runs a control plane, with these keys, and a member of the etcd cluster if there is one.
+    ControlPlane(&'a ClusterKeys, Option<&'a Member>),
     /// It joins, with a token, and knows the cluster by its authority (PEM).
     Newcomer { ca: &'a str, token: &'a Token },
 }
@@ -97,8 +98,8 @@ impl<'a> Layout<'a> {
         let machine_id = fs::read_to_string(uuid).map_err(file(uuid))?.trim().replace('-', "");
         files.extend(files::in_namespaces(&machine, &machine_id, &self.name_servers));
         files.extend(match admission {
-            Admission::ControlPlane(keys) => {
-                files::control_plane(&self.config, keys, &machine, API_PORT)?
+            Admission::ControlPlane(keys, member) => {
+                files::control_plane(&self.config, keys, &machine, API_PORT, member)?
             }
             Admission::Newcomer { ca, token } => files::newcomer(&self.config, ca, token),
         });

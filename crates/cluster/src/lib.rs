@@ -18,6 +18,7 @@ pub mod addons;
 pub mod config;
 mod diagnosis;
 pub mod down;
+pub mod etcd;
 pub mod host;
 pub mod image;
 pub mod kubeconfig;
@@ -36,6 +37,7 @@ pub mod state;
 pub mod status;
 pub mod tokens;
 pub mod up;
+pub mod virtual_ip;
 
 /// The version of the Kubernetes API and behaviour that this cluster follows.
 pub const KUBERNETES_VERSION: &str = "v1.36.0";

@@ -4,8 +4,10 @@ use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 
-use crate::config::ClusterConfiguration;
+use crate::config::{ClusterConfiguration, Etcd, ExternalEtcd, SNAPSHOTS};
+use crate::etcd::{self, Member};
 use crate::node::files::PKI;
+use crate::virtual_ip;
 
 /// Folder of the embedded store.
 pub const STORE: &str = "/var/lib/ironclad/store";
@@ -20,33 +22,158 @@ struct Folder {
 /// What differs between the Pods of the control plane.
 struct Component<'a> {
     name: &'static str,
-    arguments: Vec<String>,
-    cpu: &'static str,
-    /// Address, port and paths of its probes: liveness and readiness.
-    probe: (Ipv4Addr, u16, &'static str, &'static str),
+    image: &'a str,
+    command: Vec<String>,
+    requests: Value,
+    probe: Option<Probe>,
     folders: &'a [Folder],
+    /// What it may do to the node besides the usual.
+    capabilities: &'static [&'static str],
 }
 
-/// The manifests by file name, for a control plane at `address` whose API server listens on `port`,
-/// from `image`.
-#[must_use]
-pub fn control_plane(
-    config: &ClusterConfiguration,
-    address: Ipv4Addr,
+/// Where a component tells its health.
+struct Probe {
+    scheme: &'static str,
+    host: Ipv4Addr,
     port: u16,
-    image: &str,
-) -> Vec<(String, Value)> {
-    const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
-    let pki = |file: &str| format!("{PKI}/{file}");
-    let flag = |name: &str, value: &str| format!("--{name}={value}");
-    let pki_folder = || Folder { name: "k8s-certs", path: PKI, read_only: true };
-    let networking = &config.networking;
-    let service_range = flag("service-cluster-ip-range", &networking.service_subnet);
+    live: &'static str,
+    ready: &'static str,
+}
 
+impl Probe {
+    fn https(host: Ipv4Addr, port: u16, live: &'static str, ready: &'static str) -> Option<Self> {
+        Some(Self { scheme: "HTTPS", host, port, live, ready })
+    }
+}
+
+/// A control plane to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Site<'a> {
+    /// Its node.
+    pub node: &'a str,
+    /// Where it is announced.
+    pub address: Ipv4Addr,
+    /// Port of its API server.
+    pub port: u16,
+    /// The image of its components.
+    pub image: &'a str,
+    /// Its member of the etcd cluster, if it has one.
+    pub etcd: Option<&'a Member>,
+}
+
+/// A flag of a program.
+fn flag(name: &str, value: &str) -> String {
+    format!("--{name}={value}")
+}
+
+/// A file among the keys and certificates.
+fn pki(file: &str) -> String {
+    format!("{PKI}/{file}")
+}
+
+/// The keys and certificates.
+const CERTIFICATES: Folder = Folder { name: "k8s-certs", path: PKI, read_only: true };
+
+/// The manifests by file name.
+#[must_use]
+pub fn control_plane(config: &ClusterConfiguration, site: &Site<'_>) -> Vec<(String, Value)> {
+    const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
+    let networking = &config.networking;
+    let component = |name, arguments: Vec<String>, cpu: &str, probe, folders| Component {
+        name,
+        image: site.image,
+        command: command(["/ironclad", name], arguments),
+        requests: json!({"cpu": cpu}),
+        probe,
+        folders,
+        capabilities: &[],
+    };
+    let mut folders = vec![CERTIFICATES];
+    let arguments = api_server(config, site, &mut folders);
+    let probe = Probe::https(site.address, site.port, "/livez", "/readyz");
+    let mut all = vec![component("kube-apiserver", arguments, "250m", probe, &folders)];
+
+    let controller_manager_conf = Folder {
+        name: "kubeconfig",
+        path: "/etc/kubernetes/controller-manager.conf",
+        read_only: true,
+    };
+    let arguments = vec![
+        flag("kubeconfig", controller_manager_conf.path),
+        flag("cluster-cidr", &networking.pod_subnet),
+        flag("service-cluster-ip-range", &networking.service_subnet),
+        flag("root-ca-file", &pki("ca.crt")),
+        flag("cluster-signing-cert-file", &pki("ca.crt")),
+        flag("cluster-signing-key-file", &pki("ca.key")),
+        flag("leader-elect", "true"),
+        flag("controllers", "*,bootstrap-signer-controller,token-cleaner-controller"),
+    ];
+    let probe = Probe::https(LOOPBACK, 10257, "/healthz", "/healthz");
+    let folders = [CERTIFICATES, controller_manager_conf];
+    all.push(component("kube-controller-manager", arguments, "200m", probe, &folders));
+
+    let scheduler_conf =
+        Folder { name: "kubeconfig", path: "/etc/kubernetes/scheduler.conf", read_only: true };
+    let arguments = vec![flag("kubeconfig", scheduler_conf.path), flag("leader-elect", "true")];
+    let probe = Probe::https(LOOPBACK, 10259, "/healthz", "/healthz");
+    let folders = [scheduler_conf];
+    all.push(component("kube-scheduler", arguments, "100m", probe, &folders));
+
+    let conf = Folder { name: "kubeconfig", path: virtual_ip::KUBECONFIG, read_only: true };
+    let folders = [conf];
+    if let Some(address) = config.virtual_address {
+        let arguments = vec![
+            flag("kubeconfig", virtual_ip::KUBECONFIG),
+            flag("address", &address.to_string()),
+            flag("node-ip", &site.address.to_string()),
+            flag("identity", site.node),
+        ];
+        // No probe: one that hangs loses its lease, and with that the address.
+        let mut holder = component(virtual_ip::NAME, arguments, "10m", None, &folders);
+        holder.capabilities = &["NET_ADMIN", "NET_RAW"];
+        all.push(holder);
+    }
+
+    let certificates =
+        Folder { name: "etcd-certs", path: "/etc/kubernetes/pki/etcd", read_only: true };
+    let folders = [certificates, Folder { name: "etcd-data", path: etcd::DATA, read_only: false }];
+    if let Some(member) = site.etcd {
+        let arguments = etcd::arguments(member, site.node, site.address, etcd::DATA);
+        all.push(Component {
+            name: "etcd",
+            image: &member.image,
+            command: command(["/usr/bin/etcd"], arguments),
+            requests: json!({"cpu": "100m", "memory": "100Mi"}),
+            // One that is full, or alone, is not mended by starting it anew.
+            probe: Some(Probe {
+                scheme: "HTTP",
+                host: LOOPBACK,
+                port: etcd::METRICS_PORT,
+                live: "/health?exclude=NOSPACE&serializable=true",
+                ready: "/health",
+            }),
+            folders: &folders,
+            capabilities: &[],
+        });
+    }
+    all.iter().map(|component| (format!("{}.yaml", component.name), pod(component))).collect()
+}
+
+fn command<const N: usize>(program: [&str; N], arguments: Vec<String>) -> Vec<String> {
+    program.map(str::to_owned).into_iter().chain(arguments).collect()
+}
+
+/// The arguments of the API server; the folders that they need are added.
+fn api_server(
+    config: &ClusterConfiguration,
+    site: &Site<'_>,
+    folders: &mut Vec<Folder>,
+) -> Vec<String> {
+    let networking = &config.networking;
     let issuer = format!("https://kubernetes.default.svc.{}", networking.dns_domain);
     let mut arguments = vec![
-        flag("advertise-address", &address.to_string()),
-        flag("secure-port", &port.to_string()),
+        flag("advertise-address", &site.address.to_string()),
+        flag("secure-port", &site.port.to_string()),
         flag("enable-bootstrap-token-auth", "true"),
         flag("client-ca-file", &pki("ca.crt")),
         flag("tls-cert-file", &pki("apiserver.crt")),
@@ -57,80 +184,41 @@ pub fn control_plane(
         flag("service-account-issuer", &issuer),
         flag("service-account-key-file", &pki("sa.pub")),
         flag("service-account-signing-key-file", &pki("sa.key")),
-        service_range.clone(),
+        flag("service-cluster-ip-range", &networking.service_subnet),
     ];
-    let store = Folder { name: "store", path: STORE, read_only: false };
-    let mut folders = vec![pki_folder()];
-    match &config.etcd {
+    let external = match &config.etcd {
         None => {
             arguments.push(flag("data-dir", STORE));
-            folders.push(store);
+            folders.push(Folder { name: "store", path: STORE, read_only: false });
+            None
         }
-        Some(etcd) => {
-            let etcd = &etcd.external;
-            arguments.push(flag("etcd-servers", &etcd.endpoints.join(",")));
-            let files = [
-                ("etcd-cafile", &etcd.ca_file),
-                ("etcd-certfile", &etcd.cert_file),
-                ("etcd-keyfile", &etcd.key_file),
-            ];
-            let given = files.iter().filter(|(_, path)| !path.is_empty());
-            arguments.extend(given.map(|(name, path)| flag(name, path)));
-        }
+        // The one on the same node: it goes with the API server and comes back with it.
+        Some(Etcd::Local { .. }) => Some(ExternalEtcd {
+            endpoints: vec![format!("https://127.0.0.1:{}", etcd::CLIENT_PORT)],
+            ca_file: pki("etcd/ca.crt"),
+            cert_file: pki("apiserver-etcd-client.crt"),
+            key_file: pki("apiserver-etcd-client.key"),
+        }),
+        Some(Etcd::External { external }) => Some(external.clone()),
+    };
+    if let Some(etcd) = external {
+        arguments.push(flag("etcd-servers", &etcd.endpoints.join(",")));
+        let files = [
+            ("etcd-cafile", &etcd.ca_file),
+            ("etcd-certfile", &etcd.cert_file),
+            ("etcd-keyfile", &etcd.key_file),
+        ];
+        let given = files.iter().filter(|(_, path)| !path.is_empty());
+        arguments.extend(given.map(|(name, path)| flag(name, path)));
     }
-    let api_server = Component {
-        name: "kube-apiserver",
-        arguments,
-        cpu: "250m",
-        probe: (address, port, "/livez", "/readyz"),
-        folders: &folders,
-    };
-    let controller_manager_conf = Folder {
-        name: "kubeconfig",
-        path: "/etc/kubernetes/controller-manager.conf",
-        read_only: true,
-    };
-    let controller_manager = Component {
-        name: "kube-controller-manager",
-        arguments: vec![
-            flag("kubeconfig", controller_manager_conf.path),
-            flag("cluster-cidr", &networking.pod_subnet),
-            service_range,
-            flag("root-ca-file", &pki("ca.crt")),
-            flag("cluster-signing-cert-file", &pki("ca.crt")),
-            flag("cluster-signing-key-file", &pki("ca.key")),
-            flag("leader-elect", "true"),
-            flag("controllers", "*,bootstrap-signer-controller,token-cleaner-controller"),
-        ],
-        cpu: "200m",
-        probe: (LOOPBACK, 10257, "/healthz", "/healthz"),
-        folders: &[pki_folder(), controller_manager_conf],
-    };
-    let scheduler_conf =
-        Folder { name: "kubeconfig", path: "/etc/kubernetes/scheduler.conf", read_only: true };
-    let scheduler = Component {
-        name: "kube-scheduler",
-        arguments: vec![flag("kubeconfig", scheduler_conf.path), flag("leader-elect", "true")],
-        cpu: "100m",
-        probe: (LOOPBACK, 10259, "/healthz", "/healthz"),
-        folders: &[scheduler_conf],
-    };
-    [api_server, controller_manager, scheduler]
-        .iter()
-        .map(|component| (format!("{}.yaml", component.name), pod(component, image)))
-        .collect()
+    if config.has_scheduled_snapshots() {
+        folders.push(Folder { name: "snapshots", path: SNAPSHOTS, read_only: false });
+    }
+    arguments.extend(config.api_server.extra_args.iter().map(|a| flag(&a.name, &a.value)));
+    arguments
 }
 
-fn pod(component: &Component<'_>, image: &str) -> Value {
-    let (host, port, live, ready) = component.probe;
-    let probe = |path: &str, period: u32, failures: u32| {
-        json!({
-            "httpGet": {"host": host, "path": path, "port": port, "scheme": "HTTPS"},
-            "periodSeconds": period, "timeoutSeconds": 15, "failureThreshold": failures,
-        })
-    };
-    let mut command = vec!["/ironclad".to_owned(), component.name.to_owned()];
-    command.extend(component.arguments.iter().cloned());
+fn pod(component: &Component<'_>) -> Value {
     let mounts: Vec<Value> = component
         .folders
         .iter()
@@ -148,6 +236,29 @@ fn pod(component: &Component<'_>, image: &str) -> Value {
             json!({"name": f.name, "hostPath": {"path": f.path, "type": kind}})
         })
         .collect();
+    let mut container = json!({
+        "name": component.name,
+        "image": component.image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": component.command,
+        "resources": {"requests": component.requests},
+        "volumeMounts": mounts,
+    });
+    if let Some(probe) = &component.probe {
+        let with = |path: &str, period: u32, failures: u32| {
+            let (host, port) = (probe.host, probe.port);
+            json!({
+                "httpGet": {"host": host, "path": path, "port": port, "scheme": probe.scheme},
+                "periodSeconds": period, "timeoutSeconds": 15, "failureThreshold": failures,
+            })
+        };
+        container["startupProbe"] = with(probe.live, 1, 240);
+        container["livenessProbe"] = with(probe.live, 10, 8);
+        container["readinessProbe"] = with(probe.ready, 1, 3);
+    }
+    if !component.capabilities.is_empty() {
+        container["securityContext"] = json!({"capabilities": {"add": component.capabilities}});
+    }
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -161,17 +272,7 @@ fn pod(component: &Component<'_>, image: &str) -> Value {
             "priority": 2_000_001_000,
             "priorityClassName": "system-node-critical",
             "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": [{
-                "name": component.name,
-                "image": image,
-                "imagePullPolicy": "IfNotPresent",
-                "command": command,
-                "resources": {"requests": {"cpu": component.cpu}},
-                "startupProbe": probe(live, 1, 240),
-                "livenessProbe": probe(live, 10, 8),
-                "readinessProbe": probe(ready, 1, 3),
-                "volumeMounts": mounts,
-            }],
+            "containers": [container],
             "volumes": volumes,
         },
     })
@@ -181,15 +282,15 @@ fn pod(component: &Component<'_>, image: &str) -> Value {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_control_plane_is_three_pods_that_mount_what_they_name() {
-        let config = ClusterConfiguration::new("c", "192.0.2.1:6443");
-        let pods = control_plane(&config, Ipv4Addr::new(192, 0, 2, 1), 6443, "i:1");
+    fn site<'a>(etcd: Option<&'a Member>) -> Site<'a> {
+        let address = Ipv4Addr::new(192, 0, 2, 1);
+        Site { node: "m1", address, port: 6443, image: "i:1", etcd }
+    }
+
+    fn check(config: &ClusterConfiguration, etcd: Option<&Member>, wanted: &[&str]) -> String {
+        let pods = control_plane(config, &site(etcd));
         let names: Vec<_> = pods.iter().map(|(file, _)| file.as_str()).collect();
-        assert_eq!(
-            names,
-            ["kube-apiserver.yaml", "kube-controller-manager.yaml", "kube-scheduler.yaml"]
-        );
+        assert_eq!(names, wanted);
         for (file, pod) in &pods {
             let container = &pod["spec"]["containers"][0];
             let mounts = container["volumeMounts"].as_array().unwrap();
@@ -202,6 +303,36 @@ mod tests {
                     mounts.iter().any(|m| path.starts_with(m["mountPath"].as_str().unwrap()));
                 assert!(mounted, "{file}: {path} is not mounted");
             }
+        }
+        serde_json::to_string(&pods).unwrap()
+    }
+
+    const COMPONENTS: [&str; 3] =
+        ["kube-apiserver.yaml", "kube-controller-manager.yaml", "kube-scheduler.yaml"];
+
+    #[test]
+    fn the_control_plane_is_three_pods_that_mount_what_they_name() {
+        let config = ClusterConfiguration::new("c", "192.0.2.1:6443");
+        let text = check(&config, None, &COMPONENTS);
+        assert!(!text.contains("etcd-servers") && !text.contains("snapshot"), "{text}");
+    }
+
+    #[test]
+    fn one_of_several_has_a_member_of_the_store_and_may_get_the_address() {
+        let mut config = ClusterConfiguration::new("c", "192.0.2.254:6443").with_local_etcd();
+        config.virtual_address = Some(Ipv4Addr::new(192, 0, 2, 254));
+        config.schedule_snapshots(std::time::Duration::from_secs(60), 2);
+        let member =
+            Member { image: "etcd:3".into(), initial_cluster: "m1=u".into(), joins: false };
+        let wanted = [&COMPONENTS[..], &["virtual-ip.yaml", "etcd.yaml"]].concat();
+        let text = check(&config, Some(&member), &wanted);
+        for part in [
+            "--etcd-servers=https://127.0.0.1:2379",
+            "--snapshot-interval=60s",
+            "--address=192.0.2.254",
+            "--initial-cluster=m1=u",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
         }
     }
 }

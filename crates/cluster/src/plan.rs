@@ -1,6 +1,7 @@
 //! Names and addresses of a cluster on one machine, decided before anything is touched.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +12,21 @@ use crate::config::{API_PORT, ClusterConfiguration};
 pub struct Request {
     /// Name of the cluster; part of every name on the host.
     pub name: String,
-    /// How many nodes, the control plane included.
+    /// How many nodes, the control planes included.
     pub nodes: usize,
+    /// How many of them are control planes.
+    pub control_planes: usize,
+    /// Where objects are kept; chosen by the number of control planes unless given.
+    pub store: Option<Store>,
+}
+
+/// Where the objects of a cluster are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// In a file of the one API server.
+    Embedded,
+    /// In an etcd cluster with a member on every control plane.
+    Etcd,
 }
 
 /// Why a request cannot be planned.
@@ -26,6 +40,14 @@ pub enum PlanError {
     /// Too few or too many nodes.
     #[error("invalid number of nodes {0}: it must be from 1 to {MAX_NODES}")]
     Nodes(usize),
+    /// No number of control planes.
+    #[error(
+        "invalid number of control planes {0}: it must be 1, 3, 5 or 7, and not above the number of nodes, {1}; an even number of etcd members bears no more losses than one member less"
+    )]
+    ControlPlanes(usize, usize),
+    /// One API server alone can open its file.
+    #[error("{0} control planes cannot share the embedded store; leave --store out, or use etcd")]
+    Shared(usize),
     /// Every network that clusters take theirs from is in use.
     #[error(
         "no free network in 10.189.0.0/16: every /24 of it overlaps an address or a route of this host; take down a cluster or remove the routes"
@@ -71,8 +93,17 @@ pub struct Plan {
     pub bridge: String,
     /// Address of the host on the bridge, the nodes' default route.
     pub gateway: Ipv4Addr,
-    /// Its nodes, the control plane first.
+    /// Its nodes, the control planes first.
     pub nodes: Vec<NodePlan>,
+    /// Whether objects are kept in an etcd cluster.
+    #[serde(default)]
+    pub etcd: bool,
+    /// The address that one of several control planes has at a time.
+    #[serde(default)]
+    pub virtual_address: Option<Ipv4Addr>,
+    /// How often the store is saved without being asked, and how many of the files are kept.
+    #[serde(default)]
+    pub snapshots: Option<(Duration, usize)>,
 }
 
 /// Decides the names and addresses for `request`, avoiding the networks in `taken` (third bytes of
@@ -87,21 +118,32 @@ pub fn plan(request: &Request, taken: &[u8]) -> Result<Plan, PlanError> {
     if request.nodes == 0 || request.nodes > MAX_NODES {
         return Err(PlanError::Nodes(request.nodes));
     }
+    let control_planes = request.control_planes;
+    if control_planes.is_multiple_of(2) || control_planes > request.nodes.min(7) {
+        return Err(PlanError::ControlPlanes(control_planes, request.nodes));
+    }
+    if control_planes > 1 && request.store == Some(Store::Embedded) {
+        return Err(PlanError::Shared(control_planes));
+    }
     let network = (0..=u8::MAX).find(|n| !taken.contains(n)).ok_or(PlanError::NoNetwork)?;
-    let first = NodePlan {
-        name: "m1".to_owned(),
+    let control_plane = |(name, host): (String, u8)| NodePlan {
+        name,
         role: Role::ControlPlane,
-        address: address(network, FIRST_HOST),
-        interface: interface(network, FIRST_HOST),
-        // As with kubeadm, a lone node has to run everything.
-        tainted: request.nodes > 1,
+        address: address(network, host),
+        interface: interface(network, host),
+        // Where there are no workers, the control planes have to run everything.
+        tainted: request.nodes > control_planes,
     };
+    let numbers = (1..=control_planes).map(|number| format!("m{number}"));
     let mut plan = Plan {
         name: request.name.clone(),
         network,
         bridge: format!("ic{network}"),
         gateway: address(network, 1),
-        nodes: vec![first],
+        nodes: numbers.zip(FIRST_HOST..).map(control_plane).collect(),
+        etcd: control_planes > 1 || request.store == Some(Store::Etcd),
+        virtual_address: (control_planes > 1).then(|| address(network, VIRTUAL_HOST)),
+        snapshots: None,
     };
     while plan.nodes.len() < request.nodes {
         let worker = plan.worker()?;
@@ -112,6 +154,8 @@ pub fn plan(request: &Request, taken: &[u8]) -> Result<Plan, PlanError> {
 
 /// Host number of the first node; the host itself is 1.
 const FIRST_HOST: u8 = 2;
+/// Host number of the virtual address, above those of all nodes.
+const VIRTUAL_HOST: u8 = 254;
 
 fn address(network: u8, host: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 189, network, host)
@@ -149,11 +193,21 @@ impl Plan {
     /// The settings of the cluster.
     #[must_use]
     pub fn config(&self) -> ClusterConfiguration {
-        let endpoint = format!("{}:{API_PORT}", self.control_plane().address);
-        ClusterConfiguration::new(&self.name, &endpoint)
+        let address = self.virtual_address.unwrap_or(self.control_plane().address);
+        let mut config = ClusterConfiguration::new(&self.name, &format!("{address}:{API_PORT}"));
+        config.virtual_address = self.virtual_address;
+        if let Some((every, keep)) = self.snapshots {
+            config.schedule_snapshots(every, keep);
+        }
+        if self.etcd { config.with_local_etcd() } else { config }
     }
 
-    /// The node that runs the control plane.
+    /// The nodes that run a control plane.
+    pub fn control_planes(&self) -> impl Iterator<Item = &NodePlan> {
+        self.nodes.iter().filter(|node| node.role == Role::ControlPlane)
+    }
+
+    /// The node that ran the first control plane.
     ///
     /// # Panics
     /// Never: a plan has at least one node.
@@ -182,7 +236,54 @@ mod tests {
     use super::*;
 
     fn request(name: &str, nodes: usize) -> Request {
-        Request { name: name.to_owned(), nodes }
+        Request { name: name.to_owned(), nodes, control_planes: 1, store: None }
+    }
+
+    #[test]
+    fn several_control_planes_share_an_etcd_cluster_and_an_address() {
+        let request = Request { control_planes: 3, ..request("c", 5) };
+        let several = plan(&request, &[]).unwrap();
+        let rows: Vec<_> = several
+            .nodes
+            .iter()
+            .map(|n| format!("{} {:?} {} {}", n.name, n.role, n.address, n.tainted))
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                "m1 ControlPlane 10.189.0.2 true",
+                "m2 ControlPlane 10.189.0.3 true",
+                "m3 ControlPlane 10.189.0.4 true",
+                "w1 Worker 10.189.0.5 false",
+                "w2 Worker 10.189.0.6 false"
+            ]
+        );
+        let config = several.config();
+        assert_eq!(config.server(), "https://10.189.0.254:6443");
+        assert!(config.local_etcd().is_some());
+        let alone = plan(&Request { nodes: 3, ..request.clone() }, &[]).unwrap();
+        assert!(alone.nodes.iter().all(|node| !node.tainted));
+        let embedded = Request { store: Some(Store::Embedded), ..request };
+        assert_eq!(plan(&embedded, &[]).unwrap_err(), PlanError::Shared(3));
+    }
+
+    #[test]
+    fn one_control_plane_stores_where_it_is_told() {
+        let embedded = plan(&request("c", 1), &[]).unwrap();
+        assert!(embedded.config().etcd.is_none() && embedded.virtual_address.is_none());
+        let etcd = Request { store: Some(Store::Etcd), ..request("c", 1) };
+        let etcd = plan(&etcd, &[]).unwrap();
+        assert!(etcd.config().local_etcd().is_some());
+        assert_eq!(etcd.config().server(), "https://10.189.0.2:6443");
+    }
+
+    #[test]
+    fn numbers_of_control_planes_that_bear_no_loss_are_refused() {
+        for (control_planes, nodes) in [(0, 3), (2, 3), (4, 5), (3, 2), (9, 20)] {
+            let request = Request { control_planes, ..request("c", nodes) };
+            let want = PlanError::ControlPlanes(control_planes, nodes);
+            assert_eq!(plan(&request, &[]).unwrap_err(), want);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::etcd;
 use crate::node::containerd::{self, Facts};
 
 /// What is missing, each with its remedy.
@@ -78,6 +79,14 @@ pub fn check() -> Result<Facts, NotReady> {
         Some(facts) if problems.is_empty() => Ok(facts),
         _ => Err(NotReady(problems)),
     }
+}
+
+/// Looks for the etcd that members of a cluster run.
+///
+/// # Errors
+/// [`NotReady`] when it is missing.
+pub fn etcd() -> Result<etcd::Program, NotReady> {
+    etcd::Program::find().map_err(|problem| NotReady(vec![problem]))
 }
 
 /// What every machine needs that holds a node, in whatever way.

@@ -79,8 +79,10 @@ pub struct Site {
 /// One API server, by the manifest of its static Pod.
 #[derive(Debug)]
 pub struct Server {
-    /// The root of its node's files as this host sees them.
+    /// The root of its node's files as this host sees them while the node runs.
     root: PathBuf,
+    /// Where its `/var` is for good.
+    var: PathBuf,
     arguments: Vec<String>,
 }
 
@@ -99,18 +101,20 @@ impl Site {
             if let Some(name) = name {
                 return Err(StateError::Missing(name.to_owned()).into());
             }
-            let servers = vec![Server::read(Path::new("/"))?];
+            let servers = vec![Server::read(Path::new("/"), Path::new("/"))?];
             return Ok(Self { kubeconfig: ADMIN.into(), servers });
         };
         let control_planes = cluster.plan.nodes.iter().filter(|n| n.role == Role::ControlPlane);
         let servers = control_planes.map(|node| {
             // What a running node mounted over its files must not be changed from below.
             let process = cluster.nodes.get(&node.name).filter(|process| process.runs());
-            let root = match process {
-                Some(process) => PathBuf::from(format!("/proc/{}/root", process.pid)),
-                None => clusters.join(wanted).join("nodes").join(&node.name),
-            };
-            Server::read(&root)
+            let folder = state::node(clusters, wanted, &node.name);
+            match process {
+                Some(process) => {
+                    Server::read(Path::new(&format!("/proc/{}/root", process.pid)), &folder)
+                }
+                None => Server::read(&folder, &folder),
+            }
         });
         let servers = servers.collect::<Result<_, _>>()?;
         Ok(Self { kubeconfig: state::kubeconfig(clusters, wanted), servers })
@@ -191,7 +195,7 @@ async fn is_ready(kubeconfig: &Path) -> bool {
 // === impl Server ===
 
 impl Server {
-    fn read(root: &Path) -> Result<Self, SiteError> {
+    fn read(root: &Path, folder: &Path) -> Result<Self, SiteError> {
         // One that was stopped by an attempt that broke off is as good.
         let path = [MANIFEST, ASIDE].map(|file| root.join(file)).into_iter().find(|p| p.exists());
         let Some(path) = path else {
@@ -201,7 +205,7 @@ impl Server {
             .map_err(|source| SiteError::File { path: path.clone(), source })?;
         let arguments = arguments(&text)
             .map_err(|reason| SiteError::Manifest { path: path.clone(), reason })?;
-        Ok(Self { root: root.to_owned(), arguments })
+        Ok(Self { root: root.to_owned(), var: folder.join("var"), arguments })
     }
 
     /// The value of a flag.
@@ -216,10 +220,14 @@ impl Server {
             .find_map(|argument| value(argument).map(|length| &argument[argument.len() - length..]))
     }
 
-    /// A path of its node as this host sees it.
+    /// A path of its node as this host sees it: what the node keeps below `/var` under a path that
+    /// stays when the node is switched off.
     #[must_use]
     pub fn path(&self, on_node: &str) -> PathBuf {
-        self.root.join(on_node.trim_start_matches('/'))
+        match on_node.strip_prefix("/var/") {
+            Some(kept) => self.var.join(kept),
+            None => self.root.join(on_node.trim_start_matches('/')),
+        }
     }
 
     /// Where it listens for its node's network.
@@ -278,7 +286,7 @@ mod tests {
             "/ironclad", "kube-apiserver", "--advertise-address=192.0.2.1", "--data-dir=/var/lib/s",
         ], "args": ["--secure-port=7443", "--data-dir=/other"]}]}});
         std::fs::write(file, pod.to_string()).unwrap();
-        Server::read(root).unwrap()
+        Server::read(root, root).unwrap()
     }
 
     #[test]
@@ -289,6 +297,10 @@ mod tests {
         assert_eq!(server.flag("data"), None);
         assert_eq!(server.address().unwrap().to_string(), "192.0.2.1:7443");
         assert_eq!(server.path("/var/lib/s"), node.path().join("var/lib/s"));
+        let running = Server::read(node.path(), Path::new("/clusters/c/nodes/m1")).unwrap();
+        let kept = running.path("/var/lib/ironclad/store");
+        assert_eq!(kept, Path::new("/clusters/c/nodes/m1/var/lib/ironclad/store"));
+        assert_eq!(running.path("/etc/a"), node.path().join("etc/a"));
     }
 
     #[test]
@@ -298,12 +310,12 @@ mod tests {
         first.move_manifest(MANIFEST, ASIDE).unwrap();
         assert!(!node.path().join(MANIFEST).exists());
         first.move_manifest(MANIFEST, ASIDE).unwrap();
-        let again = Server::read(node.path()).unwrap();
+        let again = Server::read(node.path(), node.path()).unwrap();
         assert_eq!(again.arguments, first.arguments);
         again.move_manifest(ASIDE, MANIFEST).unwrap();
         assert!(node.path().join(MANIFEST).exists());
         let empty = tempfile::tempdir().unwrap();
-        let error = Server::read(empty.path()).unwrap_err().to_string();
+        let error = Server::read(empty.path(), empty.path()).unwrap_err().to_string();
         assert!(error.ends_with("no control plane runs on this host"), "{error}");
     }
 }

@@ -16,8 +16,10 @@ use nix::fcntl::{Flock, FlockArg};
 use tokio_util::sync::CancellationToken;
 
 use crate::addons::{self, AddonError};
+use crate::config::API_PORT;
 use crate::diagnosis;
 use crate::down::{self, DownError};
+use crate::etcd::{self, Member};
 use crate::image::{self, ImageError};
 use crate::layout::{Admission, Layout, LayoutError};
 use crate::network::{self, NetworkError};
@@ -45,6 +47,8 @@ pub struct Options {
     pub clusters: PathBuf,
     /// Name and number of nodes.
     pub request: Request,
+    /// How often the store is saved without being asked, and how many of the files are kept.
+    pub snapshots: Option<(Duration, usize)>,
     /// A folder of image archives that every node gets.
     pub images: Option<PathBuf>,
     /// Whether a cluster that did not come up is left for a look at it.
@@ -145,8 +149,16 @@ async fn build(
     let plan = cluster.plan.clone();
     let layout = Layout::new(folder, &plan, facts);
     let images = layout.images();
-    let archives = prepare_images(&images, options.images.as_deref());
-    let keys = ClusterKeys::generate()?;
+    let etcd = if plan.etcd { Some(preflight::etcd()?) } else { None };
+    let member = etcd.as_ref().map(|program| Member {
+        image: program.image(),
+        initial_cluster: etcd::initial_cluster(
+            plan.control_planes().map(|node| (node.name.as_str(), etcd::peer_url(node.address))),
+        ),
+        joins: false,
+    });
+    let archives = prepare_images(&images, options.images.as_deref(), etcd);
+    let keys = ClusterKeys::generate()?.for_cluster(&layout.config)?;
     let token = tokens::generate()?;
     progress.done(&format!("Planned cluster {:?} of {} nodes", plan.name, plan.nodes.len()));
 
@@ -154,14 +166,15 @@ async fn build(
     let ca = keys.ca.certificate();
     for node in &plan.nodes {
         let admission = match node.role {
-            Role::ControlPlane => Admission::ControlPlane(&keys),
+            Role::ControlPlane => Admission::ControlPlane(&keys, member.as_ref()),
             Role::Worker => Admission::Newcomer { ca, token: &token },
         };
         layout.write(node, admission)?;
     }
     let bootstrap = folder.join(SUPER_ADMIN);
+    let first = plan.control_plane().address;
     for (path, content) in [
-        (&bootstrap, files::super_admin_kubeconfig(&layout.config, &keys.ca)?),
+        (&bootstrap, files::super_admin_kubeconfig(&layout.config, &keys.ca, first, API_PORT)?),
         (&folder.join("admin.conf"), files::admin_kubeconfig(&layout.config, &keys.ca)?),
     ] {
         write_private(path, &content)?;
@@ -179,7 +192,7 @@ async fn build(
     progress.doing("Waiting for the API server");
     let client = connect(bootstrap).await?;
     api_server(&client, &cluster).await?;
-    progress.done(&format!("API server answers at {}", layout.config.server()));
+    progress.done(&format!("API server answers at https://{first}:{API_PORT}"));
 
     progress.doing("Letting nodes join, and installing kube-proxy and DNS");
     let settings = tokens::Settings {
@@ -192,6 +205,13 @@ async fn build(
     let settings = addons::Settings { config: &layout.config, ca, dns_replicas };
     addons::apply(&client, &settings).await?;
     progress.done("Installed kube-proxy and DNS");
+
+    if let Some(address) = plan.virtual_address {
+        progress.doing("Waiting for the virtual address");
+        let admin = connect(folder.join("admin.conf")).await?;
+        api_server(&admin, &cluster).await?;
+        progress.done(&format!("API servers answer at https://{address}:{API_PORT}"));
+    }
 
     progress.doing("Waiting for the nodes");
     let names: Vec<_> = plan.nodes.iter().map(|node| node.name.as_str()).collect();
@@ -263,7 +283,8 @@ fn write_plan(options: &Options, folder: &Folder) -> Result<Cluster, UpError> {
         Some(other) => other.host_forwarded,
         None => network::forwarding()?,
     };
-    let plan = plan(&options.request, &taken)?;
+    let mut plan = plan(&options.request, &taken)?;
+    plan.snapshots = options.snapshots;
     let cluster = Cluster { plan, host_forwarded, nodes: BTreeMap::new() };
     folder.write(&cluster)?;
     Ok(cluster)
@@ -273,11 +294,15 @@ fn write_plan(options: &Options, folder: &Folder) -> Result<Cluster, UpError> {
 fn prepare_images(
     images: &Path,
     given: Option<&Path>,
+    etcd: Option<etcd::Program>,
 ) -> tokio::task::JoinHandle<Result<(), UpError>> {
     let (images, given) = (images.to_owned(), given.map(Path::to_owned));
     tokio::task::spawn_blocking(move || {
         fs::create_dir_all(&images).map_err(file(&images))?;
         image::write(&images, None)?;
+        if let Some(program) = etcd {
+            image::write_etcd(&images, &program)?;
+        }
         let Some(given) = given else { return Ok(()) };
         for entry in fs::read_dir(&given).map_err(file(&given))? {
             let path = entry.map_err(file(&given))?.path();

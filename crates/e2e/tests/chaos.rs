@@ -10,10 +10,15 @@ pub(crate) struct Own(pub(crate) Cluster);
 
 impl Own {
     pub(crate) fn up(name: &str) -> Self {
+        Self::with(name, &["--nodes", "3"])
+    }
+
+    /// One that is made with `arguments`.
+    pub(crate) fn with(name: &str, arguments: &[&str]) -> Self {
         // What an earlier run may have left behind.
         ironclad().args(["down", "--name", name]).output().expect("ironclad runs");
         let mut up = ironclad();
-        up.args(["up", "--nodes", "3", "--name", name, "--images"]).arg(images());
+        up.args(["up", "--name", name]).args(arguments).arg("--images").arg(images());
         stdout(&mut up);
         Self(Cluster::named(name))
     }

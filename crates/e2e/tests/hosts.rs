@@ -7,16 +7,18 @@ use std::process::{Child, Command, Output, Stdio};
 
 use crate::cluster::{BUSYBOX, environment, eventually, eventually_equal, images, stdout};
 
-/// The bridge between the hosts.
-const BRIDGE: &str = "ice2e";
+/// The bridge between the hosts of a test.
+const BRIDGES: [&str; 2] = ["ice2e0", "ice2e1"];
 /// Where a host has the program and the images, wherever they are on this machine.
 const PROGRAM: &str = "/var/opt/ironclad/ironclad";
 const IMAGES: &str = "/var/opt/ironclad/images";
-/// Their network, of which this machine is 1.
-const NETWORK: &str = "10.188.0";
+/// Their networks, of which this machine is 1.
+const NETWORKS: [&str; 2] = ["10.188.0", "10.188.1"];
 
-/// Two hosts and their network, gone at the end.
+/// Hosts and their network, gone at the end.
 struct Hosts {
+    /// Which network.
+    network: usize,
     folder: tempfile::TempDir,
     hosts: Vec<Host>,
 }
@@ -34,17 +36,18 @@ fn ip(arguments: &str) {
 }
 
 impl Hosts {
-    fn boot(names: &[&'static str]) -> Self {
+    fn boot(network: usize, names: &[&'static str]) -> Self {
+        let bridge = BRIDGES[network];
         // What a run that was killed may have left behind.
-        Command::new("ip").args(["link", "del", BRIDGE]).stderr(Stdio::null()).status().ok();
-        ip(&format!("link add {BRIDGE} type bridge"));
-        ip(&format!("address add {NETWORK}.1/24 dev {BRIDGE}"));
-        ip(&format!("link set {BRIDGE} up"));
+        Command::new("ip").args(["link", "del", bridge]).stderr(Stdio::null()).status().ok();
+        ip(&format!("link add {bridge} type bridge"));
+        ip(&format!("address add {}.1/24 dev {bridge}", NETWORKS[network]));
+        ip(&format!("link set {bridge} up"));
         // Containers need a real file system below them, which /tmp may not be.
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();
-        let mut hosts = Self { folder, hosts: Vec::new() };
+        let mut hosts = Self { network, folder, hosts: Vec::new() };
         for (index, name) in names.iter().enumerate() {
-            let host = Host::boot(name, hosts.folder.path(), index + 2);
+            let host = Host::boot(name, hosts.folder.path(), network, index + 2);
             hosts.hosts.push(host);
         }
         hosts
@@ -56,12 +59,13 @@ impl Drop for Hosts {
         for host in &mut self.hosts {
             host.pull_the_plug();
         }
-        Command::new("ip").args(["link", "del", BRIDGE]).status().ok();
+        Command::new("ip").args(["link", "del", BRIDGES[self.network]]).status().ok();
     }
 }
 
 impl Host {
-    fn boot(name: &'static str, all: &Path, number: usize) -> Self {
+    fn boot(name: &'static str, all: &Path, network: usize, number: usize) -> Self {
+        let (bridge, network) = (BRIDGES[network], NETWORKS[network]);
         let folder = all.join(name);
         let inside = |path: &str| folder.join(path.trim_start_matches('/'));
         fs::create_dir_all(inside(IMAGES)).unwrap();
@@ -89,11 +93,11 @@ impl Host {
         });
         let host = Self { name, folder, boot, pid };
         ip(&format!("link add {name} type veth peer name eth0 netns {pid}"));
-        ip(&format!("link set {name} up master {BRIDGE}"));
+        ip(&format!("link set {name} up master {bridge}"));
         host.run("ip link set lo up");
-        host.run(&format!("ip address add {NETWORK}.{number}/24 dev eth0"));
+        host.run(&format!("ip address add {network}.{number}/24 dev eth0"));
         host.run("ip link set eth0 up");
-        host.run(&format!("ip route add default via {NETWORK}.1"));
+        host.run(&format!("ip route add default via {network}.1"));
         eventually("systemd runs", || {
             let state = host.output("systemctl is-system-running");
             let state = String::from_utf8_lossy(&state.stdout).trim().to_owned();
@@ -212,7 +216,7 @@ fn walk(path: &Path, found: &mut BTreeSet<String>) {
 
 #[test]
 fn hosts_are_made_nodes_and_hosts_again() {
-    let hosts = Hosts::boot(&["e2e-cp", "e2e-worker"]);
+    let hosts = Hosts::boot(0, &["e2e-cp", "e2e-worker"]);
     let [cp, worker] = hosts.hosts.as_slice() else { panic!("there are two") };
 
     cp.run("sysctl -qw net.ipv4.ip_forward=0");
@@ -329,4 +333,58 @@ fn services(cp: &Host, worker: &Host) {
     eventually_equal("reachable again", &b"sleeper\n".to_vec(), exec);
     let pod = cp.kubectl("get pod sleeper --no-headers");
     assert!(pod.contains("1/1") && pod.split_whitespace().nth(3) == Some("0"), "{pod}");
+}
+
+#[test]
+fn a_second_control_plane_joins_and_leaves() {
+    let hosts = Hosts::boot(1, &["e2e-one", "e2e-two"]);
+    let [one, two] = hosts.hosts.as_slice() else { panic!("there are two") };
+    for host in &hosts.hosts {
+        host.run("sysctl -qw net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=1");
+        // The package may have left one on a machine with services.
+        fs::remove_dir_all(host.folder.join("var/lib/etcd")).ok();
+    }
+    let clean = [one.traces(), two.traces()];
+    let address = format!("{}.254", NETWORKS[1]);
+    let flags = "--store etcd --upload-certs --snapshot-every 1h";
+    let said = one.ironclad(&format!("init {flags} --virtual-ip {address} --images {IMAGES}"));
+    let join = said.lines().find(|line| line.contains("--control-plane --certificate-key"));
+    let join = join.unwrap_or_else(|| panic!("no command to join with in {said}")).trim();
+    let join = join.trim_start_matches("ironclad ").to_owned();
+    assert!(join.starts_with(&format!("join {address}:6443 ")), "{join}");
+
+    let wrong = format!("{} {}", join.rsplit_once(' ').unwrap().0, "0".repeat(64));
+    let (error, _) = two.refused(&wrong);
+    assert!(error.contains("does not decrypt the Secret kubeadm-certs"), "{error}");
+    two.ironclad(&format!("{join} --images {IMAGES}"));
+    one.kubectl("wait --for=condition=Ready node --all --timeout=90s");
+    let voters = |host: &Host| {
+        let text = host.command_of_admin("get --raw /store/members").output().unwrap().stdout;
+        let all: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+        let all = all["members"].as_array().cloned().unwrap_or_default();
+        let voters = all.iter().filter(|member| member["isLearner"] == false);
+        voters.map(|member| member["name"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
+    };
+    let both: BTreeSet<String> = ["e2e-one", "e2e-two"].map(str::to_owned).into();
+    eventually_equal("two with a vote", &both, || voters(two));
+    eventually("both behind the Service", || {
+        let path = "get endpointslice kubernetes -o jsonpath={.endpoints[*].addresses[0]}";
+        let text = one.kubectl(path);
+        if text.split_whitespace().count() == 2 { Ok(()) } else { Err(text) }
+    });
+
+    // The first one goes; the second has all, and gets the address.
+    one.ironclad("reset --force");
+    let second: BTreeSet<String> = ["e2e-two".to_owned()].into();
+    eventually_equal("one is left", &second, || voters(two));
+    two.kubectl("delete node e2e-one");
+    two.kubectl("create configmap after");
+    let said = two.ironclad("reset --force");
+    assert!(said.contains("is no node any more"), "{said}");
+    for (host, clean) in hosts.hosts.iter().zip(&clean) {
+        let left: Vec<_> = host.traces().difference(clean).cloned().collect();
+        let left: Vec<_> =
+            left.iter().filter(|path| !path.contains("ironclad/snapshots")).collect();
+        assert!(left.is_empty(), "left on {}: {left:?}", host.name);
+    }
 }

@@ -3,6 +3,9 @@
 //! Argument parsing and composition only: each subcommand turns its flags into the configuration
 //! of one crate and runs it.
 
+#[macro_use]
+mod output;
+
 mod commands;
 mod memory;
 mod pause;

@@ -9,7 +9,8 @@ use futures::stream::BoxStream;
 
 use crate::snapshot::Lease;
 use crate::types::{
-    Error, KeyValue, LeaseId, RangeRequest, RangeResult, Status, Txn, TxnResult, WatchBatch,
+    Digest, Error, KeyValue, LeaseId, Member, MemberChange, RangeRequest, RangeResult, Status, Txn,
+    TxnResult, WatchBatch,
 };
 
 /// Changes from a revision on, see [`Store::watch`].
@@ -38,6 +39,8 @@ pub trait Engine: Send + Sync + 'static {
     fn defragment(&self) -> Reply<'_, ()>;
     fn health(&self) -> Reply<'_, ()>;
     fn is_shared(&self) -> bool;
+    fn members(&self, change: Option<MemberChange>) -> Reply<'_, Vec<Member>>;
+    fn digests(&self) -> Reply<'_, Vec<Digest>>;
     fn close(&self) -> Reply<'_, ()>;
 }
 
@@ -131,6 +134,22 @@ impl Store {
     /// behind what they were told.
     pub fn is_shared(&self) -> bool {
         self.0.is_shared()
+    }
+
+    /// The servers that keep a store together, after `change` if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when there are no such servers, or they do not agree to the change.
+    pub async fn members(&self, change: Option<MemberChange>) -> Result<Vec<Member>, Error> {
+        self.0.members(change).await
+    }
+
+    /// What each member holds at one revision; all of it should be the same.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when there are no members, [`Error::Unavailable`] when one does not answer.
+    pub async fn digests(&self) -> Result<Vec<Digest>, Error> {
+        self.0.digests().await
     }
 
     /// Closes the store, whoever else still holds a handle: watches end, requests get

@@ -26,6 +26,6 @@ pub use engine::{Engine, Store, WatchStream};
 pub use observed::Observer;
 pub use retention::{DEFAULT_INTERVAL, retain};
 pub use types::{
-    Alarm, Compare, Error, Event, EventKind, Expect, KeyValue, LeaseId, Op, RangeRequest,
-    RangeResult, Status, Txn, TxnResult, WatchBatch,
+    Alarm, Compare, Digest, Error, Event, EventKind, Expect, KeyValue, LeaseId, Member,
+    MemberChange, Op, RangeRequest, RangeResult, Status, Txn, TxnResult, WatchBatch,
 };

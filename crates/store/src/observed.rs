@@ -8,7 +8,10 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::snapshot::Lease;
-use crate::types::{Error, Expect, KeyValue, LeaseId, Op, RangeRequest, RangeResult, Status};
+use crate::types::{
+    Digest, Error, Expect, KeyValue, LeaseId, Member, MemberChange, Op, RangeRequest, RangeResult,
+    Status,
+};
 use crate::{Engine, Store, Txn, TxnResult, WatchStream};
 
 /// Is told of requests to a store that have been answered.
@@ -130,6 +133,14 @@ impl Engine for Observed {
 
     fn is_shared(&self) -> bool {
         self.engine.is_shared()
+    }
+
+    fn members(&self, change: Option<MemberChange>) -> Reply<'_, Vec<Member>> {
+        self.engine.members(change)
+    }
+
+    fn digests(&self) -> Reply<'_, Vec<Digest>> {
+        self.engine.digests()
     }
 
     fn close(&self) -> Reply<'_, ()> {

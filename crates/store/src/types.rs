@@ -262,6 +262,45 @@ pub struct Status {
     pub alarms: Vec<Alarm>,
 }
 
+/// One of the servers that keep a store together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its number.
+    pub id: u64,
+    /// Its name; empty until it has started for the first time.
+    pub name: String,
+    /// Where the others reach it.
+    pub peer_urls: Vec<String>,
+    /// Where clients reach it; none until it has started.
+    pub client_urls: Vec<String>,
+    /// Whether it is still learning what the others hold, and has no vote.
+    pub learner: bool,
+}
+
+/// What a member holds, in short.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digest {
+    /// The member.
+    pub member: String,
+    /// The revision at which all were asked.
+    pub revision: u64,
+    /// The oldest revision that it keeps the state of.
+    pub compacted: u64,
+    /// A checksum of all between both.
+    pub hash: u32,
+}
+
+/// A change of a store's members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MemberChange {
+    /// One more at this URL, which first learns what the others hold.
+    Add(String),
+    /// One that has learned gets a vote.
+    Promote(u64),
+    /// One less.
+    Remove(u64),
+}
+
 /// Why a request was not served.
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -11,6 +11,7 @@ use crate::backup;
 use crate::discovery::{Document, OPENAPI_PROTOBUF};
 use crate::http::negotiate::{self, Accepted, Format, Offer};
 use crate::http::respond::{self, Reply};
+use crate::members;
 use crate::metrics;
 use crate::pipeline::{Call, Failure};
 use crate::server;
@@ -21,6 +22,9 @@ pub(super) async fn dispatch(call: &Call<'_>) -> Result<Reply, Failure> {
     let trimmed = if path.len() > 1 { path.trim_end_matches('/') } else { path };
     let is_health = component::health::Endpoint::from_path(path).is_some();
     if let Some(answer) = backup::answer(call).await {
+        return answer;
+    }
+    if let Some(answer) = members::answer(call).await {
         return answer;
     }
     if !matches!(call.parts.method, Method::GET | Method::HEAD) {
@@ -73,7 +77,7 @@ pub(super) async fn dispatch(call: &Call<'_>) -> Result<Reply, Failure> {
 }
 
 /// What `/` lists.
-const PATHS: [&str; 18] = [
+const PATHS: [&str; 20] = [
     "/.well-known/openid-configuration",
     "/api",
     "/api/v1",
@@ -89,6 +93,8 @@ const PATHS: [&str; 18] = [
     "/openapi/v3",
     "/openid/v1/jwks",
     "/readyz",
+    "/store/check",
+    "/store/members",
     "/store/snapshot",
     "/store/status",
     "/version",

@@ -15,6 +15,7 @@ use kube::Api;
 use kube::api::PostParams;
 use rand::Rng;
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -74,6 +75,7 @@ pub enum LeaderError {
 #[derive(Debug, Clone)]
 pub struct LeaderElector {
     config: LeaderConfig,
+    renewed: watch::Sender<Option<Instant>>,
 }
 
 /// The lease as this candidate last saw it, and when it saw it change.
@@ -112,7 +114,14 @@ impl LeaderElector {
     /// An elector; nothing happens until [`LeaderElector::run`].
     #[must_use]
     pub fn new(config: LeaderConfig) -> Self {
-        Self { config }
+        Self { config, renewed: watch::Sender::new(None) }
+    }
+
+    /// When the lease was last renewed, for work that has to end by itself if the process hangs:
+    /// nobody else takes the lease before `lease_duration` has passed since then.
+    #[must_use]
+    pub fn renewals(&self) -> watch::Receiver<Option<Instant>> {
+        self.renewed.subscribe()
     }
 
     /// Waits for the lease, then runs `work` with a token that is cancelled when the lease is
@@ -134,11 +143,13 @@ impl LeaderElector {
         let api: Api<Lease> = Api::namespaced(client, &self.config.namespace);
         let mut observed = Observed { record: None, resource_version: None, at: Instant::now() };
         loop {
+            let begun = Instant::now();
             let acquired = tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 acquired = self.try_acquire_or_renew(&api, &mut observed) => acquired,
             };
             if acquired {
+                self.renewed.send_replace(Some(begun));
                 break;
             }
             let wait = match observed.record {
@@ -192,10 +203,14 @@ impl LeaderElector {
                 () = shutdown.cancelled() => return End::Shutdown,
                 () = tokio::time::sleep(self.config.retry_period) => {}
             }
+            let begun = Instant::now();
             let deadline = renewed + self.config.renew_deadline;
             let attempt = self.try_acquire_or_renew(api, observed);
             match tokio::time::timeout_at(deadline, attempt).await {
-                Ok(true) => renewed = Instant::now(),
+                Ok(true) => {
+                    renewed = Instant::now();
+                    self.renewed.send_replace(Some(begun));
+                }
                 Ok(false) if Instant::now() < deadline => {}
                 Ok(false) | Err(_) => return End::Lost,
             }

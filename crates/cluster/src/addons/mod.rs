@@ -13,6 +13,7 @@ use crate::node::files::{kubelet_config, yaml};
 
 const ACCESS: &str = include_str!("access.yaml");
 const JOINING: &str = include_str!("joining.yaml");
+const VIRTUAL_IP: &str = include_str!("virtual-ip.yaml");
 const KUBE_PROXY: &str = include_str!("kube-proxy.yaml");
 const DNS: &str = include_str!("dns.yaml");
 
@@ -64,8 +65,12 @@ pub fn objects(settings: &Settings<'_>) -> Vec<DynamicObject> {
         ("$CLUSTER_CONFIGURATION", indented(&config.to_yaml())),
         ("$KUBELET_CONFIGURATION", indented(&yaml(&kubelet_config(config)))),
     ];
-    [ACCESS, JOINING, KUBE_PROXY, DNS]
+    let virtual_ip = config.virtual_address.map(|_| VIRTUAL_IP);
+    // The address first: others need it to reach the API.
+    [ACCESS]
         .into_iter()
+        .chain(virtual_ip)
+        .chain([JOINING, KUBE_PROXY, DNS])
         .flat_map(|manifest| {
             let text = values
                 .iter()
@@ -180,6 +185,10 @@ mod tests {
                 "Deployment kube-dns",
             ]
         );
+        let mut several = config.clone();
+        several.virtual_address = Some(std::net::Ipv4Addr::new(192, 0, 2, 254));
+        let more = super::objects(&Settings { config: &several, ..settings });
+        assert_eq!(more.len(), objects.len() + 2);
         let text = serde_json::to_string(&objects).unwrap().replace("$(NODE_NAME)", "");
         assert!(!text.contains('$'), "{text}");
         let kept = objects.iter().find(|o| o.metadata.name.as_deref() == Some("kubeadm-config"));

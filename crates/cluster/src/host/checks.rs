@@ -6,20 +6,23 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 
 use super::{Runtime, units};
+use crate::etcd;
 use crate::node::files::{KUBELET_CONFIG, KUBELET_KUBECONFIG, MANIFESTS, PKI};
 use crate::preflight::{self, Problem};
 
 /// Least memory of a control plane, in MiB.
 const CONTROL_PLANE_MEMORY: u64 = 1700;
 /// Components of the control plane, of which no manifest may be there.
-const COMPONENTS: [&str; 4] =
-    ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd"];
+const COMPONENTS: [&str; 5] =
+    ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "virtual-ip", "etcd"];
 
 /// What the host is to become.
 #[derive(Clone, Debug)]
 pub(super) struct Part {
     /// Port of the API server, if it runs the control plane.
     pub(super) api_port: Option<u16>,
+    /// Whether it runs a member of an etcd cluster, as far as that is known yet.
+    pub(super) etcd: bool,
     /// Its name in the cluster.
     pub(super) name: String,
     /// Where it is reached by other nodes.
@@ -54,6 +57,9 @@ pub(super) fn run(
     problems.extend(ports(part));
     problems.extend(files(part));
     problems.extend(runtime.problems());
+    if part.etcd {
+        problems.extend(etcd_problems());
+    }
     if part.address.is_none() {
         let remedy = "give the host an address and a default route, or name one with \
                       --apiserver-advertise-address (init) or --node-ip (join)";
@@ -64,7 +70,7 @@ pub(super) fn run(
 }
 
 /// Splits problems into warnings and errors.
-fn judge(
+pub(super) fn judge(
     mut problems: Vec<Problem>,
     ignored: &BTreeSet<String>,
 ) -> Result<Vec<Problem>, PreflightError> {
@@ -190,15 +196,37 @@ fn hostname(name: &str) -> Option<Problem> {
 fn ports(part: &Part) -> Vec<Problem> {
     let control_plane = part.api_port.map(|port| [port, 10_257, 10_259]);
     let wanted = control_plane.into_iter().flatten().chain([10_250, 10_248]);
-    let taken = |port: &u16| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_err();
     wanted
-        .filter(taken)
-        .map(|port| {
-            let what = format!("Port {port} is in use");
-            let remedy = format!("end what listens there (`ss -ltnp sport = :{port}` shows it)");
-            Problem::error(format!("Port-{port}"), what, remedy)
+        .filter_map(|port| {
+            taken(port, format!("end what listens there (`ss -ltnp sport = :{port}` shows it)"))
         })
         .collect()
+}
+
+fn taken(port: u16, remedy: String) -> Option<Problem> {
+    TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).err()?;
+    Some(Problem::error(format!("Port-{port}"), format!("Port {port} is in use"), remedy))
+}
+
+/// What a member of an etcd cluster needs.
+pub(super) fn etcd_problems() -> Vec<Problem> {
+    // The package starts one of its own.
+    let remedy = "end the etcd that runs already, as with `systemctl disable --now etcd`";
+    let ports = [etcd::CLIENT_PORT, etcd::PEER_PORT, etcd::METRICS_PORT];
+    let mut problems: Vec<_> =
+        ports.into_iter().filter_map(|port| taken(port, remedy.to_owned())).collect();
+    problems.extend(etcd::Program::find().err());
+    problems.extend(full(etcd::DATA));
+    problems
+}
+
+/// A folder that should be empty, or not be there.
+fn full(folder: &str) -> Option<Problem> {
+    let first = fs::read_dir(folder).ok()?.next();
+    first.as_ref()?;
+    let check = format!("DirAvailable-{}", folder.replace('/', "-"));
+    let remedy = "remove what is left of another cluster with `ironclad reset`";
+    Some(Problem::error(check, format!("{folder} is not empty"), remedy))
 }
 
 /// Files of another cluster must not be taken for ours.
@@ -222,15 +250,9 @@ fn files(part: &Part) -> Vec<Problem> {
     // Another network configuration would come before ours, by its name.
     let folders =
         [Some(MANIFESTS), Some("/etc/cni/net.d"), part.api_port.map(|_| crate::manifests::STORE)];
-    for folder in folders.into_iter().flatten() {
-        let full = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
-        // The manifests have told of themselves already.
-        if full && (folder != MANIFESTS || part.api_port.is_none()) {
-            let check = format!("DirAvailable-{}", folder.replace('/', "-"));
-            let remedy = "remove what is left of another cluster with `ironclad reset`";
-            problems.push(Problem::error(check, format!("{folder} is not empty"), remedy));
-        }
-    }
+    // The manifests of a control plane have told of themselves already.
+    let untold = |folder: &&str| *folder != MANIFESTS || part.api_port.is_none();
+    problems.extend(folders.into_iter().flatten().filter(untold).filter_map(full));
     problems
 }
 
@@ -279,7 +301,7 @@ mod tests {
     fn a_port_in_use_is_found() {
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let part = Part { api_port: Some(port), name: String::new(), address: None };
+        let part = Part { api_port: Some(port), etcd: false, name: String::new(), address: None };
         let problems = ports(&part);
         assert!(problems.iter().any(|p| p.check == format!("Port-{port}")), "{problems:?}");
     }

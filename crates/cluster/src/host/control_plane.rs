@@ -121,6 +121,7 @@ fn assemble(read: &dyn Fn(&str) -> Option<String>, place: &str) -> Result<Cluste
         ca: authority("ca", "kubernetes")?,
         front_proxy: authority("front-proxy-ca", "front-proxy-ca")?,
         service_accounts,
+        etcd: read("etcd/ca.key").map(|_| authority("etcd/ca", "etcd-ca")).transpose()?,
     })
 }
 
@@ -145,9 +146,8 @@ pub(super) async fn upload(
     let made = api.get(&owner.secret_name()).await.map_err(|e| failed(Box::new(e)))?;
     let mut data = BTreeMap::new();
     for file in keys.files() {
-        let name = file.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if let Content::Text(text) = &file.content {
-            data.insert(name, ByteString(certificate_key.encrypt(text)?));
+            data.insert(entry(&file.path), ByteString(certificate_key.encrypt(text)?));
         }
     }
     let secret = Secret {
@@ -173,6 +173,11 @@ pub(super) async fn upload(
     Ok(certificate_key)
 }
 
+/// What a file is called in the Secret.
+fn entry(path: &Path) -> String {
+    path.strip_prefix(PKI).unwrap_or(path).to_string_lossy().replace('/', "-")
+}
+
 /// The shared keys, from what the cluster keeps.
 pub(super) fn unseal(secret: &Secret, key: &CertificateKey) -> Result<ClusterKeys, HostError> {
     let mut texts = BTreeMap::new();
@@ -186,28 +191,32 @@ pub(super) fn unseal(secret: &Secret, key: &CertificateKey) -> Result<ClusterKey
             return Err(HostError::Keys { path: format!("{PKI}/{name}"), problem });
         }
     }
-    assemble(&|name| texts.get(name).cloned(), PKI)
+    assemble(&|name| texts.get(&entry(Path::new(name))).cloned(), PKI)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ClusterConfiguration;
 
     #[test]
     fn keys_come_back_with_their_key_and_with_no_other() {
-        let keys = ClusterKeys::generate().unwrap();
+        let config = ClusterConfiguration::new("c", "192.0.2.1:6443").with_local_etcd();
+        let keys = ClusterKeys::generate().unwrap().for_cluster(&config).unwrap();
         let key = CertificateKey::generate().unwrap();
         let mut data = BTreeMap::new();
         for file in keys.files() {
-            let name = file.path.file_name().unwrap().to_string_lossy().into_owned();
             let Content::Text(text) = &file.content else { continue };
-            data.insert(name, ByteString(key.encrypt(text).unwrap()));
+            data.insert(entry(&file.path), ByteString(key.encrypt(text).unwrap()));
         }
+        assert!(data.contains_key("etcd-ca.key"));
         let mut secret = Secret { data: Some(data), ..Secret::default() };
         let carried = CertificateKey::parse(&key.to_string()).unwrap();
         let back = unseal(&secret, &carried).unwrap();
         assert_eq!(back.ca.certificate(), keys.ca.certificate());
         assert_eq!(back.service_accounts, keys.service_accounts);
+        let etcd = |keys: &ClusterKeys| keys.etcd.as_ref().unwrap().certificate().to_owned();
+        assert_eq!(etcd(&back), etcd(&keys));
         let other = CertificateKey::generate().unwrap();
         assert!(matches!(unseal(&secret, &other), Err(HostError::CertificateKey(_))));
         secret.data.as_mut().unwrap().remove("sa.pub");

@@ -16,6 +16,7 @@ use super::runtime::{CONFIG, ROOT, Runtime};
 use super::{HostError, control_plane, file, lay_out_images, resolv_conf, units};
 use crate::config::ClusterConfiguration;
 use crate::diagnosis;
+use crate::etcd::{self, Member};
 use crate::node::files::{self, File, Machine, PKI};
 use crate::{KUBERNETES_VERSION, addons, tokens, up};
 
@@ -67,8 +68,12 @@ pub async fn init(
 ) -> Result<Made, HostError> {
     options.config.validate()?;
     say(format!("[init] Using Kubernetes version: {KUBERNETES_VERSION}"));
-    let part =
-        Part { api_port: Some(options.port), name: options.name.clone(), address: options.address };
+    let part = Part {
+        api_port: Some(options.port),
+        etcd: options.config.local_etcd().is_some(),
+        name: options.name.clone(),
+        address: options.address,
+    };
     let runtime = preflight(&part, &options.ignored, say)?;
     let address = options.address.ok_or(HostError::NoAddress)?;
     let resolv_conf = resolv_conf();
@@ -83,11 +88,19 @@ pub async fn init(
         resolv_conf,
     };
     let existing = Path::new(PKI).join("ca.crt").exists();
-    let keys = control_plane::keys(Path::new(PKI))?;
+    let keys = control_plane::keys(Path::new(PKI))?.for_cluster(&options.config)?;
     let used = if existing { "Using existing ca" } else { "Generating \"ca\"" };
     say(format!("[certs] {used} certificate and key in {PKI}"));
-    let files = files::control_plane(&options.config, &keys, &machine, options.port)?;
-    install(&machine, &options.config, files, &runtime, options.images.as_deref(), say)?;
+    let etcd = own_etcd(&options.config)?;
+    let member = etcd.as_ref().map(|program| Member {
+        image: program.image(),
+        initial_cluster: etcd::initial_cluster([(&*options.name, etcd::peer_url(address))]),
+        joins: false,
+    });
+    let files =
+        files::control_plane(&options.config, &keys, &machine, options.port, member.as_ref())?;
+    let images = Images { given: options.images.as_deref(), etcd: etcd.as_ref() };
+    install(&machine, &options.config, files, &runtime, images, say)?;
 
     let work = async {
         say(format!(
@@ -121,6 +134,15 @@ async fn finish(
     let ca = keys.ca.certificate();
     addons::apply(client, &addons::Settings { config, ca, dns_replicas: 2 }).await?;
     say("[addons] Applied what nodes need to join, kube-proxy and kube-dns".to_owned());
+    if let Some(address) = config.virtual_address {
+        let admin = connect("/etc/kubernetes/admin.conf").await?;
+        within(options.patience, "the virtual address", client, &options.name, async {
+            api_server(&admin).await;
+            Ok(())
+        })
+        .await?;
+        say(format!("[virtual-ip] The API server answers at {address}"));
+    }
     within(options.patience, "the Node of this host", client, &options.name, async {
         let registered = up::registered(client, &options.name).await;
         registered.map_err(|error| HostError::Wait(Box::new(error)))
@@ -181,13 +203,28 @@ pub(super) fn preflight(
     Ok(runtime)
 }
 
+/// The etcd of this machine, if the cluster has a member on every control plane.
+pub(super) fn own_etcd(config: &ClusterConfiguration) -> Result<Option<etcd::Program>, HostError> {
+    let wanted = config.local_etcd().map(|_| etcd::Program::find());
+    wanted.transpose().map_err(HostError::Missing)
+}
+
+/// Archives of images besides the program's own.
+#[derive(Clone, Copy)]
+pub(super) struct Images<'a> {
+    /// A folder of the user's.
+    pub(super) given: Option<&'a Path>,
+    /// What a member of the etcd cluster runs.
+    pub(super) etcd: Option<&'a etcd::Program>,
+}
+
 /// Writes everything that a node is made of, notes it, and starts its services.
 pub(super) fn install(
     machine: &Machine<'_>,
     config: &ClusterConfiguration,
     mut files: Vec<File>,
     runtime: &Runtime,
-    images: Option<&Path>,
+    images: Images<'_>,
     say: &mut dyn FnMut(String),
 ) -> Result<(), HostError> {
     let program = std::env::current_exe().map_err(file("/proc/self/exe"))?;
@@ -214,7 +251,7 @@ pub(super) fn install(
     files::write(Path::new("/"), &files)
         .map_err(|(path, source)| HostError::File { path, source })?;
     say("[kubelet-start] Wrote credentials, configuration and units".to_owned());
-    lay_out_images(images, runtime.sandbox_image())?;
+    lay_out_images(images.given, runtime.sandbox_image(), images.etcd)?;
     units::reload()?;
     if own {
         units::start("containerd")?;

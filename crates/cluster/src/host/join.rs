@@ -13,12 +13,14 @@ use tokio_util::sync::CancellationToken;
 use super::checks::Part;
 use super::control_plane::{self, CertificateKey};
 use super::discovery::{self, Hints};
-use super::init::{connect, install, preflight, within};
+use super::init::{Images, connect, install, preflight, within};
 use super::runtime::{CONFIG, ROOT};
-use super::{HostError, file, resolv_conf};
+use super::{HostError, file, members, resolv_conf};
 use crate::config::ClusterConfiguration;
-use crate::node::files::{self, BOOTSTRAP_KUBECONFIG, KUBELET_KUBECONFIG, Machine};
-use crate::{addons, up};
+use crate::node::files::{
+    self, BOOTSTRAP_KUBECONFIG, ClusterKeys, KUBELET_KUBECONFIG, Machine, PKI,
+};
+use crate::{addons, etcd, up};
 
 /// Between looks for the kubelet's certificate.
 const POLL: Duration = Duration::from_millis(200);
@@ -78,6 +80,8 @@ async fn work(
 ) -> Result<(), HostError> {
     let part = Part {
         api_port: options.control_plane,
+        // Only the cluster can tell.
+        etcd: false,
         name: options.name.clone(),
         address: options.address,
     };
@@ -109,23 +113,35 @@ async fn work(
         containerd_root: ROOT,
         resolv_conf: resolv_conf(),
     };
+    let mut joining = None;
     let files = match (options.control_plane, &key) {
         (Some(port), Some(key)) => {
-            if config.etcd.is_none() {
-                return Err(HostError::OneControlPlane);
-            }
-            let api: Api<Secret> = Api::namespaced(client.clone(), "kube-system");
-            let secret = api.get(control_plane::SECRET).await.map_err(|source| HostError::Api {
-                what: "reading the keys that the cluster keeps",
-                source: Box::new(source),
-            })?;
-            let keys = control_plane::unseal(&secret, key)?;
+            let keys = shared_keys(&client, &config, key).await?;
             say("[download-certs] Got the keys of the cluster".to_owned());
-            files::control_plane(&config, &keys, &machine, port)?
+            if config.local_etcd().is_some() {
+                joining = Some(introduce_member(options, &config, &keys, address, say).await?);
+            }
+            let member = joining.as_ref().map(|newcomer| &newcomer.member);
+            files::control_plane(&config, &keys, &machine, port, member)?
         }
         _ => files::newcomer(&config, &found.ca, token),
     };
-    install(&machine, &config, files, &runtime, options.images.as_deref(), say)?;
+    let images = Images {
+        given: options.images.as_deref(),
+        etcd: joining.as_ref().map(|newcomer| &newcomer.program),
+    };
+    install(&machine, &config, files, &runtime, images, say)?;
+    if let Some(Newcomer { admin, id, .. }) = &joining {
+        say("[etcd] Waiting until the new member has learned what the others hold".to_owned());
+        within(options.patience, "a vote of the new etcd member", admin, &options.name, async {
+            while !members::promote(admin, id).await.unwrap_or(false) {
+                tokio::time::sleep(POLL).await;
+            }
+            Ok(())
+        })
+        .await?;
+        say("[etcd] The new member has a vote".to_owned());
+    }
 
     let patience = options.patience;
     say("[kubelet-start] Waiting for the kubelet to perform the TLS Bootstrap".to_owned());
@@ -154,6 +170,58 @@ async fn work(
     Ok(())
 }
 
+/// The keys that all control planes share.
+async fn shared_keys(
+    client: &Client,
+    config: &ClusterConfiguration,
+    key: &CertificateKey,
+) -> Result<ClusterKeys, HostError> {
+    if config.etcd.is_none() {
+        return Err(HostError::OneControlPlane);
+    }
+    let api: Api<Secret> = Api::namespaced(client.clone(), "kube-system");
+    let secret = api.get(control_plane::SECRET).await.map_err(|source| HostError::Api {
+        what: "reading the keys that the cluster keeps",
+        source: Box::new(source),
+    })?;
+    let keys = control_plane::unseal(&secret, key)?;
+    if config.local_etcd().is_some() && keys.etcd.is_none() {
+        let problem = "the Secret kubeadm-certs does not hold it".to_owned();
+        return Err(HostError::Keys { path: format!("{PKI}/etcd/ca.key"), problem });
+    }
+    Ok(keys)
+}
+
+/// A member of the etcd cluster that the others know of and that has not started yet.
+struct Newcomer {
+    program: etcd::Program,
+    member: etcd::Member,
+    /// Its number.
+    id: String,
+    /// A client that may give it a vote.
+    admin: Client,
+}
+
+/// Makes this host's member known to the others.
+async fn introduce_member(
+    options: &Options,
+    config: &ClusterConfiguration,
+    keys: &ClusterKeys,
+    address: Ipv4Addr,
+    say: &mut dyn FnMut(String),
+) -> Result<Newcomer, HostError> {
+    for warning in super::checks::judge(super::checks::etcd_problems(), &options.ignored)? {
+        say(format!("\t{warning}"));
+    }
+    let program = etcd::Program::find().map_err(HostError::Missing)?;
+    let admin = client_of(&files::admin_kubeconfig(config, &keys.ca)?).await?;
+    let url = etcd::peer_url(address);
+    let (id, all) = members::add(&admin, &url).await?;
+    say(format!("[etcd] Announced a new member of the etcd cluster at {url}"));
+    let member = members::joining(&all, &options.name, &url, program.image());
+    Ok(Newcomer { program, member, id, admin })
+}
+
 /// A client with the token, from the kubeconfig among the files of a newcomer.
 async fn introduce(newcomer: &[files::File]) -> Result<Client, HostError> {
     let path = Path::new(BOOTSTRAP_KUBECONFIG);
@@ -161,6 +229,11 @@ async fn introduce(newcomer: &[files::File]) -> Result<Client, HostError> {
     let Some(files::Content::Text(text)) = text else {
         unreachable!("a newcomer has a kubeconfig to introduce itself with")
     };
+    client_of(text).await
+}
+
+/// A client with the kubeconfig `text`.
+async fn client_of(text: &str) -> Result<Client, HostError> {
     let usable = kube::config::Kubeconfig::from_yaml(text).expect("what we write can be read");
     let options = kube::config::KubeConfigOptions::default();
     let config = kube::Config::from_custom_kubeconfig(usable, &options)

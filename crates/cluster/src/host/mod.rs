@@ -13,6 +13,7 @@ mod control_plane;
 mod discovery;
 pub mod init;
 pub mod join;
+mod members;
 mod record;
 pub mod reset;
 mod runtime;
@@ -27,7 +28,9 @@ pub use checks::PreflightError;
 pub use discovery::{DiscoveryError, Hints, pin};
 use runtime::Runtime;
 
+use crate::etcd;
 use crate::image::{self, ImageError};
+use crate::preflight::Problem;
 
 /// Folder of what Ironclad keeps on a host.
 const FOLDER: &str = "/var/lib/ironclad";
@@ -69,11 +72,15 @@ pub enum HostError {
     )]
     TimedOut { what: &'static str, reasons: String },
     #[error(
-        "this cluster stores its objects in the embedded store of its one control plane; a further control plane needs a cluster that was made with `ironclad init --etcd-servers`"
+        "this cluster stores its objects in the embedded store of its one control plane; a further control plane needs a cluster that was made with `ironclad init --store etcd` or `--etcd-servers`"
     )]
     OneControlPlane,
     #[error("{0}")]
     CertificateKey(&'static str),
+    #[error("the etcd cluster does not know of the member that was added just now")]
+    NotAMember,
+    #[error("{}: {}", .0.what, .0.remedy)]
+    Missing(Problem),
     #[error("this host has no address that other nodes could reach")]
     NoAddress,
     #[error("interrupted")]
@@ -113,10 +120,17 @@ fn resolv_conf() -> &'static str {
 
 /// Lays out the archives that the kubelet imports: the program's own images, and those of the user.
 /// `sandbox` is what the container runtime calls the image of sandboxes.
-fn lay_out_images(given: Option<&Path>, sandbox: Option<&str>) -> Result<(), HostError> {
+fn lay_out_images(
+    given: Option<&Path>,
+    sandbox: Option<&str>,
+    etcd: Option<&etcd::Program>,
+) -> Result<(), HostError> {
     let images = Path::new(IMAGES);
     fs::create_dir_all(images).map_err(file(images))?;
     image::write(images, sandbox)?;
+    if let Some(program) = etcd {
+        image::write_etcd(images, program)?;
+    }
     let Some(given) = given else { return Ok(()) };
     for entry in fs::read_dir(given).map_err(file(given))? {
         let path = entry.map_err(file(given))?.path();

@@ -22,7 +22,7 @@ pub(super) struct Record {
 }
 
 /// What components make while a node lives: it goes with the node, unless it was there before.
-pub(super) const MADE_BY_OTHERS: [&str; 10] = [
+pub(super) const MADE_BY_OTHERS: [&str; 11] = [
     "/etc/kubernetes",
     "/etc/cni",
     "/etc/cni/net.d",
@@ -32,7 +32,8 @@ pub(super) const MADE_BY_OTHERS: [&str; 10] = [
     "/var/log/pods",
     "/var/log/containers",
     "/var/lib/ironclad/images",
-    "/var/lib/ironclad/store",
+    crate::manifests::STORE,
+    crate::etcd::DATA,
 ];
 
 /// Where it is kept.
@@ -73,8 +74,8 @@ impl Record {
         }
     }
 
-    /// Removes what was made; what is gone already is fine.
-    pub(super) fn undo(&self) -> Result<(), HostError> {
+    /// Removes what was made, all but the folder `kept`; what is gone already is fine.
+    pub(super) fn undo(&self, kept: &Path) -> Result<(), HostError> {
         let mut all: Vec<PathBuf> = self.made.iter().cloned().collect();
         for folder in &self.filled {
             let entries = fs::read_dir(folder).into_iter().flatten();
@@ -82,7 +83,7 @@ impl Record {
         }
         for path in &all {
             let removed = match path.symlink_metadata() {
-                Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+                Ok(meta) if meta.is_dir() => remove_folder(path, kept),
                 Ok(_) => fs::remove_file(path),
                 Err(error) => Err(error),
             };
@@ -95,6 +96,26 @@ impl Record {
         }
         Ok(())
     }
+}
+
+/// Removes a folder with all that is in it but `kept`, unless that is empty or not there.
+fn remove_folder(path: &Path, kept: &Path) -> io::Result<()> {
+    let full = fs::read_dir(kept).is_ok_and(|mut entries| entries.next().is_some());
+    if !full || !kept.starts_with(path) {
+        return fs::remove_dir_all(path);
+    }
+    if path == kept {
+        return Ok(());
+    }
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_folder(&entry.path(), kept)?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// The uppermost part of `path` that is not there; nothing if it is.
@@ -141,8 +162,15 @@ mod tests {
         fs::create_dir_all(path("new/a")).unwrap();
         fs::write(path("new/more"), "x").unwrap();
         fs::write(path("empty/file"), "x").unwrap();
-        record.undo().unwrap();
-        record.undo().unwrap();
+        fs::create_dir_all(path("new/kept/in")).unwrap();
+        fs::write(path("new/kept/in/file"), "x").unwrap();
+        record.undo(&path("new/kept/in")).unwrap();
+        assert!(path("new/kept/in/file").exists());
+        assert!(!path("new/more").exists() && !path("new/a").exists());
+        fs::remove_file(path("new/kept/in/file")).unwrap();
+        for _ in 0..2 {
+            record.undo(&path("new/kept/in")).unwrap();
+        }
         assert!(!path("new").exists() && !path("old/file").exists());
         assert!(path("old/other").exists() && path("old/before").exists());
         assert_eq!(fs::read_dir(path("empty")).unwrap().count(), 0);

@@ -11,9 +11,11 @@ use std::time::Duration;
 use nix::mount::{MntFlags, umount2};
 
 use super::record::{self, Record};
-use super::{FOLDER, HostError, file, units};
+use super::{FOLDER, HostError, file, members, units};
+use crate::config::SNAPSHOTS;
 use crate::network::{self, NetworkError};
 use crate::node::cgroups;
+use crate::node::files::MANIFESTS;
 
 /// How long the kernel may take to end killed processes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -43,6 +45,34 @@ pub enum ResetError {
 #[must_use]
 pub fn is_node() -> bool {
     Record::read().is_some()
+}
+
+/// The folder of the snapshots that were taken by a schedule, which stays if there are any.
+#[must_use]
+pub fn snapshots() -> Option<&'static Path> {
+    let folder = Path::new(SNAPSHOTS);
+    fs::read_dir(folder).ok()?.next().map(|_| folder)
+}
+
+/// Takes this host's member out of the cluster's etcd, if it has one and others go on without it;
+/// tells whether it did. The control plane of this host, or of another, has to work for that.
+///
+/// # Errors
+/// When the cluster does not answer or refuses.
+pub async fn leave_etcd(patience: Duration) -> Result<bool, ResetError> {
+    let Ok(manifest) = fs::read_to_string(format!("{MANIFESTS}/etcd.yaml")) else {
+        return Ok(false);
+    };
+    let own = manifest.split_whitespace().find_map(|word| word.strip_prefix("--name="));
+    let work = async {
+        let admin = super::init::connect("/etc/kubernetes/admin.conf").await?;
+        let all = members::list(&admin).await?;
+        let found = all.iter().find(|member| Some(member.name.as_str()) == own);
+        let Some(own) = found.filter(|_| all.len() > 1) else { return Ok(false) };
+        members::remove(&admin, &own.id).await.map(|()| true)
+    };
+    let late = |_| HostError::TimedOut { what: "an answer of the cluster", reasons: String::new() };
+    Ok(tokio::time::timeout(patience, work).await.map_err(late)??)
 }
 
 /// Ends the kubelet for good.
@@ -78,7 +108,8 @@ pub async fn clean() -> Result<(), ResetError> {
         }
     }
     network::remove_link(BRIDGE).await?;
-    record.undo()?;
+    // Who goes back to an earlier state may need just these.
+    record.undo(Path::new(SNAPSHOTS))?;
     units::reload()?;
     let path = record::path();
     if path.exists() {

@@ -16,12 +16,13 @@ use component::pki::{self, Authority, Pair, Subject};
 use serde_json::{Value, json};
 
 use crate::config::ClusterConfiguration;
+use crate::etcd::{self, Member};
 use crate::image::{IRONCLAD_IMAGE, PAUSE_IMAGE};
 use crate::node::containerd;
-use crate::{kubeconfig, manifests};
+use crate::{kubeconfig, manifests, virtual_ip};
 
 /// How long a signed certificate is valid (kubeadm's default).
-const VALIDITY: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(crate) const VALIDITY: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Folder of the keys and certificates of a control plane.
 pub const PKI: &str = "/etc/kubernetes/pki";
 /// With what a node asks for its certificate.
@@ -63,6 +64,8 @@ pub struct ClusterKeys {
     pub front_proxy: Authority,
     /// Private and public key of service-account tokens.
     pub service_accounts: (String, String),
+    /// Signs the certificates of the etcd cluster on the control planes, if there is one.
+    pub etcd: Option<Authority>,
 }
 
 /// A node and its machine.
@@ -94,7 +97,19 @@ impl ClusterKeys {
             ca: Authority::generate("kubernetes")?,
             front_proxy: Authority::generate("front-proxy-ca")?,
             service_accounts: pki::signing_key()?,
+            etcd: None,
         })
+    }
+
+    /// The same, with an authority for an etcd cluster if `config` has one and none is there.
+    ///
+    /// # Errors
+    /// [`pki::Error`] when the system gives no randomness.
+    pub fn for_cluster(mut self, config: &ClusterConfiguration) -> Result<Self, pki::Error> {
+        if config.local_etcd().is_some() && self.etcd.is_none() {
+            self.etcd = Some(Authority::generate("etcd-ca")?);
+        }
+        Ok(self)
     }
 
     /// The files that every control plane has of them.
@@ -106,6 +121,9 @@ impl ClusterKeys {
         let (private, public) = &self.service_accounts;
         files.push(secret(&format!("{PKI}/sa.key"), private.clone()));
         files.push(plain(&format!("{PKI}/sa.pub"), public.clone()));
+        if let Some(etcd) = &self.etcd {
+            keyed(&mut files, &format!("{PKI}/etcd/ca"), etcd.pair().clone());
+        }
         files
     }
 }
@@ -118,18 +136,27 @@ pub fn admin_kubeconfig(
     config: &ClusterConfiguration,
     ca: &Authority,
 ) -> Result<String, pki::Error> {
-    user_kubeconfig(config, ca, "kubernetes-admin", &["kubeadm:cluster-admins"])
+    user_kubeconfig(config, &config.server(), ca, "kubernetes-admin", &["kubeadm:cluster-admins"])
 }
 
-/// The kubeconfig that needs no role binding to be allowed everything (`super-admin.conf`).
+/// The kubeconfig that needs no role binding to be allowed everything (`super-admin.conf`), for the
+/// API server at `address`: with it a cluster is set up, before its virtual address can be there.
 ///
 /// # Errors
 /// [`pki::Error`] when signing fails.
 pub fn super_admin_kubeconfig(
     config: &ClusterConfiguration,
     ca: &Authority,
+    address: Ipv4Addr,
+    port: u16,
 ) -> Result<String, pki::Error> {
-    user_kubeconfig(config, ca, "kubernetes-super-admin", &["system:masters"])
+    let server = local_server(address, port);
+    user_kubeconfig(config, &server, ca, "kubernetes-super-admin", &["system:masters"])
+}
+
+/// The API server of one control plane.
+fn local_server(address: Ipv4Addr, port: u16) -> String {
+    format!("https://{address}:{port}")
 }
 
 /// What every node has; `kubelet` is the configuration of its kubelet.
@@ -159,7 +186,8 @@ pub fn newcomer(config: &ClusterConfiguration, ca: &str, token: &Token) -> Vec<F
 }
 
 /// What a control plane has; its kubelet has a certificate from the start, since there is nobody to
-/// ask yet.
+/// ask yet. Its components speak to the API server next to them, as with kubeadm, so that they stand
+/// and fall with it and not with another node; `member` is its part of the etcd cluster.
 ///
 /// # Errors
 /// [`pki::Error`] when signing fails.
@@ -168,6 +196,7 @@ pub fn control_plane(
     keys: &ClusterKeys,
     machine: &Machine<'_>,
     port: u16,
+    member: Option<&Member>,
 ) -> Result<Vec<File>, pki::Error> {
     let ca = &keys.ca;
     let mut files = keys.files();
@@ -183,17 +212,32 @@ pub fn control_plane(
     keyed(&mut files, &format!("{PKI}/apiserver-kubelet-client"), to_kubelets);
     let front_proxy = keys.front_proxy.issue(&client("front-proxy-client", &[]), VALIDITY)?;
     keyed(&mut files, &format!("{PKI}/front-proxy-client"), front_proxy);
-    for (file, user) in [
-        ("controller-manager.conf", "system:kube-controller-manager"),
-        ("scheduler.conf", "system:kube-scheduler"),
-    ] {
-        let path = format!("/etc/kubernetes/{file}");
-        files.push(secret(&path, user_kubeconfig(config, ca, user, &[])?));
+    if let Some(etcd) = &keys.etcd {
+        files.extend(etcd::files(etcd, machine.name, machine.address)?);
+    }
+    let local = local_server(machine.address, port);
+    let mut users = vec![
+        ("/etc/kubernetes/controller-manager.conf", "system:kube-controller-manager"),
+        ("/etc/kubernetes/scheduler.conf", "system:kube-scheduler"),
+    ];
+    if config.virtual_address.is_some() {
+        users.push((virtual_ip::KUBECONFIG, virtual_ip::USER));
+    }
+    for (path, user) in users {
+        files.push(secret(path, user_kubeconfig(config, &local, ca, user, &[])?));
     }
     files.push(secret("/etc/kubernetes/admin.conf", admin_kubeconfig(config, ca)?));
-    files.push(secret("/etc/kubernetes/super-admin.conf", super_admin_kubeconfig(config, ca)?));
-    kubelet_client(config, ca, machine.name, &mut files)?;
-    for (file, pod) in manifests::control_plane(config, machine.address, port, IRONCLAD_IMAGE) {
+    let super_admin = super_admin_kubeconfig(config, ca, machine.address, port)?;
+    files.push(secret("/etc/kubernetes/super-admin.conf", super_admin));
+    kubelet_client(config, &local, ca, machine.name, &mut files)?;
+    let site = manifests::Site {
+        node: machine.name,
+        address: machine.address,
+        port,
+        image: IRONCLAD_IMAGE,
+        etcd: member,
+    };
+    for (file, pod) in manifests::control_plane(config, &site) {
         files.push(secret(&format!("{MANIFESTS}/{file}"), yaml(&pod)));
     }
     Ok(files)
@@ -203,6 +247,7 @@ pub fn control_plane(
 /// its own later.
 fn kubelet_client(
     config: &ClusterConfiguration,
+    server: &str,
     ca: &Authority,
     name: &str,
     files: &mut Vec<File>,
@@ -214,8 +259,8 @@ fn kubelet_client(
     files.push(secret(&format!("{KUBELET_PKI}/{first}"), pair.certificate + &pair.key));
     files.push(File { path: (&current).into(), mode: 0o777, content: Content::Link(first.into()) });
     let credentials = kubeconfig::Credentials::File(&current);
-    let (cluster, server) = (&config.cluster_name, config.server());
-    let text = kubeconfig::render(cluster, &server, ca.certificate(), &user, credentials);
+    let cluster = &config.cluster_name;
+    let text = kubeconfig::render(cluster, server, ca.certificate(), &user, credentials);
     files.push(secret(KUBELET_KUBECONFIG, text));
     Ok(())
 }
@@ -307,17 +352,19 @@ fn write_one(path: &Path, file: &File) -> io::Result<()> {
 
 fn user_kubeconfig(
     config: &ClusterConfiguration,
+    server: &str,
     ca: &Authority,
     user: &str,
     groups: &[&str],
 ) -> Result<String, pki::Error> {
     let pair = ca.issue(&client(user, groups), VALIDITY)?;
     let credentials = kubeconfig::Credentials::Pair(&pair);
-    let (cluster, server) = (&config.cluster_name, config.server());
-    Ok(kubeconfig::render(cluster, &server, ca.certificate(), user, credentials))
+    let cluster = &config.cluster_name;
+    Ok(kubeconfig::render(cluster, server, ca.certificate(), user, credentials))
 }
 
-fn client(user: &str, groups: &[&str]) -> Subject {
+/// A user with a client certificate.
+pub(crate) fn client(user: &str, groups: &[&str]) -> Subject {
     Subject {
         common_name: user.to_owned(),
         organizations: groups.iter().map(|group| (*group).to_owned()).collect(),
@@ -331,7 +378,8 @@ pub(crate) fn yaml(value: &Value) -> String {
     serde_yaml::to_string(value).expect("a JSON value is always valid YAML")
 }
 
-fn keyed(files: &mut Vec<File>, stem: &str, pair: Pair) {
+/// A certificate and its key.
+pub(crate) fn keyed(files: &mut Vec<File>, stem: &str, pair: Pair) {
     files.push(plain(&format!("{stem}.crt"), pair.certificate));
     files.push(secret(&format!("{stem}.key"), pair.key));
 }
@@ -380,14 +428,28 @@ mod tests {
 
     #[test]
     fn no_key_is_readable_by_others() {
-        let config = ClusterConfiguration::new("c", "192.0.2.1:6443");
-        let keys = ClusterKeys::generate().unwrap();
+        let mut config = ClusterConfiguration::new("c", "192.0.2.254:6443").with_local_etcd();
+        config.virtual_address = Some(Ipv4Addr::new(192, 0, 2, 254));
+        let keys = ClusterKeys::generate().unwrap().for_cluster(&config).unwrap();
         let facts = facts();
-        for file in control_plane(&config, &keys, &machine(&facts), 6443).unwrap() {
-            let private = text(&file).contains("PRIVATE KEY") || text(&file).contains("key-data");
+        let member = Member { image: "i".into(), initial_cluster: String::new(), joins: false };
+        let files = control_plane(&config, &keys, &machine(&facts), 6443, Some(&member)).unwrap();
+        for file in &files {
+            let private = text(file).contains("PRIVATE KEY") || text(file).contains("key-data");
             // Those with a certificate by reference are private too, for they may come to hold one.
             let cautious = file.path.starts_with(MANIFESTS) || file.path.ends_with("kubelet.conf");
             assert_eq!(private || cautious, file.mode & 0o077 == 0, "{:?}", file.path);
+        }
+        // What runs on a control plane does not depend on who has the address.
+        for (name, server) in [
+            ("admin.conf", "192.0.2.254"),
+            ("super-admin.conf", "192.0.2.1"),
+            ("kubelet.conf", "192.0.2.1"),
+            ("scheduler.conf", "192.0.2.1"),
+            ("virtual-ip.conf", "192.0.2.1"),
+        ] {
+            let file = files.iter().find(|file| file.path.ends_with(name)).unwrap();
+            assert!(text(file).contains(&format!("https://{server}:6443")), "{name}");
         }
     }
 

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
-use cluster::plan::Request;
+use clap::{Args, ValueEnum};
+use cluster::plan::{Request, Store};
 use cluster::progress::Progress;
 use cluster::state::{self, StateError};
 use tokio_util::sync::CancellationToken;
@@ -21,9 +21,18 @@ pub(crate) struct Named {
 pub(crate) struct Up {
     #[command(flatten)]
     cluster: Named,
-    /// How many nodes: the first is the control plane, the others are workers
-    #[arg(long, default_value_t = 3)]
-    nodes: usize,
+    /// How many nodes in all: the first ones are control planes, the others are workers; 3 unless
+    /// there are more control planes
+    #[arg(long)]
+    nodes: Option<usize>,
+    /// How many of them are control planes: 1, or 3, 5 or 7 that share a virtual address
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    control_planes: usize,
+    /// Where objects are kept; etcd, with a member on every control plane, if there are several of them
+    #[arg(long)]
+    store: Option<StoreKind>,
+    #[command(flatten)]
+    snapshots: Snapshots,
     /// A folder of image archives (docker or OCI) that every node gets
     #[arg(long, value_name = "FOLDER")]
     images: Option<PathBuf>,
@@ -33,6 +42,34 @@ pub(crate) struct Up {
     /// Seconds after which a cluster that is not there is given up
     #[arg(long, default_value_t = 180, value_name = "SECONDS")]
     wait: u64,
+}
+
+/// Where the objects of a new cluster are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum StoreKind {
+    /// In a file of the one API server
+    Embedded,
+    /// In an etcd cluster that runs on the control planes
+    Etcd,
+}
+
+/// Snapshots by a schedule.
+#[derive(Debug, Args)]
+pub(super) struct Snapshots {
+    /// Time between snapshots of the store that are taken by themselves, such as 1h; none unless given
+    #[arg(long, value_name = "DURATION", value_parser = apiserver::parse_duration)]
+    snapshot_every: Option<Duration>,
+    /// How many of these snapshots each control plane keeps
+    #[arg(long, value_name = "N", default_value_t = 24, requires = "snapshot_every")]
+    snapshot_keep: usize,
+}
+
+impl Snapshots {
+    /// How often, and how many are kept.
+    pub(super) fn schedule(&self) -> Option<(Duration, usize)> {
+        let every = self.snapshot_every.filter(|every| !every.is_zero())?;
+        Some((every, self.snapshot_keep))
+    }
 }
 
 #[derive(Debug, Args)]
@@ -58,7 +95,16 @@ pub(super) fn clusters() -> &'static Path {
 pub(crate) async fn up(flags: Up, shutdown: CancellationToken) -> anyhow::Result<()> {
     let options = cluster::up::Options {
         clusters: clusters().to_owned(),
-        request: Request { name: flags.cluster.name, nodes: flags.nodes },
+        snapshots: flags.snapshots.schedule(),
+        request: Request {
+            name: flags.cluster.name,
+            nodes: flags.nodes.unwrap_or(flags.control_planes.max(3)),
+            control_planes: flags.control_planes,
+            store: flags.store.map(|kind| match kind {
+                StoreKind::Embedded => Store::Embedded,
+                StoreKind::Etcd => Store::Etcd,
+            }),
+        },
         images: flags.images,
         retain: flags.retain,
         patience: Duration::from_secs(flags.wait),

@@ -18,10 +18,12 @@ use kube::config::Kubeconfig;
 use tokio_util::sync::CancellationToken;
 
 use super::Exit;
-use super::clusters::print_table;
+use super::clusters::{Snapshots, StoreKind, print_table};
 
 /// The exit code of kubeadm when a check fails.
 const PREFLIGHT: u8 = 2;
+/// How long the cluster may take to let go of an etcd member.
+const ETCD_PATIENCE: Duration = Duration::from_secs(20);
 const RUNTIME_ENDPOINT: &str = "unix:///run/containerd/containerd.sock";
 
 #[derive(Debug, Args)]
@@ -50,8 +52,17 @@ pub(crate) struct Init {
     /// Name of the node; the host name unless given
     #[arg(long)]
     node_name: Option<String>,
-    /// URLs of an etcd cluster to store in, which lets further control planes join
-    #[arg(long, value_delimiter = ',', value_name = "URL,…")]
+    /// Address of the hosts' network that one of the control planes has at a time, by which all nodes
+    /// reach the API server
+    #[arg(long, value_name = "ADDRESS")]
+    virtual_ip: Option<Ipv4Addr>,
+    /// Where objects are kept; etcd, with a member on every control plane, lets others join
+    #[arg(long, default_value = "embedded")]
+    store: StoreKind,
+    #[command(flatten)]
+    snapshots: Snapshots,
+    /// URLs of an etcd cluster that there is already, to store in that
+    #[arg(long, value_delimiter = ',', value_name = "URL,…", conflicts_with = "store")]
     etcd_servers: Vec<String>,
     /// Authorities of the etcd members' certificates, below /etc/kubernetes/pki
     #[arg(long, default_value = "")]
@@ -202,22 +213,31 @@ pub(crate) async fn init(flags: Init, shutdown: CancellationToken) -> anyhow::Re
     let endpoint = match &flags.control_plane_endpoint {
         Some(given) if given.contains(':') => given.clone(),
         Some(given) => format!("{given}:{port}"),
-        None => format!("{}:{port}", address.unwrap_or(Ipv4Addr::UNSPECIFIED)),
+        None => {
+            let address = flags.virtual_ip.or(address).unwrap_or(Ipv4Addr::UNSPECIFIED);
+            format!("{address}:{port}")
+        }
     };
     let mut config = ClusterConfiguration::new("kubernetes", &endpoint);
     config.networking.pod_subnet = flags.pod_network_cidr;
     config.networking.service_subnet = flags.service_cidr;
     config.networking.dns_domain = flags.service_dns_domain;
     config.api_server.cert_sans = flags.apiserver_cert_extra_sans;
+    config.virtual_address = flags.virtual_ip;
+    if let Some((every, keep)) = flags.snapshots.schedule() {
+        config.schedule_snapshots(every, keep);
+    }
+    if flags.store == StoreKind::Etcd {
+        config = config.with_local_etcd();
+    }
     if !flags.etcd_servers.is_empty() {
-        config.etcd = Some(Etcd {
-            external: ExternalEtcd {
-                endpoints: flags.etcd_servers,
-                ca_file: flags.etcd_cafile,
-                cert_file: flags.etcd_certfile,
-                key_file: flags.etcd_keyfile,
-            },
-        });
+        let external = ExternalEtcd {
+            endpoints: flags.etcd_servers,
+            ca_file: flags.etcd_cafile,
+            cert_file: flags.etcd_certfile,
+            key_file: flags.etcd_keyfile,
+        };
+        config.etcd = Some(Etcd::External { external });
     }
     let options = host::init::Options {
         config,
@@ -286,6 +306,14 @@ pub(crate) async fn reset(flags: Reset) -> anyhow::Result<()> {
     if !flags.force && !confirmed()? {
         anyhow::bail!("aborted");
     }
+    match host::reset::leave_etcd(ETCD_PATIENCE).await {
+        Ok(true) => println!("[reset] Removed this host's member from the etcd cluster"),
+        Ok(false) => {}
+        Err(error) => println!(
+            "[reset] WARNING: this host's member is left in the etcd cluster; remove it with \
+             `etcdctl member remove`: {error}"
+        ),
+    }
     println!("[reset] Stopping the kubelet service");
     host::reset::stop_kubelet()?;
     match kubelet::teardown::remove_pods(RUNTIME_ENDPOINT).await {
@@ -300,6 +328,9 @@ pub(crate) async fn reset(flags: Reset) -> anyhow::Result<()> {
     }
     println!("[reset] Removing services, mounts, cgroups, interfaces and files");
     host::reset::clean().await?;
+    if let Some(folder) = host::reset::snapshots() {
+        println!("[reset] The snapshots of the store are left in {}", folder.display());
+    }
     println!(
         "[reset] This host is no node any more. Its Node object is removed with `kubectl delete node`."
     );

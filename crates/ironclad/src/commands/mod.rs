@@ -12,6 +12,7 @@ mod kubelet;
 mod nodes;
 mod snapshot;
 mod store;
+mod virtual_ip;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -78,6 +79,8 @@ enum Command {
     KubeProxy(kube_proxy::Flags),
     /// Answer the DNS names of Services and Pods
     Dns(dns::Flags),
+    /// Hold the one address of several control planes whenever this one may
+    VirtualIp(virtual_ip::Flags),
     /// Be the first process of a node in namespaces (started by `up`)
     #[command(hide = true)]
     NodeInit {
@@ -117,6 +120,10 @@ pub(crate) fn run() -> ExitCode {
         Command::Dns(flags) => {
             component::logging::init(verbosity, format);
             single(|shutdown| dns::run(flags, shutdown))
+        }
+        Command::VirtualIp(flags) => {
+            component::logging::init(verbosity, format);
+            single(|shutdown| virtual_ip::run(flags, shutdown))
         }
         Command::NodeInit { spec } => {
             component::logging::init(verbosity, format);
@@ -183,4 +190,15 @@ where
 {
     let runtime = runtime.enable_all().on_thread_park(memory::give_back).build()?;
     runtime.block_on(async { work(component::signal::shutdown_token()?).await })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn no_two_flags_are_called_the_same() {
+        Arguments::command().debug_assert();
+    }
 }

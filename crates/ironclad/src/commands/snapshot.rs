@@ -7,13 +7,12 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use clap::{Args, Subcommand};
+use cluster::config::SNAPSHOTS;
 use cluster::site::{Server, Site};
 use cluster::state;
 use futures::{AsyncReadExt as _, Stream, stream};
 use store::snapshot::{Entry, Snapshot, SnapshotError, folder, restore};
 
-/// Where snapshots of a node are unless its API server says otherwise.
-const FOLDER: &str = "/var/lib/ironclad/snapshots";
 /// Where an API server's embedded store is unless it says otherwise.
 const DATA: &str = "/var/lib/ironclad/store";
 /// Bytes read from a connection at once.
@@ -84,7 +83,7 @@ pub(crate) fn find(cluster: &Where) -> anyhow::Result<Site> {
 }
 
 fn folder_of(server: &Server) -> PathBuf {
-    server.path(server.flag("snapshot-dir").unwrap_or(FOLDER))
+    server.path(server.flag("snapshot-dir").unwrap_or(SNAPSHOTS))
 }
 
 async fn save(
@@ -249,7 +248,7 @@ async fn put(
     bump: Option<u64>,
 ) -> anyhow::Result<restore::Restored> {
     let server = site.servers.first().context("no API server is known")?;
-    if let Some(options) = etcd(server) {
+    if let Some(options) = etcd(&site.servers) {
         let store = store::etcd::connect(&options).await?;
         keep(&store, server).await?;
         let bump = bump.unwrap_or(SHARED_BUMP);
@@ -286,18 +285,27 @@ async fn keep(store: &store::Store, server: &Server) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How to reach the etcd cluster that an API server uses.
-fn etcd(server: &Server) -> Option<store::etcd::Options> {
-    let urls = server.flag("etcd-servers")?;
-    // A node's own loopback address is not this host's.
-    let own = server.address().map(|address| address.ip().to_string());
-    let url = |url: &str| match &own {
-        Some(own) => url.replace("127.0.0.1", own).replace("localhost", own),
-        None => url.to_owned(),
-    };
+/// How to reach the etcd cluster that API servers use.
+fn etcd(servers: &[Server]) -> Option<store::etcd::Options> {
+    let mut urls: Vec<String> = Vec::new();
+    for server in servers {
+        let given = server.flag("etcd-servers")?;
+        // A node's own loopback address is not this host's.
+        let own = server.address().map(|address| address.ip().to_string());
+        for url in given.split(',') {
+            let url = match &own {
+                Some(own) => url.replace("127.0.0.1", own).replace("localhost", own),
+                None => url.to_owned(),
+            };
+            if !urls.contains(&url) {
+                urls.push(url);
+            }
+        }
+    }
+    let server = servers.first()?;
     let file = |flag: &str| server.flag(flag).map(|path| server.path(path));
     Some(store::etcd::Options {
-        servers: urls.split(',').map(url).collect(),
+        servers: urls,
         ca_file: file("etcd-cafile"),
         cert_file: file("etcd-certfile"),
         key_file: file("etcd-keyfile"),

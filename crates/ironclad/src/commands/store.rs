@@ -16,8 +16,11 @@ const SHOWN: usize = 200;
 pub(crate) enum Command {
     /// Read all of the file of a stopped store and say whether it is whole
     Check {
-        /// The file, store.redb in the API server's data folder
-        file: PathBuf,
+        /// The file, store.redb in the API server's data folder; without it, the etcd members of a
+        /// running cluster are compared
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        cluster: Where,
     },
     /// Write what can be read of a damaged file into a new one
     Repair {
@@ -43,7 +46,8 @@ pub(crate) enum Command {
 
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Check { file } => check(&file),
+        Command::Check { file: Some(file), .. } => check(&file),
+        Command::Check { file: None, cluster } => compare(&cluster).await,
         Command::Repair { file, output } => repair(&file, output),
         Command::Defrag { file: Some(file), .. } => {
             let (before, after) = stopped(&file)?.defragment()?;
@@ -131,10 +135,35 @@ fn show(report: &Report) {
     list("Found likewise, but perhaps deleted before", &mut { unproven });
 }
 
+/// Whether the members of a running etcd cluster hold the same.
+async fn compare(cluster: &Where) -> anyhow::Result<()> {
+    let told = answer("GET", "/store/check", cluster).await?;
+    let members = told["members"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for member in members {
+        println!(
+            "{:<20} {}",
+            member["name"].as_str().unwrap_or_default(),
+            member["hash"].as_str().unwrap_or_default()
+        );
+    }
+    if told["same"] != true {
+        bail!(
+            "the members differ at revision {}; remove the one that differs from the others, empty its data folder and let it join anew",
+            told["revision"]
+        );
+    }
+    println!("{} members hold the same at revision {}", members.len(), told["revision"]);
+    Ok(())
+}
+
 async fn ask(method: &str, path: &str, cluster: &Where) -> anyhow::Result<()> {
-    let client = find(cluster)?.client().await?;
-    let request = http::Request::builder().method(method).uri(path).body(Vec::new())?;
-    let status: serde_json::Value = client.request(request).await?;
+    let status = answer(method, path, cluster).await?;
     println!("{}", serde_json::to_string_pretty(&status)?);
     Ok(())
+}
+
+async fn answer(method: &str, path: &str, cluster: &Where) -> anyhow::Result<serde_json::Value> {
+    let client = find(cluster)?.client().await?;
+    let request = http::Request::builder().method(method).uri(path).body(Vec::new())?;
+    Ok(client.request(request).await?)
 }

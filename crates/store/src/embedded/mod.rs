@@ -49,7 +49,8 @@ use crate::metrics;
 use crate::snapshot::Lease;
 use crate::snapshot::folder::sync_folder_of;
 use crate::types::{
-    Alarm, Error, KeyValue, LeaseId, MIN_LEASE, RangeRequest, RangeResult, Status, Txn, TxnResult,
+    Alarm, Digest, Error, KeyValue, LeaseId, MIN_LEASE, Member, MemberChange, RangeRequest,
+    RangeResult, Status, Txn, TxnResult,
 };
 use crate::{Engine, Store, WatchStream};
 
@@ -337,6 +338,16 @@ impl Engine for Embedded {
 
     fn is_shared(&self) -> bool {
         false
+    }
+
+    fn members(&self, _: Option<MemberChange>) -> BoxFuture<'_, Result<Vec<Member>, Error>> {
+        let refused = Error::Refused("the embedded store has no members".to_owned());
+        futures::future::ready(Err(refused)).boxed()
+    }
+
+    fn digests(&self) -> BoxFuture<'_, Result<Vec<Digest>, Error>> {
+        let text = "the file of the embedded store is checked while its API server is stopped";
+        futures::future::ready(Err(Error::Refused(text.to_owned()))).boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), Error>> {

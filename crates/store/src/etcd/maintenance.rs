@@ -81,7 +81,7 @@ impl Shared {
     /// Has every member write its file anew, one after the other: each serves nobody meanwhile.
     /// Then their alarms end; whoever has too little room still raises it with the next write.
     pub(super) async fn defragment(&self) -> Result<(), Error> {
-        for channel in self.members.all() {
+        for (_, channel) in self.each_member().await? {
             let mut client = MaintenanceClient::new(channel);
             let asked = client.defragment(wire::DefragmentRequest {});
             match tokio::time::timeout(DEFRAGMENTING, asked).await {

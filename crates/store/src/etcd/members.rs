@@ -24,14 +24,24 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// The longest pause between attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How often it is looked whether the files of certificates were replaced.
+pub(super) const LOOK: Duration = Duration::from_secs(60);
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Members {
-    count: usize,
-    /// Empty once the store is closed.
-    channels: RwLock<Vec<Channel>>,
+    servers: Vec<String>,
+    files: Files,
+    connected: RwLock<Connected>,
     current: AtomicUsize,
+}
+
+/// Connections, and what they are made with.
+#[derive(Debug)]
+struct Connected {
+    /// Empty once the store is closed.
+    channels: Vec<Channel>,
+    credentials: Credentials,
 }
 
 /// What a call may be repeated after.
@@ -45,34 +55,52 @@ pub(super) enum Repeat {
 
 impl Members {
     pub(super) fn new(options: &Options) -> Result<Self, Error> {
-        let tls = tls(options)?;
-        let channels = options.servers.iter().map(|server| channel(server, tls.as_ref()));
-        let channels = channels.collect::<Result<Vec<_>, Error>>()?;
+        let servers = options.servers.clone();
+        let files = Files::new(options)?;
+        let credentials = files.read()?;
+        let channels = credentials.connect(&servers)?;
         if channels.is_empty() {
             return Err(Error::Engine("no etcd servers are given".to_owned()));
         }
         // Several API servers spread over the members.
         let current = AtomicUsize::new(rand::rng().random_range(0..channels.len()));
-        Ok(Self { count: channels.len(), channels: RwLock::new(channels), current })
+        let connected = RwLock::new(Connected { channels, credentials });
+        Ok(Self { servers, files, connected, current })
     }
 
     /// The member to ask, with its number; `None` once the store is closed.
     pub(super) fn pick(&self) -> Option<(usize, Channel)> {
-        let at = self.current.load(Ordering::Relaxed) % self.count;
-        let channels = self.channels.read().unwrap_or_else(PoisonError::into_inner);
-        Some((at, channels.get(at)?.clone()))
+        let at = self.current.load(Ordering::Relaxed) % self.servers.len();
+        let connected = self.connected.read().unwrap_or_else(PoisonError::into_inner);
+        Some((at, connected.channels.get(at)?.clone()))
     }
 
     /// Lets go of all connections.
     pub(super) fn close(&self) {
-        self.channels.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.connected.write().unwrap_or_else(PoisonError::into_inner).channels.clear();
     }
 
     /// Member `at` has failed: the next is asked from now on, unless another call saw to that.
     pub(super) fn failed(&self, at: usize) {
-        let next = (at + 1) % self.count;
+        let next = (at + 1) % self.servers.len();
         // The loser of a race has nothing left to do.
         self.current.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).ok();
+        // Perhaps it does not take our certificate any more.
+        self.refresh();
+    }
+
+    /// Makes new connections if the certificates were replaced. Calls that run end on the old ones.
+    pub(super) fn refresh(&self) {
+        // What cannot be read is being replaced; it is looked at again.
+        let Ok(credentials) = self.files.read() else { return };
+        let mut connected = self.connected.write().unwrap_or_else(PoisonError::into_inner);
+        if connected.channels.is_empty() || connected.credentials == credentials {
+            return;
+        }
+        match credentials.connect(&self.servers) {
+            Ok(channels) => *connected = Connected { channels, credentials },
+            Err(error) => tracing::warn!(%error, "certificates for etcd are left as they were"),
+        }
     }
 
     /// Makes a call, as often as `repeat` allows and the deadline leaves time for.
@@ -106,7 +134,7 @@ impl Members {
             if !repeated || tokio::time::Instant::now() >= deadline {
                 return Err(failure);
             }
-            pause.wait(self.count).await;
+            pause.wait(self.servers.len()).await;
         }
     }
 }
@@ -136,13 +164,14 @@ impl Pause {
 }
 
 impl Members {
-    /// A connection to each.
-    pub(super) fn all(&self) -> Vec<Channel> {
-        self.channels.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// A connection to one at `url`.
+    pub(super) fn connect(&self, url: &str) -> Result<Channel, Error> {
+        let connected = self.connected.read().unwrap_or_else(PoisonError::into_inner);
+        connected.credentials.connect(&[url.to_owned()])?.pop().ok_or(Error::Closed)
     }
 
     pub(super) fn count(&self) -> usize {
-        self.count
+        self.servers.len()
     }
 }
 
@@ -165,25 +194,61 @@ fn channel(server: &str, tls: Option<&ClientTlsConfig>) -> Result<Channel, Error
     Ok(endpoint.connect_lazy())
 }
 
-fn tls(options: &Options) -> Result<Option<ClientTlsConfig>, Error> {
-    let read = |path: &Path| {
-        std::fs::read(path).map_err(|error| Error::Engine(format!("{}: {error}", path.display())))
-    };
-    let mut config = ClientTlsConfig::new();
-    if let Some(path) = &options.ca_file {
-        config = config.ca_certificate(Certificate::from_pem(read(path)?));
+/// Where certificates are.
+#[derive(Debug)]
+struct Files {
+    ca: Option<PathBuf>,
+    pair: Option<(PathBuf, PathBuf)>,
+}
+
+/// What is in them.
+#[derive(Debug, PartialEq)]
+struct Credentials {
+    ca: Option<Vec<u8>>,
+    pair: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Files {
+    fn new(options: &Options) -> Result<Self, Error> {
+        let pair = match (&options.cert_file, &options.key_file) {
+            (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
+            (None, None) => None,
+            _ => {
+                let text = "an etcd client certificate and its key go together";
+                return Err(Error::Engine(text.to_owned()));
+            }
+        };
+        Ok(Self { ca: options.ca_file.clone(), pair })
     }
-    let pair: (&Option<PathBuf>, &Option<PathBuf>) = (&options.cert_file, &options.key_file);
-    match pair {
-        (Some(certificate), Some(key)) => {
-            config = config.identity(Identity::from_pem(read(certificate)?, read(key)?));
-        }
-        (None, None) => {}
-        _ => {
-            let text = "an etcd client certificate and its key go together";
-            return Err(Error::Engine(text.to_owned()));
-        }
+
+    fn read(&self) -> Result<Credentials, Error> {
+        let read = |path: &Path| {
+            let wrong = |error| Error::Engine(format!("{}: {error}", path.display()));
+            std::fs::read(path).map_err(wrong)
+        };
+        let ca = self.ca.as_deref().map(read).transpose()?;
+        let pair = match &self.pair {
+            Some((certificate, key)) => Some((read(certificate)?, read(key)?)),
+            None => None,
+        };
+        Ok(Credentials { ca, pair })
     }
-    let used = options.ca_file.is_some() || options.cert_file.is_some();
-    Ok(used.then_some(config))
+}
+
+impl Credentials {
+    fn connect(&self, servers: &[String]) -> Result<Vec<Channel>, Error> {
+        let tls = (self.ca.is_some() || self.pair.is_some()).then(|| self.tls());
+        servers.iter().map(|server| channel(server, tls.as_ref())).collect()
+    }
+
+    fn tls(&self) -> ClientTlsConfig {
+        let mut config = ClientTlsConfig::new();
+        if let Some(ca) = &self.ca {
+            config = config.ca_certificate(Certificate::from_pem(ca));
+        }
+        if let Some((certificate, key)) = &self.pair {
+            config = config.identity(Identity::from_pem(certificate, key));
+        }
+        config
+    }
 }

@@ -9,6 +9,7 @@
 //! - a watch goes on at another member where it stopped, without gaps or repetitions ([`watch`]);
 //! - reads are linearizable: they see whatever was acknowledged by any member before.
 
+mod cluster;
 mod failure;
 mod keys;
 mod maintenance;
@@ -19,8 +20,8 @@ mod watch;
 mod wire;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -37,7 +38,8 @@ use self::wire::kv_client::KvClient;
 use self::wire::lease_client::LeaseClient;
 use crate::snapshot::Lease;
 use crate::types::{
-    Error, KeyValue, LeaseId, MIN_LEASE, RangeRequest, RangeResult, Status, Txn, TxnResult,
+    Digest, Error, KeyValue, LeaseId, MIN_LEASE, Member, MemberChange, RangeRequest, RangeResult,
+    Status, Txn, TxnResult,
 };
 use crate::{Engine, Store, WatchStream};
 
@@ -97,7 +99,17 @@ pub async fn connect(options: &Options) -> Result<Store, Error> {
     waited.unwrap_or_else(|_| {
         Err(Error::Unavailable(format!("etcd does not answer: {}", options.servers.join(","))))
     })?;
+    tokio::spawn(follow(Arc::downgrade(&shared)));
     Ok(Store::new(Etcd(shared)))
+}
+
+/// Looks for replaced certificates now and then, for as long as anybody has the store.
+async fn follow(shared: Weak<Shared>) {
+    loop {
+        tokio::time::sleep(members::LOOK).await;
+        let Some(shared) = shared.upgrade() else { return };
+        shared.members.refresh();
+    }
 }
 
 /// See the module.
@@ -332,6 +344,14 @@ impl Engine for Etcd {
 
     fn is_shared(&self) -> bool {
         true
+    }
+
+    fn members(&self, change: Option<MemberChange>) -> BoxFuture<'_, Result<Vec<Member>, Error>> {
+        self.request(self.0.change_members(change))
+    }
+
+    fn digests(&self) -> BoxFuture<'_, Result<Vec<Digest>, Error>> {
+        self.request(self.0.digests())
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), Error>> {

@@ -157,6 +157,13 @@ async fn a_full_store_refuses_writes_and_lets_deletions_go_on() -> Outcome {
     let status = expect(&send_json(&client, "GET", "/store/status", &Value::Null).await?, 200);
     assert_eq!(status["alarms"], json!(["NOSPACE"]), "{status}");
     assert_eq!(status["quotaBytes"], 2_000_000);
+    let path = "/api/v1/componentstatuses/etcd-0";
+    let component = expect(&send_json(&client, "GET", path, &Value::Null).await?, 200);
+    let condition = &component["conditions"][0];
+    assert_eq!(
+        (&condition["status"], &condition["message"]),
+        (&json!("False"), &json!("ALARM NOSPACE"))
+    );
     let small = fixtures::config_map("small", "k", "v");
     assert_eq!(send_json(&client, "POST", CONFIG_MAPS, &small).await?.code, 500);
     assert_eq!(code(&client, "GET", &format!("{CONFIG_MAPS}/m0")).await?, 200);

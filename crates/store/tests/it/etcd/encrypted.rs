@@ -66,3 +66,28 @@ async fn members_and_clients_check_each_other() {
     let half = Options { key_file: None, ..options(&right, Some(&right)) };
     assert!(matches!(connect(&half).await.map(|_| ()), Err(Error::Engine(_))));
 }
+
+#[tokio::test]
+async fn certificates_that_are_replaced_are_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let right = certificates(folder.path(), "right");
+    let wrong = certificates(folder.path(), "wrong");
+    let cluster = EtcdCluster::start(1, &[], Some(right.clone()));
+    let options = Options {
+        servers: cluster.servers(),
+        ca_file: Some(wrong.ca.clone()),
+        cert_file: Some(wrong.certificate.clone()),
+        key_file: Some(wrong.key.clone()),
+        ..Options::default()
+    };
+    let mut connecting = Box::pin(connect(&options));
+    // The files are read by now, and lead nowhere.
+    assert!(futures::poll!(&mut connecting).is_pending());
+    for (from, to) in
+        [(&right.certificate, &wrong.certificate), (&right.key, &wrong.key), (&right.ca, &wrong.ca)]
+    {
+        std::fs::copy(from, to).unwrap();
+    }
+    let store = connecting.await.unwrap();
+    assert!(store.txn(Txn::create("/registry/a", "1", None)).await.unwrap().succeeded);
+}

@@ -10,8 +10,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use store::snapshot::Lease;
 use store::{
-    Engine, Error, KeyValue, LeaseId, RangeRequest, RangeResult, Status, Store, Txn, TxnResult,
-    WatchStream,
+    Digest, Engine, Error, KeyValue, LeaseId, Member, MemberChange, RangeRequest, RangeResult,
+    Status, Store, Txn, TxnResult, WatchStream,
 };
 
 /// What the clock shows, and when which lease ends.
@@ -104,6 +104,12 @@ impl Engine for Hurried {
     }
     fn is_shared(&self) -> bool {
         self.inner.is_shared()
+    }
+    fn members(&self, change: Option<MemberChange>) -> Reply<'_, Vec<Member>> {
+        self.inner.members(change).boxed()
+    }
+    fn digests(&self) -> Reply<'_, Vec<Digest>> {
+        self.inner.digests().boxed()
     }
     fn close(&self) -> Reply<'_, ()> {
         self.inner.close().boxed()

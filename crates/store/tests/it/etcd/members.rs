@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::StreamExt;
 use store::etcd::{Options, connect};
-use store::{Error, RangeRequest, Store, Txn};
+use store::{Error, MemberChange, RangeRequest, Store, Txn};
 
 use super::{EtcdCluster, options};
 
@@ -125,4 +125,33 @@ async fn nothing_listens() {
     assert!(matches!(store.health().await, Err(Error::Unavailable(_))));
     let none = connect(&Options::default()).await.map(|_| ());
     assert!(matches!(none, Err(Error::Engine(_))), "{none:?}");
+}
+
+#[tokio::test]
+async fn members_hold_the_same_and_come_and_go() {
+    let cluster = EtcdCluster::start(3, &[], None);
+    let store = connect(&options(&cluster)).await.unwrap();
+    assert!(store.txn(Txn::create("/registry/a", "1", None)).await.unwrap().succeeded);
+    // A member that was elected late may still be starting.
+    let mut all = store.members(None).await.unwrap();
+    while all.iter().any(|member| member.client_urls.is_empty()) {
+        tokio::task::yield_now().await;
+        all = store.members(None).await.unwrap();
+    }
+    let digests = store.digests().await.unwrap();
+    let mut names: Vec<_> = digests.iter().map(|digest| digest.member.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["m0", "m1", "m2"]);
+    assert!(digests.iter().all(|digest| digest.hash == digests[0].hash), "{digests:?}");
+
+    let url = "http://127.0.0.1:1";
+    let all = store.members(Some(MemberChange::Add(url.to_owned()))).await.unwrap();
+    let added = all.iter().find(|member| member.peer_urls == [url]).unwrap();
+    assert!(added.learner && added.name.is_empty(), "{added:?}");
+    // It has not learned anything.
+    let early = store.members(Some(MemberChange::Promote(added.id))).await;
+    assert!(matches!(early, Err(Error::Refused(_))), "{early:?}");
+    assert!(store.txn(Txn::create("/registry/b", "1", None)).await.unwrap().succeeded);
+    let all = store.members(Some(MemberChange::Remove(added.id))).await.unwrap();
+    assert_eq!(all.len(), 3);
 }
