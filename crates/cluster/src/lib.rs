@@ -20,6 +20,7 @@ mod diagnosis;
 pub mod down;
 pub mod host;
 pub mod image;
+pub mod inside;
 pub mod kubeconfig;
 pub mod layout;
 pub mod manifests;
