@@ -189,3 +189,14 @@ where
     let runtime = runtime.enable_all().on_thread_park(memory::give_back).build()?;
     runtime.block_on(async { work(component::signal::shutdown_token()?).await })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn no_two_flags_are_called_the_same() {
+        Arguments::command().debug_assert();
+    }
+}
