@@ -21,6 +21,7 @@ pub mod down;
 pub mod etcd;
 pub mod host;
 pub mod image;
+pub mod inside;
 pub mod kubeconfig;
 pub mod layout;
 pub mod manifests;

@@ -3,6 +3,7 @@
 mod bench;
 mod clusters;
 mod dns;
+mod drill;
 mod hosts;
 mod kube_apiserver;
 mod kube_controller_manager;
@@ -57,6 +58,9 @@ enum Command {
     Node(nodes::Node),
     /// Start, stop or look at the kubelet or the container runtime of a node
     Service(nodes::Service),
+    /// Break a cluster on purpose, and see it recover
+    #[command(subcommand)]
+    Drill(drill::Command),
     /// Make this host the control plane of a new cluster
     Init(Box<hosts::Init>),
     /// Bring this host into a cluster
@@ -137,6 +141,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Store(command) => single(|_| store::run(command)),
         Command::Node(flags) => single(|shutdown| nodes::node(flags, shutdown)),
         Command::Service(flags) => nodes::service(flags),
+        Command::Drill(command) => single(|shutdown| drill::run(command, shutdown)),
         Command::Init(flags) => single(|shutdown| hosts::init(*flags, shutdown)),
         Command::Join(flags) => single(|shutdown| hosts::join(*flags, shutdown)),
         Command::Reset(flags) => single(|_| hosts::reset(flags)),
