@@ -20,10 +20,12 @@ struct Folder {
 /// What differs between the Pods of the control plane.
 struct Component<'a> {
     name: &'static str,
+    /// What it runs of the program.
+    command: &'static [&'static str],
     arguments: Vec<String>,
     cpu: &'static str,
-    /// Address, port and paths of its probes: liveness and readiness.
-    probe: (Ipv4Addr, u16, &'static str, &'static str),
+    /// Address, port and paths of its probes, if it serves any: liveness and readiness.
+    probe: Option<(Ipv4Addr, u16, &'static str, &'static str)>,
     folders: &'a [Folder],
 }
 
@@ -80,9 +82,10 @@ pub fn control_plane(
     }
     let api_server = Component {
         name: "kube-apiserver",
+        command: &["kube-apiserver"],
         arguments,
         cpu: "250m",
-        probe: (address, port, "/livez", "/readyz"),
+        probe: Some((address, port, "/livez", "/readyz")),
         folders: &folders,
     };
     let controller_manager_conf = Folder {
@@ -90,46 +93,58 @@ pub fn control_plane(
         path: "/etc/kubernetes/controller-manager.conf",
         read_only: true,
     };
+    let mut controllers = vec![
+        flag("kubeconfig", controller_manager_conf.path),
+        flag("cluster-cidr", &networking.pod_subnet),
+        service_range,
+        flag("root-ca-file", &pki("ca.crt")),
+        flag("cluster-signing-cert-file", &pki("ca.crt")),
+        flag("cluster-signing-key-file", &pki("ca.key")),
+        flag("leader-elect", "true"),
+        flag("controllers", "*,bootstrap-signer-controller,token-cleaner-controller"),
+    ];
+    let mut keeping = Vec::new();
+    if let Some(period) = &config.certificate_validity_period {
+        controllers.push(flag("cluster-signing-duration", period));
+        keeping.push(flag("validity", period));
+    }
     let controller_manager = Component {
         name: "kube-controller-manager",
-        arguments: vec![
-            flag("kubeconfig", controller_manager_conf.path),
-            flag("cluster-cidr", &networking.pod_subnet),
-            service_range,
-            flag("root-ca-file", &pki("ca.crt")),
-            flag("cluster-signing-cert-file", &pki("ca.crt")),
-            flag("cluster-signing-key-file", &pki("ca.key")),
-            flag("leader-elect", "true"),
-            flag("controllers", "*,bootstrap-signer-controller,token-cleaner-controller"),
-        ],
+        command: &["kube-controller-manager"],
+        arguments: controllers,
         cpu: "200m",
-        probe: (LOOPBACK, 10257, "/healthz", "/healthz"),
+        probe: Some((LOOPBACK, 10257, "/healthz", "/healthz")),
         folders: &[pki_folder(), controller_manager_conf],
     };
     let scheduler_conf =
         Folder { name: "kubeconfig", path: "/etc/kubernetes/scheduler.conf", read_only: true };
     let scheduler = Component {
         name: "kube-scheduler",
+        command: &["kube-scheduler"],
         arguments: vec![flag("kubeconfig", scheduler_conf.path), flag("leader-elect", "true")],
         cpu: "100m",
-        probe: (LOOPBACK, 10259, "/healthz", "/healthz"),
+        probe: Some((LOOPBACK, 10259, "/healthz", "/healthz")),
         folders: &[scheduler_conf],
     };
-    [api_server, controller_manager, scheduler]
+    // Renews the certificates of all of them, and of the administrators.
+    let kubernetes = Folder { name: "kubernetes", path: "/etc/kubernetes", read_only: false };
+    let certificates = Component {
+        name: "kube-certificates",
+        command: &["certs", "keep"],
+        arguments: keeping,
+        cpu: "10m",
+        probe: None,
+        folders: &[kubernetes],
+    };
+    [api_server, controller_manager, scheduler, certificates]
         .iter()
         .map(|component| (format!("{}.yaml", component.name), pod(component, image)))
         .collect()
 }
 
 fn pod(component: &Component<'_>, image: &str) -> Value {
-    let (host, port, live, ready) = component.probe;
-    let probe = |path: &str, period: u32, failures: u32| {
-        json!({
-            "httpGet": {"host": host, "path": path, "port": port, "scheme": "HTTPS"},
-            "periodSeconds": period, "timeoutSeconds": 15, "failureThreshold": failures,
-        })
-    };
-    let mut command = vec!["/ironclad".to_owned(), component.name.to_owned()];
+    let mut command = vec!["/ironclad".to_owned()];
+    command.extend(component.command.iter().map(|word| (*word).to_owned()));
     command.extend(component.arguments.iter().cloned());
     let mounts: Vec<Value> = component
         .folders
@@ -148,7 +163,7 @@ fn pod(component: &Component<'_>, image: &str) -> Value {
             json!({"name": f.name, "hostPath": {"path": f.path, "type": kind}})
         })
         .collect();
-    json!({
+    let mut pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
@@ -167,14 +182,25 @@ fn pod(component: &Component<'_>, image: &str) -> Value {
                 "imagePullPolicy": "IfNotPresent",
                 "command": command,
                 "resources": {"requests": {"cpu": component.cpu}},
-                "startupProbe": probe(live, 1, 240),
-                "livenessProbe": probe(live, 10, 8),
-                "readinessProbe": probe(ready, 1, 3),
                 "volumeMounts": mounts,
             }],
             "volumes": volumes,
         },
-    })
+    });
+    if let Some((host, port, live, ready)) = component.probe {
+        let container = &mut pod["spec"]["containers"][0];
+        for (probe, path, period, failures) in [
+            ("startupProbe", live, 1, 240),
+            ("livenessProbe", live, 10, 8),
+            ("readinessProbe", ready, 1, 3),
+        ] {
+            container[probe] = json!({
+                "httpGet": {"host": host, "path": path, "port": port, "scheme": "HTTPS"},
+                "periodSeconds": period, "timeoutSeconds": 15, "failureThreshold": failures,
+            });
+        }
+    }
+    pod
 }
 
 #[cfg(test)]
@@ -182,14 +208,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_control_plane_is_three_pods_that_mount_what_they_name() {
-        let config = ClusterConfiguration::new("c", "192.0.2.1:6443");
+    fn the_control_plane_is_four_pods_that_mount_what_they_name() {
+        let mut config = ClusterConfiguration::new("c", "192.0.2.1:6443");
+        config.certificate_validity_period = Some("2m".to_owned());
         let pods = control_plane(&config, Ipv4Addr::new(192, 0, 2, 1), 6443, "i:1");
         let names: Vec<_> = pods.iter().map(|(file, _)| file.as_str()).collect();
         assert_eq!(
             names,
-            ["kube-apiserver.yaml", "kube-controller-manager.yaml", "kube-scheduler.yaml"]
+            [
+                "kube-apiserver.yaml",
+                "kube-controller-manager.yaml",
+                "kube-scheduler.yaml",
+                "kube-certificates.yaml",
+            ]
         );
+        for (at, flag) in [(1, "--cluster-signing-duration=2m"), (3, "--validity=2m")] {
+            let command = &pods[at].1["spec"]["containers"][0]["command"];
+            assert!(command.as_array().unwrap().contains(&flag.into()), "{command}");
+        }
         for (file, pod) in &pods {
             let container = &pod["spec"]["containers"][0];
             let mounts = container["volumeMounts"].as_array().unwrap();

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{API_PORT, ClusterConfiguration};
+use crate::config::{API_PORT, ClusterConfiguration, ConfigError};
 
 /// What the user asked for.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub struct Request {
     pub name: String,
     /// How many nodes, the control plane included.
     pub nodes: usize,
+    /// How long its certificates are good, as `8760h`; a year unless given.
+    pub certificate_validity: Option<String>,
 }
 
 /// Why a request cannot be planned.
@@ -26,6 +28,9 @@ pub enum PlanError {
     /// Too few or too many nodes.
     #[error("invalid number of nodes {0}: it must be from 1 to {MAX_NODES}")]
     Nodes(usize),
+    /// A setting is of no use.
+    #[error(transparent)]
+    Config(ConfigError),
     /// Every network that clusters take theirs from is in use.
     #[error(
         "no free network in 10.189.0.0/16: every /24 of it overlaps an address or a route of this host; take down a cluster or remove the routes"
@@ -73,6 +78,9 @@ pub struct Plan {
     pub gateway: Ipv4Addr,
     /// Its nodes, the control plane first.
     pub nodes: Vec<NodePlan>,
+    /// How long its certificates are good, if not a year.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_validity: Option<String>,
 }
 
 /// Decides the names and addresses for `request`, avoiding the networks in `taken` (third bytes of
@@ -102,7 +110,9 @@ pub fn plan(request: &Request, taken: &[u8]) -> Result<Plan, PlanError> {
         bridge: format!("ic{network}"),
         gateway: address(network, 1),
         nodes: vec![first],
+        certificate_validity: request.certificate_validity.clone(),
     };
+    plan.config().validate().map_err(PlanError::Config)?;
     while plan.nodes.len() < request.nodes {
         let worker = plan.worker()?;
         plan.nodes.push(worker);
@@ -150,7 +160,10 @@ impl Plan {
     #[must_use]
     pub fn config(&self) -> ClusterConfiguration {
         let endpoint = format!("{}:{API_PORT}", self.control_plane().address);
-        ClusterConfiguration::new(&self.name, &endpoint)
+        ClusterConfiguration {
+            certificate_validity_period: self.certificate_validity.clone(),
+            ..ClusterConfiguration::new(&self.name, &endpoint)
+        }
     }
 
     /// The node that runs the control plane.
@@ -182,7 +195,7 @@ mod tests {
     use super::*;
 
     fn request(name: &str, nodes: usize) -> Request {
-        Request { name: name.to_owned(), nodes }
+        Request { name: name.to_owned(), nodes, certificate_validity: None }
     }
 
     #[test]

@@ -76,6 +76,48 @@ pub struct Site {
     pub servers: Vec<Server>,
 }
 
+/// A node of a cluster, by its files.
+#[derive(Clone, Debug)]
+pub struct NodeFiles {
+    /// Its name.
+    pub name: String,
+    /// The root of its files as this host sees them.
+    pub root: PathBuf,
+    /// Whether it runs the control plane.
+    pub control_plane: bool,
+}
+
+/// The nodes of the cluster `name` of this host, and the kubeconfig of its administrator; without a
+/// name those of `ironclad`, or else this host itself, as far as it is a node.
+///
+/// # Errors
+/// [`SiteError`] when there is no such cluster.
+pub fn locate(clusters: &Path, name: Option<&str>) -> Result<(Vec<NodeFiles>, PathBuf), SiteError> {
+    let wanted = name.unwrap_or("ironclad");
+    let found = state::all(clusters).into_iter().find(|cluster| cluster.plan.name == wanted);
+    let Some(cluster) = found else {
+        if let Some(name) = name {
+            return Err(StateError::Missing(name.to_owned()).into());
+        }
+        let root = Path::new("/");
+        let control_plane = [MANIFEST, ASIDE].iter().any(|file| root.join(file).exists());
+        let host =
+            NodeFiles { name: crate::host::default_name(), root: root.to_owned(), control_plane };
+        return Ok((vec![host], ADMIN.into()));
+    };
+    let nodes = cluster.plan.nodes.iter().map(|node| {
+        // What a running node mounted over its files must not be changed from below.
+        let process = cluster.nodes.get(&node.name).filter(|process| process.runs());
+        let root = match process {
+            Some(process) => PathBuf::from(format!("/proc/{}/root", process.pid)),
+            None => clusters.join(wanted).join("nodes").join(&node.name),
+        };
+        let control_plane = node.role == Role::ControlPlane;
+        NodeFiles { name: node.name.clone(), root, control_plane }
+    });
+    Ok((nodes.collect(), state::kubeconfig(clusters, wanted)))
+}
+
 /// One API server, by the manifest of its static Pod.
 #[derive(Debug)]
 pub struct Server {
@@ -93,27 +135,14 @@ impl Site {
     /// # Errors
     /// [`SiteError`] when there is none.
     pub fn find(clusters: &Path, name: Option<&str>) -> Result<Self, SiteError> {
-        let wanted = name.unwrap_or("ironclad");
-        let found = state::all(clusters).into_iter().find(|cluster| cluster.plan.name == wanted);
-        let Some(cluster) = found else {
-            if let Some(name) = name {
-                return Err(StateError::Missing(name.to_owned()).into());
-            }
-            let servers = vec![Server::read(Path::new("/"))?];
-            return Ok(Self { kubeconfig: ADMIN.into(), servers });
-        };
-        let control_planes = cluster.plan.nodes.iter().filter(|n| n.role == Role::ControlPlane);
-        let servers = control_planes.map(|node| {
-            // What a running node mounted over its files must not be changed from below.
-            let process = cluster.nodes.get(&node.name).filter(|process| process.runs());
-            let root = match process {
-                Some(process) => PathBuf::from(format!("/proc/{}/root", process.pid)),
-                None => clusters.join(wanted).join("nodes").join(&node.name),
-            };
-            Server::read(&root)
-        });
-        let servers = servers.collect::<Result<_, _>>()?;
-        Ok(Self { kubeconfig: state::kubeconfig(clusters, wanted), servers })
+        let (nodes, kubeconfig) = locate(clusters, name)?;
+        let control_planes = nodes.iter().filter(|node| node.control_plane);
+        let servers = control_planes.map(|node| Server::read(&node.root));
+        let servers: Vec<_> = servers.collect::<Result<_, _>>()?;
+        if servers.is_empty() {
+            return Err(SiteError::NoControlPlane { path: Path::new("/").join(MANIFEST) });
+        }
+        Ok(Self { kubeconfig, servers })
     }
 
     /// A client of the administrator.
@@ -188,7 +217,20 @@ async fn is_ready(kubeconfig: &Path) -> bool {
     answer.is_ok_and(|answer| answer.is_ok_and(|text| text == "ok"))
 }
 
-// === impl Server ===
+// === impl NodeFiles, Server ===
+
+impl NodeFiles {
+    /// How long certificates are good that are issued here, as its manifests say.
+    #[must_use]
+    pub fn certificate_validity(&self) -> Duration {
+        const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+        let path = self.root.join("etc/kubernetes/manifests/kube-certificates.yaml");
+        let arguments = std::fs::read_to_string(path).ok().and_then(|text| arguments(&text).ok());
+        let arguments = arguments.unwrap_or_default();
+        let given = arguments.iter().find_map(|argument| argument.strip_prefix("--validity="));
+        given.and_then(|text| machinery::duration::parse(text).ok()).unwrap_or(YEAR)
+    }
+}
 
 impl Server {
     fn read(root: &Path) -> Result<Self, SiteError> {

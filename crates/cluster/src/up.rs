@@ -22,7 +22,7 @@ use crate::image::{self, ImageError};
 use crate::layout::{Admission, Layout, LayoutError};
 use crate::network::{self, NetworkError};
 use crate::node::containerd::Facts;
-use crate::node::files::{self, ClusterKeys};
+use crate::node::files::ClusterKeys;
 use crate::plan::{Plan, PlanError, Request, Role, plan};
 use crate::power::{self, PowerError};
 use crate::preflight::{self, NotReady};
@@ -160,11 +160,11 @@ async fn build(
         layout.write(node, admission)?;
     }
     let bootstrap = folder.join(SUPER_ADMIN);
-    for (path, content) in [
-        (&bootstrap, files::super_admin_kubeconfig(&layout.config, &keys.ca)?),
-        (&folder.join("admin.conf"), files::admin_kubeconfig(&layout.config, &keys.ca)?),
-    ] {
-        write_private(path, &content)?;
+    // The control plane's own, which are renewed there.
+    let control_plane = folder.node(&plan.control_plane().name).join("etc/kubernetes");
+    for name in [SUPER_ADMIN, "admin.conf"] {
+        let path = folder.join(name);
+        std::os::unix::fs::symlink(control_plane.join(name), &path).map_err(file(&path))?;
     }
     progress.done("Wrote credentials and configuration");
 
@@ -376,14 +376,6 @@ fn names(plan: &Plan) -> String {
         [first, .., last] if names.len() > 4 => format!("nodes {first} to {last}"),
         all => format!("nodes {}", all.join(", ")),
     }
-}
-
-fn write_private(path: &Path, content: &str) -> Result<(), UpError> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(path).and_then(|mut open| open.write_all(content.as_bytes())).map_err(file(path))
 }
 
 fn file(path: &Path) -> impl FnOnce(io::Error) -> UpError + use<> {

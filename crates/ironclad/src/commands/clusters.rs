@@ -27,6 +27,9 @@ pub(crate) struct Up {
     /// A folder of image archives (docker or OCI) that every node gets
     #[arg(long, value_name = "FOLDER")]
     images: Option<PathBuf>,
+    /// How long certificates are good; they are renewed long before
+    #[arg(long, value_name = "DURATION")]
+    certificate_validity: Option<String>,
     /// Leave what is there of a cluster that does not come up
     #[arg(long)]
     retain: bool,
@@ -58,7 +61,11 @@ pub(super) fn clusters() -> &'static Path {
 pub(crate) async fn up(flags: Up, shutdown: CancellationToken) -> anyhow::Result<()> {
     let options = cluster::up::Options {
         clusters: clusters().to_owned(),
-        request: Request { name: flags.cluster.name, nodes: flags.nodes },
+        request: Request {
+            name: flags.cluster.name,
+            nodes: flags.nodes,
+            certificate_validity: flags.certificate_validity,
+        },
         images: flags.images,
         retain: flags.retain,
         patience: Duration::from_secs(flags.wait),

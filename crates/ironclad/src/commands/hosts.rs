@@ -50,6 +50,9 @@ pub(crate) struct Init {
     /// Name of the node; the host name unless given
     #[arg(long)]
     node_name: Option<String>,
+    /// How long certificates are good, as 8760h; they are renewed long before
+    #[arg(long, value_name = "DURATION")]
+    certificate_validity: Option<String>,
     /// URLs of an etcd cluster to store in, which lets further control planes join
     #[arg(long, value_delimiter = ',', value_name = "URL,…")]
     etcd_servers: Vec<String>,
@@ -209,6 +212,7 @@ pub(crate) async fn init(flags: Init, shutdown: CancellationToken) -> anyhow::Re
     config.networking.service_subnet = flags.service_cidr;
     config.networking.dns_domain = flags.service_dns_domain;
     config.api_server.cert_sans = flags.apiserver_cert_extra_sans;
+    config.certificate_validity_period = flags.certificate_validity;
     if !flags.etcd_servers.is_empty() {
         config.etcd = Some(Etcd {
             external: ExternalEtcd {
