@@ -16,6 +16,7 @@ pub mod bootstrap;
 pub mod cache;
 mod component_status;
 mod config;
+mod credentials;
 mod custom;
 pub mod discovery;
 mod feed;

@@ -15,6 +15,7 @@
 //! it does not note first.
 
 pub mod addons;
+pub mod certificates;
 pub mod config;
 mod diagnosis;
 pub mod down;

@@ -8,6 +8,7 @@
 //! server drains before it returns.
 
 pub mod bootstrap_token;
+pub mod followed;
 pub mod health;
 pub mod logging;
 pub mod metrics;

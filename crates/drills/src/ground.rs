@@ -53,7 +53,14 @@ impl Ground {
         let name = format!("drill-{:06x}", rand::random::<u32>() & 0xff_ffff);
         let options = cluster::up::Options {
             clusters: clusters.to_owned(),
-            request: plan::Request { name: name.clone(), nodes: needs.nodes },
+            request: plan::Request {
+                name: name.clone(),
+                nodes: needs.nodes,
+                control_planes: 1,
+                store: None,
+                certificate_validity: None,
+            },
+            snapshots: None,
             images: None,
             retain: false,
             patience: PATIENCE,

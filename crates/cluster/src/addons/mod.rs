@@ -174,6 +174,8 @@ mod tests {
                 "ConfigMap cluster-info",
                 "Role kubeadm:bootstrap-signer-clusterinfo",
                 "RoleBinding kubeadm:bootstrap-signer-clusterinfo",
+                "Role ironclad:nodes-cluster-info",
+                "RoleBinding ironclad:nodes-cluster-info",
                 "ServiceAccount kube-proxy",
                 "ClusterRoleBinding kubeadm:node-proxier",
                 "ConfigMap kube-proxy",

@@ -47,7 +47,7 @@ WantedBy=multi-user.target
     );
     let flags = format!(
         "KUBELET_KUBEADM_ARGS=\"--hostname-override={name} --node-ip={address} \
-         --images-dir={IMAGES}\"\n"
+         --images-dir={IMAGES} --follow-authorities\"\n"
     );
     vec![files::plain(&path("kubelet"), unit), files::plain(FLAGS, flags)]
 }

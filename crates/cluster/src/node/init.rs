@@ -118,6 +118,7 @@ fn services(spec: &Spec) -> Vec<Service> {
         format!("--config={KUBELET_CONFIG}"),
         format!("--bootstrap-kubeconfig={BOOTSTRAP_KUBECONFIG}"),
         format!("--kubeconfig={KUBELET_KUBECONFIG}"),
+        "--follow-authorities".to_owned(),
         format!("--hostname-override={}", spec.node),
         format!("--node-ip={}", spec.address),
         "--images-dir=/var/lib/ironclad/images".to_owned(),

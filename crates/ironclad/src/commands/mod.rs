@@ -1,6 +1,7 @@
 //! The subcommands and how each is started.
 
 mod bench;
+mod certs;
 mod clusters;
 mod dns;
 mod drill;
@@ -48,6 +49,9 @@ enum Command {
     Status(clusters::Status),
     /// Print the kubeconfig of a cluster
     Kubeconfig(clusters::Kubeconfig),
+    /// Check, renew and replace certificates and keys
+    #[command(subcommand)]
+    Certs(certs::Command),
     /// Save, list, check and restore the state of a cluster
     #[command(subcommand)]
     Snapshot(snapshot::Command),
@@ -137,6 +141,11 @@ pub(crate) fn run() -> ExitCode {
         Command::Down(flags) => single(|_| clusters::down(flags)),
         Command::Status(flags) => single(|_| clusters::status(flags)),
         Command::Kubeconfig(flags) => clusters::kubeconfig(&flags),
+        Command::Certs(certs::Command::Keep(flags)) => {
+            component::logging::init(verbosity, format);
+            single(|shutdown| certs::keep(flags, shutdown))
+        }
+        Command::Certs(command) => single(|_| certs::run(command)),
         Command::Snapshot(command) => single(|_| snapshot::run(command)),
         Command::Store(command) => single(|_| store::run(command)),
         Command::Node(flags) => single(|shutdown| nodes::node(flags, shutdown)),

@@ -53,7 +53,7 @@ const ARROWS: [(&str, &[&str]); 23] = [
     ("cel", &["machinery"]),
     ("resources", &["cel", "machinery"]),
     ("customresources", &["cel", "machinery", "resources"]),
-    ("client", &["machinery"]),
+    ("client", &["component", "machinery"]),
     (
         "apiserver",
         &["cel", "component", "customresources", "machinery", "resources", "store", "streams"],
