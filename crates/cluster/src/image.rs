@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use image::{ImageBuilder, Source};
 
-/// The image of every component.
-pub const IRONCLAD_IMAGE: &str = "ironclad.local/ironclad:v1.36.0";
-/// The image of the process that holds a Pod's namespaces.
+/// The repository of the image of every component.
+pub const REPOSITORY: &str = "ironclad.local/ironclad";
+/// The image of the process that holds a Pod's namespaces. It stays when components are upgraded, or
+/// the container runtime would have to be told of another one.
 pub const PAUSE_IMAGE: &str = "ironclad.local/pause:v1.36.0";
 
 /// Where the program is in its images.
@@ -43,6 +44,12 @@ pub enum ImageError {
 /// The archive of both images.
 const ARCHIVE: &str = "ironclad.tar";
 
+/// The image of every component of this release.
+#[must_use]
+pub fn own() -> String {
+    format!("{REPOSITORY}:{}", component::version::release())
+}
+
 /// Writes an archive of both images into `folder`. They share their one layer, which is as large
 /// as the program. `sandbox` is a further name of the pause image, for a container runtime that
 /// expects another.
@@ -52,7 +59,8 @@ const ARCHIVE: &str = "ironclad.tar";
 pub fn write(folder: &Path, sandbox: Option<&str>) -> Result<(), ImageError> {
     let program = std::env::current_exe().map_err(ImageError::Program)?;
     let pause = &[PROGRAM, "pause"][..];
-    let images = [(PAUSE_IMAGE, pause), (IRONCLAD_IMAGE, &[PROGRAM])]
+    let own = own();
+    let images = [(PAUSE_IMAGE, pause), (own.as_str(), &[PROGRAM])]
         .into_iter()
         .chain(sandbox.map(|name| (name, pause)));
     let images: Vec<_> = images

@@ -37,6 +37,4 @@ pub mod state;
 pub mod status;
 pub mod tokens;
 pub mod up;
-
-/// The version of the Kubernetes API and behaviour that this cluster follows.
-pub const KUBERNETES_VERSION: &str = "v1.36.0";
+pub mod upgrade;

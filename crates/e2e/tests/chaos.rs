@@ -10,10 +10,14 @@ pub(crate) struct Own(pub(crate) Cluster);
 
 impl Own {
     pub(crate) fn up(name: &str) -> Self {
+        Self::up_with(name, &[])
+    }
+
+    pub(crate) fn up_with(name: &str, arguments: &[&str]) -> Self {
         // What an earlier run may have left behind.
         ironclad().args(["down", "--name", name]).output().expect("ironclad runs");
         let mut up = ironclad();
-        up.args(["up", "--nodes", "3", "--name", name, "--images"]).arg(images());
+        up.args(["up", "--nodes", "3", "--name", name, "--images"]).arg(images()).args(arguments);
         stdout(&mut up);
         Self(Cluster::named(name))
     }

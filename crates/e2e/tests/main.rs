@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that finds nothing to unwrap has failed")]
 
 mod apply;
+mod certs;
 mod chaos;
 mod clients;
 mod cluster;
@@ -19,5 +20,6 @@ mod nodes;
 mod pods;
 mod power;
 mod streams;
+mod upgrade;
 mod webhooks;
 mod workloads;

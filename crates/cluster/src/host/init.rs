@@ -17,7 +17,7 @@ use super::{HostError, control_plane, file, lay_out_images, resolv_conf, units};
 use crate::config::ClusterConfiguration;
 use crate::diagnosis;
 use crate::node::files::{self, File, Machine, PKI};
-use crate::{KUBERNETES_VERSION, addons, tokens, up};
+use crate::{addons, tokens, up};
 
 /// Between looks for an API server that is not up yet.
 const POLL: Duration = Duration::from_millis(200);
@@ -66,7 +66,7 @@ pub async fn init(
     shutdown: &CancellationToken,
 ) -> Result<Made, HostError> {
     options.config.validate()?;
-    say(format!("[init] Using Kubernetes version: {KUBERNETES_VERSION}"));
+    say(format!("[init] Using Kubernetes version: {}", component::version::release()));
     let part =
         Part { api_port: Some(options.port), name: options.name.clone(), address: options.address };
     let runtime = preflight(&part, &options.ignored, say)?;

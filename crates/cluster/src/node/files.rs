@@ -15,7 +15,7 @@ use component::pki::{self, Authority, Pair, Subject};
 use serde_json::{Value, json};
 
 use crate::config::ClusterConfiguration;
-use crate::image::{IRONCLAD_IMAGE, PAUSE_IMAGE};
+use crate::image::{self, PAUSE_IMAGE};
 use crate::node::containerd;
 use crate::{kubeconfig, manifests};
 
@@ -190,7 +190,7 @@ pub fn control_plane(
     files.push(secret("/etc/kubernetes/admin.conf", admin_kubeconfig(config, ca)?));
     files.push(secret("/etc/kubernetes/super-admin.conf", super_admin_kubeconfig(config, ca)?));
     kubelet_client(config, ca, machine.name, &mut files)?;
-    for (file, pod) in manifests::control_plane(config, machine.address, port, IRONCLAD_IMAGE) {
+    for (file, pod) in manifests::control_plane(config, machine.address, port, &image::own()) {
         files.push(secret(&format!("{MANIFESTS}/{file}"), yaml(&pod)));
     }
     Ok(files)
