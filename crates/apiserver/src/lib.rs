@@ -37,5 +37,5 @@ pub use cache::ROOT;
 pub use config::Config;
 pub use machinery::duration::parse as parse_duration;
 pub use metrics::resource_of_key;
-pub use server::{Error, STORE_FILE, VERSION, run, serve};
+pub use server::{Error, STORE_FILE, run, serve};
 pub use store::etcd::Options as EtcdOptions;

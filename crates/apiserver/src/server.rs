@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use component::health::Checks;
 use component::serve;
 use component::tls;
+use component::version::release;
 use futures::future::BoxFuture;
 use http::Request;
 use hyper::body::Incoming;
@@ -33,9 +34,6 @@ use crate::flow::Flow;
 use crate::handlers::Kubelets;
 use crate::registry::{self, ParseRangeError, Ranges, Registry, Repair};
 use crate::{backup, bootstrap, credentials, custom, feed, health, metrics, pipeline};
-
-/// The release whose API this is.
-pub const VERSION: &str = "v1.36.0";
 
 /// The embedded store's file within the data folder.
 pub const STORE_FILE: &str = "store.redb";
@@ -265,7 +263,7 @@ async fn serve_from(
         };
         tasks.spawn(backup::keep(registry.clone(), schedule, shutdown.clone()));
     }
-    tracing::info!(port, version = VERSION, "serving");
+    tracing::info!(port, version = release(), "serving");
 
     let drain = serve::Options { drain: api.config.drain, ..serve::Options::default() };
     let connect = {
@@ -324,14 +322,15 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
 /// The document of `/version`.
 #[must_use]
 pub(crate) fn version() -> Value {
+    let (major, minor) = component::version::minor(release());
     json!({
-        "major": "1",
-        "minor": "36",
+        "major": major,
+        "minor": minor,
         "emulationMajor": "1",
         "emulationMinor": "36",
         "minCompatibilityMajor": "1",
         "minCompatibilityMinor": "35",
-        "gitVersion": VERSION,
+        "gitVersion": release(),
         "gitCommit": "",
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",

@@ -5,8 +5,9 @@
 //! then on. Upstream's clients do so for files that a kubeconfig names.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use component::clock;
 use component::followed::Followed;
 use http::HeaderValue;
 use http::header::USER_AGENT;
@@ -160,17 +161,20 @@ where
     let kept = Source { kubeconfig: options.kubeconfig.clone(), anonymous: true };
     let (config, followed) = kept.load().await?;
     let no_token = |error: kube::Error| ConnectError::Token(Box::new(error));
-    let (token, mut valid) = source().await.map_err(no_token)?;
+    let (token, valid) = source().await.map_err(no_token)?;
+    let due = |valid: Duration| SystemTime::now() + valid.max(RENEW_RETRY);
+    let mut next = due(valid);
     let bearer = Bearer::new(&token);
     let (client, renewal) = connect_bearer(config, &options.user_agent, Some(bearer.clone()))?;
     tokio::spawn(follow(kept, followed, renewal));
     tokio::spawn(async move {
         loop {
-            tokio::time::sleep(valid.max(RENEW_RETRY)).await;
+            // A token ends by the time of day, so one that is set counts.
+            clock::sleep_until(next).await;
             if bearer.is_unused() {
                 return;
             }
-            valid = match source().await {
+            next = due(match source().await {
                 Ok((token, valid)) => {
                     bearer.set(&token);
                     valid
@@ -179,7 +183,7 @@ where
                     tracing::warn!(%error, "cannot renew a token");
                     RENEW_RETRY
                 }
-            };
+            });
         }
     });
     Ok(client)

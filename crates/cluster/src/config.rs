@@ -9,8 +9,6 @@ use std::time::Duration;
 use machinery::duration::parse as parse_duration;
 use serde::{Deserialize, Serialize};
 
-use crate::KUBERNETES_VERSION;
-
 /// How long certificates are good unless something else is said (kubeadm's default).
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// What renewal keeps up with.
@@ -153,7 +151,7 @@ impl ClusterConfiguration {
             api_version: "kubeadm.k8s.io/v1beta4".to_owned(),
             kind: "ClusterConfiguration".to_owned(),
             cluster_name: cluster_name.to_owned(),
-            kubernetes_version: KUBERNETES_VERSION.to_owned(),
+            kubernetes_version: component::version::release().to_owned(),
             control_plane_endpoint: endpoint.to_owned(),
             networking: Networking {
                 pod_subnet: "10.244.0.0/16".to_owned(),

@@ -39,7 +39,5 @@ pub mod state;
 pub mod status;
 pub mod tokens;
 pub mod up;
+pub mod upgrade;
 pub mod virtual_ip;
-
-/// The version of the Kubernetes API and behaviour that this cluster follows.
-pub const KUBERNETES_VERSION: &str = "v1.36.0";

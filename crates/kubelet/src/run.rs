@@ -192,7 +192,7 @@ async fn connect(
     shutdown: &CancellationToken,
 ) -> Result<Option<(kube::Client, Informers)>, Error> {
     let Some(kubeconfig) = &config.kubeconfig else { return Ok(None) };
-    let user_agent = format!("kubelet/{}", facts::KUBELET_VERSION);
+    let user_agent = format!("kubelet/{}", component::version::release());
     if let Some(with) = &config.bootstrap_kubeconfig {
         let (name, pki) = (&identity.node_name, config.pki_dir());
         bootstrap::ensure(with, kubeconfig, name, &pki, &user_agent, shutdown).await?;

@@ -7,7 +7,7 @@ use serde::Deserialize as _;
 use serde_json::json;
 
 use crate::config::ClusterConfiguration;
-use crate::image::IRONCLAD_IMAGE;
+use crate::image;
 use crate::kubeconfig::{self, Credentials};
 use crate::node::files::{kubelet_config, yaml};
 
@@ -55,7 +55,7 @@ pub fn objects(settings: &Settings<'_>) -> Vec<DynamicObject> {
     let server = config.server();
     let cluster_info = kubeconfig::render("", &server, settings.ca, "", Credentials::None);
     let values = [
-        ("$IMAGE", IRONCLAD_IMAGE.to_owned()),
+        ("$IMAGE", image::own()),
         ("$SERVER", server),
         ("$POD_CIDR", networking.pod_subnet.clone()),
         ("$DNS_SERVICE", config.dns_service().to_string()),

@@ -35,7 +35,11 @@ pub fn plan(rows: &[Row], jitter: f64, now: SystemTime) -> Plan {
         if row.external || KUBELET.contains(&entry) {
             continue;
         }
-        let broken = matches!(row.problem, Some(Problem::Expired | Problem::ForeignKey));
+        // Not valid yet is one of before the clock was set back.
+        let broken = matches!(
+            row.problem,
+            Some(Problem::Expired | Problem::ForeignKey | Problem::NotYetValid)
+        );
         let left = certificate.renewal(jitter).duration_since(now).unwrap_or_default();
         if broken || left.is_zero() {
             plan.renew.push(entry);

@@ -168,7 +168,14 @@ pub async fn rotate(
     let mut waited = tokio::time::Instant::now();
     let mut last = None;
     loop {
-        let (step, missing) = next(members, client).await?;
+        let (step, missing) = match next(members, client).await {
+            // An API server that does not answer for a moment is asked again.
+            Err(RotateError::Api { .. }) if waited.elapsed() < options.patience => {
+                tokio::time::sleep(POLL).await;
+                continue;
+            }
+            seen => seen?,
+        };
         if last != Some(step) {
             if let Some(text) = describe(step) {
                 say(text.to_owned());
@@ -178,7 +185,10 @@ pub async fn rotate(
         }
         match step {
             Step::AwaitTrust | Step::AwaitIssue | Step::AwaitDrop => {
-                publish(members, client).await?;
+                match publish(members, client).await {
+                    Err(RotateError::Api { .. }) if waited.elapsed() < options.patience => {}
+                    published => published?,
+                }
                 if waited.elapsed() > options.patience {
                     return Err(RotateError::TimedOut { patience: options.patience, missing });
                 }

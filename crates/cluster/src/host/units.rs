@@ -94,6 +94,11 @@ pub(super) fn reload() -> Result<(), HostError> {
 /// Starts a unit, now and whenever the host boots.
 pub(super) fn start(name: &str) -> Result<(), HostError> {
     systemctl(&["enable", "--quiet", name])?;
+    restart(name)
+}
+
+/// Restarts a unit.
+pub(super) fn restart(name: &str) -> Result<(), HostError> {
     systemctl(&["restart", name])
 }
 

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::config::ClusterConfiguration;
 use crate::etcd::{self, Member};
-use crate::image::{IRONCLAD_IMAGE, PAUSE_IMAGE};
+use crate::image::{self, PAUSE_IMAGE};
 use crate::node::containerd;
 use crate::{kubeconfig, manifests, virtual_ip};
 
@@ -227,11 +227,12 @@ pub fn control_plane(
     let super_admin = super_admin_kubeconfig(config, ca, machine.address, port)?;
     files.push(secret("/etc/kubernetes/super-admin.conf", super_admin));
     kubelet_client(config, &local, ca, machine.name, &mut files)?;
+    let image = image::own();
     let site = manifests::Site {
         node: machine.name,
         address: machine.address,
         port,
-        image: IRONCLAD_IMAGE,
+        image: &image,
         etcd: member,
     };
     for (file, pod) in manifests::control_plane(config, &site) {

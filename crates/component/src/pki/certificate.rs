@@ -95,7 +95,8 @@ impl Certificate {
     #[must_use]
     pub fn fits(&self, key: &str) -> bool {
         let Ok((_, own)) = X509Certificate::from_der(&self.der) else { return false };
-        KeyPair::from_pem(key)
+        let Ok(key) = crate::tls::private_key(key.as_bytes()) else { return false };
+        KeyPair::try_from(&key)
             .is_ok_and(|key| key.subject_public_key_info() == own.public_key().raw)
     }
 
@@ -177,6 +178,7 @@ mod tests {
             .map(|authority| certificate.is_issued_by(&authority))
             .collect();
         assert_eq!(by, [false, true]);
+        assert!(certificate.fits(&format!("{bundle}{key}")), "whatever is before it");
         assert!(certificate.fits(&key) && !certificate.fits(&new.pair().key));
     }
 

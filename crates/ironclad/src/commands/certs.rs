@@ -143,13 +143,15 @@ fn check(flags: &Check) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The control planes of a cluster.
+/// The control planes of a cluster, and the kubeconfig of their administrator: as the first of them
+/// sees it, so that a change is noticed.
 fn control_planes(site: &Site) -> anyhow::Result<(Vec<NodeFiles>, std::path::PathBuf)> {
-    let (mut nodes, kubeconfig) = site::locate(clusters(), site.name.as_deref())?;
+    let (mut nodes, _) = site::locate(clusters(), site.name.as_deref())?;
     nodes.retain(|node| node.control_plane);
     if nodes.is_empty() {
         anyhow::bail!("this host runs no control plane; name a cluster with --name");
     }
+    let kubeconfig = nodes[0].root.join("etc/kubernetes/admin.conf");
     Ok((nodes, kubeconfig))
 }
 

@@ -14,6 +14,7 @@ mod kubelet;
 mod nodes;
 mod snapshot;
 mod store;
+mod upgrade;
 mod virtual_ip;
 
 use std::future::Future;
@@ -27,7 +28,7 @@ use crate::memory;
 
 /// Kubernetes v1.36 in one program.
 #[derive(Debug, Parser)]
-#[command(name = "ironclad", version = cluster::KUBERNETES_VERSION, about, disable_help_subcommand = true)]
+#[command(name = "ironclad", version = component::version::release(), about, disable_help_subcommand = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -71,6 +72,9 @@ enum Command {
     Join(Box<hosts::Join>),
     /// Undo what init or join did to this host
     Reset(hosts::Reset),
+    /// Let this release take the place of the one that a cluster runs
+    #[command(subcommand)]
+    Upgrade(upgrade::Command),
     /// Make, show and remove the tokens with which nodes join
     Token(hosts::Tokens),
     /// Measure an API server
@@ -154,6 +158,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Init(flags) => single(|shutdown| hosts::init(*flags, shutdown)),
         Command::Join(flags) => single(|shutdown| hosts::join(*flags, shutdown)),
         Command::Reset(flags) => single(|_| hosts::reset(flags)),
+        Command::Upgrade(command) => single(|_| upgrade::run(command)),
         Command::Token(flags) => single(|_| hosts::token(flags)),
         Command::Bench(flags) => parallel(|shutdown| bench::run(flags, shutdown)),
     };

@@ -39,7 +39,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -103,9 +103,15 @@ impl Default for Options {
             compaction_chunk: 256,
             quota_bytes: Some(DEFAULT_QUOTA),
             max_txn_bytes: 3 << 19,
-            clock: Arc::new(SystemTime::now),
+            clock: steady(),
         }
     }
+}
+
+/// Counts on from the time of day: whoever sets that ends no lease, and prolongs none.
+fn steady() -> Clock {
+    let (began, since) = (SystemTime::now(), Instant::now());
+    Arc::new(move || began + since.elapsed())
 }
 
 /// Opens the store in the file `path`, which is made when absent. All of it is read first: after a
