@@ -359,13 +359,17 @@ fn a_second_control_plane_joins_and_leaves() {
     two.ironclad(&format!("{join} --images {IMAGES}"));
     one.kubectl("wait --for=condition=Ready node --all --timeout=90s");
     let voters = |host: &Host| {
-        let text = host.command_of_admin("get --raw /store/members").output().unwrap().stdout;
-        let all: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+        let output =
+            host.command_of_admin("get --raw /store/members --request-timeout=10s").output();
+        let output = output.unwrap();
+        let all: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .map_err(|_| String::from_utf8_lossy(&output.stderr).into_owned())?;
         let all = all["members"].as_array().cloned().unwrap_or_default();
         let voters = all.iter().filter(|member| member["isLearner"] == false);
-        voters.map(|member| member["name"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
+        Ok(voters.map(|member| member["name"].as_str().unwrap().to_owned()).collect())
     };
-    let both: BTreeSet<String> = ["e2e-one", "e2e-two"].map(str::to_owned).into();
+    let both: Result<BTreeSet<String>, String> =
+        Ok(["e2e-one", "e2e-two"].map(str::to_owned).into());
     eventually_equal("two with a vote", &both, || voters(two));
     eventually("both behind the Service", || {
         let path = "get endpointslice kubernetes -o jsonpath={.endpoints[*].addresses[0]}";
@@ -374,8 +378,9 @@ fn a_second_control_plane_joins_and_leaves() {
     });
 
     // The first one goes; the second has all, and gets the address.
-    one.ironclad("reset --force");
-    let second: BTreeSet<String> = ["e2e-two".to_owned()].into();
+    let said = one.ironclad("reset --force");
+    assert!(said.contains("Removed this host's member from the etcd cluster"), "{said}");
+    let second = Ok(["e2e-two".to_owned()].into());
     eventually_equal("one is left", &second, || voters(two));
     two.kubectl("delete node e2e-one");
     two.kubectl("create configmap after");

@@ -26,7 +26,8 @@ fn bare(space: &Namespace, name: &str, seconds: u32) {
 }
 
 fn revision(space: &Namespace) -> u64 {
-    let list = space.json("get configmaps");
+    let path = format!("get --raw /api/v1/namespaces/{}/configmaps", space.name);
+    let list: serde_json::Value = serde_json::from_str(&space.kubectl(&path)).unwrap();
     list["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap()
 }
 

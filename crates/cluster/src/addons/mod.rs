@@ -14,6 +14,7 @@ use crate::node::files::{kubelet_config, yaml};
 const ACCESS: &str = include_str!("access.yaml");
 const JOINING: &str = include_str!("joining.yaml");
 const VIRTUAL_IP: &str = include_str!("virtual-ip.yaml");
+const SHARED_KEYS: &str = include_str!("shared-keys.yaml");
 const KUBE_PROXY: &str = include_str!("kube-proxy.yaml");
 const DNS: &str = include_str!("dns.yaml");
 
@@ -75,12 +76,15 @@ pub fn objects(settings: &Settings<'_>) -> Vec<DynamicObject> {
             let text = values
                 .iter()
                 .fold(manifest.to_owned(), |text, (name, value)| text.replace(name, value));
-            let documents: Vec<_> = serde_yaml::Deserializer::from_str(&text)
-                .map(|document| {
-                    DynamicObject::deserialize(document).expect("the built-in manifests are valid")
-                })
-                .collect();
-            documents
+            parse(&text)
+        })
+        .collect()
+}
+
+fn parse(manifest: &str) -> Vec<DynamicObject> {
+    serde_yaml::Deserializer::from_str(manifest)
+        .map(|document| {
+            DynamicObject::deserialize(document).expect("the built-in manifests are valid")
         })
         .collect()
 }
@@ -96,6 +100,17 @@ fn indented(text: &str) -> String {
 /// [`AddonError`] with the first object that was refused.
 pub async fn apply(client: &Client, settings: &Settings<'_>) -> Result<(), AddonError> {
     for object in objects(settings) {
+        put(client, &object).await?;
+    }
+    Ok(())
+}
+
+/// Lets those who join read the keys that all control planes share.
+///
+/// # Errors
+/// [`AddonError`] when the API server refuses.
+pub(crate) async fn share_keys(client: &Client) -> Result<(), AddonError> {
+    for object in parse(SHARED_KEYS) {
         put(client, &object).await?;
     }
     Ok(())
@@ -191,6 +206,7 @@ mod tests {
         several.virtual_address = Some(std::net::Ipv4Addr::new(192, 0, 2, 254));
         let more = super::objects(&Settings { config: &several, ..settings });
         assert_eq!(more.len(), objects.len() + 2);
+        assert_eq!(parse(SHARED_KEYS).len(), 2);
         let text = serde_json::to_string(&objects).unwrap().replace("$(NODE_NAME)", "");
         assert!(!text.contains('$'), "{text}");
         let kept = objects.iter().find(|o| o.metadata.name.as_deref() == Some("kubeadm-config"));

@@ -17,6 +17,7 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::SecureRandom as _;
 
 use super::HostError;
+use crate::addons;
 use crate::node::files::{ClusterKeys, Content, PKI};
 use crate::tokens::{self, TokenError};
 
@@ -170,6 +171,7 @@ pub(super) async fn upload(
     let params = PatchParams::apply("ironclad").force();
     let applied = api.patch(SECRET, &params, &Patch::Apply(&secret)).await;
     applied.map_err(|error| failed(Box::new(error)))?;
+    addons::share_keys(client).await?;
     Ok(certificate_key)
 }
 

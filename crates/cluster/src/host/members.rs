@@ -2,6 +2,8 @@
 //! control plane that joins is made a member that learns before it has a vote, and one that leaves is
 //! removed, or the others would count on it for ever.
 
+use std::time::Duration;
+
 use http::Method;
 use kube::Client;
 use serde::Deserialize;
@@ -12,15 +14,19 @@ use crate::etcd::{self, Member};
 /// Where members are asked about.
 const PATH: &str = "/store/members";
 
+/// Between attempts, and how many of them may fail.
+const AGAIN: Duration = Duration::from_millis(500);
+const FAILURES: usize = 40;
+
 /// A member as the API server tells of it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Known {
     /// Its number, in hexadecimal.
-    pub(super) id: String,
+    id: String,
     /// Its name; empty until it has started.
     #[serde(default)]
-    pub(super) name: String,
+    name: String,
     #[serde(default, rename = "peerURLs")]
     peer_urls: Vec<String>,
     #[serde(default)]
@@ -33,27 +39,57 @@ struct All {
 }
 
 /// All members.
-pub(super) async fn list(client: &Client) -> Result<Vec<Known>, HostError> {
+async fn list(client: &Client) -> Result<Vec<Known>, HostError> {
     ask(client, Method::GET, PATH).await
 }
 
 /// Makes the member at `url` known to the others, unless it is already and has not started yet, and
-/// gives its number and all members.
+/// gives its number and all members. Tried again for as long as the caller waits: the others agree to
+/// a change only when they have been in touch for some seconds.
 pub(super) async fn add(client: &Client, url: &str) -> Result<(String, Vec<Known>), HostError> {
-    let mut all = list(client).await?;
-    if let Some(known) = find(&all, url).cloned() {
-        if known.name.is_empty() {
-            return Ok((known.id, all));
+    insist(async || {
+        let all = list(client).await?;
+        match find(&all, url) {
+            Some(known) if known.name.is_empty() => return Ok(Some((known.id.clone(), all))),
+            // What it held is gone: nothing is on this host.
+            Some(known) => remove(client, &known.id).await?,
+            None => ask(client, Method::POST, &format!("{PATH}?peerURL={url}")).await.map(drop)?,
         }
-        // What it held is gone: nothing is on this host.
-        remove(client, &known.id).await?;
+        Ok(None)
+    })
+    .await
+}
+
+/// Takes the member called `name` out, unless it is the only one; tells whether it did. Tried again
+/// as with [`add`].
+pub(super) async fn leave(client: &Client, name: &str) -> Result<bool, HostError> {
+    insist(async || {
+        let all = list(client).await?;
+        let Some(own) = all.iter().find(|member| member.name == name && all.len() > 1) else {
+            return Ok(Some(false));
+        };
+        // Not asked about again: this host's own API server has nobody to ask any more.
+        remove(client, &own.id).await.map(|()| Some(true))
+    })
+    .await
+}
+
+/// Does `work` until it says that nothing is left to do. Failures are borne a number of times.
+async fn insist<T>(
+    mut work: impl AsyncFnMut() -> Result<Option<T>, HostError>,
+) -> Result<T, HostError> {
+    let mut failures = 0;
+    loop {
+        match work().await {
+            Ok(Some(done)) => return Ok(done),
+            Ok(None) => {}
+            Err(error) if failures >= FAILURES => return Err(error),
+            Err(_) => {
+                failures += 1;
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
     }
-    let path = format!("{PATH}?peerURL={url}");
-    ask(client, Method::POST, &path).await?;
-    // The answer to an addition may not tell of the others.
-    all = list(client).await?;
-    let added = find(&all, url).ok_or(HostError::NotAMember)?;
-    Ok((added.id.clone(), all))
 }
 
 fn find<'a>(all: &'a [Known], url: &str) -> Option<&'a Known> {
@@ -82,7 +118,7 @@ pub(super) async fn promote(client: &Client, id: &str) -> Result<bool, HostError
 }
 
 /// Removes a member.
-pub(super) async fn remove(client: &Client, id: &str) -> Result<(), HostError> {
+async fn remove(client: &Client, id: &str) -> Result<(), HostError> {
     ask(client, Method::DELETE, &format!("{PATH}/{id}")).await.map(drop)
 }
 

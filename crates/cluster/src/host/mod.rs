@@ -77,8 +77,6 @@ pub enum HostError {
     OneControlPlane,
     #[error("{0}")]
     CertificateKey(&'static str),
-    #[error("the etcd cluster does not know of the member that was added just now")]
-    NotAMember,
     #[error("{}: {}", .0.what, .0.remedy)]
     Missing(Problem),
     #[error("this host has no address that other nodes could reach")]

@@ -66,10 +66,7 @@ pub async fn leave_etcd(patience: Duration) -> Result<bool, ResetError> {
     let own = manifest.split_whitespace().find_map(|word| word.strip_prefix("--name="));
     let work = async {
         let admin = super::init::connect("/etc/kubernetes/admin.conf").await?;
-        let all = members::list(&admin).await?;
-        let found = all.iter().find(|member| Some(member.name.as_str()) == own);
-        let Some(own) = found.filter(|_| all.len() > 1) else { return Ok(false) };
-        members::remove(&admin, &own.id).await.map(|()| true)
+        members::leave(&admin, own.unwrap_or_default()).await
     };
     let late = |_| HostError::TimedOut { what: "an answer of the cluster", reasons: String::new() };
     Ok(tokio::time::timeout(patience, work).await.map_err(late)??)

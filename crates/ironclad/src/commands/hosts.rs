@@ -23,7 +23,7 @@ use super::clusters::{Snapshots, StoreKind, print_table};
 /// The exit code of kubeadm when a check fails.
 const PREFLIGHT: u8 = 2;
 /// How long the cluster may take to let go of an etcd member.
-const ETCD_PATIENCE: Duration = Duration::from_secs(20);
+const ETCD_PATIENCE: Duration = Duration::from_secs(60);
 const RUNTIME_ENDPOINT: &str = "unix:///run/containerd/containerd.sock";
 
 #[derive(Debug, Args)]
