@@ -9,10 +9,13 @@ mod certificates;
 mod default_classes;
 mod default_toleration_seconds;
 mod definitions;
+mod device_access;
 mod escalation;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod pod_groups;
+mod pod_resize;
 mod pod_security;
 mod policies;
 mod priority;
@@ -22,11 +25,13 @@ mod runtime_class;
 mod service_account;
 mod storage_in_use;
 mod taint_nodes;
+mod topology_labels;
 
 use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use machinery::Value;
 use machinery::status::Status;
 
 use self::reinvocation::Rounds;
@@ -77,6 +82,10 @@ impl Plugins {
             Box::new(runtime_class::RuntimeClass),
             Box::new(default_classes::DefaultIngressClass),
             Box::new(certificates::Certificates(authorizer.clone())),
+            Box::new(topology_labels::TopologyLabels),
+            Box::new(pod_groups::PodGroups),
+            Box::new(pod_resize::PodResize),
+            Box::new(device_access::DeviceAccess),
             Box::new(escalation::Escalation(authorizer.clone())),
             Box::new(definitions::Definitions),
         ];
@@ -149,4 +158,20 @@ fn is(attributes: &Attributes<'_>, operation: Operation, group: &str, resource: 
         && attributes.subresource.is_empty()
         && attributes.resource.name == resource
         && attributes.resource.group == group
+}
+
+/// Whether an update says only who owns the object and who has to clean up after it, as the
+/// garbage collector does.
+fn only_ownership(object: &Value, old: Option<&Value>) -> bool {
+    let Some(old) = old else { return false };
+    let plain = |object: &Value| {
+        let mut object = object.clone();
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            for field in ["ownerReferences", "finalizers", "managedFields", "resourceVersion"] {
+                metadata.shift_remove(field);
+            }
+        }
+        object
+    };
+    plain(object) == plain(old)
 }
