@@ -6,6 +6,7 @@
 //! objects, and two small hooks bring those together.
 
 mod certificates;
+mod configuration;
 mod default_classes;
 mod default_toleration_seconds;
 mod definitions;
@@ -34,6 +35,7 @@ use futures::future::BoxFuture;
 use machinery::Value;
 use machinery::status::Status;
 
+pub use self::configuration::{Configuration, Error as ConfigurationError};
 use self::reinvocation::Rounds;
 use crate::authz::Authorizer;
 use crate::registry::{Admission, Attributes, Failure, Operation};
@@ -66,14 +68,14 @@ pub struct Plugins {
 impl Plugins {
     /// The plugins; some ask `authorizer` for further permissions.
     #[must_use]
-    pub fn new(authorizer: Arc<Authorizer>) -> Self {
+    pub fn new(authorizer: Arc<Authorizer>, told: Configuration) -> Self {
         let builtin: Vec<Box<dyn Plugin>> = vec![
             Box::new(namespace_lifecycle::NamespaceLifecycle),
             Box::new(limit_ranger::LimitRanger),
             Box::new(service_account::ServiceAccount),
             Box::new(node_restriction::NodeRestriction),
             Box::new(taint_nodes::TaintNodes),
-            Box::new(pod_security::PodSecurity),
+            Box::new(pod_security::PodSecurity(told.pod_security)),
             Box::new(priority::Priority),
             Box::new(default_toleration_seconds::DefaultTolerationSeconds),
             Box::new(default_classes::DefaultStorageClass),
@@ -93,7 +95,7 @@ impl Plugins {
             builtin,
             policies: policies::Policies::new(authorizer.clone()),
             webhooks: Webhooks::new(authorizer),
-            quotas: resource_quota::ResourceQuotas::default(),
+            quotas: resource_quota::ResourceQuotas::new(told.limited),
         }
     }
 }
