@@ -69,6 +69,8 @@ pub struct Config {
     pub max_mutating_requests_in_flight: usize,
     /// What is noted of requests, and where (`--audit-*`).
     pub audit: audit::Options,
+    /// What admission plugins are told (`--admission-control-config-file`).
+    pub admission_control_config_file: Option<PathBuf>,
     /// How long an ordinary request may take (`--request-timeout`).
     pub request_timeout: Duration,
     /// How long requests may go on after shutdown began (`--shutdown-delay` and drain).
@@ -106,6 +108,7 @@ impl Default for Config {
             max_requests_in_flight: 400,
             max_mutating_requests_in_flight: 200,
             audit: audit::Options::default(),
+            admission_control_config_file: None,
             request_timeout: Duration::from_secs(60),
             drain: Duration::from_secs(10),
         }

@@ -108,6 +108,9 @@ pub(crate) struct Flags {
     max_mutating_requests_inflight: usize,
     #[command(flatten)]
     audit: audit::Flags,
+    /// AdmissionConfiguration that says what admission plugins do
+    #[arg(long)]
+    admission_control_config_file: Option<PathBuf>,
     /// Seconds that an ordinary request may take
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     request_timeout: u64,
@@ -148,6 +151,7 @@ pub(crate) async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Re
         max_requests_in_flight: flags.max_requests_inflight,
         max_mutating_requests_in_flight: flags.max_mutating_requests_inflight,
         audit: flags.audit.options(),
+        admission_control_config_file: flags.admission_control_config_file,
         request_timeout: Duration::from_secs(flags.request_timeout),
         ..Config::default()
     };
