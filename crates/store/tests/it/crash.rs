@@ -29,7 +29,7 @@ fn pair(writer: u64, number: u64) -> Txn {
 
 /// So that all there is to do is being done all the time.
 fn small() -> Options {
-    Options { compaction_chunk: 16, journal_bytes: 256 << 10, ..Options::default() }
+    Options { compaction_chunk: 64, journal_bytes: 256 << 10, ..Options::default() }
 }
 
 /// Number by writer, as found on one side.

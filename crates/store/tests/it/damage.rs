@@ -214,7 +214,7 @@ async fn damage_is_found_beside_a_journal_and_the_rest_is_saved() {
     let truth = with_a_crash(&path, options(), async |store| write(store, 4).await).await;
     let files = Files::read(&path);
     assert!(files.journal.is_some());
-    damage_is_found(&files, &truth, SEEDS / 3).await;
+    damage_is_found(&files, &truth, SEEDS / 2).await;
 }
 
 async fn damage_is_found(files: &Files, truth: &Truth, seeds: u64) {
@@ -258,7 +258,7 @@ async fn damage_is_found(files: &Files, truth: &Truth, seeds: u64) {
     }
     assert!(found > seeds / 3, "most damage was harmless: {found}");
     assert!(saved * 10 > all * 8, "{saved} of {all} keys were saved");
-    assert!(unproven * 3 < all, "{unproven} of {all} keys are unproven");
+    assert!(unproven * 2 < all, "{unproven} of {all} keys are unproven");
 }
 
 #[tokio::test]
