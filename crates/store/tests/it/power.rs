@@ -272,7 +272,7 @@ async fn the_power_may_go_at_any_moment() {
     let all = machine.state().operations;
     assert!(machine.syncs(FILE) > 20 && machine.syncs(JOURNAL) > WRITES / 2);
     // The last ones are those of closing.
-    for round in 0..150 {
+    for round in 0..40 {
         let cut = random.random_range(opened..all);
         let what = format!("round {round}, cut at {cut} of {all}");
         let machine = Machine::new(Default::default(), Some(cut));

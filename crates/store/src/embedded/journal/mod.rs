@@ -174,11 +174,15 @@ impl Journal {
 /// Makes the file with all its blocks, or takes one that is there.
 fn make(file: &dyn StorageBackend, id: u64, ring: u64) -> io::Result<()> {
     static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-    let mut at = file.len()?.max(BLOCK);
-    while at < BLOCK + ring {
-        let piece = (BLOCK + ring - at).min(ZEROS.len() as u64);
-        file.write(at, &ZEROS[..usize::try_from(piece).unwrap_or(ZEROS.len())])?;
-        at += piece;
+    // One with a header has its blocks.
+    if replay::header(file)?.is_none_or(|(_, there)| there != ring) {
+        let end = BLOCK + ring;
+        file.set_len(end)?;
+        for at in (0..end).step_by(ZEROS.len()) {
+            let piece = (end - at).min(ZEROS.len() as u64);
+            file.write(at, &ZEROS[..usize::try_from(piece).unwrap_or(ZEROS.len())])?;
+        }
+        file.sync_data()?;
     }
     let mut header = Vec::with_capacity(FILE_HEADER);
     header.extend_from_slice(&FILE_MAGIC);
