@@ -15,6 +15,8 @@ fi
 if [[ ${1:-run} == test ]]; then
   # What the tests of the engine `etcd` run.
   package+=([etcd]=etcd-server [etcdctl]=etcd-client [setpriv]=util-linux)
+  # Nodes with disks of their own.
+  package+=([mkfs.ext4]=e2fsprogs)
   # Hosts of their own, with services as real ones have.
   package+=([/lib/systemd/systemd]=systemd [nsenter]=util-linux [sysctl]=procps)
 fi

@@ -11,6 +11,7 @@ mod clients;
 mod cluster;
 mod custom;
 mod down;
+mod drills;
 mod hosts;
 mod kubectl;
 mod library;

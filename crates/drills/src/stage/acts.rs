@@ -24,7 +24,7 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 
 impl Stage {
     pub(super) fn act(&mut self, text: &str) {
-        self.timeline.act(Kind::Do, text);
+        self.timeline.act(if self.mending { Kind::Mend } else { Kind::Do }, text);
     }
 
     // Through the API.

@@ -3,7 +3,6 @@
 
 use super::Stage;
 use crate::failure::Outcome;
-use crate::timeline::Kind;
 
 /// Something that is not as the drill found it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,8 +112,8 @@ impl Stage {
     /// Mends what is still broken; what cannot be mended is said.
     pub(crate) async fn mend_all(&mut self) -> Outcome {
         let mut first = Ok(());
+        self.mending = true;
         while let Some(broken) = self.broken.last().cloned() {
-            self.timeline.act(Kind::Mend, &format!("{broken:?}"));
             if let Err(failure) = self.mend(&broken).await {
                 self.timeline.say(&format!("             {failure}"));
                 first = first.and(Err(failure));

@@ -21,6 +21,7 @@ use super::facts::{self, Reserved};
 use super::runtime_state::RuntimeState;
 use crate::cri::Runtime;
 use crate::events::{EventType, Events};
+use crate::eviction::Pressure;
 use crate::pod::conditions::whole_seconds;
 
 /// Most images that a Node lists.
@@ -29,17 +30,6 @@ const MAX_IMAGES: usize = 50;
 const MAX_NAMES: usize = 5;
 /// Wait after a failed write, so that a node is Ready soon after the API server is up.
 const RETRY: Duration = Duration::from_millis(500);
-
-/// When the node is short of something.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pressure {
-    /// Bytes of memory.
-    pub memory: i64,
-    /// Percentage of the disk.
-    pub disk_percent: u64,
-    /// Percentage of the inodes.
-    pub inodes_percent: u64,
-}
 
 /// Settings of the status.
 #[derive(Clone)]
@@ -60,8 +50,6 @@ pub struct StatusOptions {
     pub port: i32,
     /// Software and identity.
     pub info: NodeSystemInfo,
-    /// Thresholds of pressure.
-    pub pressure: Pressure,
     /// How often to look for changes.
     pub frequency: Duration,
     /// How often to report even without changes.
@@ -74,6 +62,7 @@ pub struct StatusReporter {
     api: kube::Api<Node>,
     runtime: Runtime,
     state: watch::Receiver<RuntimeState>,
+    pressures: watch::Receiver<Vec<Pressure>>,
     health: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     node: Arc<dyn Fn() -> Option<Arc<Node>> + Send + Sync>,
     events: Events,
@@ -85,13 +74,13 @@ pub struct StatusReporter {
 // === impl StatusReporter ===
 
 impl StatusReporter {
-    /// A reporter; `health` names further reasons for not being ready, `node` is the Node as last
+    /// A reporter of the runtime's state and of what the node is short of; `health` names further reasons for not being ready, `node` is the Node as last
     /// seen.
     pub fn new(
         options: StatusOptions,
         api: kube::Api<Node>,
         runtime: Runtime,
-        state: watch::Receiver<RuntimeState>,
+        (state, pressures): (watch::Receiver<RuntimeState>, watch::Receiver<Vec<Pressure>>),
         health: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
         node: Arc<dyn Fn() -> Option<Arc<Node>> + Send + Sync>,
         events: Events,
@@ -101,6 +90,7 @@ impl StatusReporter {
             api,
             runtime,
             state,
+            pressures,
             health,
             node,
             events,
@@ -126,6 +116,11 @@ impl StatusReporter {
                         return;
                     }
                 }
+                changed = self.pressures.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
                 () = shutdown.cancelled() => return,
             }
         }
@@ -136,7 +131,8 @@ impl StatusReporter {
         let old = (self.node)().and_then(|node| node.status.clone()).unwrap_or_default();
         let problem = self.state.borrow_and_update().message(&(self.health)());
         let images = self.images().await.or_else(|| old.images.clone());
-        let status = generate(&self.options, &old, &problem, images, now);
+        let pressures = self.pressures.borrow_and_update().clone();
+        let status = generate(&self.options, &old, &pressures, &problem, images, now);
         let essence = essence(&status);
         let due = self.sent.as_ref().is_none_or(|(sent, at)| {
             *sent != essence || at.elapsed() >= self.options.report_frequency
@@ -207,6 +203,7 @@ fn essence(status: &NodeStatus) -> Value {
 fn generate(
     options: &StatusOptions,
     old: &NodeStatus,
+    pressures: &[Pressure],
     problem: &str,
     images: Option<Vec<ContainerImage>>,
     now: Timestamp,
@@ -225,7 +222,7 @@ fn generate(
             options.max_pods,
             &options.reserved,
         )),
-        conditions: Some(conditions(options, old, problem, now)),
+        conditions: Some(conditions(old, pressures, problem, now)),
         daemon_endpoints: Some(NodeDaemonEndpoints {
             kubelet_endpoint: Some(DaemonEndpoint { port: options.port }),
         }),
@@ -236,33 +233,26 @@ fn generate(
 }
 
 fn conditions(
-    options: &StatusOptions,
     old: &NodeStatus,
+    pressures: &[Pressure],
     problem: &str,
     now: Timestamp,
 ) -> Vec<NodeCondition> {
-    let limits = &options.pressure;
-    let (_, memory) = facts::memory();
-    let disk = facts::disk(&options.root_dir);
-    let (max_processes, processes) = facts::processes();
-    let percent = |part: u64, whole: u64| (part * 100).checked_div(whole).unwrap_or(100);
-    let disk_full = percent(disk.available, disk.capacity) < limits.disk_percent
-        || percent(disk.inodes_free, disk.inodes) < limits.inodes_percent;
     let pick = |bad: bool, yes: (&'static str, &'static str), no: (&'static str, &'static str)| {
         if bad { ("True", yes.0, yes.1) } else { ("False", no.0, no.1) }
     };
     let memory = pick(
-        memory < limits.memory,
+        pressures.contains(&Pressure::Memory),
         ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
         ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
     );
     let disk = pick(
-        disk_full,
+        pressures.contains(&Pressure::Disk),
         ("KubeletHasDiskPressure", "kubelet has disk pressure"),
         ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
     );
     let pids = pick(
-        max_processes > 0 && processes >= max_processes,
+        pressures.contains(&Pressure::Pid),
         ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
         ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
     );
