@@ -108,6 +108,15 @@ impl Stage {
         }
     }
 
+    pub(super) async fn set_schedulable(&mut self, node: &str, schedulable: bool) -> Outcome {
+        let what = format!("kubectl {} {node}", if schedulable { "uncordon" } else { "cordon" });
+        self.act(&what);
+        let api: Api<Node> = Api::all(self.client.clone());
+        let patch = Patch::Merge(json!({"spec": {"unschedulable": !schedulable}}));
+        let patched = api.patch(node, &PatchParams::default(), &patch).await;
+        patched.map(drop).map_err(|error| not_done(&what, error))
+    }
+
     /// Waits until the API server answers.
     pub(crate) async fn api_answers(&mut self) -> Outcome {
         let deadline = Instant::now() + PATIENCE;

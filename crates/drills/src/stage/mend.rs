@@ -36,6 +36,11 @@ pub(crate) enum Broken {
         /// The node.
         node: String,
     },
+    /// A node takes no Pods.
+    Cordoned {
+        /// The node.
+        node: String,
+    },
     /// There is a node that was not there.
     Added {
         /// The node.
@@ -68,7 +73,9 @@ impl Broken {
             Self::Power { node } => format!("node poweroff {node}"),
             Self::Cable { node } => format!("node disconnect {node}"),
             Self::Added { .. } => "node add".to_owned(),
-            Self::TakenAway { .. } | Self::OutOfService { .. } => String::new(),
+            Self::TakenAway { .. } | Self::OutOfService { .. } | Self::Cordoned { .. } => {
+                String::new()
+            }
         }
     }
 
@@ -79,7 +86,9 @@ impl Broken {
             Self::Power { node } => format!("node poweron {node}"),
             Self::Cable { node } => format!("node connect {node}"),
             Self::Added { node } => format!("node remove {node}"),
-            Self::TakenAway { .. } | Self::OutOfService { .. } => return None,
+            Self::TakenAway { .. } | Self::OutOfService { .. } | Self::Cordoned { .. } => {
+                return None;
+            }
         })
     }
 }
@@ -90,6 +99,7 @@ impl Stage {
         match broken {
             Broken::TakenAway { component, node } => self.set_aside(component, node, false)?,
             Broken::OutOfService { node } => self.taint_out_of_service(node, false).await?,
+            Broken::Cordoned { node } => self.set_schedulable(node, true).await?,
             other => {
                 let command = other.mending().expect("all others are mended with a command");
                 self.ironclad(&command).await?;
@@ -102,6 +112,17 @@ impl Stage {
     /// Puts a component back that the drill took away.
     pub(crate) async fn put_back(&mut self, component: &str, node: &str) -> Outcome {
         self.mend(&Broken::TakenAway { component: component.into(), node: node.into() }).await
+    }
+
+    /// Has a node take no further Pods.
+    pub(crate) async fn cordon(&mut self, node: &str) -> Outcome {
+        self.broken.push(Broken::Cordoned { node: node.to_owned() });
+        self.set_schedulable(node, false).await
+    }
+
+    /// Has it take Pods again.
+    pub(crate) async fn uncordon(&mut self, node: &str) -> Outcome {
+        self.mend(&Broken::Cordoned { node: node.to_owned() }).await
     }
 
     /// Notes that there is a node more, which is to be removed.

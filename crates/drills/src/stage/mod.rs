@@ -120,8 +120,8 @@ impl Stage {
 
     /// Demands something of what was seen before.
     pub(crate) fn expect<T: Shown>(&mut self, what: &str, found: Seen<T>) -> Outcome<T> {
-        let seen =
-            found.map_err(|instead| Failure::DidNotStay { what: what.to_owned(), instead })?;
+        let wrong = |instead| Failure::DidNotStay { what: what.to_owned(), instead };
+        let seen = found.map_err(wrong)?;
         self.timeline.see(what, seen.rows(), None);
         Ok(seen)
     }

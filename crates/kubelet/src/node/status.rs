@@ -1,6 +1,5 @@
 //! The status of the Node: conditions, capacity, addresses, images.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,8 +66,8 @@ pub struct StatusReporter {
     node: Arc<dyn Fn() -> Option<Arc<Node>> + Send + Sync>,
     events: Events,
     sent: Option<(Value, Instant)>,
-    /// Status of each condition as last told in an event.
-    told: BTreeMap<String, String>,
+    /// The Node as it was after the last report, which may be newer than the one last seen.
+    written: Option<Node>,
 }
 
 // === impl StatusReporter ===
@@ -95,7 +94,7 @@ impl StatusReporter {
             node,
             events,
             sent: None,
-            told: BTreeMap::new(),
+            written: None,
         }
     }
 
@@ -128,7 +127,7 @@ impl StatusReporter {
 
     async fn report(&mut self) -> Result<(), kube::Error> {
         let now = Timestamp::now();
-        let old = (self.node)().and_then(|node| node.status.clone()).unwrap_or_default();
+        let old = self.known();
         let problem = self.state.borrow_and_update().message(&(self.health)());
         let images = self.images().await.or_else(|| old.images.clone());
         let pressures = self.pressures.borrow_and_update().clone();
@@ -147,17 +146,36 @@ impl StatusReporter {
         }
         let patch = json!({"status": body});
         let params = PatchParams::default();
-        self.api.patch_status(&self.options.node_name, &params, &Patch::Strategic(&patch)).await?;
+        let name = &self.options.node_name;
+        let written = self.api.patch_status(name, &params, &Patch::Strategic(&patch)).await?;
+        self.written = Some(written);
         self.sent = Some((essence, Instant::now()));
-        self.tell(&status);
+        self.tell(&old, &status);
         Ok(())
     }
 
+    /// The newest status that is known of the Node. Others write it too: a node that was silent has
+    /// conditions of which it knows nothing.
+    fn known(&self) -> NodeStatus {
+        let version = |node: &Node| -> u64 {
+            let version = node.metadata.resource_version.as_deref();
+            version.and_then(|version| version.parse().ok()).unwrap_or(0)
+        };
+        let seen = (self.node)();
+        let newest = match (&seen, &self.written) {
+            (Some(seen), Some(written)) if version(seen) < version(written) => Some(written),
+            (Some(seen), _) => Some(&**seen),
+            // It was deleted, or was never there.
+            (None, _) => None,
+        };
+        newest.and_then(|node| node.status.clone()).unwrap_or_default()
+    }
+
     /// Events about conditions that changed.
-    fn tell(&mut self, status: &NodeStatus) {
+    fn tell(&self, old: &NodeStatus, status: &NodeStatus) {
+        let before = |type_: &str| old.conditions.iter().flatten().find(|c| c.type_ == type_);
         for condition in status.conditions.iter().flatten() {
-            let before = self.told.insert(condition.type_.clone(), condition.status.clone());
-            if before.as_ref() == Some(&condition.status) {
+            if before(&condition.type_).is_some_and(|before| before.status == condition.status) {
                 continue;
             }
             let reason = match (condition.type_.as_str(), condition.status.as_str()) {
