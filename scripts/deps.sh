@@ -17,6 +17,8 @@ fi
 if [[ ${1:-run} == test ]]; then
   # A member of etcd ends with its test.
   package+=([setpriv]=util-linux)
+  # Nodes with disks of their own.
+  package+=([mkfs.ext4]=e2fsprogs)
   # Hosts of their own, with services as real ones have.
   package+=([/lib/systemd/systemd]=systemd [nsenter]=util-linux [sysctl]=procps)
 fi

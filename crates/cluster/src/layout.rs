@@ -10,6 +10,7 @@ use crate::config::{API_PORT, ClusterConfiguration};
 use crate::etcd::Member;
 use crate::network;
 use crate::node::containerd::{self, Facts};
+use crate::node::disk;
 use crate::node::files::{self, ClusterKeys, Machine};
 use crate::node::init::Spec;
 use crate::node::mounts::Folders;
@@ -92,7 +93,10 @@ impl<'a> Layout<'a> {
             containerd_root: containerd::ROOT,
             resolv_conf: "/etc/resolv.conf",
         };
-        let kubelet = files::kubelet_config_of(&machine, files::kubelet_config(&self.config));
+        let mut kubelet = files::kubelet_config_of(&machine, files::kubelet_config(&self.config));
+        if !disk::is_there(&root) {
+            files::ignore_disk(&mut kubelet);
+        }
         let mut files = files::every_node(&machine, &kubelet);
         let uuid = Path::new("/proc/sys/kernel/random/uuid");
         let machine_id = fs::read_to_string(uuid).map_err(file(uuid))?.trim().replace('-', "");

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::layout::{Admission, Layout, LayoutError};
 use crate::network::{self, NetworkError};
+use crate::node::disk;
 use crate::plan::{NodePlan, PlanError, Role};
 use crate::power::{self, PowerError};
 use crate::preflight::{self, NotReady};
@@ -24,6 +25,15 @@ use crate::progress::Progress;
 use crate::state::{self, Cluster, Folder, Process, StateError};
 use crate::tokens::{self, TokenError};
 use crate::up::{self, UpError};
+
+/// What an added node is to be like.
+#[derive(Clone, Copy, Debug)]
+pub struct Addition {
+    /// How long it may take to become Ready.
+    pub patience: Duration,
+    /// Bytes of a disk of its own, rather than this machine's.
+    pub disk: Option<u64>,
+}
 
 /// How long the token is good with which a node joins.
 const TOKEN_TTL: Duration = Duration::from_secs(600);
@@ -195,10 +205,11 @@ pub async fn plug(
 pub async fn add(
     clusters: &Path,
     name: &str,
-    patience: Duration,
+    options: &Addition,
     progress: &mut Progress,
     shutdown: &CancellationToken,
 ) -> Result<String, NodeError> {
+    let patience = options.patience;
     progress.doing("Checking this host");
     let facts = preflight::check()?;
     let (folder, mut cluster) = open(clusters, name)?;
@@ -210,7 +221,7 @@ pub async fn add(
     let joined = tokio::select! {
         joined = tokio::time::timeout(
             patience,
-            join(&layout, &mut cluster, &node, &client, progress),
+            join(&layout, &mut cluster, &node, options, &client, progress),
         ) => joined,
         () = shutdown.cancelled() => Ok(Err(NodeError::Interrupted)),
     };
@@ -230,10 +241,15 @@ async fn join(
     layout: &Layout<'_>,
     cluster: &mut Cluster,
     node: &NodePlan,
+    options: &Addition,
     client: &Client,
     progress: &mut Progress,
 ) -> Result<(), NodeError> {
     progress.doing("Writing credentials and configuration");
+    if let Some(bytes) = options.disk {
+        let path = layout.folder.node(&node.name);
+        disk::create(&path, bytes).map_err(|source| NodeError::File { path, source })?;
+    }
     let kubeconfig = layout.folder.join("admin.conf");
     let ca = authority(&kubeconfig).ok_or(NodeError::Authority(kubeconfig))?;
     let token = tokens::generate()?;

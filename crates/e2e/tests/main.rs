@@ -13,6 +13,7 @@ mod cluster;
 mod control_planes;
 mod custom;
 mod down;
+mod drills;
 mod hosts;
 mod kubectl;
 mod library;

@@ -99,6 +99,7 @@ pub struct KubeletConfiguration {
     pub kube_reserved: BTreeMap<String, String>,
     pub system_reserved: BTreeMap<String, String>,
     pub eviction_hard: Option<BTreeMap<String, String>>,
+    pub eviction_pressure_transition_period: Option<String>,
     pub shutdown_grace_period: Option<String>,
     pub shutdown_grace_period_critical_pods: Option<String>,
     pub rotate_certificates: bool,
@@ -201,6 +202,11 @@ impl KubeletConfiguration {
         duration(self.node_status_report_frequency.as_deref(), 300)
     }
 
+    /// How long a pressure must not be observed before the Node ceases to report it.
+    pub fn pressure_transition(&self) -> Duration {
+        duration(self.eviction_pressure_transition_period.as_deref(), 300)
+    }
+
     /// The threshold of a signal in `evictionHard`, or upstream's default for it.
     pub fn eviction(&self, signal: &str) -> Option<String> {
         match &self.eviction_hard {
@@ -210,6 +216,7 @@ impl KubeletConfiguration {
                 "nodefs.available" => Some("10%".into()),
                 "nodefs.inodesFree" => Some("5%".into()),
                 "imagefs.available" => Some("15%".into()),
+                "imagefs.inodesFree" => Some("5%".into()),
                 _ => None,
             },
         }
@@ -252,6 +259,7 @@ impl Default for KubeletConfiguration {
             kube_reserved: BTreeMap::new(),
             system_reserved: BTreeMap::new(),
             eviction_hard: None,
+            eviction_pressure_transition_period: None,
             shutdown_grace_period: None,
             shutdown_grace_period_critical_pods: None,
             rotate_certificates: false,

@@ -24,14 +24,15 @@ use crate::cgroup::{Cgroups, NodeAllocatable, Version};
 use crate::config::{Config, KubeletConfiguration};
 use crate::cri::{Runtime, RuntimeError, proto};
 use crate::events::{EventType, Events};
-use crate::images::collect::{self, Thresholds};
+use crate::eviction::{Evictor, Pressure};
+use crate::images::collect::{Collector, Thresholds};
 use crate::images::{Images, import::Importer};
 use crate::logs::{self, RotationLimits};
 use crate::node::facts::{self, Reserved};
 use crate::node::lease;
 use crate::node::registration::Registration;
 use crate::node::runtime_state::{self, RuntimeState};
-use crate::node::status::{Pressure, StatusOptions, StatusReporter};
+use crate::node::status::{StatusOptions, StatusReporter};
 use crate::objects::Objects;
 use crate::pod::context::Context;
 use crate::pod::manager::Manager;
@@ -134,12 +135,13 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
     let (state_sender, runtime_state) = watch::channel(RuntimeState::default());
     tokio::spawn(runtime_state::watch(runtime.clone(), state_sender, shutdown.clone()));
     let (changed_sender, probes_changed) = mpsc::unbounded_channel();
+    let (pressure_sender, pressures) = watch::channel(Vec::new());
 
     let parts =
         Parts { config: &config, identity: &identity, version: &version, shutdown: &shutdown };
     let context = parts.context(
         &runtime,
-        &runtime_state,
+        (runtime_state, pressures),
         api.clone(),
         informers.as_ref(),
         changed_sender,
@@ -150,17 +152,22 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
     let access = Arc::new(Access::new(runtime.clone(), manager.clone(), relisted));
 
     if let (Some(api), Some(informers)) = (&api, &informers) {
-        parts.start_node(api, informers, &runtime, &runtime_state, &access, &context.events);
+        parts.start_node(api, informers, &context, &access);
         parts.start_certificates(api);
     }
     tokio::spawn(wake_on_probes(manager.clone(), probes_changed));
     tokio::spawn(relist::follow_events(manager.clone(), shutdown.clone()));
-    tokio::spawn(collect_images(
+    let root_dir = config.root_dir.clone();
+    let collector = Arc::new(Collector::new(
         runtime.clone(),
         thresholds(&config.kubelet),
-        config.root_dir.clone(),
-        shutdown.clone(),
+        root_dir.clone(),
+        context.events.clone(),
     ));
+    tokio::spawn(collect_images(collector.clone(), shutdown.clone()));
+    let evictor =
+        Evictor::new(manager.clone(), &config.kubelet, root_dir, collector, pressure_sender);
+    tokio::spawn(evictor.run(shutdown.clone()));
     context.events.node(EventType::Normal, "Starting", "Starting kubelet.");
     let server = tokio::spawn(parts.start_server(&access, &context));
     tokio::spawn(logs::rotate(access.clone(), parts.rotation(), shutdown.clone()));
@@ -274,7 +281,7 @@ impl Parts<'_> {
     fn context(
         &self,
         runtime: &Runtime,
-        runtime_state: &watch::Receiver<RuntimeState>,
+        (runtime_state, pressures): (watch::Receiver<RuntimeState>, watch::Receiver<Vec<Pressure>>),
         api: Option<kube::Client>,
         informers: Option<&Informers>,
         probes_changed: mpsc::UnboundedSender<PodUid>,
@@ -306,7 +313,8 @@ impl Parts<'_> {
         Arc::new(Context {
             runtime: runtime.clone(),
             runtime_name: self.version.runtime_name.clone(),
-            runtime_state: runtime_state.clone(),
+            runtime_state,
+            pressures,
             api,
             volumes,
             objects,
@@ -358,10 +366,8 @@ impl Parts<'_> {
         &self,
         api: &kube::Client,
         informers: &Informers,
-        runtime: &Runtime,
-        state: &watch::Receiver<RuntimeState>,
+        context: &Context,
         access: &Arc<Access>,
-        events: &Events,
     ) {
         let (config, kubelet) = (self.config, &self.config.kubelet);
         let mut taints = kubelet.register_with_taints.clone();
@@ -378,11 +384,6 @@ impl Parts<'_> {
         let name = node_name.clone();
         let node: Arc<dyn Fn() -> Option<Arc<Node>> + Send + Sync> =
             Arc::new(move || node_informer.get(None, &name));
-        let percent = |signal: &str| -> u64 {
-            let limit = kubelet.eviction(signal);
-            limit.and_then(|l| l.strip_suffix('%')?.parse().ok()).unwrap_or(0)
-        };
-        let memory = kubelet.eviction("memory.available").and_then(|limit| bytes(&limit));
         let reporter = StatusReporter::new(
             StatusOptions {
                 node_name: node_name.clone(),
@@ -393,25 +394,20 @@ impl Parts<'_> {
                 reserved: reserved(kubelet),
                 port: i32::from(kubelet.port),
                 info: facts::system_info(self.version),
-                pressure: Pressure {
-                    memory: memory.unwrap_or(0),
-                    disk_percent: percent("nodefs.available"),
-                    inodes_percent: percent("nodefs.inodesFree"),
-                },
                 frequency: kubelet.status_frequency(),
                 report_frequency: kubelet.report_frequency(),
             },
             kube::Api::all(api.clone()),
-            runtime.clone(),
-            state.clone(),
+            context.runtime.clone(),
+            (context.runtime_state.clone(), context.pressures.clone()),
             {
                 let access = access.clone();
                 Arc::new(move || access.relist_problem().into_iter().collect())
             },
             node.clone(),
-            events.clone(),
+            context.events.clone(),
         );
-        tell_runtime_pod_range(runtime.clone(), &informers.node);
+        tell_runtime_pod_range(context.runtime.clone(), &informers.node);
         let lease_duration = Duration::from_secs(kubelet.node_lease_duration_seconds.max(4));
         let (api, shutdown) = (api.clone(), self.shutdown.clone());
         tokio::spawn(async move {
@@ -558,6 +554,10 @@ fn start_static(
         let node = move || sources.node();
         Mirrors::start(api.clone(), informers.pods.clone(), node, lookup, shutdown)
     });
+    if let Some(mirrors) = mirrors.clone() {
+        // Until it has ended it has a mirror, which shows how far it is.
+        manager.on_ended(move |pod| mirrors.check_for(pod));
+    }
     let folder = config.kubelet.static_pod_path.clone()?;
     let mut source = Source::new(folder.clone(), &identity.node_name);
     let mut apply = {
@@ -571,11 +571,8 @@ fn start_static(
                 manager.upsert(pod.clone());
             }
             for pod in changes.removals.iter().chain(&changes.upserts) {
-                if let (Some(mirrors), meta) = (&mirrors, &pod.metadata) {
-                    mirrors.check(
-                        meta.namespace.as_deref().unwrap_or_default(),
-                        meta.name.as_deref().unwrap_or_default(),
-                    );
+                if let Some(mirrors) = &mirrors {
+                    mirrors.check_for(pod);
                 }
             }
         }
@@ -618,13 +615,9 @@ async fn take_api_pods(
     }
     informers.pods.on_event(move |event| {
         let pod = event.object();
-        let meta = &pod.metadata;
         if let Some(uid) = mirror::mirrored_uid(pod) {
             if let Some(mirrors) = &mirrors {
-                mirrors.check(
-                    meta.namespace.as_deref().unwrap_or_default(),
-                    meta.name.as_deref().unwrap_or_default(),
-                );
+                mirrors.check_for(pod);
             }
             manager.context().reporter.recheck(&uid);
             return;
@@ -666,23 +659,9 @@ async fn import_images(
     }
 }
 
-async fn collect_images(
-    runtime: Runtime,
-    thresholds: Thresholds,
-    root_dir: PathBuf,
-    shutdown: CancellationToken,
-) {
-    let mut ledger = collect::Ledger::default();
+async fn collect_images(collector: Arc<Collector>, shutdown: CancellationToken) {
     loop {
-        let mountpoint = match runtime.image_fs_info().await {
-            Ok(all) => all.into_iter().find_map(|fs| fs.fs_id).map(|id| id.mountpoint),
-            Err(_) => None,
-        };
-        let mountpoint = mountpoint.map_or_else(|| root_dir.clone(), Into::into);
-        let now = k8s_openapi::jiff::Timestamp::now();
-        if let Err(error) =
-            collect::collect(&runtime, &mut ledger, &mountpoint, thresholds, now).await
-        {
+        if let Err(error) = collector.collect(k8s_openapi::jiff::Timestamp::now()).await {
             tracing::debug!(%error, "image collection failed");
         }
         tokio::select! {

@@ -303,6 +303,13 @@ pub fn kubelet_config(config: &ClusterConfiguration) -> Value {
     })
 }
 
+/// Has the kubelet give up neither Pods nor images for a disk that it shares with other nodes and
+/// with whatever else is on this machine: that would win nothing back.
+pub(crate) fn ignore_disk(kubelet: &mut Value) {
+    kubelet["evictionHard"] = json!({"memory.available": "100Mi"});
+    kubelet["imageGCHighThresholdPercent"] = json!(100);
+}
+
 /// The configuration of one node's kubelet, from that of all.
 #[must_use]
 pub fn kubelet_config_of(machine: &Machine<'_>, mut shared: Value) -> Value {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MsFlags, mount};
 
 use super::cgroups::Hierarchy;
+use super::disk;
 
 /// A mount that failed.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +74,14 @@ impl Folders {
             self.root.join("etc.work").display()
         );
         attach("overlay", "/etc", "overlay", MsFlags::empty(), &options)?;
+        if disk::is_there(&self.root) {
+            let (own, given) = disk::mount(&self.root).map_err(|source| MountError {
+                what: "the node's disk".to_owned(),
+                target: self.root.clone(),
+                source,
+            })?;
+            bind(&own, &given)?;
+        }
         let shared = self.root.join("var/lib/ironclad/images");
         bind(images, &shared)?;
         bind(&self.root.join("var"), Path::new("/var"))?;

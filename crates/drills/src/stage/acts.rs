@@ -24,7 +24,7 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 
 impl Stage {
     pub(super) fn act(&mut self, text: &str) {
-        self.timeline.act(Kind::Do, text);
+        self.timeline.act(if self.mending { Kind::Mend } else { Kind::Do }, text);
     }
 
     // Through the API.
@@ -106,6 +106,15 @@ impl Stage {
                 Err(error) => return Err(not_done(&what, error)),
             }
         }
+    }
+
+    pub(super) async fn set_schedulable(&mut self, node: &str, schedulable: bool) -> Outcome {
+        let what = format!("kubectl {} {node}", if schedulable { "uncordon" } else { "cordon" });
+        self.act(&what);
+        let api: Api<Node> = Api::all(self.client.clone());
+        let patch = Patch::Merge(json!({"spec": {"unschedulable": !schedulable}}));
+        let patched = api.patch(node, &PatchParams::default(), &patch).await;
+        patched.map(drop).map_err(|error| not_done(&what, error))
     }
 
     /// Waits until the API server answers.

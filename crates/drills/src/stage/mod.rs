@@ -31,6 +31,8 @@ pub(crate) struct Stage {
     /// What the drill broke and has not mended yet.
     broken: Vec<Broken>,
     figure: Option<&'static str>,
+    /// Whether the drill is over and only mends.
+    mending: bool,
 }
 
 // === impl Stage ===
@@ -43,8 +45,8 @@ impl Stage {
         view: View,
         timeline: Timeline,
     ) -> Self {
-        let (broken, figure) = (Vec::new(), None);
-        Self { clusters, cluster, namespace, client, view, timeline, broken, figure }
+        let (broken, figure, mending) = (Vec::new(), None, false);
+        Self { clusters, cluster, namespace, client, view, timeline, broken, figure, mending }
     }
 
     /// Gives the time from the last deed to what is seen next a name in the report.
@@ -118,8 +120,8 @@ impl Stage {
 
     /// Demands something of what was seen before.
     pub(crate) fn expect<T: Shown>(&mut self, what: &str, found: Seen<T>) -> Outcome<T> {
-        let seen =
-            found.map_err(|instead| Failure::DidNotStay { what: what.to_owned(), instead })?;
+        let wrong = |instead| Failure::DidNotStay { what: what.to_owned(), instead };
+        let seen = found.map_err(wrong)?;
         self.timeline.see(what, seen.rows(), None);
         Ok(seen)
     }

@@ -1,10 +1,15 @@
 //! Removal of images that nobody uses when the disk fills up.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use tokio::sync::Mutex;
+
 use crate::cri::{Runtime, RuntimeError, proto};
+use crate::events::{EventType, Events};
+use crate::node::facts;
 
 /// When to start removing images, and where to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +31,17 @@ pub struct Ledger(BTreeMap<String, (Timestamp, Timestamp)>);
 impl Default for Thresholds {
     fn default() -> Self {
         Self { high: 85, low: 80, min_age: SignedDuration::from_mins(2) }
+    }
+}
+
+impl Thresholds {
+    /// Bytes to free on a disk of `capacity`, of which `available` are left.
+    fn excess(&self, capacity: u64, available: u64) -> u64 {
+        let usage = 100 - available.saturating_mul(100).checked_div(capacity).unwrap_or(100);
+        if usage < u64::from(self.high) {
+            return 0;
+        }
+        (capacity / 100 * u64::from(100 - self.low)).saturating_sub(available)
     }
 }
 
@@ -96,35 +112,70 @@ pub async fn survey(
     Ok((images, used))
 }
 
-/// One round: removes images if the filesystem at `mountpoint` is too full.
-pub async fn collect(
-    runtime: &Runtime,
-    ledger: &mut Ledger,
-    mountpoint: &std::path::Path,
+/// Where the runtime keeps its images.
+pub async fn mountpoint(runtime: &Runtime) -> Option<PathBuf> {
+    let all = runtime.image_fs_info().await.ok()?;
+    all.into_iter().find_map(|fs| fs.fs_id).map(|id| id.mountpoint.into())
+}
+
+/// Removes images: some when the disk fills up, all that nobody uses when the node is about to give
+/// up Pods.
+pub struct Collector {
+    runtime: Runtime,
+    ledger: Mutex<Ledger>,
     thresholds: Thresholds,
-    now: Timestamp,
-) -> Result<usize, RuntimeError> {
-    let (images, used) = survey(runtime).await?;
-    ledger.note(&images, &used, now);
-    let Ok(disk) = nix::sys::statvfs::statvfs(mountpoint) else { return Ok(0) };
-    let unit = disk.fragment_size();
-    let capacity = disk.blocks().saturating_mul(unit);
-    let available = disk.blocks_available().saturating_mul(unit);
-    if capacity == 0 {
-        return Ok(0);
+    /// Where images are if the runtime does not say.
+    root_dir: PathBuf,
+    events: Events,
+}
+
+// === impl Collector ===
+
+impl Collector {
+    /// A collector for a runtime.
+    pub fn new(
+        runtime: Runtime,
+        thresholds: Thresholds,
+        root_dir: PathBuf,
+        events: Events,
+    ) -> Self {
+        Self { runtime, ledger: Mutex::default(), thresholds, root_dir, events }
     }
-    let usage = 100 - available.saturating_mul(100) / capacity;
-    if usage < u64::from(thresholds.high) {
-        return Ok(0);
+
+    /// One round: removes images if their file system is too full.
+    pub async fn collect(&self, now: Timestamp) -> Result<(), RuntimeError> {
+        let mountpoint = mountpoint(&self.runtime).await.unwrap_or_else(|| self.root_dir.clone());
+        let disk = facts::disk(&mountpoint);
+        let wanted = self.thresholds.excess(disk.capacity, disk.available);
+        let freed = self.remove(wanted, now).await?;
+        if freed < wanted {
+            let text = format!(
+                "Failed to garbage collect required amount of images. Attempted to free {wanted} \
+                 bytes, but only found {freed} bytes eligible to free."
+            );
+            self.events.node(EventType::Warning, "FreeDiskSpaceFailed", text);
+        }
+        Ok(())
     }
-    let target = capacity / 100 * u64::from(100 - thresholds.low);
-    let bytes = target.saturating_sub(available);
-    let victims = ledger.victims(&images, &used, bytes, thresholds.min_age, now);
-    for id in &victims {
-        tracing::info!(image = id, "removing unused image");
-        runtime.remove_image(id).await?;
+
+    /// Removes all images that nobody uses.
+    pub async fn remove_unused(&self, now: Timestamp) -> Result<u64, RuntimeError> {
+        self.remove(u64::MAX, now).await
     }
-    Ok(victims.len())
+
+    /// Removes unused images until so many bytes are free, and tells how many they were.
+    async fn remove(&self, bytes: u64, now: Timestamp) -> Result<u64, RuntimeError> {
+        let (images, used) = survey(&self.runtime).await?;
+        let mut ledger = self.ledger.lock().await;
+        ledger.note(&images, &used, now);
+        let mut freed: u64 = 0;
+        for id in ledger.victims(&images, &used, bytes, self.thresholds.min_age, now) {
+            tracing::info!(image = id, "removing unused image");
+            self.runtime.remove_image(&id).await?;
+            freed += images.iter().find(|image| image.id == id).map_or(0, |image| image.size);
+        }
+        Ok(freed)
+    }
 }
 
 #[cfg(test)]
@@ -152,5 +203,16 @@ mod tests {
         assert_eq!(pick(15, 300), ["old", "new"]);
         assert!(pick(15, 120).is_empty());
         assert!(pick(0, 300).is_empty());
+    }
+
+    #[test]
+    fn a_disk_is_freed_from_the_high_mark_down_to_the_low_one() {
+        let marks = Thresholds { high: 85, low: 80, ..Thresholds::default() };
+        assert_eq!(marks.excess(1000, 160), 0);
+        assert_eq!(marks.excess(1000, 150), 50);
+        assert_eq!(marks.excess(1000, 0), 200);
+        assert_eq!(marks.excess(0, 0), 0, "a disk that cannot be seen");
+        let never = Thresholds { high: 100, low: 80, ..Thresholds::default() };
+        assert_eq!(never.excess(1000, 10), 0);
     }
 }

@@ -11,6 +11,9 @@ use super::spec::{self, Kind};
 pub const OWNED: [&str; 5] =
     ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
 
+/// A condition that the kubelet sets as others do: the Pod ends because somebody wants it gone.
+pub const DISRUPTION_TARGET: &str = "DisruptionTarget";
+
 /// A condition before its times are known.
 struct Draft {
     type_: &'static str,

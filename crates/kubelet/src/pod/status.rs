@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
-    ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodIP, PodStatus, VolumeMountStatus,
+    ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus,
+    VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use super::conditions::{self, whole_seconds};
+use super::conditions::{self, DISRUPTION_TARGET, whole_seconds};
 use super::phase::{self, Phase};
 use super::plan::{Verdicts, Waiting};
 use super::spec::{self, Kind};
+use crate::eviction::EVICTED;
 use crate::runtime::records::{ContainerRecord, PodRecord, State};
 
 /// A verdict on the Pod as a whole that overrides what its containers say.
@@ -98,7 +100,9 @@ pub fn generate(input: &Input<'_>) -> PodStatus {
         Some("Succeeded") => phase = Phase::Succeeded,
         _ => {}
     }
-    if input.doom.is_some() {
+    // Not before its containers have ended, or its replacement would run beside them.
+    let doom = input.doom.filter(|_| input.stopped || !input.record.is_up());
+    if doom.is_some() {
         phase = Phase::Failed;
     }
 
@@ -116,8 +120,8 @@ pub fn generate(input: &Input<'_>) -> PodStatus {
     let list = |all: Vec<ContainerStatus>| (!all.is_empty()).then_some(all);
     let mut status = PodStatus {
         phase: Some(phase.as_str().into()),
-        reason: input.doom.map(|d| d.reason.clone()).or_else(|| old.reason.clone()),
-        message: input.doom.map(|d| d.message.clone()).or_else(|| old.message.clone()),
+        reason: doom.map(|d| d.reason.clone()).or_else(|| old.reason.clone()),
+        message: doom.map(|d| d.message.clone()).or_else(|| old.message.clone()),
         host_ip: input.host_ips.first().cloned(),
         host_ips: (!input.host_ips.is_empty())
             .then(|| input.host_ips.iter().map(|ip| HostIP { ip: ip.clone() }).collect()),
@@ -145,7 +149,25 @@ pub fn generate(input: &Input<'_>) -> PodStatus {
         input.previous,
         input.now,
     ));
+    if let Some(doom) = input.doom.filter(|doom| doom.reason == EVICTED) {
+        disrupt(&mut status, doom, input.now);
+    }
     status
+}
+
+/// An evicted Pod did not fail by itself, which Jobs take into account.
+fn disrupt(status: &mut PodStatus, doom: &Doom, now: Timestamp) {
+    let conditions = status.conditions.get_or_insert_default();
+    if conditions.iter().all(|condition| condition.type_ != DISRUPTION_TARGET) {
+        conditions.push(PodCondition {
+            type_: DISRUPTION_TARGET.to_owned(),
+            status: "True".to_owned(),
+            reason: Some("TerminationByKubelet".to_owned()),
+            message: Some(doom.message.clone()),
+            last_transition_time: Some(Time(whole_seconds(now))),
+            ..PodCondition::default()
+        });
+    }
 }
 
 /// Whether the init phase is over: all init containers did their part.

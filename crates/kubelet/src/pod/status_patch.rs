@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::PodStatus;
 use serde_json::{Map, Value, json};
 
-use super::conditions::OWNED;
+use super::conditions::{DISRUPTION_TARGET, OWNED};
 
 /// Lists that the API merges by key and that are therefore replaced explicitly.
 const REPLACED: [&str; 2] = ["podIPs", "hostIPs"];
@@ -47,7 +47,8 @@ fn changed_conditions(old: Option<&Value>, new: &Value) -> Vec<Value> {
     let old = old.and_then(Value::as_array).unwrap_or(&none);
     let find = |type_: &Value| old.iter().find(|c| c.get("type") == Some(type_));
     let owned = new.as_array().into_iter().flatten().filter(|condition| {
-        condition.get("type").and_then(Value::as_str).is_some_and(|t| OWNED.contains(&t))
+        let type_ = condition.get("type").and_then(Value::as_str);
+        type_.is_some_and(|type_| OWNED.contains(&type_) || type_ == DISRUPTION_TARGET)
     });
     owned
         .filter_map(|condition| {

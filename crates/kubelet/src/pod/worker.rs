@@ -29,6 +29,8 @@ const RESYNC: Duration = Duration::from_secs(60);
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// Between two events about the same back-off.
 const BACKOFF_NOTICE: Duration = Duration::from_secs(10);
+/// Most that a Pod gets to end when it is evicted, as upstream.
+const EVICTION_GRACE: Duration = Duration::from_secs(1);
 /// More rounds of planning within one turn mean that the plan does not converge.
 const MAX_ROUNDS: usize = 32;
 
@@ -41,6 +43,8 @@ pub struct Desired {
     pub gone: bool,
     /// Rejected by admission: never run it.
     pub rejected: Option<Doom>,
+    /// Given up by a node that is short of something: end it, almost without grace.
+    pub evicted: Option<Doom>,
 }
 
 /// What a worker shows of its Pod.
@@ -203,7 +207,7 @@ impl Worker {
     }
 
     async fn turn(&mut self, desired: &Desired) -> Result<Turn, RuntimeError> {
-        if let Some(doom) = &desired.rejected {
+        if let Some(doom) = desired.rejected.as_ref().or(desired.evicted.as_ref()) {
             self.doom = Some(doom.clone());
             self.finished = true;
         }
@@ -518,11 +522,13 @@ impl Worker {
     async fn stop_containers(&mut self, pod: &Arc<Pod>, record: &PodRecord) {
         let ips = self.context.ips(pod, record);
         let begun = tokio::time::Instant::now();
+        let evicted = self.desired.borrow().evicted.is_some();
+        let most = if evicted { EVICTION_GRACE } else { Duration::MAX };
         for wave in termination::waves(pod, record) {
             let mut wish = self.desired.clone();
             let mut current = self.desired.borrow().pod.clone();
             loop {
-                let grace = spec::grace(&current).saturating_sub(begun.elapsed());
+                let grace = spec::grace(&current).min(most).saturating_sub(begun.elapsed());
                 let stops = join_all(wave.iter().map(|(id, name)| {
                     let context = &self.context;
                     let ip = ips.pod.first().map(String::as_str);
