@@ -39,7 +39,7 @@ type Failure = Box<Status>;
 ///
 /// # Errors
 /// When the store refuses.
-pub(crate) async fn run(api: &Arc<Api>, client_ca: &[u8], port: u16) -> Result<(), Failure> {
+pub(crate) async fn run(api: &Arc<Api>, port: u16) -> Result<(), Failure> {
     let registry = &api.registry;
     let namespaces = NAMESPACES.map(|name| {
         let namespace =
@@ -61,7 +61,7 @@ pub(crate) async fn run(api: &Arc<Api>, client_ca: &[u8], port: u16) -> Result<(
         rbac::reconcile(registry),
         flow_control::reconcile(registry),
         futures::future::try_join_all(priorities),
-        publish_authentication(api, client_ca),
+        publish_authentication(api),
         kubernetes_service::reconcile(api, port),
     );
     roles?;
@@ -135,8 +135,15 @@ fn options() -> WriteOptions {
 }
 
 /// The authorities that extension API servers check their clients with.
-async fn publish_authentication(api: &Arc<Api>, client_ca: &[u8]) -> Result<(), Failure> {
-    let mut data = json!({"client-ca-file": String::from_utf8_lossy(client_ca)});
+///
+/// # Errors
+/// When they cannot be read or written.
+pub(crate) async fn publish_authentication(api: &Arc<Api>) -> Result<(), Failure> {
+    let path = &api.config.client_ca;
+    let client_ca = tokio::fs::read_to_string(path).await;
+    let client_ca = client_ca
+        .map_err(|error| Status::internal(format!("cannot read {}: {error}", path.display())))?;
+    let mut data = json!({"client-ca-file": client_ca});
     if let Some(path) = &api.config.front_proxy_ca {
         match tokio::fs::read_to_string(path).await {
             Ok(pem) => {

@@ -1,12 +1,13 @@
 //! Questions about identity and permission, answered on the spot and never stored: TokenReview,
 //! SelfSubjectReview and the SubjectAccessReview family.
 
+mod check;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::StatusCode;
 use hyper::body::Incoming;
-use machinery::field::{Error, ErrorList, Path};
 use machinery::gvk::GroupKind;
 use machinery::status::Status;
 use machinery::{Value, meta};
@@ -96,40 +97,20 @@ fn token(call: &Call<'_>, review: &Value) -> Result<Value, Failure> {
     })
 }
 
-fn invalid(kind: &str, error: Error) -> Failure {
-    let mut errors = ErrorList::new();
-    errors.push(error);
-    Box::new(Status::invalid(&GroupKind::new("authorization.k8s.io", kind), "", &errors))
-}
-
 fn access(call: &Call<'_>, resource: &str, review: &Value) -> Result<Value, Failure> {
     let null = Value::Null;
     let spec = review.get("spec").unwrap_or(&null);
-    let kind = meta::kind(review);
+    let errors = check::access(resource, review, &call.info.namespace);
+    if !errors.is_empty() {
+        let kind = GroupKind::new("authorization.k8s.io", meta::kind(review));
+        return Err(Box::new(Status::invalid(&kind, "", &errors)));
+    }
     let present = |field: &str| spec.get(field).filter(|value| value.is_object());
     let (wanted, path) = (present("resourceAttributes"), present("nonResourceAttributes"));
-    let spec_path = Path::new("spec").child("resourceAttributes");
-    if wanted.is_some() == path.is_some() {
-        let detail = if wanted.is_some() {
-            let detail = "cannot be specified in combination with resourceAttributes";
-            let path = Path::new("spec").child("nonResourceAttributes");
-            return Err(invalid(kind, Error::invalid(&path, json!({}), detail)));
-        } else {
-            "exactly one of nonResourceAttributes or resourceAttributes must be specified"
-        };
-        return Err(invalid(kind, Error::invalid(&spec_path, Value::Null, detail)));
-    }
-    let own = resource == "selfsubjectaccessreviews";
     let other;
-    let user: &User = if own {
+    let user: &User = if resource == "selfsubjectaccessreviews" {
         call.user()
     } else {
-        let (name, groups) = (text(spec, "user"), texts(spec, "groups"));
-        if name.is_empty() && groups.is_empty() {
-            let path = Path::new("spec").child("user");
-            let detail = "at least one of user or group must be specified";
-            return Err(invalid(kind, Error::invalid(&path, "", detail)));
-        }
         let extra = spec.get("extra").and_then(Value::as_object).into_iter().flatten();
         let extra: BTreeMap<String, Vec<String>> = extra
             .map(|(key, values)| {
@@ -137,18 +118,11 @@ fn access(call: &Call<'_>, resource: &str, review: &Value) -> Result<Value, Fail
                 (key.clone(), values.filter_map(|v| v.as_str().map(str::to_owned)).collect())
             })
             .collect();
+        let (name, groups) = (text(spec, "user"), texts(spec, "groups"));
         other = User { name: name.to_owned(), uid: text(spec, "uid").to_owned(), groups, extra };
         &other
     };
-    if resource == "localsubjectaccessreviews" {
-        let namespace = wanted.map(|wanted| text(wanted, "namespace")).unwrap_or_default();
-        if namespace != call.info.namespace {
-            let path = Path::new("spec").child("resourceAttributes").child("namespace");
-            let detail = "must match metadata.namespace";
-            return Err(invalid(kind, Error::invalid(&path, namespace, detail)));
-        }
-    }
-    let selector = wanted.map(field_selector).unwrap_or_default();
+    let selectors = wanted.map(check::Selectors::of).unwrap_or_default();
     let attributes = match (wanted, path) {
         (Some(wanted), _) => Attributes {
             user,
@@ -161,7 +135,7 @@ fn access(call: &Call<'_>, resource: &str, review: &Value) -> Result<Value, Fail
             namespace: text(wanted, "namespace"),
             name: text(wanted, "name"),
             path: "",
-            field_selector: &selector,
+            field_selector: &selectors.fields,
         },
         (None, path) => Attributes {
             is_resource: false,
@@ -174,30 +148,18 @@ fn access(call: &Call<'_>, resource: &str, review: &Value) -> Result<Value, Fail
             )
         },
     };
-    Ok(match call.api.authorizer.authorize(&attributes) {
-        Decision::Allow(reason) if reason.is_empty() => json!({"allowed": true}),
-        Decision::Allow(reason) => json!({"allowed": true, "reason": reason}),
-        Decision::NoOpinion(reason) if reason.is_empty() => json!({"allowed": false}),
-        Decision::NoOpinion(reason) => json!({"allowed": false, "reason": reason}),
-    })
-}
-
-/// The field selector of a question in the form that it has in a query.
-fn field_selector(wanted: &Value) -> String {
-    let Some(selector) = wanted.get("fieldSelector") else { return String::new() };
-    let raw = text(selector, "rawSelector");
-    if !raw.is_empty() {
-        return raw.to_owned();
+    let (allowed, reason) = match call.api.authorizer.authorize(&attributes) {
+        Decision::Allow(reason) => (true, reason),
+        Decision::NoOpinion(reason) => (false, reason),
+    };
+    let mut status = json!({"allowed": allowed});
+    if !reason.is_empty() {
+        status["reason"] = reason.into();
     }
-    let requirements = selector.get("requirements").and_then(Value::as_array);
-    let terms = requirements.into_iter().flatten().filter_map(|requirement| {
-        let values = texts(requirement, "values");
-        match (text(requirement, "operator"), values.as_slice()) {
-            ("In", [only]) => Some(format!("{}={only}", text(requirement, "key"))),
-            _ => None,
-        }
-    });
-    terms.collect::<Vec<_>>().join(",")
+    if !selectors.ignored.is_empty() {
+        status["evaluationError"] = selectors.ignored.join("; ").into();
+    }
+    Ok(status)
 }
 
 fn rules(call: &Call<'_>, review: &Value) -> Result<Value, Failure> {

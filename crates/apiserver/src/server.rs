@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use component::health::Checks;
 use component::serve;
 use component::tls;
+use component::version::release;
 use futures::future::BoxFuture;
 use http::Request;
 use hyper::body::Incoming;
@@ -23,8 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admission::Plugins;
 use crate::audit::{self, Auditor};
-use crate::authn::jwt::{Signer, Verifier};
-use crate::authn::service_account::{Objects, ServiceAccounts};
+use crate::authn::service_account::{Keys, Objects, ServiceAccounts};
 use crate::authn::{Authenticator, Secrets, jwt};
 use crate::authz::Authorizer;
 use crate::bootstrap::service_cidr;
@@ -33,10 +33,7 @@ use crate::discovery::Discovery;
 use crate::flow::Flow;
 use crate::handlers::Kubelets;
 use crate::registry::{self, ParseRangeError, Ranges, Registry, Repair};
-use crate::{backup, bootstrap, custom, feed, health, metrics, pipeline};
-
-/// The release whose API this is.
-pub const VERSION: &str = "v1.36.0";
+use crate::{backup, bootstrap, credentials, custom, feed, health, metrics, pipeline};
 
 /// The embedded store's file within the data folder.
 pub const STORE_FILE: &str = "store.redb";
@@ -159,18 +156,15 @@ pub fn serve(
 
 /// What the files and texts of the configuration hold.
 struct Given {
-    client_ca: Vec<u8>,
     certificates: tls::Files,
     tls: tls::ServerTls,
     kubelets: Kubelets,
-    signer: Signer,
-    keys: Vec<Verifier>,
+    keys: Keys,
     ranges: Ranges,
 }
 
 impl Given {
     fn load(config: &Config) -> Result<Self, Error> {
-        let client_ca = read(&config.client_ca)?;
         let certificates = tls::Files {
             certificate: config.certificate.clone(),
             key: config.key.clone(),
@@ -178,14 +172,10 @@ impl Given {
         };
         let tls = certificates.load()?;
         let kubelets = Kubelets::load(config)?;
-        let signer = Signer::from_pem(&read(&config.service_account_signing_key)?)?;
-        let mut keys = Vec::new();
-        for path in &config.service_account_keys {
-            keys.extend(Verifier::from_pem(&read(path)?)?);
-        }
+        let keys = credentials::service_account_keys(config)?;
         let ranges =
             Ranges::parse(&config.service_cluster_ip_range, &config.service_node_port_range)?;
-        Ok(Self { client_ca, certificates, tls, kubelets, signer, keys, ranges })
+        Ok(Self { certificates, tls, kubelets, keys, ranges })
     }
 }
 
@@ -196,7 +186,7 @@ async fn serve_from(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let Given { client_ca, certificates, tls, kubelets, signer, keys, ranges } = given;
+    let Given { certificates, tls, kubelets, keys, ranges } = given;
     let networks = ranges.networks().to_vec();
     let tasks = TaskTracker::new();
     // Later than the others: what the last requests leave behind is written too.
@@ -213,7 +203,6 @@ async fn serve_from(
     let service_accounts = Arc::new(ServiceAccounts::new(
         config.service_account_issuer.clone(),
         config.audiences.clone(),
-        signer,
         keys,
         Box::new(Cached(registry.clone())),
     ));
@@ -253,11 +242,12 @@ async fn serve_from(
     if let Some(repair) = &mut repair {
         repair.once().await.map_err(Error::Bootstrap)?;
     }
-    bootstrap::run(&api, &client_ca, port).await.map_err(Error::Bootstrap)?;
+    bootstrap::run(&api, port).await.map_err(Error::Bootstrap)?;
     feed::authorization(&registry, &api.authorizer, (&tasks, &shutdown)).await;
     feed::flow_control(&registry, &api.flow, (&tasks, &shutdown)).await;
     custom::follow(&registry, (&tasks, &shutdown)).await;
     bootstrapped.store(true, Ordering::Release);
+    credentials::follow(&api, (&tasks, &shutdown));
     tasks.spawn(bootstrap::kubernetes_service::keep(api.clone(), port));
     tasks.spawn(service_cidr::keep(api.clone(), networks));
     tasks.spawn(bootstrap::flow_control::keep(api.clone()));
@@ -273,7 +263,7 @@ async fn serve_from(
         };
         tasks.spawn(backup::keep(registry.clone(), schedule, shutdown.clone()));
     }
-    tracing::info!(port, version = VERSION, "serving");
+    tracing::info!(port, version = release(), "serving");
 
     let drain = serve::Options { drain: api.config.drain, ..serve::Options::default() };
     let connect = {
@@ -321,21 +311,26 @@ async fn open_store(config: &Config) -> Result<Store, Error> {
     Ok(store.observed(metrics::Requests))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
+/// What a file holds.
+///
+/// # Errors
+/// [`Error::Read`].
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })
 }
 
 /// The document of `/version`.
 #[must_use]
 pub(crate) fn version() -> Value {
+    let (major, minor) = component::version::minor(release());
     json!({
-        "major": "1",
-        "minor": "36",
+        "major": major,
+        "minor": minor,
         "emulationMajor": "1",
         "emulationMinor": "36",
         "minCompatibilityMajor": "1",
         "minCompatibilityMinor": "35",
-        "gitVersion": VERSION,
+        "gitVersion": release(),
         "gitCommit": "",
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",

@@ -19,6 +19,7 @@ use crate::value::Value;
 pub struct Env {
     variables: BTreeMap<String, Type>,
     patches: bool,
+    bindings: bool,
     sizes: Option<Arc<Decl>>,
 }
 
@@ -58,12 +59,19 @@ impl Env {
         self
     }
 
+    /// With `cel.bind(name, value, expression)`.
+    #[must_use]
+    pub fn with_bindings(mut self) -> Self {
+        self.bindings = true;
+        self
+    }
+
     /// Compiles an expression.
     ///
     /// # Errors
     /// Everything that is wrong with it, shown in its text.
     pub fn compile(&self, source: &str) -> Result<Program, CompileError> {
-        let checked = checker::check(source, syntax::parse(source)?, self)?;
+        let checked = checker::check(source, syntax::parse(source, self.bindings)?, self)?;
         let estimate = cost::estimate(&checked, self);
         let (mut regexes, mut names) = (HashMap::new(), BTreeSet::new());
         collect(&checked.expr, &mut regexes, &mut names);

@@ -32,6 +32,7 @@ pub use env::{Env, Program};
 pub use eval::{EvalError, Evaluation, Variables};
 pub use library::authorizer::{Authorize, Authorizer, Decision, Request};
 pub use library::cidr::Cidr;
+pub use library::convert::double_text;
 pub use library::format::Format;
 pub use library::semver::Semver;
 pub use library::url::Url;

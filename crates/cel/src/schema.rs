@@ -32,7 +32,8 @@ enum Shape {
     Scalar,
     Text(Format),
     List(Arc<Decl>, ListKind),
-    Map(Arc<Decl>),
+    /// What the values are, and the largest size of a key where that is declared.
+    Map(Arc<Decl>, u64),
     Object(Arc<ObjectDecl>),
 }
 
@@ -74,6 +75,24 @@ impl Decl {
         }
     }
 
+    /// Values of a type that are at most `max_elements` large: texts in bytes, lists and maps in
+    /// items, anything else not at all.
+    pub fn of_type(ty: Type, max_elements: u64) -> Self {
+        Self::new(ty, Shape::Scalar, max_elements, 0)
+    }
+
+    /// Maps of at most `max_entries` values whose keys are at most `max_key` bytes long.
+    pub fn of_map(value: Self, max_key: u64, max_entries: u64) -> Self {
+        let ty = Type::map(Type::String, value.ty.clone());
+        Self::new(ty, Shape::Map(Arc::new(value), max_key), max_entries, 2)
+    }
+
+    /// Objects with these fields.
+    pub fn of_object<const N: usize>(name: &str, fields: [(&str, Self); N]) -> Self {
+        let fields = fields.into_iter().map(|(name, decl)| (name.into(), Arc::new(decl)));
+        Self::declared(name, fields.collect(), 2)
+    }
+
     /// The type.
     pub fn ty(&self) -> &Type {
         &self.ty
@@ -91,7 +110,7 @@ impl Decl {
     /// What the items of a list or the values of a map are.
     pub(crate) fn element(&self) -> Option<&Arc<Self>> {
         match &self.shape {
-            Shape::List(element, _) | Shape::Map(element) => Some(element),
+            Shape::List(element, _) | Shape::Map(element, _) => Some(element),
             _ => None,
         }
     }
@@ -100,6 +119,16 @@ impl Decl {
     pub(crate) fn field(&self, name: &str) -> Option<&Arc<Self>> {
         match &self.shape {
             Shape::Object(object) => object.fields.get(name),
+            // Values of any type are all of one size, whatever they are called.
+            Shape::Map(element, keys) if *keys > 0 && element.ty.is_dyn() => Some(element),
+            _ => None,
+        }
+    }
+
+    /// The largest size of a key of a map.
+    pub(crate) fn key_size(&self) -> Option<u64> {
+        match &self.shape {
+            Shape::Map(_, keys) => Some(*keys),
             _ => None,
         }
     }
@@ -112,7 +141,7 @@ impl Decl {
                 let items = items.iter().map(|item| element.value(item)).collect();
                 Value::List(Arc::new(List { items, kind: kind.clone() }))
             }
-            (Shape::Map(element), Json::Object(entries)) => Value::Map(Arc::new(
+            (Shape::Map(element, _), Json::Object(entries)) => Value::Map(Arc::new(
                 entries
                     .iter()
                     .map(|(key, value)| (Key::string(key.as_str()), element.value(value)))
@@ -174,7 +203,7 @@ impl Decl {
                 None => (MAX_REQUEST - 2) / (element.min_size + 6),
             };
             let ty = Type::map(Type::String, element.ty.clone());
-            return Some(Self::new(ty, Shape::Map(element), most, 2));
+            return Some(Self::new(ty, Shape::Map(element, 0), most, 2));
         }
         let mut fields = BTreeMap::new();
         let mut min_size = 2;

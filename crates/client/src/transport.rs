@@ -8,7 +8,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Builder, Client as HyperClient, Error as HyperError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::{Body, ConfigExt};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::retry::RetryLayer;
 use tower::util::option_layer;
 use tower::{BoxError, Layer, Service, ServiceExt};
@@ -31,31 +32,72 @@ type Connection = HyperClient<HttpsConnector<HttpConnector>, Body>;
 /// Below the 100 streams that Kubernetes API servers allow on a connection.
 const WATCHES_PER_CONNECTION: usize = 80;
 
-/// Builds the client: retries, credentials, headers and base address over [`Transport`].
+/// Builds the client: retries, credentials, headers and base address over [`Transport`]; and the
+/// handle by which its connections are made anew.
 pub(crate) fn client(
     config: &kube::Config,
     bearer: Option<Bearer>,
-) -> Result<kube::Client, kube::Error> {
+) -> Result<(kube::Client, Renewal), kube::Error> {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Losing the race against another thread leaves an equal provider installed.
         rustls::crypto::ring::default_provider().install_default().ok();
     }
     let transport = Transport::new(config, bearer)?;
+    let renewal = transport.renewal();
     let service = config.extra_headers_layer()?.layer(transport.map_err(BoxError::from));
     let service = option_layer(config.auth_layer()?).layer(service);
     let service = RetryLayer::new(AsAsked::default()).layer(service);
     let service = config.base_uri_layer().layer(service);
-    Ok(kube::Client::new(service, config.default_namespace.clone()))
+    Ok((kube::Client::new(service, config.default_namespace.clone()), renewal))
 }
 
 /// Chooses a connection for each request.
 #[derive(Clone)]
 struct Transport {
+    pool: Arc<Pool>,
+    bearer: Option<Bearer>,
+}
+
+struct Pool {
+    connections: Mutex<Connections>,
+    /// Its end tells that the client is gone.
+    gone: DropGuard,
+}
+
+/// The connections of a client that all show one certificate and trust one set of authorities.
+struct Connections {
     /// The first connection carries requests and watches, the others only watches.
-    http2: Arc<Mutex<Vec<Shared>>>,
+    http2: Vec<Shared>,
     template: Template,
     http1: Connection,
-    bearer: Option<Bearer>,
+}
+
+/// Makes the connections of a client anew, with other certificates.
+pub(crate) struct Renewal {
+    pool: Weak<Pool>,
+    gone: CancellationToken,
+}
+
+// === impl Renewal ===
+
+impl Renewal {
+    /// Waits for the end of the client.
+    pub(crate) async fn gone(&self) {
+        self.gone.cancelled().await;
+    }
+
+    /// Lets requests from now on go over connections as `config` wants them. What is under way
+    /// stays where it is, and its connection ends with the last of it.
+    ///
+    /// # Errors
+    /// When the certificates are of no use; all is as it was then.
+    pub(crate) fn renew(&self, config: &kube::Config) -> Result<(), kube::Error> {
+        let fresh = Connections::new(config)?;
+        if let Some(pool) = self.pool.upgrade() {
+            *pool.connections.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+        }
+        Ok(())
+    }
 }
 
 /// A token that can be replaced while clients use it.
@@ -117,8 +159,10 @@ impl Template {
     }
 }
 
-impl Transport {
-    fn new(config: &kube::Config, bearer: Option<Bearer>) -> Result<Self, kube::Error> {
+// === impl Connections ===
+
+impl Connections {
+    fn new(config: &kube::Config) -> Result<Self, kube::Error> {
         let tls = config.rustls_client_config()?;
         let connector = || {
             let mut http = HttpConnector::new();
@@ -147,24 +191,38 @@ impl Transport {
         let template = Template { connector: https(true) };
         let http1 =
             Builder::new(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(https(false));
-        Ok(Self { http2: Arc::new(Mutex::new(vec![template.open()])), template, http1, bearer })
+        Ok(Self { http2: vec![template.open()], template, http1 })
     }
 
-    fn pick(&self, watch: bool) -> (Connection, Option<WatchGuard>) {
-        let mut connections = self.http2.lock().unwrap_or_else(PoisonError::into_inner);
+    fn pick(&mut self, watch: bool) -> (Connection, Option<WatchGuard>) {
         if !watch {
-            return (connections[0].connection.clone(), None);
+            return (self.http2[0].connection.clone(), None);
         }
-        let free = connections
+        let free = self
+            .http2
             .iter()
             .position(|c| c.watches.load(Ordering::Relaxed) < WATCHES_PER_CONNECTION);
         let at = free.unwrap_or_else(|| {
-            connections.push(self.template.open());
-            connections.len() - 1
+            self.http2.push(self.template.open());
+            self.http2.len() - 1
         });
-        let chosen = &connections[at];
+        let chosen = &self.http2[at];
         chosen.watches.fetch_add(1, Ordering::Relaxed);
         (chosen.connection.clone(), Some(WatchGuard(Arc::clone(&chosen.watches))))
+    }
+}
+
+// === impl Transport ===
+
+impl Transport {
+    fn new(config: &kube::Config, bearer: Option<Bearer>) -> Result<Self, kube::Error> {
+        let connections = Mutex::new(Connections::new(config)?);
+        let gone = CancellationToken::new().drop_guard();
+        Ok(Self { pool: Arc::new(Pool { connections, gone }), bearer })
+    }
+
+    fn renewal(&self) -> Renewal {
+        Renewal { pool: Arc::downgrade(&self.pool), gone: self.pool.gone.token().clone() }
     }
 }
 
@@ -182,12 +240,14 @@ impl Service<Request<Body>> for Transport {
             request.headers_mut().insert(AUTHORIZATION, value);
         }
         let plain = request.uri().scheme() == Some(&http::uri::Scheme::HTTP);
+        let mut connections = self.pool.connections.lock().unwrap_or_else(PoisonError::into_inner);
         let (connection, guard) = if plain || request.headers().contains_key(UPGRADE) {
-            (self.http1.clone(), None)
+            (connections.http1.clone(), None)
         } else {
             let query = request.uri().query().unwrap_or_default();
-            self.pick(query.split('&').any(|pair| pair == "watch=true" || pair == "watch=1"))
+            connections.pick(query.split('&').any(|pair| pair == "watch=true" || pair == "watch=1"))
         };
+        drop(connections);
         let response = connection.request(request);
         Box::pin(
             async move { Ok(response.await?.map(|inner| StreamBody { inner, _guard: guard })) },

@@ -6,9 +6,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use machinery::duration::parse as parse_duration;
 use serde::{Deserialize, Serialize};
 
-use crate::KUBERNETES_VERSION;
+/// How long certificates are good unless something else is said (kubeadm's default).
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+/// What renewal keeps up with.
+const SHORTEST: Duration = Duration::from_secs(60);
 
 /// Port of the API server unless another is chosen.
 pub const API_PORT: u16 = 6443;
@@ -35,6 +39,9 @@ pub struct ClusterConfiguration {
     /// Settings of the API servers.
     #[serde(default)]
     pub api_server: ApiServer,
+    /// How long certificates are good, as `8760h`; a year unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_validity_period: Option<String>,
     /// An etcd cluster to store in; without one the embedded store of the one control plane.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etcd: Option<Etcd>,
@@ -144,7 +151,7 @@ impl ClusterConfiguration {
             api_version: "kubeadm.k8s.io/v1beta4".to_owned(),
             kind: "ClusterConfiguration".to_owned(),
             cluster_name: cluster_name.to_owned(),
-            kubernetes_version: KUBERNETES_VERSION.to_owned(),
+            kubernetes_version: component::version::release().to_owned(),
             control_plane_endpoint: endpoint.to_owned(),
             networking: Networking {
                 pod_subnet: "10.244.0.0/16".to_owned(),
@@ -152,6 +159,7 @@ impl ClusterConfiguration {
                 dns_domain: "cluster.local".to_owned(),
             },
             api_server: ApiServer::default(),
+            certificate_validity_period: None,
             etcd: None,
             virtual_address: None,
         }
@@ -242,11 +250,24 @@ impl ClusterConfiguration {
         if !dns_domain.split('.').all(label) {
             return invalid("networking.dnsDomain", dns_domain, "not a domain name");
         }
+        if let Some(period) = &self.certificate_validity_period
+            && !parse_duration(period).is_ok_and(|period| period >= SHORTEST)
+        {
+            let problem = "not a duration of a minute or more, such as 8760h";
+            return invalid("certificateValidityPeriod", period, problem);
+        }
         let endpoint = &self.control_plane_endpoint;
         if split_endpoint(endpoint).is_none() {
             return invalid("controlPlaneEndpoint", endpoint, "not of the form host:port");
         }
         Ok(())
+    }
+
+    /// How long certificates are good.
+    #[must_use]
+    pub fn certificate_validity(&self) -> Duration {
+        let given = self.certificate_validity_period.as_deref();
+        given.and_then(|text| parse_duration(text).ok()).unwrap_or(YEAR)
     }
 
     /// Where clients reach the API server.
@@ -326,6 +347,8 @@ mod tests {
     fn a_configuration_survives_its_writing_and_has_kubeadms_names() {
         let mut config = ClusterConfiguration::new("c", "192.0.2.1:6443");
         config.api_server.cert_sans = vec!["api.example.org".into()];
+        config.certificate_validity_period = Some("90m".into());
+        assert_eq!(config.certificate_validity(), Duration::from_secs(5400));
         config.schedule_snapshots(Duration::from_secs(3600), 3);
         let external = ExternalEtcd {
             endpoints: vec!["https://192.0.2.9:2379".into()],
@@ -393,6 +416,12 @@ mod tests {
             check(
                 &|config| config.networking.dns_domain = value.into(),
                 "networking.dnsDomain: Invalid value",
+            );
+        }
+        for value in ["1y", "59s", ""] {
+            check(
+                &|config| config.certificate_validity_period = Some(value.into()),
+                "certificateValidityPeriod: Invalid value",
             );
         }
         for value in ["192.0.2.1", "a b:1", ":6443", "x:70000"] {

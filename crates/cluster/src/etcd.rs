@@ -5,11 +5,12 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use component::pki::{self, Authority, Subject};
 use image::{ImageBuilder, Source};
 
-use crate::node::files::{File, PKI, VALIDITY, client, keyed};
+use crate::node::files::{File, PKI, client, keyed};
 use crate::preflight::{self, Problem};
 
 /// Where a member keeps its data.
@@ -92,6 +93,7 @@ pub(crate) fn files(
     ca: &Authority,
     name: &str,
     address: Ipv4Addr,
+    validity: Duration,
 ) -> Result<Vec<File>, pki::Error> {
     let mut files = Vec::new();
     let own = Subject {
@@ -109,7 +111,7 @@ pub(crate) fn files(
         ("etcd/healthcheck-client", client("kube-etcd-healthcheck-client", &[])),
         ("apiserver-etcd-client", client("kube-apiserver-etcd-client", &[])),
     ] {
-        keyed(&mut files, &format!("{PKI}/{stem}"), ca.issue(&subject, VALIDITY)?);
+        keyed(&mut files, &format!("{PKI}/{stem}"), ca.issue(&subject, validity)?);
     }
     Ok(files)
 }

@@ -8,9 +8,10 @@ use image::{ImageBuilder, Source};
 
 use crate::etcd;
 
-/// The image of every component.
-pub const IRONCLAD_IMAGE: &str = "ironclad.local/ironclad:v1.36.0";
-/// The image of the process that holds a Pod's namespaces.
+/// The repository of the image of every component.
+pub const REPOSITORY: &str = "ironclad.local/ironclad";
+/// The image of the process that holds a Pod's namespaces. It stays when components are upgraded, or
+/// the container runtime would have to be told of another one.
 pub const PAUSE_IMAGE: &str = "ironclad.local/pause:v1.36.0";
 
 /// Where the program is in its images.
@@ -45,6 +46,12 @@ pub enum ImageError {
 /// The archive of both images.
 const ARCHIVE: &str = "ironclad.tar";
 
+/// The image of every component of this release.
+#[must_use]
+pub fn own() -> String {
+    format!("{REPOSITORY}:{}", component::version::release())
+}
+
 /// The archive of etcd's image.
 const ETCD: &str = "etcd.tar";
 
@@ -65,7 +72,8 @@ pub fn write_etcd(folder: &Path, program: &etcd::Program) -> Result<(), ImageErr
 pub fn write(folder: &Path, sandbox: Option<&str>) -> Result<(), ImageError> {
     let program = std::env::current_exe().map_err(ImageError::Program)?;
     let pause = &[PROGRAM, "pause"][..];
-    let images = [(PAUSE_IMAGE, pause), (IRONCLAD_IMAGE, &[PROGRAM])]
+    let own = own();
+    let images = [(PAUSE_IMAGE, pause), (own.as_str(), &[PROGRAM])]
         .into_iter()
         .chain(sandbox.map(|name| (name, pause)));
     let images: Vec<_> = images

@@ -15,12 +15,14 @@
 //! it does not note first.
 
 pub mod addons;
+pub mod certificates;
 pub mod config;
 mod diagnosis;
 pub mod down;
 pub mod etcd;
 pub mod host;
 pub mod image;
+pub mod inside;
 pub mod kubeconfig;
 pub mod layout;
 pub mod manifests;
@@ -37,7 +39,5 @@ pub mod state;
 pub mod status;
 pub mod tokens;
 pub mod up;
+pub mod upgrade;
 pub mod virtual_ip;
-
-/// The version of the Kubernetes API and behaviour that this cluster follows.
-pub const KUBERNETES_VERSION: &str = "v1.36.0";

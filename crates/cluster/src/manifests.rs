@@ -98,7 +98,7 @@ pub fn control_plane(config: &ClusterConfiguration, site: &Site<'_>) -> Vec<(Str
         path: "/etc/kubernetes/controller-manager.conf",
         read_only: true,
     };
-    let arguments = vec![
+    let mut arguments = vec![
         flag("kubeconfig", controller_manager_conf.path),
         flag("cluster-cidr", &networking.pod_subnet),
         flag("service-cluster-ip-range", &networking.service_subnet),
@@ -108,6 +108,9 @@ pub fn control_plane(config: &ClusterConfiguration, site: &Site<'_>) -> Vec<(Str
         flag("leader-elect", "true"),
         flag("controllers", "*,bootstrap-signer-controller,token-cleaner-controller"),
     ];
+    if let Some(period) = &config.certificate_validity_period {
+        arguments.push(flag("cluster-signing-duration", period));
+    }
     let probe = Probe::https(LOOPBACK, 10257, "/healthz", "/healthz");
     let folders = [CERTIFICATES, controller_manager_conf];
     all.push(component("kube-controller-manager", arguments, "200m", probe, &folders));
@@ -118,6 +121,23 @@ pub fn control_plane(config: &ClusterConfiguration, site: &Site<'_>) -> Vec<(Str
     let probe = Probe::https(LOOPBACK, 10259, "/healthz", "/healthz");
     let folders = [scheduler_conf];
     all.push(component("kube-scheduler", arguments, "100m", probe, &folders));
+
+    // Renews the certificates of all of them, and of the administrators.
+    let kubernetes = Folder { name: "kubernetes", path: "/etc/kubernetes", read_only: false };
+    let folders = [kubernetes];
+    let validity = config.certificate_validity_period.iter();
+    all.push(Component {
+        name: "kube-certificates",
+        image: site.image,
+        command: command(
+            ["/ironclad", "certs", "keep"],
+            validity.map(|period| flag("validity", period)).collect(),
+        ),
+        requests: json!({"cpu": "10m"}),
+        probe: None,
+        folders: &folders,
+        capabilities: &[],
+    });
 
     let conf = Folder { name: "kubeconfig", path: virtual_ip::KUBECONFIG, read_only: true };
     let folders = [conf];
@@ -307,14 +327,28 @@ mod tests {
         serde_json::to_string(&pods).unwrap()
     }
 
-    const COMPONENTS: [&str; 3] =
-        ["kube-apiserver.yaml", "kube-controller-manager.yaml", "kube-scheduler.yaml"];
+    const COMPONENTS: [&str; 4] = [
+        "kube-apiserver.yaml",
+        "kube-controller-manager.yaml",
+        "kube-scheduler.yaml",
+        "kube-certificates.yaml",
+    ];
 
     #[test]
-    fn the_control_plane_is_three_pods_that_mount_what_they_name() {
+    fn the_control_plane_is_four_pods_that_mount_what_they_name() {
         let config = ClusterConfiguration::new("c", "192.0.2.1:6443");
         let text = check(&config, None, &COMPONENTS);
         assert!(!text.contains("etcd-servers") && !text.contains("snapshot"), "{text}");
+    }
+
+    #[test]
+    fn whoever_issues_certificates_knows_how_long_they_are_good() {
+        let mut config = ClusterConfiguration::new("c", "192.0.2.1:6443");
+        config.certificate_validity_period = Some("2m".to_owned());
+        let text = check(&config, None, &COMPONENTS);
+        for flag in ["--cluster-signing-duration=2m", "--validity=2m"] {
+            assert!(text.contains(flag), "{text}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{API_PORT, ClusterConfiguration};
+use crate::config::{API_PORT, ClusterConfiguration, ConfigError};
 
 /// What the user asked for.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct Request {
     pub control_planes: usize,
     /// Where objects are kept; chosen by the number of control planes unless given.
     pub store: Option<Store>,
+    /// How long its certificates are good, as `8760h`; a year unless given.
+    pub certificate_validity: Option<String>,
 }
 
 /// Where the objects of a cluster are kept.
@@ -48,6 +50,9 @@ pub enum PlanError {
     /// One API server alone can open its file.
     #[error("{0} control planes cannot share the embedded store; leave --store out, or use etcd")]
     Shared(usize),
+    /// A setting is of no use.
+    #[error(transparent)]
+    Config(ConfigError),
     /// Every network that clusters take theirs from is in use.
     #[error(
         "no free network in 10.189.0.0/16: every /24 of it overlaps an address or a route of this host; take down a cluster or remove the routes"
@@ -104,6 +109,9 @@ pub struct Plan {
     /// How often the store is saved without being asked, and how many of the files are kept.
     #[serde(default)]
     pub snapshots: Option<(Duration, usize)>,
+    /// How long its certificates are good, if not a year.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_validity: Option<String>,
 }
 
 /// Decides the names and addresses for `request`, avoiding the networks in `taken` (third bytes of
@@ -144,7 +152,9 @@ pub fn plan(request: &Request, taken: &[u8]) -> Result<Plan, PlanError> {
         etcd: control_planes > 1 || request.store == Some(Store::Etcd),
         virtual_address: (control_planes > 1).then(|| address(network, VIRTUAL_HOST)),
         snapshots: None,
+        certificate_validity: request.certificate_validity.clone(),
     };
+    plan.config().validate().map_err(PlanError::Config)?;
     while plan.nodes.len() < request.nodes {
         let worker = plan.worker()?;
         plan.nodes.push(worker);
@@ -196,6 +206,7 @@ impl Plan {
         let address = self.virtual_address.unwrap_or(self.control_plane().address);
         let mut config = ClusterConfiguration::new(&self.name, &format!("{address}:{API_PORT}"));
         config.virtual_address = self.virtual_address;
+        config.certificate_validity_period.clone_from(&self.certificate_validity);
         if let Some((every, keep)) = self.snapshots {
             config.schedule_snapshots(every, keep);
         }
@@ -236,7 +247,13 @@ mod tests {
     use super::*;
 
     fn request(name: &str, nodes: usize) -> Request {
-        Request { name: name.to_owned(), nodes, control_planes: 1, store: None }
+        Request {
+            name: name.to_owned(),
+            nodes,
+            control_planes: 1,
+            store: None,
+            certificate_validity: None,
+        }
     }
 
     #[test]

@@ -76,6 +76,56 @@ pub struct Site {
     pub servers: Vec<Server>,
 }
 
+/// A node of a cluster, by its files.
+#[derive(Clone, Debug)]
+pub struct NodeFiles {
+    /// Its name.
+    pub name: String,
+    /// The root of its files as this host sees them while it runs.
+    pub root: PathBuf,
+    /// Where its `/var` is for good.
+    pub var: PathBuf,
+    /// Whether it runs the control plane.
+    pub control_plane: bool,
+}
+
+/// The nodes of the cluster `name` of this host, and the kubeconfig of its administrator; without a
+/// name those of `ironclad`, or else this host itself, as far as it is a node.
+///
+/// # Errors
+/// [`SiteError`] when there is no such cluster.
+pub fn locate(clusters: &Path, name: Option<&str>) -> Result<(Vec<NodeFiles>, PathBuf), SiteError> {
+    let wanted = name.unwrap_or("ironclad");
+    let found = state::all(clusters).into_iter().find(|cluster| cluster.plan.name == wanted);
+    let Some(cluster) = found else {
+        if let Some(name) = name {
+            return Err(StateError::Missing(name.to_owned()).into());
+        }
+        let root = Path::new("/");
+        let control_plane = [MANIFEST, ASIDE].iter().any(|file| root.join(file).exists());
+        let host = NodeFiles {
+            name: crate::host::default_name(),
+            root: root.to_owned(),
+            var: root.join("var"),
+            control_plane,
+        };
+        return Ok((vec![host], ADMIN.into()));
+    };
+    let nodes = cluster.plan.nodes.iter().map(|node| {
+        // What a running node mounted over its files must not be changed from below.
+        let process = cluster.nodes.get(&node.name).filter(|process| process.runs());
+        let folder = state::node(clusters, wanted, &node.name);
+        let var = folder.join("var");
+        let root = match process {
+            Some(process) => PathBuf::from(format!("/proc/{}/root", process.pid)),
+            None => folder,
+        };
+        let control_plane = node.role == Role::ControlPlane;
+        NodeFiles { name: node.name.clone(), root, var, control_plane }
+    });
+    Ok((nodes.collect(), state::kubeconfig(clusters, wanted)))
+}
+
 /// One API server, by the manifest of its static Pod.
 #[derive(Debug)]
 pub struct Server {
@@ -95,29 +145,14 @@ impl Site {
     /// # Errors
     /// [`SiteError`] when there is none.
     pub fn find(clusters: &Path, name: Option<&str>) -> Result<Self, SiteError> {
-        let wanted = name.unwrap_or("ironclad");
-        let found = state::all(clusters).into_iter().find(|cluster| cluster.plan.name == wanted);
-        let Some(cluster) = found else {
-            if let Some(name) = name {
-                return Err(StateError::Missing(name.to_owned()).into());
-            }
-            let servers = vec![Server::read(Path::new("/"), Path::new("/"))?];
-            return Ok(Self { kubeconfig: ADMIN.into(), servers });
-        };
-        let control_planes = cluster.plan.nodes.iter().filter(|n| n.role == Role::ControlPlane);
-        let servers = control_planes.map(|node| {
-            // What a running node mounted over its files must not be changed from below.
-            let process = cluster.nodes.get(&node.name).filter(|process| process.runs());
-            let folder = state::node(clusters, wanted, &node.name);
-            match process {
-                Some(process) => {
-                    Server::read(Path::new(&format!("/proc/{}/root", process.pid)), &folder)
-                }
-                None => Server::read(&folder, &folder),
-            }
-        });
-        let servers = servers.collect::<Result<_, _>>()?;
-        Ok(Self { kubeconfig: state::kubeconfig(clusters, wanted), servers })
+        let (nodes, kubeconfig) = locate(clusters, name)?;
+        let control_planes = nodes.iter().filter(|node| node.control_plane);
+        let servers = control_planes.map(|node| Server::read(node));
+        let servers: Vec<_> = servers.collect::<Result<_, _>>()?;
+        if servers.is_empty() {
+            return Err(SiteError::NoControlPlane { path: Path::new("/").join(MANIFEST) });
+        }
+        Ok(Self { kubeconfig, servers })
     }
 
     /// A client of the administrator.
@@ -192,10 +227,24 @@ async fn is_ready(kubeconfig: &Path) -> bool {
     answer.is_ok_and(|answer| answer.is_ok_and(|text| text == "ok"))
 }
 
-// === impl Server ===
+// === impl NodeFiles, Server ===
+
+impl NodeFiles {
+    /// How long certificates are good that are issued here, as its manifests say.
+    #[must_use]
+    pub fn certificate_validity(&self) -> Duration {
+        const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+        let path = self.root.join("etc/kubernetes/manifests/kube-certificates.yaml");
+        let arguments = std::fs::read_to_string(path).ok().and_then(|text| arguments(&text).ok());
+        let arguments = arguments.unwrap_or_default();
+        let given = arguments.iter().find_map(|argument| argument.strip_prefix("--validity="));
+        given.and_then(|text| machinery::duration::parse(text).ok()).unwrap_or(YEAR)
+    }
+}
 
 impl Server {
-    fn read(root: &Path, folder: &Path) -> Result<Self, SiteError> {
+    fn read(node: &NodeFiles) -> Result<Self, SiteError> {
+        let root = &node.root;
         // One that was stopped by an attempt that broke off is as good.
         let path = [MANIFEST, ASIDE].map(|file| root.join(file)).into_iter().find(|p| p.exists());
         let Some(path) = path else {
@@ -205,7 +254,7 @@ impl Server {
             .map_err(|source| SiteError::File { path: path.clone(), source })?;
         let arguments = arguments(&text)
             .map_err(|reason| SiteError::Manifest { path: path.clone(), reason })?;
-        Ok(Self { root: root.to_owned(), var: folder.join("var"), arguments })
+        Ok(Self { root: root.to_owned(), var: node.var.clone(), arguments })
     }
 
     /// The value of a flag.
@@ -279,6 +328,15 @@ fn arguments(manifest: &str) -> Result<Vec<String>, String> {
 mod tests {
     use super::*;
 
+    fn files(root: &Path, folder: &Path) -> NodeFiles {
+        NodeFiles {
+            name: "m1".to_owned(),
+            root: root.to_owned(),
+            var: folder.join("var"),
+            control_plane: true,
+        }
+    }
+
     fn server(root: &Path) -> Server {
         let file = root.join(MANIFEST);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -286,7 +344,7 @@ mod tests {
             "/ironclad", "kube-apiserver", "--advertise-address=192.0.2.1", "--data-dir=/var/lib/s",
         ], "args": ["--secure-port=7443", "--data-dir=/other"]}]}});
         std::fs::write(file, pod.to_string()).unwrap();
-        Server::read(root, root).unwrap()
+        Server::read(&files(root, root)).unwrap()
     }
 
     #[test]
@@ -297,7 +355,7 @@ mod tests {
         assert_eq!(server.flag("data"), None);
         assert_eq!(server.address().unwrap().to_string(), "192.0.2.1:7443");
         assert_eq!(server.path("/var/lib/s"), node.path().join("var/lib/s"));
-        let running = Server::read(node.path(), Path::new("/clusters/c/nodes/m1")).unwrap();
+        let running = Server::read(&files(node.path(), Path::new("/clusters/c/nodes/m1"))).unwrap();
         let kept = running.path("/var/lib/ironclad/store");
         assert_eq!(kept, Path::new("/clusters/c/nodes/m1/var/lib/ironclad/store"));
         assert_eq!(running.path("/etc/a"), node.path().join("etc/a"));
@@ -310,12 +368,12 @@ mod tests {
         first.move_manifest(MANIFEST, ASIDE).unwrap();
         assert!(!node.path().join(MANIFEST).exists());
         first.move_manifest(MANIFEST, ASIDE).unwrap();
-        let again = Server::read(node.path(), node.path()).unwrap();
+        let again = Server::read(&files(node.path(), node.path())).unwrap();
         assert_eq!(again.arguments, first.arguments);
         again.move_manifest(ASIDE, MANIFEST).unwrap();
         assert!(node.path().join(MANIFEST).exists());
         let empty = tempfile::tempdir().unwrap();
-        let error = Server::read(empty.path(), empty.path()).unwrap_err().to_string();
+        let error = Server::read(&files(empty.path(), empty.path())).unwrap_err().to_string();
         assert!(error.ends_with("no control plane runs on this host"), "{error}");
     }
 }

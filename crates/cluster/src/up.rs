@@ -24,7 +24,7 @@ use crate::image::{self, ImageError};
 use crate::layout::{Admission, Layout, LayoutError};
 use crate::network::{self, NetworkError};
 use crate::node::containerd::Facts;
-use crate::node::files::{self, ClusterKeys};
+use crate::node::files::ClusterKeys;
 use crate::plan::{Plan, PlanError, Request, Role, plan};
 use crate::power::{self, PowerError};
 use crate::preflight::{self, NotReady};
@@ -172,12 +172,12 @@ async fn build(
         layout.write(node, admission)?;
     }
     let bootstrap = folder.join(SUPER_ADMIN);
-    let first = plan.control_plane().address;
-    for (path, content) in [
-        (&bootstrap, files::super_admin_kubeconfig(&layout.config, &keys.ca, first, API_PORT)?),
-        (&folder.join("admin.conf"), files::admin_kubeconfig(&layout.config, &keys.ca)?),
-    ] {
-        write_private(path, &content)?;
+    // The control plane's own, which are renewed there.
+    let first = plan.control_plane();
+    let control_plane = folder.node(&first.name).join("etc/kubernetes");
+    for name in [SUPER_ADMIN, "admin.conf"] {
+        let path = folder.join(name);
+        std::os::unix::fs::symlink(control_plane.join(name), &path).map_err(file(&path))?;
     }
     progress.done("Wrote credentials and configuration");
 
@@ -192,7 +192,7 @@ async fn build(
     progress.doing("Waiting for the API server");
     let client = connect(bootstrap).await?;
     api_server(&client, &cluster).await?;
-    progress.done(&format!("API server answers at https://{first}:{API_PORT}"));
+    progress.done(&format!("API server answers at https://{}:{API_PORT}", first.address));
 
     progress.doing("Letting nodes join, and installing kube-proxy and DNS");
     let settings = tokens::Settings {
@@ -401,14 +401,6 @@ fn names(plan: &Plan) -> String {
         [first, .., last] if names.len() > 4 => format!("nodes {first} to {last}"),
         all => format!("nodes {}", all.join(", ")),
     }
-}
-
-fn write_private(path: &Path, content: &str) -> Result<(), UpError> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(path).and_then(|mut open| open.write_all(content.as_bytes())).map_err(file(path))
 }
 
 fn file(path: &Path) -> impl FnOnce(io::Error) -> UpError + use<> {

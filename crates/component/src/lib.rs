@@ -8,6 +8,8 @@
 //! server drains before it returns.
 
 pub mod bootstrap_token;
+pub mod clock;
+pub mod followed;
 pub mod health;
 pub mod logging;
 pub mod metrics;
@@ -16,3 +18,4 @@ pub mod pki;
 pub mod serve;
 pub mod signal;
 pub mod tls;
+pub mod version;

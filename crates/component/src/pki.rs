@@ -29,6 +29,9 @@ pub enum Error {
     /// A signing request that cannot be read.
     #[error(transparent)]
     Request(#[from] RequestError),
+    /// The key of another certificate.
+    #[error("the authority's key does not fit its certificate")]
+    Mismatch,
     /// Not a usage that certificates have.
     #[error("unrecognized usage {0:?}")]
     Usage(String),
@@ -81,7 +84,8 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The object identifier of organizations.
 const ORGANIZATION: [u64; 4] = [2, 5, 4, 10];
 
-/// Clocks of nodes differ a little; kubeadm leaves the same allowance.
+/// Clocks of nodes differ a little: certificates are good from so long before they are made, as
+/// upstream's are.
 const SKEW: Duration = Duration::from_secs(300);
 
 /// Makes a self-signed server certificate for `names` (DNS names or IP addresses), valid a year.
@@ -108,6 +112,14 @@ impl Authority {
     /// # Errors
     /// When the name is not valid.
     pub fn generate(common_name: &str) -> Result<Self, Error> {
+        Self::lasting(common_name, 10 * YEAR)
+    }
+
+    /// Makes a new authority, valid for `validity`.
+    ///
+    /// # Errors
+    /// When the name is not valid.
+    pub fn lasting(common_name: &str, validity: Duration) -> Result<Self, Error> {
         let key = KeyPair::generate()?;
         let now = SystemTime::now();
         let mut params = CertificateParams::default();
@@ -119,30 +131,34 @@ impl Authority {
             KeyUsagePurpose::KeyEncipherment,
             KeyUsagePurpose::KeyCertSign,
         ];
-        params.not_before = (now - SKEW).into();
-        params.not_after = (now + 10 * YEAR).into();
+        params.not_before = (now - allowance(validity)).into();
+        params.not_after = (now + validity).into();
         let certificate = params.self_signed(&key)?;
         let pair = Pair { certificate: certificate.pem(), key: key.serialize_pem() };
         Ok(Self { pair, issuer: Issuer::new(params, key) })
     }
 
-    /// Loads an authority from its PEM files.
+    /// Loads an authority from its PEM files. Of several certificates the first one is its own; the
+    /// others are trusted besides, while one takes over from another.
     ///
     /// # Errors
     /// When they are not a certificate and its key.
     pub fn load(certificate: &str, key: &str) -> Result<Self, Error> {
         let issuer = Issuer::from_ca_cert_pem(certificate, KeyPair::from_pem(key)?)?;
+        if !Certificate::parse(certificate.as_bytes()).is_some_and(|own| own.fits(key)) {
+            return Err(Error::Mismatch);
+        }
         let pair = Pair { certificate: certificate.to_owned(), key: key.to_owned() };
         Ok(Self { pair, issuer })
     }
 
-    /// The authority's own certificate, PEM.
+    /// The authority's own certificate, and those that are trusted besides, PEM.
     #[must_use]
     pub fn certificate(&self) -> &str {
         &self.pair.certificate
     }
 
-    /// The authority's own certificate and key.
+    /// As [`Authority::certificate`], and its key.
     #[must_use]
     pub fn pair(&self) -> &Pair {
         &self.pair
@@ -189,6 +205,23 @@ impl Authority {
             certify(&mut signed.params, usage)?;
         }
         Ok(signed.signed_by(&self.issuer)?.pem())
+    }
+
+    /// Issues a certificate with a new key that says what another one says, valid for `validity`
+    /// from now but no longer than the authority itself lasts.
+    ///
+    /// # Errors
+    /// When a name in it is not valid.
+    pub fn renew(&self, old: &Certificate, validity: Duration) -> Result<Pair, Error> {
+        let subject = Subject {
+            common_name: old.common_name.clone(),
+            organizations: old.organizations.clone(),
+            names: old.names.clone(),
+            server: old.server,
+            client: old.client,
+        };
+        let left = self.not_after()?.duration_since(SystemTime::now()).unwrap_or_default();
+        self.issue(&subject, validity.min(left))
     }
 
     /// When the authority's own certificate ends.
@@ -240,6 +273,14 @@ pub fn signing_key() -> Result<(String, String), Error> {
     Ok((key.serialize_pem(), key.public_key_pem()))
 }
 
+/// The public half (SPKI PEM) of a private key (PKCS #8 PEM).
+///
+/// # Errors
+/// When it is none.
+pub fn public_key(key: &str) -> Result<String, Error> {
+    Ok(KeyPair::from_pem(key)?.public_key_pem())
+}
+
 /// Makes a new key and a request for its certificate: the request and the key, both PEM.
 ///
 /// # Errors
@@ -261,6 +302,12 @@ pub fn signing_request_for(subject: &Subject, key: &str) -> Result<String, Error
     params.key_usages.clear();
     params.extended_key_usages.clear();
     Ok(params.serialize_request(&KeyPair::from_pem(key)?)?.pem()?)
+}
+
+/// By how much a certificate's life begins before it is made: [`SKEW`], or less when the whole life
+/// is so short that it would be over.
+fn allowance(validity: Duration) -> Duration {
+    SKEW.min(validity / 10)
 }
 
 fn leaf(
@@ -292,7 +339,7 @@ fn leaf(
     if subject.client {
         params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
     }
-    params.not_before = (now - SKEW).into();
+    params.not_before = (now - allowance(validity)).into();
     params.not_after = (now + validity).into();
     params.use_authority_key_identifier_extension = true;
     Ok(params)

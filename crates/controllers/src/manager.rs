@@ -14,6 +14,7 @@ use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::certificates::sign;
 use crate::context::Context;
 use crate::credentials::Credentials;
 use crate::informers::Informers;
@@ -63,8 +64,7 @@ struct Settings {
     config: Arc<Config>,
     cluster: Vec<Cidr>,
     service: Vec<Cidr>,
-    bundle: Option<String>,
-    authority: Option<Authority>,
+    authority: Option<sign::Files>,
 }
 
 /// Runs the controller manager until `shutdown` is cancelled or leadership is lost.
@@ -102,15 +102,17 @@ fn read_settings(config: Config) -> Result<Settings, Error> {
     let ranges = |text: &str| -> Result<Vec<Cidr>, InvalidCidr> {
         text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::parse).collect()
     };
-    let bundle = config.root_ca_file.as_deref().map(read).transpose()?;
-    let authority = match &config.cluster_signing {
-        None => None,
-        Some((certificate, key)) => Some(Authority::load(&read(certificate)?, &read(key)?)?),
-    };
+    if let Some(path) = &config.root_ca_file {
+        read(path)?;
+    }
+    if let Some((certificate, key)) = &config.cluster_signing {
+        Authority::load(&read(certificate)?, &read(key)?)?;
+    }
+    let authority = config.cluster_signing.clone();
+    let authority = authority.map(|(certificate, key)| sign::Files { certificate, key });
     Ok(Settings {
         cluster: ranges(&config.cluster_cidr)?,
         service: ranges(&config.service_cidr)?,
-        bundle,
         authority,
         config: Arc::new(config),
     })
@@ -206,7 +208,7 @@ impl Controllers {
 }
 
 fn start_all(c: &mut Controllers, settings: Settings) {
-    let Settings { config, cluster, service, bundle, authority } = settings;
+    let Settings { config, cluster, service, authority } = settings;
     c.start("deployment-controller", "deployment-controller", deployment::run);
     c.start("replicaset-controller", "replicaset-controller", replicaset::run::<ReplicaSet>);
     c.start(
@@ -276,10 +278,10 @@ fn start_all(c: &mut Controllers, settings: Settings) {
         c.start(
             "certificatesigningrequest-signing-controller",
             "certificate-controller",
-            move |context| certificates::sign::run(context, Arc::new(authority), longest),
+            move |context| sign::run(context, authority, longest),
         );
     }
-    if let Some(bundle) = bundle {
+    if let Some(bundle) = config.root_ca_file.clone() {
         c.start(
             "root-ca-certificate-publisher-controller",
             "root-ca-cert-publisher",

@@ -4,6 +4,7 @@
 use cel::rules::{Budget, Rules};
 use machinery::Value;
 use machinery::field::{Error, ErrorList, Path};
+use serde_json::json;
 
 use crate::structural::{Additional, Structural};
 use crate::validate::validate_at;
@@ -41,7 +42,10 @@ fn check_schema(schema: &Value, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     patterns(schema, path, &mut errors);
     if errors.is_empty() {
-        defaults(schema, path, false, &mut errors);
+        let mut root = schema.clone();
+        root[EMBEDDED] = true.into();
+        let inside = Inside { of_metadata: false, root: &root, steps: &[] };
+        defaults(&root, path, &inside, &mut errors);
     }
     errors
 }
@@ -77,21 +81,67 @@ fn patterns(schema: &Value, path: &Path, errors: &mut ErrorList) {
     }
 }
 
-/// Defaults are what their own schema allows, and nothing of them would be pruned. `is_own` says
-/// that the schema is of what every object has, where nothing is pruned.
-fn defaults(schema: &Value, path: &Path, is_own: bool, errors: &mut ErrorList) {
+const EMBEDDED: &str = "x-kubernetes-embedded-resource";
+
+/// Where in an object a schema stands.
+struct Inside<'a> {
+    /// Whether that is in what every object has.
+    of_metadata: bool,
+    /// The schema of the object.
+    root: &'a Value,
+    /// The names of members on the way; none is for items of a list.
+    steps: &'a [Option<&'a str>],
+}
+
+impl Inside<'_> {
+    /// The smallest object that has a value here.
+    fn object_with(&self, value: &Value) -> Value {
+        let mut object = self.steps.iter().rev().fold(value.clone(), |inner, step| match step {
+            Some(name) => json!({ *name: inner }),
+            None => json!([inner]),
+        });
+        for (field, stands_for) in [("apiVersion", "validation/v1"), ("kind", "Validation")] {
+            if object.get(field).is_none() {
+                object[field] = stands_for.into();
+            }
+        }
+        object
+    }
+}
+
+/// Defaults are what their own schema allows, and nothing of them would be pruned. Those of what
+/// every object has make it a valid object.
+fn defaults(schema: &Value, path: &Path, inside: &Inside<'_>, errors: &mut ErrorList) {
+    let embedded = schema.get(EMBEDDED).is_some_and(|flag| flag == true);
+    let new_root = Inside { of_metadata: false, root: schema, steps: &[] };
+    let inside = if embedded { &new_root } else { inside };
     if let Some(default) = schema.get("default").filter(|default| !default.is_null()) {
         let at = path.child("default");
         let structural = Structural::new(schema);
-        if !is_own && has_unknown(default, &structural) {
-            errors.push(Error::invalid(&at, default.clone(), "must not have unknown fields"));
+        if inside.of_metadata {
+            let mut wrong = ErrorList::new();
+            let object = inside.object_with(default);
+            let root = Structural::new(inside.root);
+            embedded::check(&object, &root, &Path::root(), &mut wrong);
+            if wrong.is_empty() {
+                errors.extend(validate_at(default, &structural, &at));
+            } else {
+                let detail = format!("must result in valid metadata: {}", wrong.aggregate());
+                errors.push(Error::invalid(&at, default.clone(), detail));
+            }
+        } else {
+            if has_unknown(default, &structural) {
+                errors.push(Error::invalid(&at, default.clone(), "must not have unknown fields"));
+            }
+            errors.extend(misfits(default, schema, &structural, &at));
         }
-        errors.extend(misfits(default, schema, &structural, &at));
     }
-    let embedded = schema.get("x-kubernetes-embedded-resource").is_some_and(|flag| flag == true);
     for (name, part, path) in inner(schema, path) {
         let of_all = name.is_some_and(|name| matches!(name, "apiVersion" | "kind" | "metadata"));
-        defaults(part, &path, is_own || (embedded && of_all), errors);
+        let steps: Vec<Option<&str>> = inside.steps.iter().copied().chain([name]).collect();
+        let of_metadata = inside.of_metadata || (embedded && of_all);
+        let below = Inside { of_metadata, root: inside.root, steps: &steps };
+        defaults(part, &path, &below, errors);
     }
 }
 
@@ -133,8 +183,6 @@ fn has_unknown(value: &Value, schema: &Structural) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -175,6 +223,44 @@ mod tests {
         check(
             of(ruled),
             &["schema.properties[a].default: Invalid value: \"integer\": failed rule: self > 1"],
+        );
+    }
+
+    #[test]
+    fn defaults_in_metadata_make_valid_objects() {
+        let check = |schema: Value, expected: &[&str]| {
+            let errors = check_schema(&schema, &Path::new("schema"));
+            let found: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            assert_eq!(found, expected, "{schema}");
+        };
+        let named = |name: &str| {
+            json!({"type": "object", "properties": {"metadata": {
+            "type": "object", "properties": {"name": {"type": "string", "default": name}}}}})
+        };
+        check(named("good"), &[]);
+        check(
+            named("a/b"),
+            &[
+                "schema.properties[metadata].properties[name].default: Invalid value: \"a/b\": must result in valid metadata: metadata.name: Invalid value: \"a/b\": may not contain '/'",
+            ],
+        );
+        let kind =
+            json!({"type": "object", "properties": {"kind": {"type": "string", "default": "a b"}}});
+        check(
+            kind,
+            &[
+                "schema.properties[kind].default: Invalid value: \"a b\": must result in valid metadata: kind: Invalid value: \"a b\": may have mixed case, but should otherwise match: a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')",
+            ],
+        );
+        // An object within is one by itself.
+        let mut inner = named("a/b");
+        inner[EMBEDDED] = true.into();
+        let outer = json!({"type": "object", "properties": {"o": inner}});
+        check(
+            outer,
+            &[
+                "schema.properties[o].properties[metadata].properties[name].default: Invalid value: \"a/b\": must result in valid metadata: metadata.name: Invalid value: \"a/b\": may not contain '/'",
+            ],
         );
     }
 

@@ -86,15 +86,28 @@ impl Column {
                 None => number.as_f64().map_or(Value::Null, |float| (float as i64).into()),
             },
             ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) => (*value).clone(),
-            ("string", Value::String(_)) => (*value).clone(),
-            ("string", Value::Null) => Value::Null,
-            ("string", other) => other.to_string().into(),
+            ("string", value) => printed(value).into(),
+            ("date", Value::String(text)) if matches!(text.as_str(), "" | "null") => {
+                "<unknown>".into()
+            }
             ("date", Value::String(text)) => match time::parse(text) {
                 Some(at) => time::age(at, now).into(),
                 None => "<invalid>".into(),
             },
             _ => Value::Null,
         }
+    }
+}
+
+/// A value in a column of texts, as Go prints it.
+fn printed(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "<no value>".to_owned(),
+        Value::Number(number) if number.is_f64() => {
+            cel::double_text(number.as_f64().unwrap_or(f64::NAN))
+        }
+        other => other.to_string(),
     }
 }
 
@@ -121,5 +134,27 @@ mod tests {
         let cells = (columns.cells)(&object, now);
         assert_eq!(json!(cells), json!(["x", 3, "a", "{\"k\":1}", true, "5s", null]));
         assert_eq!(super::columns(None).definitions[1].name, "Age");
+    }
+
+    #[test]
+    fn cells_of_odd_values() {
+        let cell = |kind: &str, value: Value| {
+            let declared = json!([{"name": "C", "type": kind, "jsonPath": ".v"}]);
+            let now = time::parse("2020-01-01T00:00:05Z").unwrap();
+            (columns(Some(&declared)).cells)(&json!({"v": value}), now)[1].clone()
+        };
+        assert_eq!(cell("string", Value::Null), "<no value>");
+        assert_eq!(cell("string", json!(1.5)), "1.5");
+        assert_eq!(cell("string", json!(2_500_000.0)), "2.5e+06");
+        assert_eq!(cell("string", json!(2_500_000)), "2500000");
+        assert_eq!(cell("string", json!(true)), "true");
+        assert_eq!(cell("string", json!(["a", 1])), r#"["a",1]"#);
+        assert_eq!(cell("integer", json!(2.7)), 2);
+        assert_eq!(cell("integer", json!("2")), Value::Null);
+        assert_eq!(cell("number", json!(2)), 2);
+        assert_eq!(cell("boolean", json!("true")), Value::Null);
+        assert_eq!(cell("date", json!("")), "<unknown>");
+        assert_eq!(cell("date", json!("yesterday")), "<invalid>");
+        assert_eq!(cell("date", json!(5)), Value::Null);
     }
 }

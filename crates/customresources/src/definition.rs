@@ -271,7 +271,7 @@ impl Version {
         // Rules that do not compile were refused with their definition.
         let rules = source
             .pointer("/schema/openAPIV3Schema")
-            .map(|schema| Rules::compile(schema, &Path::root()).unwrap_or_default());
+            .map(|schema| Rules::compile_stored(schema, &Path::root()).unwrap_or_default());
         let ty = compile(&schema, &openapi::definition_name(group, &name, kind));
         Some(Self {
             served: flag("served"),

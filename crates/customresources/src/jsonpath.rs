@@ -1,5 +1,5 @@
 //! The subset of JSONPath that printer columns, scale and selectable fields use: members, items,
-//! slices, wildcards and filters of one comparison.
+//! unions, slices, wildcards and filters of one comparison.
 
 use machinery::Value;
 
@@ -22,6 +22,8 @@ enum Step {
         step: i64,
     },
     All,
+    /// What each of several steps leads to.
+    Union(Vec<Step>),
     /// Everything below, at any depth.
     Descend,
     Filter {
@@ -105,6 +107,7 @@ impl Step {
                 range.iter().step_by((*step).max(1) as usize).collect()
             }
             Self::All => children(),
+            Self::Union(steps) => steps.iter().flat_map(|step| step.apply(value)).collect(),
             Self::Descend => {
                 let mut all = vec![value];
                 let mut at = 0;
@@ -220,12 +223,26 @@ impl<'t> Parser<'t> {
             self.rest = self.rest.trim_start().strip_prefix(")]").ok_or_else(unterminated)?;
             return Ok(step);
         }
-        if self.rest.starts_with(['\'', '"']) {
-            let name = self.quoted()?;
-            self.rest = self.rest.strip_prefix(']').ok_or_else(unterminated)?;
-            return Ok(Step::Member(name));
+        let mut steps = vec![self.within_brackets()?];
+        while let Some(rest) = self.rest.strip_prefix(',') {
+            self.rest = rest.trim_start();
+            steps.push(self.within_brackets()?);
         }
-        let (inside, rest) = self.rest.split_once(']').ok_or_else(unterminated)?;
+        self.rest = self.rest.strip_prefix(']').ok_or_else(unterminated)?;
+        Ok(match steps.len() {
+            1 => steps.remove(0),
+            _ => Step::Union(steps),
+        })
+    }
+
+    /// A name in quotes, an index, a slice or a star.
+    fn within_brackets(&mut self) -> Result<Step, ParseError> {
+        if self.rest.starts_with(['\'', '"']) {
+            return Ok(Step::Member(self.quoted()?));
+        }
+        let end = self.rest.find([',', ']']);
+        let end = end.ok_or_else(|| ParseError("unterminated array".to_owned()))?;
+        let (inside, rest) = self.rest.split_at(end);
         self.rest = rest;
         let number = |text: &str| -> Result<Option<i64>, ParseError> {
             match text.trim() {
@@ -332,6 +349,8 @@ mod tests {
         check(".status.conditions[?(@.type == 'Ready')].status", json!(["True"]));
         check(".spec.list[?(@.v>1)].n", json!(["y"]));
         check(".spec.list[?(@.v)].n", json!(["x", "y"]));
+        check(".spec.list[0,2].n", json!(["x", "z"]));
+        check(".spec.list[0]['v','n']", json!([1, "x"]));
         check("..type", json!(["Ready", "Other"]));
         check(".spec.nothing", json!([]));
         for bad in [".spec[", ".a[?(b)]", ".", ".a['b]", "x"] {

@@ -102,6 +102,7 @@ impl Dialect {
             return json!({"type": "object"});
         }
         let mut object = schema.clone();
+        unfold(&mut object);
         if self == Self::V2 {
             simplify(&mut object);
         }
@@ -153,28 +154,86 @@ fn for_each_child(schema: &mut Value, visit: &mut dyn FnMut(&mut Value)) {
     }
 }
 
+/// Says of integers or texts that they are one of both, and leaves out examples, which upstream
+/// keeps to itself.
+fn unfold(schema: &mut Value) {
+    if let Some(fields) = schema.as_object_mut() {
+        fields.shift_remove("example");
+        let either = json!([{"type": "integer"}, {"type": "string"}]);
+        let says = |alternatives: &Value| {
+            let mut types: Vec<&str> = alternatives
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|a| a["type"].as_str())
+                .collect();
+            types.sort_unstable();
+            types == ["integer", "string"]
+        };
+        let is = fields.get("x-kubernetes-int-or-string").is_some_and(|flag| flag == true);
+        let any_of = fields.get("anyOf").filter(|any_of| !any_of.is_null());
+        let first_of_all = fields.get("allOf").and_then(|all_of| all_of.get(0)?.get("anyOf"));
+        if is && !any_of.is_some_and(says) && !first_of_all.is_some_and(says) {
+            if any_of.is_none() {
+                fields.insert("anyOf".to_owned(), either);
+            } else {
+                let all_of = fields.entry("allOf").or_insert_with(|| json!([]));
+                if let Some(all_of) = all_of.as_array_mut() {
+                    all_of.insert(0, json!({"anyOf": either}));
+                }
+            }
+        }
+    }
+    for_each_child(schema, &mut unfold);
+}
+
 /// Leaves out what version 2 lacks or its readers misread.
 fn simplify(schema: &mut Value) {
     let nullable = is_set(schema, "nullable");
     let preserves = is_set(schema, "x-kubernetes-preserve-unknown-fields");
-    let int_or_string = is_set(schema, "x-kubernetes-int-or-string");
+    let required = required(schema);
     if let Some(fields) = schema.as_object_mut() {
-        for absent in ["oneOf", "anyOf", "not", "nullable"] {
+        for absent in ["allOf", "oneOf", "anyOf", "not", "nullable"] {
             fields.shift_remove(absent);
         }
-        if nullable || int_or_string {
+        if nullable {
             fields.shift_remove("type");
         }
+        // Readers take what is declared for all there can be.
         if nullable || preserves {
-            for structure in ["items", "properties", "additionalProperties"] {
-                fields.shift_remove(structure);
+            fields.shift_remove("items");
+            fields.shift_remove("properties");
+        }
+        let ty = fields.get("type").and_then(Value::as_str);
+        // Readers cannot do with lists of they do not know what.
+        let listed = ty != Some("array") || fields.contains_key("items");
+        if !listed || preserves && ty == Some("object") {
+            fields.shift_remove("type");
+        }
+        match required {
+            Some(names) if names.is_empty() => {
+                fields.shift_remove("required");
             }
-            if preserves {
-                fields.shift_remove("type");
+            Some(names) => {
+                fields.insert("required".to_owned(), names.into());
             }
+            None => {}
         }
     }
     for_each_child(schema, &mut simplify);
+}
+
+/// The required members without those that may be null, which readers take for absent; none if
+/// that changes nothing.
+fn required(schema: &Value) -> Option<Vec<Value>> {
+    let names = schema.get("required")?.as_array()?;
+    let entries_are_nullable =
+        schema.get("additionalProperties").is_some_and(|entries| is_set(entries, "nullable"));
+    let is_kept = |name: &&Value| {
+        let property = name.as_str().and_then(|name| schema.get("properties")?.get(name));
+        !entries_are_nullable && !property.is_some_and(|property| is_set(property, "nullable"))
+    };
+    Some(names.iter().filter(is_kept).cloned().collect())
 }
 
 #[cfg(test)]
@@ -199,12 +258,72 @@ mod tests {
         assert_eq!(spec["port"], json!({"x-kubernetes-int-or-string": true}));
         assert_eq!(spec["free"], json!({"x-kubernetes-preserve-unknown-fields": true}));
         let [v3, list] = &made.v3;
-        assert_eq!(v3["properties"]["spec"], schema["properties"]["spec"]);
+        let mut spec = schema["properties"]["spec"].clone();
+        spec["properties"]["port"]["allOf"] =
+            json!([{"anyOf": [{"type": "integer"}, {"type": "string"}]}]);
+        assert_eq!(v3["properties"]["spec"], spec);
         let item = &list["properties"]["items"]["items"]["$ref"];
         assert_eq!(item, "#/components/schemas/io.ex.v1.Widget");
         let open = published(["ex.io", "v1", "W"], "WList", &Value::Null, None);
         let gvk = json!([{"group": "ex.io", "kind": "W", "version": "v1"}]);
         let expected = json!({"type": "object", "x-kubernetes-group-version-kind": gvk});
         assert_eq!(open.v2[0], expected);
+    }
+
+    #[test]
+    fn version_2_says_less() {
+        let check = |schema: Value, expected: Value| {
+            let mut simple = schema.clone();
+            unfold(&mut simple);
+            simplify(&mut simple);
+            assert_eq!(simple, expected, "{schema}");
+        };
+        let object = || json!({"type": "object", "properties": {"a": {"type": "string"}}});
+        check(object(), object());
+        let mut all = object();
+        for junctor in ["allOf", "oneOf", "anyOf"] {
+            all[junctor] = json!([{"required": ["a"]}]);
+        }
+        all["not"] = json!({"required": ["b"]});
+        check(all, object());
+        check(
+            json!({"type": "object", "nullable": true, "additionalProperties": {"type": "string"}}),
+            json!({"additionalProperties": {"type": "string"}}),
+        );
+        let preserving = |ty: &str| {
+            json!({"type": ty, "x-kubernetes-preserve-unknown-fields": true,
+            "items": {"type": "string"}, "properties": {"a": {"type": "string"}}})
+        };
+        let open = json!({"x-kubernetes-preserve-unknown-fields": true});
+        check(preserving("object"), open.clone());
+        check(preserving("array"), open);
+        check(json!({"type": "array"}), json!({}));
+        let nullable = json!({"type": "string", "nullable": true});
+        check(
+            json!({"type": "object", "required": ["a", "b"],
+                "properties": {"a": nullable, "b": {"type": "string"}}}),
+            json!({"type": "object", "required": ["b"],
+                "properties": {"a": {}, "b": {"type": "string"}}}),
+        );
+        check(
+            json!({"type": "object", "required": ["a"], "additionalProperties": nullable}),
+            json!({"type": "object", "additionalProperties": {}}),
+        );
+        check(
+            json!({"x-kubernetes-int-or-string": true, "example": 1}),
+            json!({"x-kubernetes-int-or-string": true}),
+        );
+    }
+
+    #[test]
+    fn integers_or_texts_are_either() {
+        let either = json!([{"type": "integer"}, {"type": "string"}]);
+        let mut plain = json!({"x-kubernetes-int-or-string": true});
+        unfold(&mut plain);
+        assert_eq!(plain["anyOf"], either);
+        let mut known = json!({"x-kubernetes-int-or-string": true, "allOf": [{"anyOf": either}]});
+        let before = known.clone();
+        unfold(&mut known);
+        assert_eq!(known, before);
     }
 }

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that finds nothing to unwrap has failed")]
 
 mod apply;
+mod certs;
 mod chaos;
 mod clients;
 mod cluster;
@@ -21,5 +22,6 @@ mod pods;
 mod power;
 mod snapshots;
 mod streams;
+mod upgrade;
 mod webhooks;
 mod workloads;

@@ -37,6 +37,8 @@ pub struct Config {
     pub kubeconfig: Option<PathBuf>,
     /// With what to get a client certificate as long as the kubeconfig has none.
     pub bootstrap_kubeconfig: Option<PathBuf>,
+    /// Whether kubeconfig and client authorities follow those that the cluster publishes.
+    pub follow_authorities: bool,
     /// Addresses of the node, comma-separated; that of the default route if absent.
     pub node_ip: Option<String>,
     /// Folder of the kubelet's files.
@@ -157,6 +159,7 @@ impl Config {
             node_name: None,
             kubeconfig: None,
             bootstrap_kubeconfig: None,
+            follow_authorities: false,
             node_ip: None,
             root_dir: "/var/lib/kubelet".into(),
             pod_log_dir: "/var/log/pods".into(),

@@ -14,9 +14,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Access, ApiSources};
+use crate::certificates::authorities::Follower;
 use crate::certificates::bootstrap::{self, BootstrapError};
-use crate::certificates::store::{SERVER, Store};
-use crate::certificates::{request, serving};
+use crate::certificates::request::{self, Purpose};
+use crate::certificates::rotation::{self, Kept};
+use crate::certificates::store::{CLIENT, SERVER, Store};
 use crate::cgroup::resources::NodeMemory;
 use crate::cgroup::{Cgroups, NodeAllocatable, Version};
 use crate::config::{Config, KubeletConfiguration};
@@ -190,7 +192,7 @@ async fn connect(
     shutdown: &CancellationToken,
 ) -> Result<Option<(kube::Client, Informers)>, Error> {
     let Some(kubeconfig) = &config.kubeconfig else { return Ok(None) };
-    let user_agent = format!("kubelet/{}", facts::KUBELET_VERSION);
+    let user_agent = format!("kubelet/{}", component::version::release());
     if let Some(with) = &config.bootstrap_kubeconfig {
         let (name, pki) = (&identity.node_name, config.pki_dir());
         bootstrap::ensure(with, kubeconfig, name, &pki, &user_agent, shutdown).await?;
@@ -456,18 +458,35 @@ impl Parts<'_> {
         Store::new(self.config.pki_dir(), SERVER)
     }
 
-    /// Keeps the serving certificate good, when it comes from the cluster's authority.
+    /// Keeps the certificates good that come from the cluster's authority, and follows that.
     fn start_certificates(&self, api: &kube::Client) {
         let kubelet = &self.config.kubelet;
-        if !kubelet.server_tls_bootstrap || kubelet.tls_cert_file.is_some() {
-            return;
+        let authorities = kubelet.authentication.x509.client_ca_file.clone();
+        let mut kept = Vec::new();
+        let client = Store::new(self.config.pki_dir(), CLIENT);
+        // Without one of its own, the kubeconfig has credentials of another kind.
+        if kubelet.rotate_certificates && client.load().is_some() {
+            kept.push((Purpose::Client, client, Vec::new()));
         }
-        // What the Node says of itself: no other names are approved.
-        let mut names = vec![self.identity.hostname.clone()];
-        names.extend(self.identity.addresses.clone());
-        let subject = request::subject(&self.identity.node_name, names);
-        let (store, shutdown) = (self.serving_certificates(), self.shutdown.clone());
-        tokio::spawn(serving::keep(api.clone(), store, subject, shutdown));
+        if kubelet.server_tls_bootstrap && kubelet.tls_cert_file.is_none() {
+            // What the Node says of itself: no other names are approved.
+            let mut names = vec![self.identity.hostname.clone()];
+            names.extend(self.identity.addresses.clone());
+            kept.push((Purpose::Serving, self.serving_certificates(), names));
+        }
+        let certificates: Vec<_> = kept.iter().map(|(_, store, _)| store.clone()).collect();
+        for (purpose, store, names) in kept {
+            let subject = request::subject(&self.identity.node_name, names);
+            let kept = Kept { purpose, store, subject, authorities: authorities.clone() };
+            tokio::spawn(rotation::keep(api.clone(), kept, self.shutdown.clone()));
+        }
+        if self.config.follow_authorities
+            && let Some((kubeconfig, client_ca)) = self.config.kubeconfig.clone().zip(authorities)
+        {
+            let node_name = self.identity.node_name.clone();
+            let follower = Follower { node_name, kubeconfig, client_ca, certificates };
+            tokio::spawn(follower.run(api.clone(), self.shutdown.clone()));
+        }
     }
 
     fn start_server(

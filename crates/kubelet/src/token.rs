@@ -133,7 +133,8 @@ impl Tokens {
 fn renewal_due(issued: &Issued, now: Timestamp) -> bool {
     let life = issued.expires.duration_since(issued.issued);
     let age = now.duration_since(issued.issued);
-    age >= life * 4 / 5 || age >= MAX_AGE
+    // One from the future is not good yet: the clock was set back.
+    age >= life * 4 / 5 || age >= MAX_AGE || age.is_negative()
 }
 
 #[cfg(test)]
@@ -148,6 +149,7 @@ mod tests {
             assert_eq!(renewal_due(&issued, at(1000 + age)), due, "life {life} age {age}");
         };
         check(3600, 0, false);
+        check(3600, -1, true);
         check(3600, 2879, false);
         check(3600, 2880, true);
         check(7 * 86_400, 86_399, false);

@@ -15,7 +15,7 @@ use crate::checks::ctx;
 use crate::{Registration, find_kind};
 
 /// Paths that upstream reports although there are no such fields.
-const ODD_PATHS: [&str; 15] = [
+const ODD_PATHS: [&str; 16] = [
     "Affinity",
     "LoadBalancerSourceRanges",
     "annotations.",
@@ -29,6 +29,7 @@ const ODD_PATHS: [&str; 15] = [
     "resources[storage]",
     "securityContext.shareProcessNamespace",
     "spec.strategy.strategy",
+    "status[",
     "template.annotations",
     "template.labels",
 ];

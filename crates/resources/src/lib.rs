@@ -27,6 +27,7 @@ pub mod strategy;
 
 pub use columns::{ColumnDefinition, Columns};
 pub use convert::{Conversion, Step, WebhookConversion};
+pub use kinds::flowcontrol::mandatory as mandatory_flow_control;
 pub use kinds::service;
 pub use object_meta::check_embedded as check_embedded_metadata;
 pub use registration::{
@@ -34,5 +35,5 @@ pub use registration::{
 };
 pub use selectable::{Read, SelectableField, SelectableFields};
 pub use strategy::{
-    Ctx, Generation, Plain, PlainSubdomain, Propagation, StatusMetadata, StatusOnCreate, Strategy,
+    Ctx, Generation, PlainSubdomain, Propagation, StatusMetadata, StatusOnCreate, Strategy,
 };

@@ -213,12 +213,6 @@ impl StatusMetadata {
     }
 }
 
-/// A kind without rules of its own.
-#[derive(Clone, Copy, Debug)]
-pub struct Plain;
-
-impl Strategy for Plain {}
-
 /// A kind without rules of its own whose names are DNS subdomains.
 #[derive(Clone, Copy, Debug)]
 pub struct PlainSubdomain;

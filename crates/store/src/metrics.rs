@@ -4,7 +4,20 @@ use std::sync::LazyLock;
 
 use prometheus::{Histogram, HistogramOpts, IntGauge, Opts, Registry, exponential_buckets};
 
-/// Time of one durable commit, which may hold many transactions.
+/// Time until a batch is durable in the journal.
+pub(crate) static JOURNAL: LazyLock<Histogram> = LazyLock::new(|| {
+    let buckets = exponential_buckets(0.000_05, 2.0, 17).expect("buckets are positive");
+    Histogram::with_opts(
+        HistogramOpts::new(
+            "etcd_disk_wal_fsync_duration_seconds",
+            "The latency distributions of fsync called by WAL.",
+        )
+        .buckets(buckets),
+    )
+    .expect("the metric is well formed")
+});
+
+/// Time of one commit to the file, which may hold many batches.
 pub(crate) static COMMIT: LazyLock<Histogram> = LazyLock::new(|| {
     let buckets = exponential_buckets(0.000_1, 2.0, 16).expect("buckets are positive");
     Histogram::with_opts(
@@ -88,6 +101,7 @@ pub(crate) fn set(gauge: &IntGauge, value: u64) {
 /// # Errors
 /// When they are there already.
 pub fn register(registry: &Registry) -> Result<(), prometheus::Error> {
+    registry.register(Box::new(JOURNAL.clone()))?;
     registry.register(Box::new(COMMIT.clone()))?;
     registry.register(Box::new(KEYS.clone()))?;
     registry.register(Box::new(REVISION.clone()))?;

@@ -1,9 +1,13 @@
 //! Joins a WebSocket client to a SPDY server: what the kubelet does between kubectl and the
 //! container runtime.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::BoxIo;
 use crate::remotecommand::{Channel, ExitStatus, StreamSet};
@@ -12,6 +16,8 @@ use crate::websocket::{self, Frame, Socket, Subprotocol, WebSocketError};
 
 /// Output chunks on their way to the client.
 const QUEUE: usize = 8;
+/// How long a client that has its exit status may go on sending input.
+const LINGER: Duration = Duration::from_secs(10);
 /// Bytes of a tunnel message.
 const TUNNEL_CHUNK: usize = 32 * 1024;
 
@@ -88,11 +94,20 @@ pub async fn remote_command(
         }
         Ok::<_, WebSocketError>(())
     };
+    let mut inbound = pin!(inbound);
     let ended = tokio::select! {
         ended = outbound => ended,
-        ended = inbound => ended,
+        left = &mut inbound => {
+            feeder.abort();
+            return Ok(left?);
+        }
     };
     feeder.abort();
+    if ended.is_ok() {
+        // What a process left of its input is read all the same: a connection that is closed before
+        // that is reset, and a client which is still sending sees an error in place of the status.
+        timeout(LINGER, inbound).await.ok();
+    }
     Ok(ended?)
 }
 
@@ -179,6 +194,8 @@ pub async fn tunnel(socket: Socket, runtime: BoxIo) -> Result<(), WebSocketError
 
 #[cfg(test)]
 mod tests {
+    use tokio_tungstenite::tungstenite::Error;
+
     use super::*;
     use crate::spdy;
 
@@ -205,6 +222,76 @@ mod tests {
         while incoming.recv().await.is_some() {}
     }
 
+    /// Both ends of a connection through the kernel, where closing with unread input is a reset.
+    async fn connection() -> (BoxIo, BoxIo) {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (near, far) = tokio::join!(tokio::net::TcpStream::connect(address), listener.accept());
+        (Box::new(near.unwrap()), Box::new(far.unwrap().0))
+    }
+
+    /// A runtime whose process ends at once and takes no input.
+    async fn deaf_runtime(io: BoxIo) {
+        let (_connection, mut incoming) = spdy::Connection::server(io).unwrap();
+        let mut kept = Vec::new();
+        for _ in 0..3 {
+            let stream = incoming.recv().await.unwrap();
+            stream.writer.reply(Headers::new()).unwrap();
+            kept.push(stream);
+        }
+        kept.sort_by_key(|stream| stream.headers.get("streamtype") == Some("stdin"));
+        let _stdin = kept.pop();
+        for mut stream in kept {
+            if stream.headers.get("streamtype") == Some("error") {
+                stream.writer.send(ExitStatus::Success.to_json().into()).await.unwrap();
+            }
+            stream.writer.finish().await.unwrap();
+        }
+        while incoming.recv().await.is_some() {}
+    }
+
+    #[tokio::test]
+    async fn input_that_nobody_takes_is_read_to_its_end() {
+        let (client_io, server_io) = connection().await;
+        let (near, far) = connection().await;
+        let process = tokio::spawn(deaf_runtime(far));
+        let streams = StreamSet { stdin: true, stdout: true, stderr: false, tty: false };
+        let bridge = tokio::spawn(async move {
+            let socket = websocket::server_socket(server_io).await;
+            let runtime = spdy::Connection::client(near).unwrap();
+            remote_command(socket, Subprotocol::ChannelV5, runtime, streams).await
+        });
+        let socket = websocket::client_socket(client_io).await;
+        let (mut sender, mut receiver) = websocket::channels(socket, Subprotocol::ChannelV5);
+        let feed = async {
+            let chunk = Bytes::from(vec![b'x'; 16 * 1024]);
+            for _ in 0..1000 {
+                match sender.send(Channel::Stdin, chunk.clone()).await {
+                    Ok(()) => {}
+                    // Told that it was the end, in order.
+                    Err(WebSocketError::Socket(Error::Protocol(_))) => break,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        };
+        let collect = async {
+            let mut last = None;
+            while let Some(Frame::Data(channel, data)) = receiver.next().await.unwrap() {
+                last = Some((channel, data));
+                // Slower than the sender, so that there is input behind the status.
+                tokio::task::yield_now().await;
+            }
+            last
+        };
+        let ((), last) = tokio::join!(feed, collect);
+        let (channel, status) = last.unwrap();
+        assert_eq!(channel, Channel::Error);
+        assert_eq!(ExitStatus::from_json(&status), ExitStatus::Success);
+        drop((sender, receiver));
+        bridge.await.unwrap().unwrap();
+        process.await.unwrap();
+    }
+
     #[tokio::test]
     async fn input_ends_output_flows_and_the_exit_code_comes_last() {
         let (client_io, server_io) = tokio::io::duplex(1024);
@@ -229,6 +316,7 @@ mod tests {
         let (channel, status) = frames.last().unwrap();
         assert_eq!(*channel, Channel::Error);
         assert_eq!(ExitStatus::from_json(status), ExitStatus::Code(3));
+        drop((sender, receiver));
         bridge.await.unwrap().unwrap();
         process.await.unwrap();
     }

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 
 use machinery::Value;
+use machinery::gvk::GroupResource;
+use machinery::status::Status;
 use serde::Deserialize as _;
 
 use super::{Plugin, forbidden};
@@ -26,22 +28,16 @@ impl Plugin for Escalation {
         let user = &attributes.context.user;
         let Some(object) = attributes.object.as_ref() else { return Ok(()) };
         let Some(source) = Source::from_resource(&attributes.resource.name) else { return Ok(()) };
-        if user.in_group(MASTERS) || same_permissions(object, attributes.old) {
+        if user.in_group(MASTERS) || only_ownership(object, attributes.old) {
             return Ok(());
         }
+        let held = || self.0.rbac.rules(user, attributes.namespace);
         let rules = match source {
             Source::Role | Source::ClusterRole => {
                 if self.may(attributes, "escalate", source, attributes.namespace, attributes.name) {
                     return Ok(());
                 }
-                if source == Source::ClusterRole
-                    && object.get("aggregationRule").is_some_and(|rule| !rule.is_null())
-                {
-                    // Its rules will be whatever others add to it.
-                    vec![all("apiGroups"), all("nonResourceURLs")]
-                } else {
-                    rules_of(object)
-                }
+                rules_of(object)
             }
             Source::RoleBinding | Source::ClusterRoleBinding => {
                 let text =
@@ -54,33 +50,39 @@ impl Plugin for Escalation {
                 if self.may(attributes, "bind", source, attributes.namespace, name) {
                     return Ok(());
                 }
-                match attributes.registry.cached(GROUP, source.resource(), namespace, name) {
+                let known = attributes.registry.cached(GROUP, source.resource(), namespace, name);
+                match known {
                     Some(role) => rules_of(&role.value()),
                     None => {
-                        let resource = source.resource().trim_end_matches('s');
-                        return Err(forbidden(
-                            attributes,
-                            format!("{resource}.{GROUP} {name:?} not found"),
-                        ));
+                        let of = GroupResource::new(GROUP, source.resource());
+                        return Err(Box::new(Status::not_found(&of, name)));
                     }
                 }
             }
         };
-        let held = self.0.rbac.rules(user, attributes.namespace);
-        let missing = missing(&rules, &held);
-        if missing.is_empty() {
-            return Ok(());
+        let missing = missing(&rules, &held());
+        if !missing.is_empty() {
+            let groups = user.groups.iter().map(|g| format!("{g:?}")).collect::<Vec<_>>().join(" ");
+            return Err(forbidden(
+                attributes,
+                format!(
+                    "user {:?} (groups=[{groups}]) is attempting to grant RBAC permissions not \
+                     currently held:\n{}",
+                    user.name,
+                    missing.join("\n")
+                ),
+            ));
         }
-        let groups = user.groups.iter().map(|g| format!("{g:?}")).collect::<Vec<_>>().join(" ");
-        Err(forbidden(
-            attributes,
-            format!(
-                "user {:?} (groups=[{groups}]) is attempting to grant RBAC permissions not \
-                 currently held:\n{}",
-                user.name,
-                missing.join("\n")
-            ),
-        ))
+        // What a role collects may be anything at any time.
+        let collects = |role: &Value| role.get("aggregationRule").is_some_and(|r| !r.is_null());
+        let collecting = source == Source::ClusterRole
+            && (collects(object) || attributes.old.is_some_and(collects));
+        let everything = [all("apiGroups"), all("nonResourceURLs")];
+        if collecting && !self::missing(&everything, &held()).is_empty() {
+            let detail = "must have cluster-admin privileges to use the aggregationRule";
+            return Err(forbidden(attributes, detail));
+        }
+        Ok(())
     }
 }
 
@@ -104,10 +106,20 @@ impl Escalation {
     }
 }
 
-/// Whether an update leaves alone what the object permits.
-fn same_permissions(object: &Value, old: Option<&Value>) -> bool {
-    let fields = ["rules", "aggregationRule", "roleRef", "subjects"];
-    old.is_some_and(|old| fields.iter().all(|field| object.get(field) == old.get(field)))
+/// Whether an update says only who owns the object and who has to clean up after it, as the
+/// garbage collector does.
+fn only_ownership(object: &Value, old: Option<&Value>) -> bool {
+    let Some(old) = old else { return false };
+    let plain = |object: &Value| {
+        let mut object = object.clone();
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            for field in ["ownerReferences", "finalizers", "managedFields", "resourceVersion"] {
+                metadata.shift_remove(field);
+            }
+        }
+        object
+    };
+    plain(object) == plain(old)
 }
 
 fn rules_of(object: &Value) -> Vec<Rule> {
@@ -124,14 +136,25 @@ fn all(of: &str) -> Rule {
     }
 }
 
-/// What of `wanted` is not in `held`, in upstream's compact form.
+/// What of `wanted` is not in `held`, in upstream's compact form: one line for each resource, with
+/// all the verbs that are missing.
 fn missing(wanted: &[Rule], held: &[Rule]) -> Vec<String> {
-    let held: Vec<Rule> = held.to_vec();
-    let mut lines: Vec<String> = wanted
-        .iter()
-        .filter(|rule| rule.atoms().iter().any(|atom| !held.iter().any(|have| have.covers(atom))))
-        .map(compact)
-        .collect();
+    let mut rules: Vec<Rule> = Vec::new();
+    let atoms = wanted.iter().flat_map(Rule::atoms);
+    for atom in atoms.filter(|atom| !held.iter().any(|have| have.covers(atom))) {
+        let same = |rule: &&mut Rule| {
+            atom.non_resource_urls.is_empty()
+                && rule.api_groups == atom.api_groups
+                && rule.resources == atom.resources
+                && rule.resource_names == atom.resource_names
+                && rule.non_resource_urls.is_empty()
+        };
+        match rules.iter_mut().find(same) {
+            Some(rule) => rule.verbs.extend(atom.verbs),
+            None => rules.push(atom),
+        }
+    }
+    let mut lines: Vec<String> = rules.iter().map(compact).collect();
     lines.sort();
     lines.dedup();
     lines
@@ -169,13 +192,35 @@ mod tests {
 
     #[test]
     fn what_is_not_held_is_named() {
-        let wanted = [rule(&["get"], &["pods"]), rule(&["delete"], &["pods", "nodes"])];
+        let wanted = [rule(&["get", "delete"], &["pods"]), rule(&["delete", "list"], &["nodes"])];
         assert_eq!(
-            missing(&wanted, &[rule(&["get", "delete"], &["pods"])]),
-            ["{APIGroups:[\"\"], Resources:[\"pods\" \"nodes\"], Verbs:[\"delete\"]}"]
+            missing(&wanted, &[rule(&["get"], &["pods"])]),
+            [
+                "{APIGroups:[\"\"], Resources:[\"nodes\"], Verbs:[\"delete\" \"list\"]}",
+                "{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"delete\"]}",
+            ]
         );
         let parts = [rule(&["*"], &["pods"]), rule(&["delete"], &["nodes"])];
-        assert!(missing(&wanted, &parts).is_empty());
+        assert_eq!(
+            missing(&wanted, &parts),
+            ["{APIGroups:[\"\"], Resources:[\"nodes\"], Verbs:[\"list\"]}"]
+        );
         assert!(missing(&wanted, &[all("apiGroups")]).is_empty());
+        assert_eq!(
+            missing(&[all("nonResourceURLs")], &[all("apiGroups")]),
+            ["{NonResourceURLs:[\"*\"], Verbs:[\"*\"]}"]
+        );
+    }
+
+    #[test]
+    fn owners_and_finalizers_permit_nothing() {
+        let old = serde_json::json!({"metadata": {"name": "r"}, "rules": []});
+        let mut new = old.clone();
+        new["metadata"]["finalizers"] = serde_json::json!(["a/b"]);
+        new["metadata"]["ownerReferences"] = serde_json::json!([{}]);
+        assert!(only_ownership(&new, Some(&old)));
+        assert!(!only_ownership(&new, None));
+        new["metadata"]["labels"] = serde_json::json!({"a": "b"});
+        assert!(!only_ownership(&new, Some(&old)));
     }
 }

@@ -2,7 +2,7 @@
 //! <https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/>.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ring::digest::{SHA256, digest};
@@ -122,12 +122,26 @@ struct Remembered {
     user: Arc<User>,
 }
 
+/// The keys of service-account tokens.
+pub struct Keys {
+    signer: Signer,
+    verifiers: Vec<Verifier>,
+}
+
+impl Keys {
+    /// Tokens are signed by `signer`, and those that one of `trusted` checks are believed as well.
+    #[must_use]
+    pub fn new(signer: Signer, mut trusted: Vec<Verifier>) -> Self {
+        trusted.push(signer.verifier());
+        Self { signer, verifiers: trusted }
+    }
+}
+
 /// Makes and checks service-account tokens.
 pub struct ServiceAccounts {
     issuer: String,
     audiences: Vec<String>,
-    signer: Signer,
-    keys: Vec<Verifier>,
+    keys: RwLock<Arc<Keys>>,
     objects: Box<dyn Objects>,
     remembered: Mutex<HashMap<[u8; 32], Arc<Remembered>>>,
 }
@@ -136,20 +150,30 @@ pub struct ServiceAccounts {
 
 impl ServiceAccounts {
     /// Tokens of `issuer`, for this server when one of `audiences` (the issuer, when empty) is in
-    /// them. `keys` are trusted besides the signer's own.
+    /// them.
     #[must_use]
     pub fn new(
         issuer: String,
         mut audiences: Vec<String>,
-        signer: Signer,
-        mut keys: Vec<Verifier>,
+        keys: Keys,
         objects: Box<dyn Objects>,
     ) -> Self {
         if audiences.is_empty() {
             audiences.push(issuer.clone());
         }
-        keys.push(signer.verifier());
-        Self { issuer, audiences, signer, keys, objects, remembered: Mutex::default() }
+        let keys = RwLock::new(Arc::new(keys));
+        Self { issuer, audiences, keys, objects, remembered: Mutex::default() }
+    }
+
+    fn keys(&self) -> Arc<Keys> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes over other keys: what only the old ones check is not believed any more.
+    pub fn replace_keys(&self, keys: Keys) {
+        let mut remembered = self.remembered.lock().expect("nothing panics under the lock");
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        remembered.clear();
     }
 
     /// Who issues the tokens.
@@ -168,7 +192,7 @@ impl ServiceAccounts {
     #[must_use]
     pub fn jwks(&self) -> Value {
         let mut keys: Vec<Value> = Vec::new();
-        for key in self.keys.iter().filter_map(Verifier::jwk) {
+        for key in self.keys().verifiers.iter().filter_map(Verifier::jwk) {
             if !keys.iter().any(|known| known["kid"] == key["kid"]) {
                 keys.push(key);
             }
@@ -200,7 +224,7 @@ impl ServiceAccounts {
         let Binding { namespace, serviceaccount, .. } = binding;
         claims["sub"] =
             format!("{SERVICE_ACCOUNT_PREFIX}{namespace}:{}", serviceaccount.name).into();
-        self.signer.sign(&claims)
+        self.keys().signer.sign(&claims)
     }
 
     /// Checks a token for use with any of `audiences` (this server's when empty).
@@ -247,7 +271,8 @@ impl ServiceAccounts {
         if let Some(known) = lock().get(&hash) {
             return Ok(known.clone());
         }
-        let claims = jwt::verify(token, &self.keys)?;
+        let keys = self.keys();
+        let claims = jwt::verify(token, &keys.verifiers)?;
         let claims: Claims = serde_json::from_value(claims).map_err(|_| Error::Claims)?;
         if claims.iss != self.issuer {
             return Err(Error::Issuer);
@@ -260,10 +285,13 @@ impl ServiceAccounts {
         let user = Arc::new(user(name, &claims));
         let known = Arc::new(Remembered { claims: Arc::new(claims), user });
         let mut remembered = lock();
-        if remembered.len() >= REMEMBERED {
-            remembered.clear();
+        // Keys that were replaced meanwhile vouch for nothing that stays.
+        if Arc::ptr_eq(&keys, &self.keys()) {
+            if remembered.len() >= REMEMBERED {
+                remembered.clear();
+            }
+            remembered.insert(hash, known.clone());
         }
-        remembered.insert(hash, known.clone());
         Ok(known)
     }
 
@@ -342,8 +370,8 @@ mod tests {
     fn accounts() -> ServiceAccounts {
         let (private, public) = component::pki::signing_key().unwrap();
         let signer = Signer::from_pem(private.as_bytes()).unwrap();
-        let keys = Verifier::from_pem(public.as_bytes()).unwrap();
-        ServiceAccounts::new("https://iss".to_owned(), vec![], signer, keys, Box::new(Fixed))
+        let keys = Keys::new(signer, Verifier::from_pem(public.as_bytes()).unwrap());
+        ServiceAccounts::new("https://iss".to_owned(), vec![], keys, Box::new(Fixed))
     }
 
     fn binding(pod: Option<(&str, &str)>, uid: &str) -> Binding {
@@ -393,5 +421,30 @@ mod tests {
         check(&binding(Some(("leaving", "u3")), "u1"), &[], 550, Ok(name));
         let why = format!("{gone}pods n/leaving is deleted");
         check(&binding(Some(("leaving", "u3")), "u1"), &[], 580, Err(&why));
+    }
+
+    #[test]
+    fn keys_are_replaced_in_steps_that_lock_nobody_out() {
+        let pairs = [(); 2].map(|()| component::pki::signing_key().unwrap());
+        let signer = |at: usize| Signer::from_pem(pairs[at].0.as_bytes()).unwrap();
+        let both = format!("{}{}", pairs[0].1, pairs[1].1);
+        let both = || Verifier::from_pem(both.as_bytes()).unwrap();
+        let accounts = accounts();
+        accounts.replace_keys(Keys::new(signer(0), vec![]));
+        let now = UNIX_EPOCH + Duration::from_secs(500);
+        let issue = || {
+            let audiences = ["https://iss".to_owned()];
+            accounts.issue(&binding(None, "u1"), &audiences, now, Duration::from_secs(600)).unwrap()
+        };
+        let good = |token: &str| accounts.authenticate_at(token, &[], now).is_ok();
+        let first = issue();
+        assert!(good(&first));
+        accounts.replace_keys(Keys::new(signer(0), both()));
+        assert!(good(&first) && good(&issue()));
+        accounts.replace_keys(Keys::new(signer(1), both()));
+        let second = issue();
+        assert!(good(&first) && good(&second));
+        accounts.replace_keys(Keys::new(signer(1), vec![]));
+        assert!(!good(&first) && good(&second), "what is remembered of the old one is forgotten");
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use machinery::status::reason;
 use machinery::{Value, meta, time};
+use resources::mandatory_flow_control as mandatory;
 use serde_json::json;
 
 use super::{Failure, ensure, target};
@@ -136,18 +137,6 @@ const SUGGESTED: [Row; 11] = [
     ),
 ];
 
-const MANDATORY: [Row; 2] = [
-    ("exempt", "exempt", 1, "", &["group system:masters"], About::Everything),
-    (
-        "catch-all",
-        "catch-all",
-        10_000,
-        BY_USER,
-        &[UNAUTHENTICATED, AUTHENTICATED],
-        About::Everything,
-    ),
-];
-
 /// An object to have.
 pub(crate) struct Wanted {
     pub(crate) name: &'static str,
@@ -157,30 +146,13 @@ pub(crate) struct Wanted {
 
 /// All of them, levels before the schemas that name them.
 pub(crate) fn defaults() -> Vec<Wanted> {
-    let mut all = vec![
-        level(
-            "exempt",
-            true,
-            json!({
-                "type": "Exempt",
-                "exempt": {"nominalConcurrencyShares": 0, "lendablePercent": 0},
-            }),
-        ),
-        level(
-            "catch-all",
-            true,
-            json!({
-                "type": "Limited",
-                "limited": {
-                    "nominalConcurrencyShares": 5,
-                    "lendablePercent": 0,
-                    "limitResponse": {"type": "Reject"},
-                },
-            }),
-        ),
-    ];
+    let mandatory = mandatory::ALL
+        .iter()
+        .filter_map(|&(kind, name)| Some(object(kind, name, true, mandatory::spec(kind, name)?)));
+    let mut all: Vec<Wanted> = mandatory.collect();
     all.extend(LIMITED.map(|(name, shares, queues, hand, lent)| {
-        level(
+        object(
+            "PriorityLevelConfiguration",
             name,
             false,
             json!({
@@ -195,8 +167,7 @@ pub(crate) fn defaults() -> Vec<Wanted> {
             }),
         )
     }));
-    all.extend(MANDATORY.map(|row| schema(row, true)));
-    all.extend(SUGGESTED.map(|row| schema(row, false)));
+    all.extend(SUGGESTED.map(schema));
     all
 }
 
@@ -215,11 +186,7 @@ fn object(kind: &str, name: &'static str, mandatory: bool, spec: Value) -> Wante
     Wanted { name, object, mandatory }
 }
 
-fn level(name: &'static str, mandatory: bool, spec: Value) -> Wanted {
-    object("PriorityLevelConfiguration", name, mandatory, spec)
-}
-
-fn schema(row: Row, mandatory: bool) -> Wanted {
+fn schema(row: Row) -> Wanted {
     let (name, level, precedence, distinguisher, subjects, about) = row;
     let subjects: Vec<Value> = subjects.iter().map(|subject| subject_of(subject)).collect();
     let mut rule = json!({"subjects": subjects});
@@ -256,7 +223,7 @@ fn schema(row: Row, mandatory: bool) -> Wanted {
     if !distinguisher.is_empty() {
         spec["distinguisherMethod"] = json!({"type": distinguisher});
     }
-    object("FlowSchema", name, mandatory, spec)
+    object("FlowSchema", name, false, spec)
 }
 
 fn subject_of(words: &str) -> Value {

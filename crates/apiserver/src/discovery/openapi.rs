@@ -8,7 +8,7 @@ use machinery::schema;
 
 use super::Document;
 use crate::registry::Resource;
-use crate::server::VERSION;
+use component::version;
 
 pub(super) fn group_versions(resources: &[Arc<Resource>]) -> BTreeSet<(String, String)> {
     resources.iter().map(|r| (r.group.to_string(), r.version.to_string())).collect()
@@ -16,7 +16,7 @@ pub(super) fn group_versions(resources: &[Arc<Resource>]) -> BTreeSet<(String, S
 
 pub(super) fn v2(resources: &[Arc<Resource>]) -> Document {
     let infos: Vec<_> = resources.iter().map(|r| info(r)).collect();
-    Document::new(openapi::v2(VERSION, &infos), "application/json")
+    Document::new(openapi::v2(version::release(), &infos), "application/json")
 }
 
 /// The same as protobuf, which is all that Go's discovery client reads.
@@ -45,7 +45,10 @@ pub(super) fn v3(resources: &[Arc<Resource>], path: &str) -> Option<Document> {
     if infos.is_empty() {
         return None;
     }
-    Some(Document::new(openapi::v3_group(VERSION, group, version, &infos), "application/json"))
+    Some(Document::new(
+        openapi::v3_group(version::release(), group, version, &infos),
+        "application/json",
+    ))
 }
 
 fn info(resource: &Resource) -> ResourceInfo<'_> {

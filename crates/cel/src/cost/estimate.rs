@@ -430,7 +430,7 @@ impl Coster<'_> {
         while let Some(step) = steps.pop() {
             decl = match step {
                 Step::Items | Step::Values => decl.element()?,
-                Step::Keys => return decl.element().map(|_| Range::fixed(0)),
+                Step::Keys => return Some(Range::new(0, decl.key_size()?)),
                 Step::Indices => return None,
                 Step::Name(name) => decl.field(name)?,
             };

@@ -116,8 +116,10 @@ fn to_string(_: &mut Scope, args: &[Value]) -> Answer {
     }))
 }
 
-/// The shortest text that reads back as the same number, with an exponent where it is far from 1.
-pub(super) fn double_text(value: f64) -> String {
+/// The shortest text that reads back as the same number, with an exponent where it is far from 1,
+/// as Go writes numbers.
+#[must_use]
+pub fn double_text(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
     }
@@ -125,7 +127,7 @@ pub(super) fn double_text(value: f64) -> String {
         return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
     }
     let magnitude = value.abs();
-    if magnitude != 0.0 && !(1e-4..1e21).contains(&magnitude) {
+    if magnitude != 0.0 && !(1e-4..1e6).contains(&magnitude) {
         let text = format!("{value:e}");
         let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
         let (sign, digits) = match exponent.strip_prefix('-') {

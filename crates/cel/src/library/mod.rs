@@ -10,7 +10,7 @@ pub(crate) mod format;
 pub(crate) mod semver;
 pub(crate) mod url;
 
-mod convert;
+pub(crate) mod convert;
 mod ip;
 mod lists;
 mod numbers;

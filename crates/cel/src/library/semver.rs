@@ -157,8 +157,21 @@ fn trim_zeros(part: &str) -> String {
 }
 
 impl Semver {
+    /// Reads a version as the specification of semantic versions has it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        parse(text).ok()
+    }
+
+    /// Whether this is what versions are without numbers: all zero.
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        self.numbers == [0; 3] && self.pre.is_empty()
+    }
+
     /// The order of precedence.
-    pub(crate) fn compare(&self, other: &Self) -> Ordering {
+    #[must_use]
+    pub fn compare(&self, other: &Self) -> Ordering {
         self.numbers.cmp(&other.numbers).then_with(|| match (&self.pre[..], &other.pre[..]) {
             ([], []) => Ordering::Equal,
             ([], _) => Ordering::Greater,

@@ -17,9 +17,15 @@ const SCHEMA_LIMIT: u64 = 100_000_000;
 /// How many of the costliest expressions are named when the sum is too high.
 const NAMED: usize = 4;
 
-/// `root` says whether the values are whole objects.
-pub(super) fn compile(schema: &Json, root: bool, path: &Path) -> Result<Rules, ErrorList> {
-    let mut compiler = Compiler::default();
+/// `root` says whether the values are whole objects, and `limited` whether the rules may cost too
+/// much.
+pub(super) fn compile(
+    schema: &Json,
+    root: bool,
+    limited: bool,
+    path: &Path,
+) -> Result<Rules, ErrorList> {
+    let mut compiler = Compiler { limited, ..Compiler::default() };
     let place = Place {
         decl: Decl::of_schema(schema, root, "self").map(Arc::new),
         root,
@@ -38,6 +44,8 @@ struct Compiler {
     /// Mistakes of form. While there are some, nothing is compiled where they are.
     form_errors: ErrorList,
     errors: ErrorList,
+    /// Whether there are limits of cost.
+    limited: bool,
     total: u64,
     /// The costliest expressions, costliest first.
     costliest: Vec<(u64, Path)>,
@@ -171,7 +179,7 @@ impl Compiler {
     }
 
     fn observe(&mut self, path: &Path, what: &str, cost: u64) {
-        if cost > EXPRESSION_LIMIT {
+        if self.limited && cost > EXPRESSION_LIMIT {
             self.errors.push(Error::forbidden(path, too_costly(what, cost, EXPRESSION_LIMIT)));
         }
         self.total = self.total.saturating_add(cost);
@@ -183,7 +191,7 @@ impl Compiler {
     }
 
     fn check_total(&mut self, path: &Path) {
-        if self.total <= SCHEMA_LIMIT {
+        if !self.limited || self.total <= SCHEMA_LIMIT {
             return;
         }
         for (_, costly) in std::mem::take(&mut self.costliest) {

@@ -61,7 +61,15 @@ impl Rules {
     /// # Errors
     /// Everything that is wrong with the rules, at `path`.
     pub fn compile(schema: &Json, path: &Path) -> Result<Self, ErrorList> {
-        compile::compile(schema, true, path)
+        compile::compile(schema, true, true, path)
+    }
+
+    /// Compiles all rules of a schema that was accepted before, whatever they may cost by now.
+    ///
+    /// # Errors
+    /// As [`Rules::compile`], without the limits of cost.
+    pub fn compile_stored(schema: &Json, path: &Path) -> Result<Self, ErrorList> {
+        compile::compile(schema, true, false, path)
     }
 
     /// Compiles the rules of a part of a schema, to be applied to values of that part alone.
@@ -70,7 +78,7 @@ impl Rules {
     /// As [`Rules::compile`].
     pub fn compile_part(schema: &Json, path: &Path) -> Result<Self, ErrorList> {
         let is_object = crate::schema::flag(schema, "x-kubernetes-embedded-resource");
-        compile::compile(schema, is_object, path)
+        compile::compile(schema, is_object, true, path)
     }
 
     /// Whether there are no rules at all.

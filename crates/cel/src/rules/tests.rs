@@ -125,13 +125,14 @@ fn costs_are_limited() {
         "x-kubernetes-validations": [{"rule": "self.all(x, x.all(y, self.all(z, y in z)))"}],
     });
     refused(
-        &with_spec(nested),
+        &with_spec(nested.clone()),
         &[
             "openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule: Forbidden: estimated rule cost exceeds budget by factor of more than 100x (try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)",
             "openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule: Forbidden: contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema",
             "openAPIV3Schema: Forbidden: x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema exceeds budget by factor of more than 100x",
         ],
     );
+    Rules::compile_stored(&with_spec(nested), &path()).expect("whatever it costs");
     let limited = json!({
         "type": "array", "maxItems": 10,
         "items": {"type": "array", "maxItems": 10, "items": {"type": "string", "maxLength": 10}},

@@ -52,6 +52,12 @@ pub(super) fn expand_member(
     target: Expr,
     args: Vec<Expr>,
 ) -> Result<Expanded> {
+    let is_binding = parser.bindings
+        && (name, args.len()) == ("bind", 3)
+        && target.as_ident().is_some_and(|of| &**of == "cel");
+    if is_binding {
+        return expand_binding(parser, position, args);
+    }
     let is = matches!(
         (name, args.len()),
         ("all" | "exists" | "existsOne" | "map", 2 | 3)
@@ -94,6 +100,20 @@ pub(super) fn expand_member(
         _ => build.sort_by(target, first),
     }?;
     Ok(Expanded::Macro(expr))
+}
+
+/// `cel.bind(name, value, expression)`: the expression with a variable.
+fn expand_binding(parser: &mut Parser, position: u32, args: Vec<Expr>) -> Result<Expanded> {
+    let mut args = args.into_iter();
+    let (name, value, result) = (args.next(), args.next(), args.next());
+    let (name, value, result) = (name.ok_or(Failed)?, value.ok_or(Failed)?, result.ok_or(Failed)?);
+    let Some(variable) = name.as_ident().cloned() else {
+        let at = parser.nodes.position(&name);
+        let message = "cel.bind() variable names must be simple identifiers".to_owned();
+        return Err(parser.mistake(Some(at), message));
+    };
+    let mut build = Build { parser, position, variable: variable.clone(), second: None };
+    Ok(Expanded::Macro(build.bind(variable, value, result)?))
 }
 
 /// With two expressions the first is a filter.

@@ -23,11 +23,11 @@ pub(crate) struct Parsed {
     pub(crate) positions: Vec<u32>,
 }
 
-/// Reads an expression.
+/// Reads an expression, in which `cel.bind` is a macro if there are `bindings`.
 ///
 /// # Errors
 /// What is not an expression, or is a larger one than any rule needs.
-pub(crate) fn parse(source: &str) -> Result<Parsed, CompileError> {
+pub(crate) fn parse(source: &str, bindings: bool) -> Result<Parsed, CompileError> {
     let size = source.chars().count();
     if size > MAX_SIZE {
         return Err(CompileError::whole(format!(
@@ -36,7 +36,7 @@ pub(crate) fn parse(source: &str) -> Result<Parsed, CompileError> {
     }
     let tokens = tokens(source).map_err(|mistakes| CompileError::new(source, mistakes))?;
     let mut parser =
-        Parser { tokens, at: 0, nodes: Nodes::default(), mistakes: Vec::new(), depth: 0 };
+        Parser { tokens, at: 0, nodes: Nodes::default(), mistakes: Vec::new(), depth: 0, bindings };
     match parser.whole() {
         Ok(expr) if parser.mistakes.is_empty() => {
             Ok(Parsed { expr, positions: parser.nodes.positions })
@@ -57,6 +57,7 @@ pub(super) struct Parser {
     pub(super) nodes: Nodes,
     mistakes: Vec<Mistake>,
     depth: u32,
+    pub(super) bindings: bool,
 }
 
 /// Hands out ids and keeps what is known by id.

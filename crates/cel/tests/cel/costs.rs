@@ -130,3 +130,19 @@ fn the_limit_ends_evaluation() {
     let program = Env::new().compile(&format!("({source}) || true")).expect(source);
     assert!(program.evaluate(&BTreeMap::new(), PER_CALL_LIMIT).result.is_err());
 }
+
+#[test]
+fn declared_without_a_schema() {
+    let any = Decl::of_type(cel::Type::Dyn, 64);
+    let map = Decl::of_map(Decl::of_map(any, 32, 8), 63, 8);
+    let decl = Arc::new(Decl::of_object("device", [("attributes", map)]));
+    let env = Env::new().with("self", decl.ty().clone()).with_sizes(decl);
+    for (source, most) in [
+        // A value of any type has one size under whatever name.
+        ("self.attributes['a'].b.contains('0123456789')", 11),
+        ("self.attributes['a']['b'].contains('0123456789')", 11),
+        ("self.attributes.all(k, k.contains('0123456789'))", 91),
+    ] {
+        assert_eq!(env.compile(source).expect(source).max_cost(), most, "{source}");
+    }
+}

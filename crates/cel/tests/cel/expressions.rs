@@ -320,3 +320,27 @@ fn addresses_and_names() {
         ",
     );
 }
+
+#[test]
+fn bindings() {
+    let source = "cel.bind(x, [1, 2, 3], x.size() == 3 && x[0] == 1)";
+    let plain = Env::new();
+    assert!(plain.compile(source).unwrap_err().to_string().contains("undeclared reference to"));
+    let env = Env::new().with_bindings();
+    let none: BTreeMap<String, Value> = BTreeMap::new();
+    let value = env.compile(source).unwrap().evaluate(&none, PER_CALL_LIMIT).result;
+    assert!(matches!(value, Ok(Value::Bool(true))));
+    let mistake = env.compile("cel.bind(x.y, 1, true)").unwrap_err().to_string();
+    assert!(mistake.contains("cel.bind() variable names must be simple identifiers"), "{mistake}");
+}
+
+#[test]
+fn numbers_as_texts() {
+    check(
+        r#"
+        string(1.0) == '1' && string(0.5) == '0.5' && string(-2.25) == '-2.25'
+        string(123456.0) == '123456' && string(1234567.0) == '1.234567e+06'
+        string(1e21) == '1e+21' && string(0.0001) == '0.0001' && string(0.00001) == '1e-05'
+        "#,
+    );
+}

@@ -7,7 +7,7 @@ use serde::Deserialize as _;
 use serde_json::json;
 
 use crate::config::ClusterConfiguration;
-use crate::image::IRONCLAD_IMAGE;
+use crate::image;
 use crate::kubeconfig::{self, Credentials};
 use crate::node::files::{kubelet_config, yaml};
 
@@ -56,7 +56,7 @@ pub fn objects(settings: &Settings<'_>) -> Vec<DynamicObject> {
     let server = config.server();
     let cluster_info = kubeconfig::render("", &server, settings.ca, "", Credentials::None);
     let values = [
-        ("$IMAGE", IRONCLAD_IMAGE.to_owned()),
+        ("$IMAGE", image::own()),
         ("$SERVER", server),
         ("$POD_CIDR", networking.pod_subnet.clone()),
         ("$DNS_SERVICE", config.dns_service().to_string()),
@@ -189,6 +189,8 @@ mod tests {
                 "ConfigMap cluster-info",
                 "Role kubeadm:bootstrap-signer-clusterinfo",
                 "RoleBinding kubeadm:bootstrap-signer-clusterinfo",
+                "Role ironclad:nodes-cluster-info",
+                "RoleBinding ironclad:nodes-cluster-info",
                 "ServiceAccount kube-proxy",
                 "ClusterRoleBinding kubeadm:node-proxier",
                 "ConfigMap kube-proxy",

@@ -18,7 +18,7 @@ use crate::config::ClusterConfiguration;
 use crate::diagnosis;
 use crate::etcd::{self, Member};
 use crate::node::files::{self, File, Machine, PKI};
-use crate::{KUBERNETES_VERSION, addons, tokens, up};
+use crate::{addons, tokens, up};
 
 /// Between looks for an API server that is not up yet.
 const POLL: Duration = Duration::from_millis(200);
@@ -67,7 +67,7 @@ pub async fn init(
     shutdown: &CancellationToken,
 ) -> Result<Made, HostError> {
     options.config.validate()?;
-    say(format!("[init] Using Kubernetes version: {KUBERNETES_VERSION}"));
+    say(format!("[init] Using Kubernetes version: {}", component::version::release()));
     let part = Part {
         api_port: Some(options.port),
         etcd: options.config.local_etcd().is_some(),

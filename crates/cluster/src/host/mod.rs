@@ -35,7 +35,7 @@ use crate::preflight::Problem;
 /// Folder of what Ironclad keeps on a host.
 const FOLDER: &str = "/var/lib/ironclad";
 /// Archives that the kubelet imports.
-const IMAGES: &str = "/var/lib/ironclad/images";
+pub(crate) const IMAGES: &str = "/var/lib/ironclad/images";
 
 /// Why a host is no node.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +100,20 @@ pub fn default_address() -> Option<Ipv4Addr> {
         IpAddr::V4(address) if !address.is_unspecified() && !address.is_loopback() => Some(address),
         _ => None,
     }
+}
+
+/// The program that this host's kubelet is, if its unit is ours.
+pub(crate) fn program() -> Option<PathBuf> {
+    let unit = fs::read_to_string(units::path("kubelet")).ok()?;
+    let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart="))?;
+    let mut words = line.split_whitespace();
+    let program = words.next()?;
+    (words.next() == Some("kubelet")).then(|| program.into())
+}
+
+/// Restarts this host's kubelet.
+pub(crate) fn restart_kubelet() -> Result<(), HostError> {
+    units::restart("kubelet")
 }
 
 /// The name that this host has in a cluster unless another is given.

@@ -47,7 +47,7 @@ WantedBy=multi-user.target
     );
     let flags = format!(
         "KUBELET_KUBEADM_ARGS=\"--hostname-override={name} --node-ip={address} \
-         --images-dir={IMAGES}\"\n"
+         --images-dir={IMAGES} --follow-authorities\"\n"
     );
     vec![files::plain(&path("kubelet"), unit), files::plain(FLAGS, flags)]
 }
@@ -94,6 +94,11 @@ pub(super) fn reload() -> Result<(), HostError> {
 /// Starts a unit, now and whenever the host boots.
 pub(super) fn start(name: &str) -> Result<(), HostError> {
     systemctl(&["enable", "--quiet", name])?;
+    restart(name)
+}
+
+/// Restarts a unit.
+pub(super) fn restart(name: &str) -> Result<(), HostError> {
     systemctl(&["restart", name])
 }
 

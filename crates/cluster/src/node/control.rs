@@ -182,6 +182,7 @@ mod tests {
             name: "s",
             description: "a service",
             program: "/missing".into(),
+            upgraded: None,
             arguments: Vec::new(),
             log: folder.path().join("log"),
         };

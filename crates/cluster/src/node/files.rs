@@ -9,7 +9,6 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use component::bootstrap_token::Token;
 use component::pki::{self, Authority, Pair, Subject};
@@ -17,12 +16,10 @@ use serde_json::{Value, json};
 
 use crate::config::ClusterConfiguration;
 use crate::etcd::{self, Member};
-use crate::image::{IRONCLAD_IMAGE, PAUSE_IMAGE};
+use crate::image::{self, PAUSE_IMAGE};
 use crate::node::containerd;
 use crate::{kubeconfig, manifests, virtual_ip};
 
-/// How long a signed certificate is valid (kubeadm's default).
-pub(crate) const VALIDITY: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Folder of the keys and certificates of a control plane.
 pub const PKI: &str = "/etc/kubernetes/pki";
 /// With what a node asks for its certificate.
@@ -198,7 +195,7 @@ pub fn control_plane(
     port: u16,
     member: Option<&Member>,
 ) -> Result<Vec<File>, pki::Error> {
-    let ca = &keys.ca;
+    let (ca, validity) = (&keys.ca, config.certificate_validity());
     let mut files = keys.files();
     let serving = Subject {
         common_name: "kube-apiserver".to_owned(),
@@ -206,14 +203,14 @@ pub fn control_plane(
         server: true,
         ..Subject::default()
     };
-    keyed(&mut files, &format!("{PKI}/apiserver"), ca.issue(&serving, VALIDITY)?);
+    keyed(&mut files, &format!("{PKI}/apiserver"), ca.issue(&serving, validity)?);
     let to_kubelets = client("kube-apiserver-kubelet-client", &["kubeadm:cluster-admins"]);
-    let to_kubelets = ca.issue(&to_kubelets, VALIDITY)?;
+    let to_kubelets = ca.issue(&to_kubelets, validity)?;
     keyed(&mut files, &format!("{PKI}/apiserver-kubelet-client"), to_kubelets);
-    let front_proxy = keys.front_proxy.issue(&client("front-proxy-client", &[]), VALIDITY)?;
+    let front_proxy = keys.front_proxy.issue(&client("front-proxy-client", &[]), validity)?;
     keyed(&mut files, &format!("{PKI}/front-proxy-client"), front_proxy);
     if let Some(etcd) = &keys.etcd {
-        files.extend(etcd::files(etcd, machine.name, machine.address)?);
+        files.extend(etcd::files(etcd, machine.name, machine.address, validity)?);
     }
     let local = local_server(machine.address, port);
     let mut users = vec![
@@ -230,11 +227,12 @@ pub fn control_plane(
     let super_admin = super_admin_kubeconfig(config, ca, machine.address, port)?;
     files.push(secret("/etc/kubernetes/super-admin.conf", super_admin));
     kubelet_client(config, &local, ca, machine.name, &mut files)?;
+    let image = image::own();
     let site = manifests::Site {
         node: machine.name,
         address: machine.address,
         port,
-        image: IRONCLAD_IMAGE,
+        image: &image,
         etcd: member,
     };
     for (file, pod) in manifests::control_plane(config, &site) {
@@ -253,7 +251,7 @@ fn kubelet_client(
     files: &mut Vec<File>,
 ) -> Result<(), pki::Error> {
     let user = format!("system:node:{name}");
-    let pair = ca.issue(&client(&user, &["system:nodes"]), VALIDITY)?;
+    let pair = ca.issue(&client(&user, &["system:nodes"]), config.certificate_validity())?;
     let first = "kubelet-client-first.pem";
     let current = format!("{KUBELET_PKI}/kubelet-client-current.pem");
     files.push(secret(&format!("{KUBELET_PKI}/{first}"), pair.certificate + &pair.key));
@@ -357,7 +355,7 @@ fn user_kubeconfig(
     user: &str,
     groups: &[&str],
 ) -> Result<String, pki::Error> {
-    let pair = ca.issue(&client(user, groups), VALIDITY)?;
+    let pair = ca.issue(&client(user, groups), config.certificate_validity())?;
     let credentials = kubeconfig::Credentials::Pair(&pair);
     let cluster = &config.cluster_name;
     Ok(kubeconfig::render(cluster, server, ca.certificate(), user, credentials))
@@ -395,8 +393,16 @@ pub(crate) fn secret(path: &str, text: String) -> File {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// The files of a control plane, for tests of what is in them.
+    pub(crate) fn control_plane_files(
+        config: &ClusterConfiguration,
+        keys: &ClusterKeys,
+    ) -> Vec<File> {
+        control_plane(config, keys, &machine(&facts()), 6443, None).unwrap()
+    }
 
     fn facts() -> containerd::Facts {
         containerd::Facts {

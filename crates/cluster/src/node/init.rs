@@ -18,6 +18,9 @@ use super::files::{BOOTSTRAP_KUBECONFIG, KUBELET_CONFIG, KUBELET_KUBECONFIG};
 use super::mounts::{Folders, MountError};
 use super::services::{Ending, Service, Supervisor, signals};
 
+/// The program that an upgrade put in the place of the one that this node was booted with.
+pub const UPGRADED: &str = "/var/lib/ironclad/bin/ironclad";
+
 /// What `ironclad up` tells the first process of a node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Spec {
@@ -118,6 +121,7 @@ fn services(spec: &Spec) -> Vec<Service> {
         format!("--config={KUBELET_CONFIG}"),
         format!("--bootstrap-kubeconfig={BOOTSTRAP_KUBECONFIG}"),
         format!("--kubeconfig={KUBELET_KUBECONFIG}"),
+        "--follow-authorities".to_owned(),
         format!("--hostname-override={}", spec.node),
         format!("--node-ip={}", spec.address),
         "--images-dir=/var/lib/ironclad/images".to_owned(),
@@ -127,6 +131,7 @@ fn services(spec: &Spec) -> Vec<Service> {
             name: "containerd",
             description: "containerd container runtime",
             program: "containerd".into(),
+            upgraded: None,
             arguments: vec!["--config".into(), "/etc/containerd/config.toml".into()],
             log: "/var/log/containerd.log".into(),
         },
@@ -135,6 +140,7 @@ fn services(spec: &Spec) -> Vec<Service> {
             description: "kubelet: The Kubernetes Node Agent",
             // This very program, wherever it lies on the host.
             program: "/proc/self/exe".into(),
+            upgraded: Some(UPGRADED.into()),
             arguments: kubelet.into_iter().map(Into::into).collect(),
             log: "/var/log/kubelet.log".into(),
         },

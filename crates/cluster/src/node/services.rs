@@ -27,6 +27,8 @@ pub struct Service {
     pub description: &'static str,
     /// The program.
     pub program: PathBuf,
+    /// What runs in its place once it is there.
+    pub upgraded: Option<PathBuf>,
     /// Its arguments.
     pub arguments: Vec<OsString>,
     /// The file that its output is added to.
@@ -310,7 +312,8 @@ impl Supervisor {
 #[allow(unsafe_code)]
 fn start(service: &Service) -> io::Result<Pid> {
     let log = OpenOptions::new().create(true).append(true).open(&service.log)?;
-    let mut command = Command::new(&service.program);
+    let upgraded = service.upgraded.as_ref().filter(|program| program.exists());
+    let mut command = Command::new(upgraded.unwrap_or(&service.program));
     command
         .arg0(service.name)
         .args(&service.arguments)

@@ -1,28 +1,12 @@
-//! Certificates in files that may be replaced while the server runs.
-//!
-//! Folders are watched rather than files, because certificates are replaced by renaming, alone or
-//! through a link to their folder. What is read is taken only if it is whole: a certificate whose
-//! key has not been written yet leaves the old pair in use.
+//! Certificates in files that may be replaced while the server runs. What is read is taken only if
+//! it is whole: a certificate whose key has not been written yet leaves the old pair in use.
 
-use std::collections::BTreeSet;
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Error, ServerTls};
-
-/// How often the files are read besides, for file systems that do not tell of changes. Upstream
-/// does so too.
-const INTERVAL: Duration = Duration::from_secs(60);
-
-/// After so many milliseconds without news, see whether anybody still listens.
-const LISTENING: u16 = 2000;
+use crate::followed::Followed;
 
 /// Where a server's certificate, its key and the authorities of its clients are.
 #[derive(Clone, Debug)]
@@ -35,7 +19,6 @@ pub struct Files {
     pub client_ca: Option<PathBuf>,
 }
 
-#[derive(Debug, PartialEq)]
 struct Contents {
     certificate: Vec<u8>,
     key: Vec<u8>,
@@ -76,27 +59,25 @@ impl Files {
 
     /// Follows the files until `shutdown`: connections made after a change use what is new.
     pub async fn follow(self, tls: ServerTls, shutdown: CancellationToken) {
-        let mut changes = Changes::of(&self);
-        // Nothing yet: the files may have changed since `tls` was made of them.
-        let mut known = None;
+        let paths = [Some(&self.certificate), Some(&self.key), self.client_ca.as_ref()];
+        let mut files = Followed::new(paths.into_iter().flatten().cloned().collect());
         loop {
-            // A file that is missing for a moment is one that is being replaced.
-            if let Ok(contents) = self.read()
-                && known.as_ref() != Some(&contents)
-            {
-                match contents.tls() {
-                    Ok(fresh) => {
-                        tls.replace(&fresh);
-                        known = Some(contents);
-                        tracing::debug!(path = %self.certificate.display(), "certificates read");
-                    }
-                    Err(error) => tracing::warn!(%error, "certificates are left as they were"),
-                }
-            }
-            tokio::select! {
-                () = changes.next() => {}
-                () = tokio::time::sleep(INTERVAL) => {}
+            // At once the first time: the files may have changed since `tls` was made of them.
+            let mut contents = tokio::select! {
+                contents = files.next() => contents.into_iter(),
                 () = shutdown.cancelled() => return,
+            };
+            let contents = Contents {
+                certificate: contents.next().unwrap_or_default(),
+                key: contents.next().unwrap_or_default(),
+                client_ca: contents.next(),
+            };
+            match contents.tls() {
+                Ok(fresh) => {
+                    tls.replace(&fresh);
+                    tracing::debug!(path = %self.certificate.display(), "certificates read");
+                }
+                Err(error) => tracing::warn!(%error, "certificates are left as they were"),
             }
         }
     }
@@ -112,62 +93,12 @@ impl Contents {
     }
 }
 
-/// News from the folders of files.
-struct Changes(mpsc::Receiver<()>);
-
-impl Changes {
-    fn of(files: &Files) -> Self {
-        let paths = [Some(&files.certificate), Some(&files.key), files.client_ca.as_ref()];
-        let folders: BTreeSet<&Path> =
-            paths.into_iter().flatten().filter_map(|path| path.parent()).collect();
-        let (sender, receiver) = mpsc::channel(1);
-        let begun = Self::watch(&folders).and_then(|inotify| {
-            let work = move || forward(&inotify, &sender);
-            std::thread::Builder::new().name("certificates".to_owned()).spawn(work)
-        });
-        if let Err(error) = begun {
-            tracing::debug!(%error, "folders of certificates cannot be watched");
-        }
-        Self(receiver)
-    }
-
-    fn watch(folders: &BTreeSet<&Path>) -> std::io::Result<Inotify> {
-        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-        let flags =
-            AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CREATE;
-        for folder in folders {
-            inotify.add_watch(*folder, flags)?;
-        }
-        Ok(inotify)
-    }
-
-    /// Waits for a change; for ever if there is no way to know.
-    async fn next(&mut self) {
-        if self.0.recv().await.is_none() {
-            std::future::pending().await
-        }
-    }
-}
-
-/// Passes news on until nobody listens any more.
-fn forward(inotify: &Inotify, news: &mpsc::Sender<()>) {
-    while !news.is_closed() {
-        let mut ready = [PollFd::new(inotify.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut ready, PollTimeout::from(LISTENING)) {
-            Ok(0) | Err(Errno::EINTR) => continue,
-            Ok(_) if inotify.read_events().is_ok() => {
-                news.try_send(()).ok(); // news that wait say the same
-            }
-            _ => return,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     use std::sync::Arc;
+    use std::time::Duration;
 
     use crate::pki::{Authority, Pair, Subject};
     use crate::tls::ClientAuth;

@@ -1,6 +1,6 @@
 //! Signs approved requests of the four signers that Kubernetes itself has.
 
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use client::{Action, Api, WorkQueue};
@@ -32,8 +32,37 @@ pub(super) enum Plan {
     Sign(Duration),
 }
 
+/// The files of an authority, which may be replaced while the controller runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    /// Its certificate.
+    pub(crate) certificate: PathBuf,
+    /// Its key.
+    pub(crate) key: PathBuf,
+}
+
+/// Why the authority cannot sign.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AuthorityError {
+    #[error("cannot read {}: {source}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Pki(#[from] component::pki::Error),
+}
+
+impl Files {
+    /// Reads them.
+    pub(crate) fn load(&self) -> Result<Authority, AuthorityError> {
+        let read = |path: &PathBuf| {
+            std::fs::read_to_string(path)
+                .map_err(|source| AuthorityError::Read { path: path.clone(), source })
+        };
+        Ok(Authority::load(&read(&self.certificate)?, &read(&self.key)?)?)
+    }
+}
+
 /// Runs the controller until shutdown.
-pub(crate) async fn run(context: Context, authority: Arc<Authority>, longest: Duration) {
+pub(crate) async fn run(context: Context, authority: Files, longest: Duration) {
     let queue: WorkQueue<Key> = WorkQueue::new();
     enqueue(&context.informers.signing_requests, &queue);
     context.informers.signing_requests.synced().await;
@@ -43,7 +72,7 @@ pub(crate) async fn run(context: Context, authority: Arc<Authority>, longest: Du
 
 async fn sync(
     context: Context,
-    authority: Arc<Authority>,
+    authority: Files,
     longest: Duration,
     key: Key,
 ) -> Result<Action, SyncError> {
@@ -53,10 +82,16 @@ async fn sync(
     let written = match plan(&csr, longest) {
         Plan::Nothing => return Ok(Action::Done),
         Plan::Fail(why) => failed(&csr, why),
-        Plan::Sign(validity) => match signed(&csr, &authority, validity) {
-            Ok(signed) => signed,
-            Err(error) => failed(&csr, error.to_string()),
-        },
+        Plan::Sign(validity) => {
+            // Read each time, which is rarely: another authority may have taken over. Between its
+            // certificate and its key there is a moment in which they do not fit.
+            let authority =
+                authority.load().map_err(|error| SyncError::NotReady(error.to_string()))?;
+            match signed(&csr, &authority, validity) {
+                Ok(signed) => signed,
+                Err(error) => failed(&csr, error.to_string()),
+            }
+        }
     };
     let api: Api<CertificateSigningRequest> = Api::all(context.client.clone());
     match api.replace_status(&key.name, &PostParams::default(), &written).await {

@@ -19,13 +19,26 @@ pub(super) enum Readiness {
     Absent,
 }
 
-/// The last sign of life of a node, by this process's clock.
+/// The last sign of life of a node, by a clock of this process that nobody sets.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Sign {
     heartbeat: Option<Timestamp>,
     renewed: Option<Timestamp>,
     readiness: Readiness,
     pub(super) seen: Timestamp,
+}
+
+/// The time, by a clock that nobody sets and by that of the API's objects.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now {
+    pub(super) steady: Timestamp,
+    pub(super) wall: Timestamp,
+}
+
+impl From<Timestamp> for Now {
+    fn from(both: Timestamp) -> Self {
+        Self { steady: both, wall: both }
+    }
 }
 
 impl Sign {
@@ -54,8 +67,9 @@ pub(super) fn observe(
     node: &Node,
     renewed: Option<Timestamp>,
     before: Option<&Sign>,
-    now: Timestamp,
+    now: impl Into<Now>,
 ) -> Sign {
+    let Now { steady: now, wall } = now.into();
     let ready = condition(node, "Ready");
     let heartbeat = ready.and_then(|c| c.last_heartbeat_time.as_ref()).map(|t| t.0);
     let readiness = readiness(node);
@@ -64,11 +78,12 @@ pub(super) fn observe(
             // A status of Unknown is this controller's own work and no sign of life.
             let reported = before.heartbeat != heartbeat
                 || (before.readiness != readiness && readiness != Readiness::Unknown);
-            if reported || before.renewed < renewed { now } else { before.seen }
+            // Nor does it matter which of two times is later: the node's clock may have been set.
+            if reported || before.renewed != renewed { now } else { before.seen }
         }
         // After a restart everyone gets the full grace period again.
         None if ready.is_some() || renewed.is_some() => now,
-        None => node.created(),
+        None => now - wall.duration_since(node.created()),
     };
     Sign { heartbeat, renewed, readiness, seen }
 }

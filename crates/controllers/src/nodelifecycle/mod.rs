@@ -11,6 +11,7 @@ mod zones;
 use std::collections::HashMap;
 
 use client::{Action, Api, Event, EventType, WorkQueue};
+use component::clock::Steady;
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -23,7 +24,7 @@ use crate::informers::NODE;
 use crate::object::{Key, Meta};
 use crate::pods;
 
-use health::{Readiness, Sign};
+use health::{Now, Readiness, Sign};
 use zones::Limiter;
 
 /// Runs the three parts until shutdown.
@@ -95,8 +96,12 @@ async fn watch_health(context: Context) {
     informers.nodes.synced().await;
     informers.node_leases.synced().await;
     informers.pods.synced().await;
-    let mut monitor =
-        Monitor { context: context.clone(), signs: HashMap::new(), limiter: Limiter::default() };
+    let mut monitor = Monitor {
+        context: context.clone(),
+        signs: HashMap::new(),
+        limiter: Limiter::default(),
+        clock: Steady::start(),
+    };
     let mut period = tokio::time::interval(context.config.node_monitor_period);
     period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -122,9 +127,14 @@ struct Monitor {
     context: Context,
     signs: HashMap<String, Sign>,
     limiter: Limiter,
+    clock: Steady,
 }
 
 impl Monitor {
+    fn steady(&self) -> Timestamp {
+        Timestamp::try_from(self.clock.now()).unwrap_or(Timestamp::MAX)
+    }
+
     async fn round(&mut self) {
         let nodes = self.context.informers.nodes.list();
         self.signs.retain(|name, _| nodes.iter().any(|n| n.nm() == name));
@@ -137,11 +147,11 @@ impl Monitor {
         for node in nodes.iter().filter(|node| taints::wants_eviction(node)) {
             let zone = zones::zone(node);
             let rate = rates.get(&zone).copied().unwrap_or(0.0);
-            let now = Timestamp::now();
-            if !self.limiter.admit(&zone, rate, now) {
+            let steady = self.steady();
+            if !self.limiter.admit(&zone, rate, steady) {
                 continue;
             }
-            let Some(wanted) = taints::plan(node, true, now) else { continue };
+            let Some(wanted) = taints::plan(node, true, Timestamp::now()) else { continue };
             match write_taints(&self.context, node, &wanted).await {
                 Ok(()) => {}
                 Err(SyncError::Api(error)) if is_conflict(&error) => {}
@@ -151,17 +161,17 @@ impl Monitor {
     }
 
     async fn check(&mut self, node: &Node) -> Result<(), SyncError> {
-        let now = Timestamp::now();
+        let (now, steady) = (Timestamp::now(), self.steady());
         let config = &self.context.config;
         let lease = self.context.informers.node_leases.get(Some("kube-node-lease"), node.nm());
         let renewed = lease.and_then(|l| l.spec.as_ref()?.renew_time.as_ref().map(|t| t.0));
         let before = self.signs.get(node.nm());
         let was_ready = before.is_none_or(|b| b.was_ready());
-        let sign = health::observe(node, renewed, before, now);
+        let sign = health::observe(node, renewed, before, Now { steady, wall: now });
         let grace = SignedDuration::try_from(config.node_monitor_grace_period).unwrap_or_default();
         let startup =
             SignedDuration::try_from(config.node_startup_grace_period).unwrap_or_default();
-        let silent = health::is_silent(node, &sign, grace, startup, now);
+        let silent = health::is_silent(node, &sign, grace, startup, steady);
         let first = before.is_none();
         self.signs.insert(node.nm().to_owned(), sign);
         let mut not_ready = health::readiness(node) != Readiness::True;

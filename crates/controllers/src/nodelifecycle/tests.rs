@@ -47,6 +47,22 @@ fn a_lease_or_a_heartbeat_is_a_sign_of_life() {
 }
 
 #[test]
+fn a_clock_that_is_set_silences_nobody() {
+    let n = node(Some("True"), 0);
+    let first = observe(&n, Some(at(100)), None, at(0));
+    // The controller's clock goes forward by a day: its steady one does not.
+    let day = Now { steady: at(20), wall: at(86_400) };
+    let same = observe(&n, Some(at(100)), Some(&first), day);
+    assert!(!is_silent(&n, &same, GRACE, STARTUP, day.steady));
+    // The node's goes back: what it renews is a sign of life all the same.
+    let back = observe(&n, Some(at(50)), Some(&same), Now { steady: at(40), wall: at(40) });
+    assert_eq!(back.seen, at(40));
+    // A node that never reported is as old as the objects' clock says.
+    let mute = observe(&node(None, 0), None, None, Now { steady: at(1000), wall: at(30) });
+    assert_eq!(mute.seen, at(970));
+}
+
+#[test]
 fn a_silent_node_becomes_unknown_once() {
     let n = node(Some("True"), 0);
     let conditions = unknown_conditions(&n, at(60)).unwrap();

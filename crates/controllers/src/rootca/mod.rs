@@ -1,8 +1,11 @@
 //! Every active namespace has a ConfigMap `kube-root-ca.crt` with the CA of the API server.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use client::{Action, Event, WorkQueue};
+use component::followed::Followed;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
@@ -16,8 +19,8 @@ const NAME: &str = "kube-root-ca.crt";
 const DESCRIPTION: &str = "kubernetes.io/description";
 const TEXT: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters.";
 
-/// Runs the controller until shutdown; `bundle` is the CA in PEM.
-pub(crate) async fn run(context: Context, bundle: String) {
+/// Runs the controller until shutdown; the CA in PEM is the file at `path`, which it follows.
+pub(crate) async fn run(context: Context, path: PathBuf) {
     let queue: WorkQueue<Key> = WorkQueue::new();
     let informers = &context.informers;
     enqueue_present(&informers.namespaces, &queue);
@@ -29,17 +32,43 @@ pub(crate) async fn run(context: Context, bundle: String) {
     });
     informers.namespaces.synced().await;
     informers.root_cas.synced().await;
+    let mut file = Followed::new(vec![path]);
+    let bundle = Mutex::new(take(&mut file).await);
     let ctx = context.clone();
-    context.work(queue, 5, |key| sync(ctx.clone(), &bundle, key)).await;
+    let namespaces = informers.namespaces.clone();
+    let work = context.work(queue.clone(), 5, |key| {
+        let bundle = bundle.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        sync(ctx.clone(), bundle, key)
+    });
+    let follow = async {
+        loop {
+            let fresh = take(&mut file).await;
+            *bundle.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+            tracing::info!("the root CA changed and is published anew");
+            for namespace in namespaces.list() {
+                queue.add(Key::new("", namespace.nm()));
+            }
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        () = follow => {}
+    }
 }
 
-async fn sync(context: Context, bundle: &str, key: Key) -> Result<Action, SyncError> {
+/// The next content of the one file.
+async fn take(file: &mut Followed) -> Arc<str> {
+    let contents = file.next().await;
+    contents.first().map(|bytes| String::from_utf8_lossy(bytes).into()).unwrap_or_default()
+}
+
+async fn sync(context: Context, bundle: Arc<str>, key: Key) -> Result<Action, SyncError> {
     let informers = &context.informers;
     if !informers.namespaces.get(None, &key.name).is_some_and(|ns| is_active(&ns)) {
         return Ok(Action::Done);
     }
     let present = informers.root_cas.get(Some(&key.name), NAME);
-    let Some(wanted) = wanted(present.as_deref(), &key.name, bundle) else {
+    let Some(wanted) = wanted(present.as_deref(), &key.name, &bundle) else {
         return Ok(Action::Done);
     };
     let api = context.api::<ConfigMap>(&key.name);

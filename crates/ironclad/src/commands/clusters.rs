@@ -36,6 +36,9 @@ pub(crate) struct Up {
     /// A folder of image archives (docker or OCI) that every node gets
     #[arg(long, value_name = "FOLDER")]
     images: Option<PathBuf>,
+    /// How long certificates are good; they are renewed long before
+    #[arg(long, value_name = "DURATION")]
+    certificate_validity: Option<String>,
     /// Leave what is there of a cluster that does not come up
     #[arg(long)]
     retain: bool,
@@ -104,6 +107,7 @@ pub(crate) async fn up(flags: Up, shutdown: CancellationToken) -> anyhow::Result
                 StoreKind::Embedded => Store::Embedded,
                 StoreKind::Etcd => Store::Etcd,
             }),
+            certificate_validity: flags.certificate_validity,
         },
         images: flags.images,
         retain: flags.retain,

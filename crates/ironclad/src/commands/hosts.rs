@@ -52,6 +52,9 @@ pub(crate) struct Init {
     /// Name of the node; the host name unless given
     #[arg(long)]
     node_name: Option<String>,
+    /// How long certificates are good, as 8760h; they are renewed long before
+    #[arg(long, value_name = "DURATION")]
+    certificate_validity: Option<String>,
     /// Address of the hosts' network that one of the control planes has at a time, by which all nodes
     /// reach the API server
     #[arg(long, value_name = "ADDRESS")]
@@ -230,6 +233,7 @@ pub(crate) async fn init(flags: Init, shutdown: CancellationToken) -> anyhow::Re
     if flags.store == StoreKind::Etcd {
         config = config.with_local_etcd();
     }
+    config.certificate_validity_period = flags.certificate_validity;
     if !flags.etcd_servers.is_empty() {
         let external = ExternalEtcd {
             endpoints: flags.etcd_servers,

@@ -30,6 +30,9 @@ pub(crate) struct Flags {
     /// Its key
     #[arg(long, requires = "cluster_signing_cert_file")]
     cluster_signing_key_file: Option<PathBuf>,
+    /// What a certificate lasts whose requester asks for no less
+    #[arg(long, default_value = "8760h", value_parser = apiserver::parse_duration)]
+    cluster_signing_duration: Duration,
     /// Whether only the holder of the lease acts
     #[arg(long, default_value_t = true, action = ArgAction::Set)]
     leader_elect: bool,
@@ -52,6 +55,7 @@ pub(crate) async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Re
         service_cidr: flags.service_cluster_ip_range,
         root_ca_file: flags.root_ca_file,
         cluster_signing: flags.cluster_signing_cert_file.zip(flags.cluster_signing_key_file),
+        cluster_signing_duration: flags.cluster_signing_duration,
         leader_elect: flags.leader_elect,
         controllers: flags.controllers,
         use_service_account_credentials: flags.use_service_account_credentials,

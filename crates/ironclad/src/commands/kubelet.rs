@@ -17,6 +17,9 @@ pub(crate) struct Flags {
     /// How a client certificate is asked for as long as the kubeconfig has none that is good
     #[arg(long, requires = "kubeconfig")]
     bootstrap_kubeconfig: Option<PathBuf>,
+    /// Whether the kubeconfig and the client authorities follow those that the cluster publishes
+    #[arg(long, requires = "kubeconfig")]
+    follow_authorities: bool,
     /// Name of this node; the host name unless given
     #[arg(long)]
     hostname_override: Option<String>,
@@ -49,6 +52,7 @@ pub(crate) async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Re
         node_name: flags.hostname_override,
         kubeconfig: flags.kubeconfig,
         bootstrap_kubeconfig: flags.bootstrap_kubeconfig,
+        follow_authorities: flags.follow_authorities,
         node_ip: flags.node_ip,
         root_dir: flags.root_dir,
         images_dir: flags.images_dir,

@@ -1,8 +1,10 @@
 //! The subcommands and how each is started.
 
 mod bench;
+mod certs;
 mod clusters;
 mod dns;
+mod drill;
 mod hosts;
 mod kube_apiserver;
 mod kube_controller_manager;
@@ -12,6 +14,7 @@ mod kubelet;
 mod nodes;
 mod snapshot;
 mod store;
+mod upgrade;
 mod virtual_ip;
 
 use std::future::Future;
@@ -25,7 +28,7 @@ use crate::memory;
 
 /// Kubernetes v1.36 in one program.
 #[derive(Debug, Parser)]
-#[command(name = "ironclad", version = cluster::KUBERNETES_VERSION, about, disable_help_subcommand = true)]
+#[command(name = "ironclad", version = component::version::release(), about, disable_help_subcommand = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -47,6 +50,9 @@ enum Command {
     Status(clusters::Status),
     /// Print the kubeconfig of a cluster
     Kubeconfig(clusters::Kubeconfig),
+    /// Check, renew and replace certificates and keys
+    #[command(subcommand)]
+    Certs(certs::Command),
     /// Save, list, check and restore the state of a cluster
     #[command(subcommand)]
     Snapshot(snapshot::Command),
@@ -57,12 +63,18 @@ enum Command {
     Node(nodes::Node),
     /// Start, stop or look at the kubelet or the container runtime of a node
     Service(nodes::Service),
+    /// Break a cluster on purpose, and see it recover
+    #[command(subcommand)]
+    Drill(drill::Command),
     /// Make this host the control plane of a new cluster
     Init(Box<hosts::Init>),
     /// Bring this host into a cluster
     Join(Box<hosts::Join>),
     /// Undo what init or join did to this host
     Reset(hosts::Reset),
+    /// Let this release take the place of the one that a cluster runs
+    #[command(subcommand)]
+    Upgrade(upgrade::Command),
     /// Make, show and remove the tokens with which nodes join
     Token(hosts::Tokens),
     /// Measure an API server
@@ -133,13 +145,20 @@ pub(crate) fn run() -> ExitCode {
         Command::Down(flags) => single(|_| clusters::down(flags)),
         Command::Status(flags) => single(|_| clusters::status(flags)),
         Command::Kubeconfig(flags) => clusters::kubeconfig(&flags),
+        Command::Certs(certs::Command::Keep(flags)) => {
+            component::logging::init(verbosity, format);
+            single(|shutdown| certs::keep(flags, shutdown))
+        }
+        Command::Certs(command) => single(|_| certs::run(command)),
         Command::Snapshot(command) => single(|_| snapshot::run(command)),
         Command::Store(command) => single(|_| store::run(command)),
         Command::Node(flags) => single(|shutdown| nodes::node(flags, shutdown)),
         Command::Service(flags) => nodes::service(flags),
+        Command::Drill(command) => single(|shutdown| drill::run(command, shutdown)),
         Command::Init(flags) => single(|shutdown| hosts::init(*flags, shutdown)),
         Command::Join(flags) => single(|shutdown| hosts::join(*flags, shutdown)),
         Command::Reset(flags) => single(|_| hosts::reset(flags)),
+        Command::Upgrade(command) => single(|_| upgrade::run(command)),
         Command::Token(flags) => single(|_| hosts::token(flags)),
         Command::Bench(flags) => parallel(|shutdown| bench::run(flags, shutdown)),
     };

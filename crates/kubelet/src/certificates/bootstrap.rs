@@ -198,7 +198,7 @@ fn write_kubeconfig(
 }
 
 /// Writes a file that only root may read, whole or not at all.
-fn write_private(path: &Path, text: &str) -> Result<(), BootstrapError> {
+pub(super) fn write_private(path: &Path, text: &str) -> Result<(), BootstrapError> {
     let write = || {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;

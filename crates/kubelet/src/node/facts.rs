@@ -10,9 +10,6 @@ use nix::unistd::{SysconfVar, sysconf};
 
 use crate::cri::proto;
 
-/// Version of Kubernetes that this kubelet is.
-pub const KUBELET_VERSION: &str = "v1.36.0";
-
 /// Memory of the machine in bytes: all of it, and what is available.
 pub fn memory() -> (i64, i64) {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -125,7 +122,7 @@ pub fn system_info(runtime: &proto::VersionResponse) -> NodeSystemInfo {
             runtime.runtime_name,
             runtime.runtime_version.trim_start_matches('v')
         ),
-        kubelet_version: KUBELET_VERSION.to_owned(),
+        kubelet_version: component::version::release().to_owned(),
         kube_proxy_version: String::new(),
         operating_system: "linux".into(),
         architecture: architecture().into(),

@@ -47,7 +47,9 @@ impl Backoff {
         now: Timestamp,
     ) -> Option<(Duration, Timestamp)> {
         let entry = self.entries.get(key)?;
-        if self.expired(entry, event) {
+        // An event in the far future is one of before the clock was set back: nothing says how
+        // long ago it was, and to wait until it comes would be for ever.
+        if self.expired(entry, event) || event > later(now, self.max) {
             return None;
         }
         let until = later(event, entry.wait);
@@ -132,6 +134,9 @@ mod tests {
         backoff.next("c", at(0), at(0));
         backoff.next("c", at(20), at(20));
         assert_eq!(backoff.waiting("c", at(621), at(621)), None);
+        // The clock was set back by an hour, and by a second.
+        assert_eq!(backoff.waiting("c", at(20), at(20 - 3600)), None);
+        assert!(backoff.waiting("c", at(20), at(19)).is_some());
         backoff.next("c", at(621), at(621));
         assert_eq!(backoff.waiting("c", at(621), at(621)).unwrap().0, INITIAL);
     }

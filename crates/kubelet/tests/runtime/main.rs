@@ -121,8 +121,10 @@ async fn remote_commands() {
     let seen = websocket(target, &exec(&["cat"], "input=1&output=1"), v5, &much, None).await;
     assert!(seen.stdout == much, "{} of {} bytes came back", seen.stdout.len(), much.len());
 
-    // A command that takes no input does not hang on it.
-    let seen = websocket(target, &exec(&["true"], "input=1&output=1"), v5, &much, None).await;
+    // A command that takes no input does not hang on it. (On more than a pipe holds, containerd 1.6
+    // itself may: it goes on writing to a process that has ended.)
+    let little = &much[..4096];
+    let seen = websocket(target, &exec(&["true"], "input=1&output=1"), v5, little, None).await;
     assert_eq!(seen.status, Some(ExitStatus::Success));
 
     let size = TerminalSize { width: 123, height: 45 };
@@ -136,13 +138,17 @@ async fn remote_commands() {
     let Some(ExitStatus::Failed(message)) = missing.status else { panic!("{missing:?}") };
     assert!(message.contains("executable file not found"), "{message}");
 
-    let (attached, _) = tokio::join!(
+    let (attached, stopped) = tokio::join!(
         websocket(target, "/attach/n/p/c?input=1&output=1&error=1", v4, b"hello\n", None),
         async {
-            tokio::time::sleep(Duration::from_secs(2)).await;
+            let log = containerd.log_path();
+            while !std::fs::read_to_string(&log).unwrap_or_default().contains("got hello") {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
             containerd.runtime.stop_container(&ids_of(&containerd).await, Duration::ZERO).await
         }
     );
+    stopped.unwrap();
     assert_eq!(String::from_utf8_lossy(&attached.stdout), "got hello\n");
 }
 

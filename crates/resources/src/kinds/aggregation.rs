@@ -65,10 +65,23 @@ impl Strategy for ApiService {
         errors
     }
 
+    fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, _old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        for condition in At::root(new).get("status").get("conditions").list() {
+            let status = condition.get("status");
+            if !STATUSES.contains(&status.str()) {
+                status.unsupported(&mut errors, &STATUSES);
+            }
+        }
+        errors
+    }
+
     fn allow_unconditional_update(&self) -> bool {
         false
     }
 }
+
+const STATUSES: [&str; 3] = ["True", "False", "Unknown"];
 
 fn check_backend(spec: &At<'_>, errors: &mut ErrorList) {
     let (service, bundle) = (spec.get("service"), spec.get("caBundle"));
@@ -99,7 +112,7 @@ fn check_backend(spec: &At<'_>, errors: &mut ErrorList) {
 
 #[cfg(test)]
 mod tests {
-    use crate::checks::{check, check_default, created};
+    use crate::checks::{check, check_default, check_status, created};
 
     fn service(name: &str, spec: &str) -> String {
         format!(
@@ -108,6 +121,17 @@ mod tests {
     }
 
     const REST: &str = "group: a.b, version: v1, groupPriorityMinimum: 100, versionPriority: 10";
+
+    #[test]
+    fn statuses() {
+        check_status(
+            &service("v1.a.b", REST),
+            "{status: {conditions: [{type: Available, status: Maybe}]}}",
+            &[
+                r#"status.conditions[0].status: Unsupported value: "Maybe": supported values: "True", "False", "Unknown""#,
+            ],
+        );
+    }
 
     #[test]
     fn rules() {

@@ -75,7 +75,7 @@ impl Strategy for CustomResourceDefinition {
     }
 
     fn validate(&self, _ctx: &Ctx<'_>, crd: &Value) -> ErrorList {
-        let mut errors = check_definition(crd);
+        let mut errors = check_definition(crd, None);
         check_preserving(crd, &mut errors);
         let group = At::root(crd).get("spec").get("group");
         approval(crd, group.str(), &mut errors);
@@ -83,7 +83,7 @@ impl Strategy for CustomResourceDefinition {
     }
 
     fn validate_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
-        let mut errors = check_definition(new);
+        let mut errors = check_definition(new, Some(old));
         if !At::root(old).get("spec").get("preserveUnknownFields").bool() {
             check_preserving(new, &mut errors);
         }
@@ -150,7 +150,7 @@ impl Strategy for CustomResourceDefinition {
 }
 
 /// What holds for definitions whatever they were before.
-fn check_definition(crd: &Value) -> ErrorList {
+fn check_definition(crd: &Value, old: Option<&Value>) -> ErrorList {
     let mut errors = ErrorList::new();
     let spec = At::root(crd).get("spec");
     let (group, plural) = (spec.get("group"), spec.get("names").get("plural"));
@@ -167,7 +167,8 @@ fn check_definition(crd: &Value) -> ErrorList {
         }
     }
     spec.get("scope").one_of(&mut errors, &["Cluster", "Namespaced"]);
-    versions::check(&spec, &mut errors);
+    let before = old.map(|old| At::root(old).get("spec"));
+    versions::check(&spec, before.as_ref(), &mut errors);
     for field in ["plural", "singular", "kind", "listKind"] {
         spec.get("names").get(field).must(&mut errors);
     }

@@ -1,18 +1,57 @@
 //! How requests to the API server are queued.
 
+pub mod mandatory;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use machinery::field::{Error, ErrorList};
 use machinery::{Value, meta, names};
+use serde_json::json;
 
-use crate::cursor::{At, set_default, set_default_zero};
+use super::internal;
+use crate::cursor::{At, remove, same, set_default, set_default_zero};
 use crate::strategy::{Ctx, Generation, StatusMetadata, Strategy, subdomain_name};
 
 const MAX_PRECEDENCE: i64 = 10_000;
 const MAX_QUEUES: i64 = 10_000_000;
 const VERBS: [&str; 9] =
     ["create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch"];
+
+/// What every server has is as every server has it. Only the part that is about exempt requests
+/// may be changed.
+fn as_fixed(object: &Value, kind: &str, errors: &mut ErrorList) {
+    let name = meta::name(object);
+    let Some(fixed) = mandatory::spec(kind, name) else { return };
+    let spec = At::root(object).get("spec");
+    let (mut wanted, mut found) = (fixed, spec.value.clone());
+    let exempt = kind == "PriorityLevelConfiguration" && name == "exempt";
+    if exempt {
+        remove(&mut wanted, "exempt");
+        remove(&mut found, "exempt");
+    }
+    if !same(&wanted, &found) {
+        let but = if exempt { " except the 'spec.exempt' field" } else { "" };
+        let package = "io.k8s.api.flowcontrol.v1";
+        let shown = internal::form_of_group(spec.value, package, &format!("{kind}Spec"));
+        let detail = format!("spec of '{name}'{but} must equal the fixed value");
+        errors.push(Error::invalid(&spec.path, shown, detail));
+    }
+}
+
+fn conditions(object: &Value, errors: &mut ErrorList) {
+    let mut taken = BTreeSet::new();
+    for condition in At::root(object).get("status").get("conditions").list() {
+        let kind = condition.get("type");
+        if !taken.insert(kind.str()) {
+            kind.duplicate(errors);
+        }
+        if kind.is_empty() {
+            kind.required(errors, "must not be empty");
+        }
+    }
+}
 
 // === FlowSchema ===
 
@@ -55,7 +94,10 @@ impl Strategy for FlowSchema {
         }
         let method = spec.get("distinguisherMethod");
         if method.is_set() && !matches!(method.get("type").str(), "ByNamespace" | "ByUser") {
-            method.get("type").unsupported(&mut errors, &["ByNamespace", "ByUser"]);
+            // Upstream shows the whole method.
+            let shown = json!({"Type": method.get("type").str()});
+            let known = ["ByNamespace", "ByUser"];
+            errors.push(Error::not_supported(&method.get("type").path, shown, &known));
         }
         let level = spec.get("priorityLevelConfiguration").get("name");
         if level.is_empty() {
@@ -66,6 +108,14 @@ impl Strategy for FlowSchema {
         for rule in spec.get("rules").list() {
             check_rule(&rule, &mut errors);
         }
+        as_fixed(schema, "FlowSchema", &mut errors);
+        conditions(schema, &mut errors);
+        errors
+    }
+
+    fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, _old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        conditions(new, &mut errors);
         errors
     }
 
@@ -255,14 +305,14 @@ impl Strategy for PriorityLevel {
                 if limited.is_set() {
                     limited.forbidden(&mut errors, "must be nil if the type is not Limited");
                 }
-                shares(&exempt, false, &mut errors);
+                shares(&exempt, &mut errors);
             }
             "Limited" => {
                 if exempt.is_set() {
                     exempt.forbidden(&mut errors, "must be nil if the type is Limited");
                 }
                 if limited.is_set() {
-                    shares(&limited, true, &mut errors);
+                    shares(&limited, &mut errors);
                     limit_response(&limited.get("limitResponse"), &mut errors);
                 } else {
                     limited.required(&mut errors, "must not be empty when type is Limited");
@@ -270,6 +320,14 @@ impl Strategy for PriorityLevel {
             }
             _ => kind.unsupported(&mut errors, &["Exempt", "Limited"]),
         }
+        as_fixed(level, "PriorityLevelConfiguration", &mut errors);
+        conditions(level, &mut errors);
+        errors
+    }
+
+    fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, _old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        conditions(new, &mut errors);
         errors
     }
 
@@ -278,12 +336,10 @@ impl Strategy for PriorityLevel {
     }
 }
 
-fn shares(part: &At<'_>, limited: bool, errors: &mut ErrorList) {
+fn shares(part: &At<'_>, errors: &mut ErrorList) {
     let shares = part.get("nominalConcurrencyShares");
     if shares.int_or_zero() < 0 {
-        let detail =
-            if limited { "must be a non-negative integer" } else { "must be zero or positive" };
-        shares.invalid(errors, detail);
+        shares.invalid(errors, "must be a non-negative integer");
     }
     let percent = part.get("lendablePercent");
     if !(0..=100).contains(&percent.int_or_zero()) {

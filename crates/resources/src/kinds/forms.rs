@@ -247,6 +247,28 @@ pub(super) fn strict_range(text: &str) -> Vec<String> {
     in_canonical_form(text, format!("{address}/{length}"))
 }
 
+/// An address of an interface with the length of its network's prefix, in the one text it has.
+pub(super) fn interface_address(text: &str) -> Vec<String> {
+    let parsed = || {
+        let (ip, bits) = text.split_once('/')?;
+        let address = lax_address(ip)?;
+        let width: u32 = if address.is_ipv4() { 32 } else { 128 };
+        let digits = bits.bytes().all(|b| b.is_ascii_digit());
+        let length = bits.parse::<u32>().ok().filter(|length| digits && *length <= width)?;
+        // One of IPv4 in the clothes of IPv6 is what it is.
+        let canonical = address.to_canonical();
+        let length = if canonical.is_ipv4() && length > 32 { length - 96 } else { length };
+        Some(format!("{canonical}/{length}"))
+    };
+    match parsed() {
+        Some(canonical) => in_canonical_form(text, canonical),
+        None => {
+            let example = "(e.g. 10.9.8.7/24 or 2001:db8::1/64)";
+            vec![format!("must be a valid address in CIDR form, {example}")]
+        }
+    }
+}
+
 fn in_canonical_form(text: &str, canonical: String) -> Vec<String> {
     if text == canonical {
         return Vec::new();
@@ -392,5 +414,18 @@ mod tests {
         check(strict_range, "10.0.0.1/8", "must not have bits set beyond the prefix length");
         check(strict_range, "::ffff:1.2.3.0/120", "must not have an IPv4-mapped IPv6 address");
         check(strict_range, "2001:DB8::/64", "must be in canonical form (\"2001:db8::/64\")");
+        check(interface_address, "10.9.8.7/24", "");
+        check(interface_address, "2001:db8::1/64", "");
+        check(
+            interface_address,
+            "10.9.8.7",
+            "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)",
+        );
+        check(interface_address, "10.9.08.7/24", "must be in canonical form (\"10.9.8.7/24\")");
+        check(
+            interface_address,
+            "::ffff:10.9.8.7/120",
+            "must be in canonical form (\"10.9.8.7/24\")",
+        );
     }
 }

@@ -7,7 +7,12 @@ use serde_json::Map;
 
 /// A structure of the core group as it is shown in an error.
 pub(super) fn form(value: &Value, name: &str) -> Value {
-    match schema::builtin().named_type(&format!("io.k8s.api.core.v1.{name}")) {
+    form_of_group(value, "io.k8s.api.core.v1", name)
+}
+
+/// A structure of any group, whose types start with `package`, as it is shown in an error.
+pub(super) fn form_of_group(value: &Value, package: &str, name: &str) -> Value {
+    match schema::builtin().named_type(&format!("{package}.{name}")) {
         Some(ty) => shown(value, ty, false),
         None => value.clone(),
     }
@@ -55,7 +60,7 @@ fn structure(value: &Value, ty: TypeRef<'_>) -> Value {
 
 /// The name of a field in Go: with a capital, and abbreviations all in capitals.
 fn exported(name: &str) -> String {
-    for (plain, capital) in [("ip", "IP"), ("uid", "UID")] {
+    for (plain, capital) in [("ip", "IP"), ("uid", "UID"), ("cel", "CEL")] {
         if name == plain {
             return capital.to_owned();
         }

@@ -12,9 +12,10 @@ mod difference;
 mod dra;
 mod endpoints;
 mod event;
-mod flowcontrol;
+pub mod flowcontrol;
 mod forms;
 mod internal;
+mod migration;
 mod namespace;
 mod network;
 mod node;
@@ -31,7 +32,7 @@ mod workloads;
 
 use std::sync::Arc;
 
-use crate::strategy::{Plain, PlainSubdomain, Strategy};
+use crate::strategy::{PlainSubdomain, Strategy};
 
 /// The strategy of a built-in kind.
 pub(crate) fn strategy(group: &str, version: &str, kind: &str) -> Arc<dyn Strategy> {
@@ -75,6 +76,7 @@ pub(crate) fn strategy(group: &str, version: &str, kind: &str) -> Arc<dyn Strate
             Arc::new(certificates::PodCertificateRequest)
         }
         ("coordination.k8s.io", "Lease") => Arc::new(placement::Lease),
+        ("coordination.k8s.io", "LeaseCandidate") => Arc::new(placement::LeaseCandidate),
         ("discovery.k8s.io", "EndpointSlice") => Arc::new(endpoints::EndpointSlice),
         ("events.k8s.io", "Event") => Arc::new(event::Event { newer: true }),
         ("flowcontrol.apiserver.k8s.io", "FlowSchema") => Arc::new(flowcontrol::FlowSchema),
@@ -100,7 +102,9 @@ pub(crate) fn strategy(group: &str, version: &str, kind: &str) -> Arc<dyn Strate
         ("resource.k8s.io", "DeviceTaintRule") => Arc::new(dra::DeviceTaintRule),
         ("resource.k8s.io", "ResourceClaim") => Arc::new(dra::ResourceClaim),
         ("resource.k8s.io", "ResourceClaimTemplate") => Arc::new(dra::ResourceClaimTemplate),
+        ("resource.k8s.io", "ResourcePoolStatusRequest") => Arc::new(dra::PoolStatusRequest),
         ("resource.k8s.io", "ResourceSlice") => Arc::new(dra::ResourceSlice),
+        ("scheduling.k8s.io", "PodGroup") => Arc::new(placement::PodGroup),
         ("scheduling.k8s.io", "PriorityClass") => Arc::new(placement::PriorityClass),
         ("storage.k8s.io", "CSIDriver") => Arc::new(storage::CsiDriver),
         ("storage.k8s.io", "CSINode") => Arc::new(storage::CsiNode),
@@ -108,7 +112,8 @@ pub(crate) fn strategy(group: &str, version: &str, kind: &str) -> Arc<dyn Strate
         ("storage.k8s.io", "StorageClass") => Arc::new(storage::StorageClass),
         ("storage.k8s.io", "VolumeAttachment") => Arc::new(storage::VolumeAttachment),
         ("storage.k8s.io", "VolumeAttributesClass") => Arc::new(storage::VolumeAttributesClass),
-        ("internal.apiserver.k8s.io", _) => Arc::new(Plain),
+        ("internal.apiserver.k8s.io", "StorageVersion") => Arc::new(migration::StorageVersion),
+        ("storagemigration.k8s.io", "StorageVersionMigration") => Arc::new(migration::Migration),
         _ => Arc::new(PlainSubdomain),
     }
 }

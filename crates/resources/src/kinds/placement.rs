@@ -3,13 +3,15 @@
 #[cfg(test)]
 mod tests;
 
+use cel::Semver;
 use machinery::Value;
 use machinery::field::{Error, ErrorList, Path};
 use machinery::{meta, names};
 
+use super::forms;
 use super::pod::{requirements, scheduling, warnings};
 use crate::cursor::{At, set_default};
-use crate::strategy::{Ctx, Generation, Strategy, subdomain_name};
+use crate::strategy::{Ctx, Generation, StatusMetadata, Strategy, subdomain_name};
 
 // === Lease ===
 
@@ -34,13 +36,7 @@ impl Strategy for Lease {
         }
         let strategy = spec.get("strategy");
         if strategy.is_set() {
-            // Upstream's path has the name twice.
-            let at = At::new(strategy.value, strategy.path.child("strategy"));
-            if strategy.str().contains('/') {
-                at.form(&mut errors, names::qualified_name);
-            } else if strategy.str() != "OldestEmulationVersion" {
-                at.unsupported(&mut errors, &["OldestEmulationVersion"]);
-            }
+            lease_strategy(&strategy, &mut errors);
         }
         let preferred = spec.get("preferredHolder");
         if !preferred.is_empty() && strategy.is_empty() {
@@ -56,6 +52,112 @@ impl Strategy for Lease {
 
     fn allow_unconditional_update(&self) -> bool {
         false
+    }
+}
+
+const OLDEST: &str = "OldestEmulationVersion";
+
+/// How a holder of a lease is chosen.
+fn lease_strategy(strategy: &At<'_>, errors: &mut ErrorList) {
+    // Upstream's path has the name twice.
+    let at = At::new(strategy.value, strategy.path.child("strategy"));
+    if strategy.str().contains('/') {
+        at.form(errors, names::qualified_name);
+    } else if strategy.str() != OLDEST {
+        at.unsupported(errors, &[OLDEST]);
+    }
+}
+
+// === LeaseCandidate ===
+
+/// The rules of LeaseCandidates.
+pub(super) struct LeaseCandidate;
+
+impl Strategy for LeaseCandidate {
+    fn check_name(&self, name: &str, _prefix: bool) -> Vec<String> {
+        names::config_map_key(name)
+    }
+
+    fn validate(&self, _ctx: &Ctx<'_>, candidate: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let spec = At::root(candidate).get("spec");
+        spec.get("leaseName").must(&mut errors);
+        let (emulated, binary) = (spec.get("emulationVersion"), spec.get("binaryVersion"));
+        let version = |at: &At<'_>, errors: &mut ErrorList| {
+            let version = Semver::parse(at.str());
+            if version.is_none() && !at.is_empty() {
+                at.invalid(errors, "must be a valid semantic version");
+            }
+            version
+        };
+        let emulation = version(&emulated, &mut errors);
+        if binary.must(&mut errors) {
+            let own = version(&binary, &mut errors);
+            let older = match (&own, &emulation) {
+                (Some(own), Some(emulation)) => own.compare(emulation).is_lt(),
+                // What is no version is the lowest.
+                (None, Some(emulation)) => !emulation.is_zero(),
+                (_, None) => false,
+            };
+            if older {
+                let detail = "must be greater than or equal to `emulationVersion`";
+                binary.invalid(&mut errors, detail);
+            }
+        }
+        let strategy = spec.get("strategy");
+        if strategy.must(&mut errors) {
+            if strategy.str() == OLDEST && emulation.is_none_or(|version| version.is_zero()) {
+                let detail = "must be specified when `strategy` is 'OldestEmulationVersion'";
+                emulated.required(&mut errors, detail);
+            }
+            lease_strategy(&strategy, &mut errors);
+        }
+        errors
+    }
+
+    fn validate_update(&self, ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
+        let mut errors = self.validate(ctx, new);
+        let name = |candidate| At::root(candidate).get("spec").get("leaseName");
+        name(new).unchanged(&name(old), &mut errors);
+        errors
+    }
+
+    fn allow_create_on_update(&self) -> bool {
+        true
+    }
+
+    fn allow_unconditional_update(&self) -> bool {
+        false
+    }
+}
+
+// === PodGroup ===
+
+/// The rules of PodGroups that their markers do not say.
+pub(super) struct PodGroup;
+
+impl Strategy for PodGroup {
+    fn check_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        subdomain_name(name, prefix)
+    }
+
+    fn status_metadata(&self) -> StatusMetadata {
+        StatusMetadata::Kept
+    }
+
+    fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, _old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let status = At::root(new).get("status");
+        forms::conditions(&status.get("conditions"), &mut errors);
+        let claims = At::root(new).get("spec").get("resourceClaims");
+        for status in status.get("resourceClaimStatuses").list() {
+            let name = status.get("name");
+            if !claims.list().any(|claim| claim.get("name").str() == name.str()) {
+                let detail = "must match the name of an entry in `spec.resourceClaims`";
+                name.invalid(&mut errors, detail);
+            }
+        }
+        errors
     }
 }
 
@@ -151,9 +253,8 @@ impl Strategy for RuntimeClass {
             errors.push(Error::invalid(&handler.path, handler.str(), message));
         }
         let overhead = class.get("overhead");
-        for (name, amount) in overhead.get("podFixed").entries() {
-            requirements::quantity(name, &amount, &mut errors);
-        }
+        let fixed = At::new(overhead.get("podFixed").value, overhead.path);
+        requirements::fixed_overhead(&fixed, &mut errors);
         let scheduling = class.get("scheduling");
         crate::object_meta::labels(&scheduling.get("nodeSelector"), &mut errors);
         let tolerations = scheduling.get("tolerations");
@@ -167,12 +268,13 @@ impl Strategy for RuntimeClass {
     }
 
     fn validate_update(&self, ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
-        let mut errors = ErrorList::new();
+        let mut errors = self.validate(ctx, new);
         At::root(new).get("handler").unchanged(&At::root(old).get("handler"), &mut errors);
-        if errors.is_empty() {
-            errors.extend(self.validate(ctx, new));
-        }
         errors
+    }
+
+    fn allow_create_on_update(&self) -> bool {
+        true
     }
 
     fn allow_unconditional_update(&self) -> bool {

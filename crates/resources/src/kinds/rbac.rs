@@ -147,6 +147,12 @@ impl RoleBinding {
                 }
             }
             "User" | "Group" => {
+                let name = subject.get("name");
+                if name.is_empty() {
+                    let what = kind.str().to_lowercase();
+                    let detail = format!("{what} name cannot be empty");
+                    errors.push(Error::invalid(&name.path, "", detail));
+                }
                 if group.str() != GROUP {
                     group.unsupported(errors, &[GROUP]);
                 }

@@ -6,6 +6,8 @@ mod csi;
 mod tests;
 mod volume;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use machinery::Value;
 use machinery::field::{Error, ErrorList};
 use machinery::names;
@@ -142,30 +144,31 @@ fn topology_warnings(class: &Value) -> Vec<String> {
 }
 
 fn topologies(terms: &At<'_>, errors: &mut ErrorList) {
-    for (index, term) in terms.list().enumerate() {
+    // Upstream compares each term with as many empty ones as there are terms, too.
+    let mut earlier: Vec<BTreeMap<&str, BTreeSet<&str>>> = vec![BTreeMap::new(); terms.len()];
+    for term in terms.list() {
         let expressions = term.get("matchLabelExpressions");
-        let mut keys: Vec<&str> = Vec::new();
+        let mut keys: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for expression in expressions.list() {
             let (key, values) = (expression.get("key"), expression.get("values"));
-            let mut taken: Vec<&str> = Vec::new();
+            let mut taken = BTreeSet::new();
             values.must(errors);
             for value in values.list() {
-                if taken.contains(&value.str()) {
+                if !taken.insert(value.str()) {
                     value.duplicate(errors);
                 }
-                taken.push(value.str());
             }
             for message in names::qualified_name(key.str()) {
                 errors.push(Error::invalid(&key.path, key.str(), message));
             }
-            if keys.contains(&key.str()) {
+            if keys.insert(key.str(), taken).is_some() {
                 key.duplicate(errors);
             }
-            keys.push(key.str());
         }
-        if terms.items()[..index].iter().any(|earlier| same(earlier, term.value)) {
+        for _ in earlier.iter().filter(|other| **other == keys) {
             errors.push(Error::duplicate(&expressions.path, ""));
         }
+        earlier.push(keys);
     }
 }
 

@@ -106,17 +106,27 @@ fn always_running(template: &At<'_>, what: &str, errors: &mut ErrorList) {
     }
 }
 
+/// The spec of an object that is replaced.
+fn spec_before(old: Option<&Value>) -> Option<At<'_>> {
+    old.map(|old| At::root(old).get("spec"))
+}
+
+/// Checks the template of a spec that replaces another, if it does.
+fn checked_template(spec: &At<'_>, before: Option<&At<'_>>, errors: &mut ErrorList) {
+    let before = before.map(|before| before.get("template"));
+    pod_spec::template(&spec.get("template"), before.as_ref(), errors);
+}
+
 /// What Deployments and ReplicaSets ask of selector and template.
-fn replicated_template(spec: &At<'_>, errors: &mut ErrorList) {
+fn replicated_template(spec: &At<'_>, before: Option<&At<'_>>, errors: &mut ErrorList) {
     // Upstream says deployment for both.
     let words = SelectorWords {
         empty: "empty selector is invalid for deployment",
         malformed: "invalid label selector",
     };
     if selector(spec, &words, errors) {
-        let template = spec.get("template");
-        pod_spec::template(&template, errors);
-        always_running(&template, "ReplicaSet", errors);
+        checked_template(spec, before, errors);
+        always_running(&spec.get("template"), "ReplicaSet", errors);
     }
 }
 

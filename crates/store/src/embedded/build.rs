@@ -59,6 +59,7 @@ fn fill<E: From<Error>>(
             let place = places.entry(kv.mod_revision).or_default();
             let at = (kv.mod_revision, *place);
             *place += 1;
+            bytes.clear();
             record.encode(at, &mut bytes);
             let row = encode_latest(&record.key, View::parse(&bytes, at)?.position(), &live);
             latest.insert(record.key.as_ref(), row.as_slice()).map_err(engine_error)?;

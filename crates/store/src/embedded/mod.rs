@@ -5,16 +5,23 @@
 //! an index in memory (keys and log positions, no values), rebuilt at start from `latest` and the
 //! log behind it. So a write touches the end of one B-tree only, whatever its key.
 //!
-//! Order that readers rely on: a batch is committed first and enters the index then; a compaction
-//! leaves the index first and is committed then. A reader that opens its redb snapshot while it
-//! holds the index therefore finds every position that it saw.
+//! A batch is made durable in a [`journal`] beside the file, and redb follows behind ([`filler`]).
+//!
+//! Order that readers rely on: a batch is durable first, is among the recent changes then, and
+//! enters the index last; it leaves the recent changes only once redb has it. A compaction leaves
+//! the index first and is committed then. A reader that looks at the recent changes and opens its
+//! redb snapshot after that, both while it holds the index, therefore finds every position that it
+//! saw.
 
 mod build;
+mod change;
 mod compaction;
 mod consistency;
 mod file;
+mod filler;
 mod handle;
 mod index;
+mod journal;
 mod overlay;
 mod pages;
 mod plan;
@@ -28,9 +35,11 @@ mod watch;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -39,12 +48,15 @@ use redb::{ReadableDatabase, StorageBackend};
 use tokio::sync::oneshot;
 
 use self::file::StoreFile;
+use self::filler::{Behind, Filler};
 use self::handle::Handle;
 use self::index::Index;
+use self::journal::replay::replay;
+use self::journal::{Journal, JournalFile};
 use self::room::Room;
 use self::tables::engine_error;
 use self::watch::Feed;
-use self::writer::{Command, Writer};
+use self::writer::{Command, State, Writer};
 use crate::metrics;
 use crate::snapshot::Lease;
 use crate::snapshot::folder::sync_folder_of;
@@ -69,7 +81,9 @@ pub struct Options {
     pub cache_bytes: usize,
     /// Bytes of values of recent changes kept for watches; older ones are read from disk.
     pub recent_bytes: usize,
-    /// Records handled by one step of a compaction, between which writes go on.
+    /// Bytes of the journal, a quarter of which may wait before redb is brought up to date.
+    pub journal_bytes: u64,
+    /// Records handled by one step of a compaction.
     pub compaction_chunk: usize,
     /// Bytes that keys and values may take, past ones included, before what needs more is refused;
     /// `None` is no limit but the disk's.
@@ -85,12 +99,19 @@ impl Default for Options {
         Self {
             cache_bytes: 8 << 20,
             recent_bytes: 1 << 20,
+            journal_bytes: 4 << 20,
             compaction_chunk: 256,
             quota_bytes: Some(DEFAULT_QUOTA),
             max_txn_bytes: 3 << 19,
-            clock: Arc::new(SystemTime::now),
+            clock: steady(),
         }
     }
+}
+
+/// Counts on from the time of day: whoever sets that ends no lease, and prolongs none.
+fn steady() -> Clock {
+    let (began, since) = (SystemTime::now(), Instant::now());
+    Arc::new(move || began + since.elapsed())
 }
 
 /// Opens the store in the file `path`, which is made when absent. All of it is read first: after a
@@ -107,7 +128,8 @@ pub fn open(path: &Path, options: Options) -> Result<Store, Error> {
         if StorageBackend::len(&file).is_ok_and(|len| len == 0) {
             return Err(Error::Damaged("the file is empty".to_owned()));
         }
-        start(Arc::new(file), Some(path.to_owned()), options)
+        let journal = JournalFile::of(path).map_err(|error| Error::from_io(path, &error))?;
+        start(Arc::new(file), Arc::new(journal), Some(path.to_owned()), options)
     });
     match opened {
         Err(Error::Engine(text)) => Err(failed(&text)),
@@ -130,19 +152,25 @@ fn make_if_absent(path: &Path) -> Result<(), Error> {
     sync_folder_of(path).map_err(failed)
 }
 
-/// Opens a store on a device of the caller's, for tests of what survives a power failure.
-pub fn open_with_backend(backend: impl StorageBackend, options: Options) -> Result<Store, Error> {
-    start(Arc::new(backend), None, options)
+/// Opens a store on devices of the caller's, for tests of what survives a power failure.
+pub fn open_with_backends(
+    file: impl StorageBackend,
+    journal: impl StorageBackend,
+    options: Options,
+) -> Result<Store, Error> {
+    start(Arc::new(file), Arc::new(journal), None, options)
 }
 
 fn start(
     file: Arc<dyn StorageBackend>,
+    journal: Arc<dyn StorageBackend>,
     path: Option<PathBuf>,
     options: Options,
 ) -> Result<Store, Error> {
     let database = Arc::new(Handle::open(file, options.cache_bytes)?);
     let index = database.write(|database| {
         tables::prepare(database)?;
+        replay(database, &*journal)?;
         tables::load(database)
     })?;
     let room = Arc::new(Room::new(options.quota_bytes));
@@ -150,26 +178,49 @@ fn start(
     metrics::set(&metrics::REVISION, index.revision);
     metrics::set(&metrics::COMPACTED, index.compacted);
     let feed = Arc::new(Feed::new(index.revision, options.recent_bytes));
+    let behind = Behind::nothing(index.revision);
     let index = Arc::new(RwLock::new(index));
-    let max_txn_bytes = options.max_txn_bytes;
+    let settled = Arc::new(AtomicU64::new(0));
     let (commands, queue) = channel();
-    let clock = options.clock.clone();
-    let writer =
-        Writer::new(database.clone(), index.clone(), feed.clone(), room.clone(), queue, options);
-    let thread = std::thread::Builder::new()
-        .name("store-writer".into())
-        .spawn(move || writer.run())
-        .map_err(|error| Error::Engine(error.to_string()))?;
+    let (work, jobs) = channel();
+    let filler = Filler {
+        database: database.clone(),
+        index: index.clone(),
+        feed: feed.clone(),
+        room: room.clone(),
+        jobs,
+        writer: commands.clone(),
+        settled: settled.clone(),
+        chunk: options.compaction_chunk,
+        behind,
+    };
+    let writer = Writer {
+        database: database.clone(),
+        index: index.clone(),
+        feed: feed.clone(),
+        room: room.clone(),
+        queue,
+        clock: options.clock.clone(),
+        journal: Journal::new(journal.clone(), options.journal_bytes, settled),
+        filler: work,
+        state: State::default(),
+    };
+    let failed = |error: std::io::Error| Error::Engine(error.to_string());
+    let filler = Builder::new().name("store-filler".into()).spawn(move || filler.run());
+    let filler = filler.map_err(failed)?;
+    let writer = Builder::new().name("store-writer".into()).spawn(move || writer.run());
+    let writer = writer.map_err(failed)?;
     Ok(Store::new(Embedded(Arc::new(Core {
         commands,
-        thread: Mutex::new(Some(thread)),
+        threads: Mutex::new(Some([writer, filler])),
         database,
+        journal,
         index,
         feed,
         room,
-        clock,
+        clock: options.clock,
         path,
-        max_txn_bytes,
+        max_txn_bytes: options.max_txn_bytes,
     }))))
 }
 
@@ -177,9 +228,10 @@ struct Embedded(Arc<Core>);
 
 struct Core {
     commands: Sender<Command>,
-    /// `None` once the store is closed.
-    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    /// Writer and filler; `None` once the store is closed.
+    threads: Mutex<Option<[JoinHandle<()>; 2]>>,
     database: Arc<Handle>,
+    journal: Arc<dyn StorageBackend>,
     index: Arc<RwLock<Index>>,
     feed: Arc<Feed>,
     room: Arc<Room>,
@@ -192,13 +244,19 @@ impl Core {
     /// Lets the writer finish what is queued, then closes the file.
     fn close(&self) -> Result<(), Error> {
         // Held to the end: whoever else closes is told only once it is done.
-        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(thread) = thread.take() else { return Ok(()) };
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(threads) = threads.take() else { return Ok(()) };
         // A writer that panicked hears nothing.
         self.commands.send(Command::Close).ok();
-        let ended = thread.join();
+        // The filler ends after the writer, whose jobs it does.
+        let ended = threads.map(JoinHandle::join);
         self.database.close();
-        ended.map_err(|_| Error::Engine("the store's writer panicked".into()))
+        let [writer, filler] = ended.map(|ended| ended.is_ok());
+        match (writer, filler) {
+            (true, true) => Ok(()),
+            (false, _) => Err(Error::Engine("the store's writer panicked".into())),
+            (true, false) => Err(Error::Engine("the store's filler panicked".into())),
+        }
     }
 
     fn ask<T: Send + 'static>(
@@ -247,6 +305,9 @@ impl Engine for Embedded {
             let (position, snapshot) = {
                 let index = index::read(&core.index);
                 let Some(position) = index.live(&key) else { return Ok(None) };
+                if let Some(pair) = core.feed.pair(position) {
+                    return Ok(Some(pair));
+                }
                 (position, database.begin_read().map_err(engine_error)?)
             };
             tables::read_put(&snapshot, position).map(Some)
@@ -256,7 +317,8 @@ impl Engine for Embedded {
 
     fn range(&self, request: RangeRequest) -> BoxFuture<'_, Result<RangeResult, Error>> {
         self.aside(move |core| {
-            core.database.read(|database| tables::range(&core.index, database, &request))
+            core.database
+                .read(|database| tables::range(&core.index, &core.feed, database, &request))
         })
     }
 
@@ -314,7 +376,8 @@ impl Engine for Embedded {
                 (index.revision, index.bytes)
             };
             let file = core.path.as_ref().and_then(|path| std::fs::metadata(path).ok());
-            let allocated_bytes = file.map_or(0, |facts| facts.len());
+            let journal = core.journal.len().unwrap_or(0);
+            let allocated_bytes = file.map_or(0, |facts| facts.len() + journal);
             metrics::set(&metrics::ALLOCATED, allocated_bytes);
             Ok(Status {
                 engine: "embedded",

@@ -4,13 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use redb::ReadableDatabase;
 
+use super::change::{Change, Granted};
 use super::handle::Handle;
 use super::index::{Index, Lease, Live, Position, Tip};
 use super::record::{HEADER, Record};
 use super::room::Room;
-use super::tables::{engine_error, read_put};
+use super::tables;
+use super::watch::Feed;
 use super::writer::{Command, Reply};
 use crate::types::{Compare, Error, Expect, KeyValue, LeaseId, Op, Txn, TxnResult};
 
@@ -30,6 +31,7 @@ pub(super) struct Plan<'a> {
 
 /// The outcome of planning: what to write, and what to answer once it is durable.
 pub(super) struct Decided {
+    before: u64,
     pub(super) revision: u64,
     pub(super) last_lease: u64,
     pub(super) writes: Vec<(Record, Tip)>,
@@ -53,14 +55,14 @@ pub(super) enum Answer {
 
 impl Answer {
     // In all of these the asker may be gone, which is no concern of ours.
-    pub(super) fn send(self, database: &Handle) {
+    pub(super) fn send(self, database: &Handle, feed: &Feed) {
         match self {
             Answer::Made { revision, reply } => {
                 let result = TxnResult { succeeded: true, revision, current: Vec::new() };
                 reply.send(Ok(result)).ok();
             }
             Answer::Refused { revision, current, reply } => {
-                let result = read_current(database, &current).map(|current| TxnResult {
+                let result = read_current(database, feed, &current).map(|current| TxnResult {
                     succeeded: false,
                     revision,
                     current,
@@ -98,17 +100,38 @@ impl Answer {
 
 fn read_current(
     database: &Handle,
+    feed: &Feed,
     positions: &[Option<Position>],
 ) -> Result<Vec<Option<KeyValue>>, Error> {
+    // No compaction has removed any of them: it goes no further than to a revision before the
+    // batch, at which they were current, unless they are of the batch itself.
     database.read(|database| {
-        let snapshot = database.begin_read().map_err(engine_error)?;
-        positions.iter().map(|at| at.map(|at| read_put(&snapshot, at)).transpose()).collect()
+        let pairs = positions.iter();
+        pairs.map(|at| at.map(|at| tables::pair(feed, database, at)).transpose()).collect()
     })
+}
+
+impl Decided {
+    /// What is to be made durable, if anything.
+    pub(super) fn change(&self) -> Option<Change> {
+        if self.writes.is_empty() && self.granted.is_empty() && self.ended.is_empty() {
+            return None;
+        }
+        let at = |tip: &Tip| (tip.position.revision, tip.position.sub);
+        Some(Change {
+            before: self.before,
+            last_lease: self.last_lease,
+            granted: self.granted.iter().map(|(id, lease)| Granted::new(*id, lease)).collect(),
+            ended: self.ended.iter().copied().collect(),
+            writes: self.writes.iter().map(|(record, tip)| (at(tip), record.clone())).collect(),
+        })
+    }
 }
 
 impl<'a> Plan<'a> {
     pub(super) fn new(index: &'a Index, room: &'a Room, last_lease: u64, now: SystemTime) -> Self {
         let decided = Decided {
+            before: index.revision,
             revision: index.revision,
             last_lease,
             writes: Vec::new(),

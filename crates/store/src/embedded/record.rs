@@ -22,7 +22,7 @@ const PREFIX: usize = 4 + 4 + 4;
 pub(super) const HEADER: usize = PREFIX + 1 + 8 + 4 + 24 + 4;
 
 /// One operation in the log. Where it stands (revision and place within it) is its key there.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) key: Bytes,
     /// `None` is a deletion.
@@ -35,9 +35,10 @@ impl Record {
         HEADER + self.key.len() + self.put.as_ref().map_or(0, |(_, value)| value.len())
     }
 
+    /// Appends it to `out`.
     pub(super) fn encode(&self, (revision, sub): (u64, u32), out: &mut Vec<u8>) {
         const SHORT: &str = "records are shorter than 4 GiB";
-        out.clear();
+        let start = out.len();
         let (kind, live, value) = match &self.put {
             Some((live, value)) => (PUT, *live, value.as_ref()),
             None => (DELETE, Live::default(), &[][..]),
@@ -54,8 +55,8 @@ impl Record {
         out.extend_from_slice(&u32::try_from(self.key.len()).expect(SHORT).to_le_bytes());
         out.extend_from_slice(&self.key);
         out.extend_from_slice(value);
-        let sum = checksum(&out[8..]);
-        out[4..8].copy_from_slice(&sum.to_le_bytes());
+        let sum = checksum(&out[start + 8..]);
+        out[start + 4..start + 8].copy_from_slice(&sum.to_le_bytes());
     }
 
     pub(super) fn into_event(self, revision: u64) -> Event {

@@ -6,6 +6,9 @@
 //! names it, or if it is newer than the last compaction, since when nothing has left the log. Where
 //! `latest` is damaged as well, the newest record of a key is taken, and said to be unproven: its
 //! object may have been deleted since.
+//!
+//! What waits in the journal is as certain as what is in the log, if the journal is whole. If not,
+//! or if the file does not say what of it waits, it is searched as the file is.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -13,10 +16,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use redb::StorageBackend;
 
+use super::journal::{Mark, replay};
 use super::pages::{Gap, Pages};
 use super::record::{MAGIC, View, decode_latest};
 use super::report::{Lost, Report};
-use super::tables::COMPACTED;
+use super::tables::{COMPACTED, JOURNAL, JOURNAL_AT};
 use crate::snapshot::Lease;
 use crate::types::{Error, KeyValue, LeaseId};
 
@@ -40,7 +44,7 @@ struct Kept {
 
 /// What is known of a damaged file.
 pub(super) struct Salvage<'a> {
-    file: &'a dyn StorageBackend,
+    bytes: Joined<'a>,
     /// The newest record of each key.
     keys: BTreeMap<Bytes, Kept>,
     leases: HashMap<LeaseId, Lease>,
@@ -57,15 +61,32 @@ struct Tables {
     latest: BTreeMap<Bytes, At>,
     latest_gaps: Vec<Gap>,
     compacted: Option<u64>,
+    /// `None` when that cannot be read.
+    mark: Option<Mark>,
     leases: HashMap<LeaseId, Lease>,
 }
 
+/// A file and its journal, one behind the other.
+struct Joined<'a> {
+    file: &'a dyn StorageBackend,
+    len: u64,
+    journal: &'a dyn StorageBackend,
+    journal_len: u64,
+}
+
 impl<'a> Salvage<'a> {
-    /// Looks at a file without changing it; `now` is in milliseconds since 1970.
-    pub(super) fn of(file: &'a dyn StorageBackend, now: u64) -> Result<Self, Error> {
-        let len = file.len().map_err(|error| Error::Engine(error.to_string()))?;
-        let mut report = Report { bytes: len, ..Report::default() };
-        let tables = match Pages::open(file) {
+    /// Looks at a file and its journal without changing them; `now` is in milliseconds since 1970.
+    pub(super) fn of(
+        file: &'a dyn StorageBackend,
+        journal: &'a dyn StorageBackend,
+        now: u64,
+    ) -> Result<Self, Error> {
+        let len = |file: &dyn StorageBackend| {
+            file.len().map_err(|error| Error::Engine(error.to_string()))
+        };
+        let mut bytes = Joined { file, len: len(file)?, journal, journal_len: len(journal)? };
+        let mut report = Report { bytes: bytes.len, ..Report::default() };
+        let mut tables = match Pages::open(file) {
             Some(pages) => Tables::read(&pages, now, &mut report),
             None => {
                 report.damage.push("its header is not that of a store".to_owned());
@@ -76,13 +97,14 @@ impl<'a> Salvage<'a> {
                 }
             }
         };
+        tables.take_journal(&mut bytes, now, &mut report);
         let elsewhere = if tables.log_gaps.is_empty() && tables.log_damaged.is_empty() {
             Vec::new()
         } else {
-            search(file, len)?
+            bytes.search()?
         };
         let keys = tables.judge(elsewhere, &mut report);
-        let mut salvage = Self { file, keys, leases: tables.leases, report };
+        let mut salvage = Self { bytes, keys, leases: tables.leases, report };
         salvage.report.keys = salvage.keys.values().filter(|kept| kept.is_put).count() as u64;
         Ok(salvage)
     }
@@ -91,7 +113,7 @@ impl<'a> Salvage<'a> {
     pub(super) fn pairs(&self) -> impl Iterator<Item = Result<KeyValue, Error>> + '_ {
         let puts = self.keys.values().filter(|kept| kept.is_put);
         puts.map(|kept| {
-            let bytes = read(self.file, kept.offset, kept.length);
+            let bytes = self.bytes.read(kept.offset, kept.length);
             let pair = bytes.as_deref().and_then(|bytes| View::find(bytes)?.to_pair());
             pair.ok_or_else(|| Error::Engine("the file has changed meanwhile".to_owned()))
         })
@@ -144,19 +166,21 @@ impl Tables {
         if !report.damage.is_empty() {
             tables.latest_gaps.push((None, None));
         }
+        let (mut id, mut at) = (0, 0);
         let meta_gaps = pages.table("meta", (None, Some(8)), &mut |row| {
-            if row.key == COMPACTED.as_bytes() {
-                tables.compacted = row.value.try_into().map(u64::from_le_bytes).ok();
+            let number = row.value.try_into().map(u64::from_le_bytes).ok();
+            match row.key {
+                key if key == COMPACTED.as_bytes() => tables.compacted = number,
+                key if key == JOURNAL.as_bytes() => id = number.unwrap_or(0),
+                key if key == JOURNAL_AT.as_bytes() => at = number.unwrap_or(0),
+                _ => {}
             }
         });
+        tables.mark = meta_gaps.is_empty().then_some(Mark { id, at });
         let lease_gaps = pages.table("leases", (Some(8), Some(16)), &mut |row| {
             let number = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).unwrap_or(0);
             let (ttl, end) = row.value.split_at(8);
-            let (ttl, end) = (number(ttl), number(end));
-            let remaining = Duration::from_millis(end.saturating_sub(now).min(ttl));
-            let id = LeaseId(number(row.key));
-            let lease = Lease { id, ttl: Duration::from_millis(ttl), remaining };
-            tables.leases.insert(id, lease);
+            tables.grant(LeaseId(number(row.key)), number(ttl), number(end), now);
         });
         for (table, gaps) in [
             ("log", gaps.len()),
@@ -173,6 +197,53 @@ impl Tables {
             report.damage.push(format!("{count} records of the log are damaged"));
         }
         tables
+    }
+
+    fn grant(&mut self, id: LeaseId, ttl: u64, end: u64, now: u64) {
+        let remaining = Duration::from_millis(end.saturating_sub(now).min(ttl));
+        self.leases.insert(id, Lease { id, ttl: Duration::from_millis(ttl), remaining });
+    }
+
+    /// Takes in what waits in the journal.
+    fn take_journal(&mut self, bytes: &mut Joined<'_>, now: u64, report: &mut Report) {
+        let changes = match self.mark {
+            Some(mark) if mark.is_none() => {
+                // What is in it is of another time.
+                bytes.journal_len = 0;
+                return;
+            }
+            Some(mark) => replay::read(bytes.journal, mark),
+            None if bytes.journal_len == 0 => return,
+            None => Err(Error::Damaged("it is not known what of the journal counts".to_owned())),
+        };
+        let changes = match changes {
+            Ok(changes) => changes,
+            Err(error) => {
+                report.damage.push(error.to_string());
+                let last = self.log.keys().next_back().copied();
+                self.log_gaps.push((last, None));
+                return;
+            }
+        };
+        if let Some(first) = changes.first() {
+            // A commit that failed may be in the file.
+            self.log.split_off(&(first.change.before + 1, 0));
+        }
+        for found in changes {
+            let mut offset = bytes.len + found.offset + found.change.records_offset() as u64;
+            for lease in &found.change.granted {
+                self.grant(lease.id, lease.ttl, lease.expires, now);
+            }
+            for id in &found.change.ended {
+                self.leases.remove(id);
+            }
+            for (at, record) in found.change.writes {
+                let length = record.encoded_len();
+                let kept = Kept { at, offset, length, is_put: record.put.is_some() };
+                offset += length as u64;
+                self.log.insert(at, (record.key, kept));
+            }
+        }
     }
 
     /// Decides which of the records that were found `elsewhere` count. The result is the newest
@@ -261,50 +332,59 @@ fn position(key: &[u8]) -> Option<At> {
     Some((u64::from_le_bytes(*revision), u32::from_le_bytes(sub.try_into().ok()?)))
 }
 
-/// All records that lie anywhere in the file, each once.
-fn search(file: &dyn StorageBackend, len: u64) -> Result<Vec<(Bytes, Kept)>, Error> {
-    let mut found: HashMap<At, (Bytes, Kept)> = HashMap::new();
-    let mut start = 0;
-    while start < len {
-        let size = usize::try_from(len - start).unwrap_or(usize::MAX).min(CHUNK);
-        let Some(chunk) = read(file, start, size) else {
-            return Err(Error::Engine(format!("the file cannot be read at {start}")));
-        };
-        let mut from = 0;
-        while let Some(at) = chunk[from..].iter().position(|byte| *byte == MAGIC[0]) {
-            let at = from + at;
-            from = at + 1;
-            if !MAGIC.starts_with(&chunk[at..(at + MAGIC.len()).min(chunk.len())]) {
-                continue;
+impl Joined<'_> {
+    /// All records that lie anywhere, each once.
+    fn search(&self) -> Result<Vec<(Bytes, Kept)>, Error> {
+        let mut found: HashMap<At, (Bytes, Kept)> = HashMap::new();
+        let (mut start, len) = (0, self.len + self.journal_len);
+        while start < len {
+            let size = usize::try_from(len - start).unwrap_or(usize::MAX).min(CHUNK);
+            let Some(chunk) = self.read(start, size) else {
+                return Err(Error::Engine(format!("the file cannot be read at {start}")));
+            };
+            let mut from = 0;
+            while let Some(at) = chunk[from..].iter().position(|byte| *byte == MAGIC[0]) {
+                let at = from + at;
+                from = at + 1;
+                if !MAGIC.starts_with(&chunk[at..(at + MAGIC.len()).min(chunk.len())]) {
+                    continue;
+                }
+                let offset = start + at as u64;
+                let Some(record) = self.record_at(offset) else { continue };
+                let Some(view) = View::find(&record) else { continue };
+                let kept =
+                    Kept { at: view.at, offset, length: view.length, is_put: view.put.is_some() };
+                found.entry(view.at).or_insert_with(|| (Bytes::copy_from_slice(view.key), kept));
+                from = (at + view.length).min(chunk.len());
             }
-            let offset = start + at as u64;
-            let Some(record) = record_at(file, offset) else { continue };
-            let Some(view) = View::find(&record) else { continue };
-            let kept =
-                Kept { at: view.at, offset, length: view.length, is_put: view.put.is_some() };
-            found.entry(view.at).or_insert_with(|| (Bytes::copy_from_slice(view.key), kept));
-            from = (at + view.length).min(chunk.len());
+            start += size as u64;
         }
-        start += size as u64;
+        Ok(found.into_values().collect())
     }
-    Ok(found.into_values().collect())
-}
 
-/// The bytes of what may be a record.
-fn record_at(file: &dyn StorageBackend, offset: u64) -> Option<Vec<u8>> {
-    let start = read(file, offset, 12)?;
-    let length = u32::from_le_bytes(start[8..12].try_into().ok()?) as usize;
-    if start[..4] != MAGIC || length > MAX_RECORD {
-        return None;
+    /// The bytes of what may be a record.
+    fn record_at(&self, offset: u64) -> Option<Vec<u8>> {
+        let start = self.read(offset, 12)?;
+        let length = u32::from_le_bytes(start[8..12].try_into().ok()?) as usize;
+        if start[..4] != MAGIC || length > MAX_RECORD {
+            return None;
+        }
+        self.read(offset, length)
     }
-    read(file, offset, length)
-}
 
-fn read(file: &dyn StorageBackend, offset: u64, length: usize) -> Option<Vec<u8>> {
-    if offset.checked_add(length as u64)? > file.len().ok()? {
-        return None;
+    fn read(&self, offset: u64, length: usize) -> Option<Vec<u8>> {
+        if offset.checked_add(length as u64)? > self.len + self.journal_len {
+            return None;
+        }
+        let mut bytes = vec![0; length];
+        let there = self.len.saturating_sub(offset).min(length as u64);
+        let (here, beyond) = bytes.split_at_mut(usize::try_from(there).ok()?);
+        if !here.is_empty() {
+            self.file.read(offset, here).ok()?;
+        }
+        if !beyond.is_empty() {
+            self.journal.read(offset.max(self.len) - self.len, beyond).ok()?;
+        }
+        Some(bytes)
     }
-    let mut bytes = vec![0; length];
-    file.read(offset, &mut bytes).ok()?;
-    Some(bytes)
 }

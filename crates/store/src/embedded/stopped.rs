@@ -10,10 +10,12 @@ use redb::{Database, StorageBackend};
 use super::build::build;
 use super::consistency;
 use super::file::{Shared, StoreFile};
+use super::journal::replay::replay;
+use super::journal::{JournalFile, Mark};
 use super::overlay::Overlay;
 use super::report::Report;
 use super::salvage::Salvage;
-use super::tables::{self, engine_error, millis};
+use super::tables::{self, engine_error, mark, millis};
 use crate::snapshot::folder::sync_folder_of;
 use crate::snapshot::restore::BUMP;
 use crate::types::Error;
@@ -26,6 +28,7 @@ const CACHE: usize = 64 << 20;
 pub struct Stopped {
     path: PathBuf,
     file: Arc<StoreFile>,
+    journal: JournalFile,
 }
 
 impl Stopped {
@@ -39,8 +42,10 @@ impl Stopped {
             Ok(false) => return Ok(None),
             Err(error) => return Err(Error::from_io(path, &error)),
         }
-        let file = StoreFile::open(path).map_err(|error| Error::from_io(path, &error))?;
-        Ok(Some(Self { path: path.to_owned(), file: Arc::new(file) }))
+        let failed = |error| Error::from_io(path, &error);
+        let file = Arc::new(StoreFile::open(path).map_err(failed)?);
+        let journal = JournalFile::of(path).map_err(failed)?;
+        Ok(Some(Self { path: path.to_owned(), file, journal }))
     }
 
     /// The file.
@@ -54,7 +59,7 @@ impl Stopped {
     pub fn revision(&self) -> Option<u64> {
         let known = match self.look().and_then(|database| tables::load(&database)) {
             Ok(index) => index.revision,
-            Err(_) => Salvage::of(&*self.file, 0).ok()?.report.revision,
+            Err(_) => self.salvage(0).ok()?.report.revision,
         };
         (known > 0).then_some(known)
     }
@@ -75,7 +80,7 @@ impl Stopped {
             }
             Err(error) => vec![error.to_string()],
         };
-        let mut report = Salvage::of(&*self.file, millis(now))?.report;
+        let mut report = self.salvage(millis(now))?.report;
         report.damage.splice(0..0, fault);
         Ok(report)
     }
@@ -90,7 +95,7 @@ impl Stopped {
         if report.is_whole() {
             return Ok(report);
         }
-        let salvage = Salvage::of(&*self.file, millis(now))?;
+        let salvage = self.salvage(millis(now))?;
         let leases = salvage.leases()?;
         build(to, salvage.pairs(), &leases, report.revision + BUMP, now)?;
         sync_folder_of(to).map_err(|error| Error::from_io(to, &error))?;
@@ -113,16 +118,54 @@ impl Stopped {
         let failed = |error: io::Error| Error::from_io(&self.path, &error);
         std::fs::rename(&partial, &self.path).map_err(failed)?;
         sync_folder_of(&self.path).map_err(failed)?;
+        // The new file has what was in it, and says so.
+        self.remove_journal()?;
         let after = std::fs::metadata(&self.path).map_err(failed)?.len();
         Ok((before, after))
+    }
+
+    /// Keeps a copy of the file's journal beside `kept`, another name of the file, unless there is
+    /// nothing in it that the file does not have.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) fn keep_journal(&self, kept: &Path) -> Result<(), Error> {
+        let from = self.journal.path();
+        let failed = |error: io::Error| Error::from_io(from, &error);
+        let is_there = self.journal.len().map_err(failed)? > 0;
+        if !is_there || self.open().and_then(|file| mark(&file)).is_ok_and(Mark::is_none) {
+            return Ok(());
+        }
+        let to = JournalFile::of(kept).map_err(failed)?;
+        std::fs::copy(from, to.path()).map_err(failed)?;
+        std::fs::File::open(to.path()).and_then(|copy| copy.sync_all()).map_err(failed)
+    }
+
+    /// Removes the journal, once the file is another one that has nothing in it.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) fn remove_journal(&self) -> Result<(), Error> {
+        self.journal.set_len(0).map_err(|error| Error::from_io(self.journal.path(), &error))
+    }
+
+    fn salvage(&self, now: u64) -> Result<Salvage<'_>, Error> {
+        Salvage::of(&*self.file, &self.journal, now)
     }
 
     fn bytes(&self) -> Result<u64, Error> {
         StorageBackend::len(&*self.file).map_err(|error| Error::from_io(&self.path, &error))
     }
 
-    /// Opens the file without changing it, if it is whole as far as redb can tell.
+    /// The file with what is in its journal, neither of which is changed.
     fn look(&self) -> Result<Database, Error> {
+        let database = self.open()?;
+        replay(&database, &self.journal)?;
+        Ok(database)
+    }
+
+    /// Opens the file without changing it, if it is whole as far as redb can tell.
+    fn open(&self) -> Result<Database, Error> {
         if self.bytes()? == 0 {
             return Err(Error::Damaged("the file is empty".to_owned()));
         }

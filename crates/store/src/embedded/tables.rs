@@ -9,9 +9,12 @@ use redb::{
     Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError,
 };
 
+use super::change::Change;
 use super::file::{Shared, StoreFile};
 use super::index::{Index, Lease, Live, Position, Tip, read};
+use super::journal::Mark;
 use super::record::{View, decode_latest};
+use super::watch::Feed;
 use crate::types::{Error, KeyValue, LeaseId, RangeRequest, RangeResult};
 
 /// (revision, place in the transaction) → record.
@@ -33,6 +36,13 @@ pub(super) const LAST_LEASE: &str = "lastLease";
 /// In `meta`: the layout of the file.
 const FORMAT: &str = "format";
 const CURRENT_FORMAT: u64 = 2;
+/// Likewise, but what came last is in a journal. A program that knows nothing of it must not open
+/// the file without.
+const JOURNAL_FORMAT: u64 = 3;
+/// In `meta`: the number of the journal that has what came last; 0 is none.
+pub(super) const JOURNAL: &str = "journal";
+/// In `meta`: from which place on the journal has it.
+pub(super) const JOURNAL_AT: &str = "journalAt";
 
 pub(super) fn engine_error(error: impl Into<redb::Error>) -> Error {
     let error = error.into();
@@ -103,7 +113,7 @@ pub(super) fn exist(database: &Database) -> Result<bool, Error> {
     let snapshot = database.begin_read().map_err(engine_error)?;
     match snapshot.open_table(META) {
         Ok(meta) => match number(&meta, FORMAT)? {
-            CURRENT_FORMAT => Ok(true),
+            CURRENT_FORMAT | JOURNAL_FORMAT => Ok(true),
             format => Err(Error::Engine(format!("file has the unknown format {format}"))),
         },
         Err(TableError::TableDoesNotExist(_)) => Ok(false),
@@ -125,6 +135,53 @@ pub(super) fn prepare(database: &Database) -> Result<(), Error> {
         write.open_table(LEASES).map_err(engine_error)?;
     }
     write.commit().map_err(engine_error)
+}
+
+/// Where what came last is.
+pub(super) fn mark(database: &Database) -> Result<Mark, Error> {
+    let snapshot = database.begin_read().map_err(engine_error)?;
+    let meta = snapshot.open_table(META).map_err(engine_error)?;
+    Ok(Mark { id: number(&meta, JOURNAL)?, at: number(&meta, JOURNAL_AT)? })
+}
+
+/// Makes changes in the file and notes the mark, with one commit. First, what stands behind the
+/// revision `undo` is taken back.
+pub(super) fn fill<'a>(
+    database: &Database,
+    changes: impl Iterator<Item = &'a Change>,
+    mark: Mark,
+    undo: Option<u64>,
+) -> Result<(), Error> {
+    let txn = database.begin_write().map_err(engine_error)?;
+    {
+        let mut log = txn.open_table(LOG).map_err(engine_error)?;
+        let mut leases = txn.open_table(LEASES).map_err(engine_error)?;
+        let mut meta = txn.open_table(META).map_err(engine_error)?;
+        if let Some(revision) = undo {
+            log.retain_in((revision + 1, 0).., |_, _| false).map_err(engine_error)?;
+        }
+        let mut bytes = Vec::new();
+        for change in changes {
+            for (at, record) in &change.writes {
+                bytes.clear();
+                record.encode(*at, &mut bytes);
+                log.insert(*at, bytes.as_slice()).map_err(engine_error)?;
+            }
+            for lease in &change.granted {
+                let times = (lease.ttl, lease.expires);
+                leases.insert(lease.id.0, times).map_err(engine_error)?;
+            }
+            for id in &change.ended {
+                leases.remove(id.0).map_err(engine_error)?;
+            }
+            meta.insert(LAST_LEASE, change.last_lease).map_err(engine_error)?;
+        }
+        let format = if mark.is_none() { CURRENT_FORMAT } else { JOURNAL_FORMAT };
+        meta.insert(FORMAT, format).map_err(engine_error)?;
+        meta.insert(JOURNAL, mark.id).map_err(engine_error)?;
+        meta.insert(JOURNAL_AT, mark.at).map_err(engine_error)?;
+    }
+    txn.commit().map_err(engine_error)
 }
 
 pub(super) fn number(
@@ -156,12 +213,26 @@ fn read_from(
     View::parse(bytes.value(), at)?.to_pair().ok_or_else(missing)
 }
 
+/// The pair at a position that the index gave for a put, whether or not the file has it yet. What
+/// is not among the recent changes any more is in the file, so that is opened after a look there.
+pub(super) fn pair(
+    feed: &Feed,
+    database: &Database,
+    position: Position,
+) -> Result<KeyValue, Error> {
+    match feed.pair(position) {
+        Some(pair) => Ok(pair),
+        None => read_put(&database.begin_read().map_err(engine_error)?, position),
+    }
+}
+
 pub(super) fn range(
     index: &RwLock<Index>,
+    feed: &Feed,
     database: &Database,
     request: &RangeRequest,
 ) -> Result<RangeResult, Error> {
-    let (positions, count, revision, snapshot) = {
+    let (positions, recent, count, revision, snapshot) = {
         let index = read(index);
         let revision = request.revision.unwrap_or(index.revision);
         if revision > index.revision {
@@ -171,10 +242,14 @@ pub(super) fn range(
             return Err(Error::Compacted { requested: revision, compacted: index.compacted });
         }
         let (positions, count) = index.range(request);
-        (positions, count, revision, database.begin_read().map_err(engine_error)?)
+        let recent = feed.pairs(&positions);
+        (positions, recent, count, revision, database.begin_read().map_err(engine_error)?)
     };
     let log = snapshot.open_table(LOG).map_err(engine_error)?;
-    let kvs = positions.iter().map(|at| read_from(&log, *at)).collect::<Result<Vec<_>, Error>>()?;
+    let pairs = positions.into_iter().zip(recent);
+    let kvs = pairs
+        .map(|(position, recent)| recent.map_or_else(|| read_from(&log, position), Ok))
+        .collect::<Result<Vec<_>, Error>>()?;
     Ok(RangeResult { more: count > kvs.len(), kvs, count, revision })
 }
 

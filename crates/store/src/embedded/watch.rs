@@ -10,15 +10,16 @@ use redb::{Database, ReadableDatabase};
 use tokio::sync::watch;
 
 use super::handle::Handle;
+use super::index::Position;
 use super::record::View;
 use super::tables::{COMPACTED, LOG, META, engine_error, number};
 use crate::WatchStream;
-use crate::types::{Error, Event, WatchBatch};
+use crate::types::{Error, Event, KeyValue, WatchBatch};
 
 /// Events handed out at once, more or less.
 const BATCH: usize = 1024;
 
-/// Recent changes and the news of new ones.
+/// Recent changes and the news of new ones. What the file does not have yet is among them.
 pub(super) struct Feed {
     recent: Mutex<Recent>,
     /// The committed revision; `None` once the store is closed.
@@ -31,12 +32,19 @@ struct Recent {
     complete_from: u64,
     bytes: usize,
     limit: usize,
+    /// The file has everything up to this revision.
+    settled: u64,
 }
 
 impl Feed {
     pub(super) fn new(revision: u64, limit: usize) -> Self {
-        let recent =
-            Recent { events: VecDeque::new(), complete_from: revision + 1, bytes: 0, limit };
+        let recent = Recent {
+            events: VecDeque::new(),
+            complete_from: revision + 1,
+            bytes: 0,
+            limit,
+            settled: revision,
+        };
         Self { recent: Mutex::new(recent), committed: watch::Sender::new(Some(revision)) }
     }
 
@@ -44,17 +52,37 @@ impl Feed {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the changes up to `revision`, which are durable, known to all watches.
-    pub(super) fn publish(&self, events: impl Iterator<Item = Event>, revision: u64) {
-        {
-            let mut recent = self.recent();
-            for event in events {
-                recent.bytes += weight(&event);
-                recent.events.push_back(event);
-            }
-            recent.trim();
+    /// Takes in changes that are durable, before the index leads anybody to them.
+    pub(super) fn add(&self, events: impl Iterator<Item = Event>) {
+        let mut recent = self.recent();
+        for event in events {
+            recent.bytes += weight(&event);
+            recent.events.push_back(event);
         }
+        recent.trim();
+    }
+
+    /// Makes the changes up to `revision` known to all watches.
+    pub(super) fn publish(&self, revision: u64) {
         self.committed.send_replace(Some(revision));
+    }
+
+    /// The file has everything up to `revision`.
+    pub(super) fn settle(&self, revision: u64) {
+        let mut recent = self.recent();
+        recent.settled = recent.settled.max(revision);
+        recent.trim();
+    }
+
+    /// The pair that was put at a position; `None` when that is not recent any more.
+    pub(super) fn pair(&self, position: Position) -> Option<KeyValue> {
+        self.recent().pair(position)
+    }
+
+    /// [`Feed::pair`] of each.
+    pub(super) fn pairs(&self, positions: &[Position]) -> Vec<Option<KeyValue>> {
+        let recent = self.recent();
+        positions.iter().map(|position| recent.pair(*position)).collect()
     }
 
     /// The newest revision that all watches know of; `None` once the store is closed.
@@ -67,11 +95,12 @@ impl Feed {
         self.committed.send_replace(None);
     }
 
-    /// Changes from `next` on if all of them are still here.
-    fn recent_batch(&self, next: u64, upto: u64, prefix: &[u8]) -> Option<WatchBatch> {
+    /// Changes from `next` on if all of them are still here; when not, up to which revision they
+    /// are in the file only.
+    fn recent_batch(&self, next: u64, upto: u64, prefix: &[u8]) -> Result<WatchBatch, u64> {
         let recent = self.recent();
         if next < recent.complete_from {
-            return None;
+            return Err(recent.complete_from - 1);
         }
         let first = recent.events.partition_point(|event| event.kv.mod_revision < next);
         let mut batch = WatchBatch { revision: upto, events: Vec::new() };
@@ -90,15 +119,16 @@ impl Feed {
                 batch.events.push(event.clone());
             }
         }
-        Some(batch)
+        Ok(batch)
     }
 }
 
 impl Recent {
-    /// Drops the oldest revisions until the rest fits.
+    /// Drops the oldest revisions until the rest fits, but none that the file does not have.
     fn trim(&mut self) {
         while self.bytes > self.limit
             && let Some(oldest) = self.events.front().map(|event| event.kv.mod_revision)
+            && oldest <= self.settled
         {
             while let Some(event) = self.events.front()
                 && event.kv.mod_revision == oldest
@@ -108,6 +138,16 @@ impl Recent {
             }
             self.complete_from = oldest + 1;
         }
+    }
+
+    fn pair(&self, position: Position) -> Option<KeyValue> {
+        if position.revision < self.complete_from {
+            return None;
+        }
+        let first = self.events.partition_point(|event| event.kv.mod_revision < position.revision);
+        // All of a revision are here, in order.
+        let event = self.events.get(first + position.sub as usize)?;
+        (event.kv.mod_revision == position.revision).then(|| event.kv.clone())
     }
 }
 
@@ -185,8 +225,9 @@ impl Cursor {
             (*news.ok()?)?
         };
         let batch = match self.feed.recent_batch(next, upto, &self.prefix) {
-            Some(batch) => batch,
-            None => {
+            Ok(batch) => batch,
+            Err(logged) => {
+                let upto = upto.min(logged);
                 let (database, prefix) = (self.database.clone(), self.prefix.clone());
                 let read =
                     move || database.read(|database| logged_batch(database, next, upto, &prefix));

@@ -1,28 +1,34 @@
-//! The single writer: drains its queue, decides, commits once, then acknowledges and publishes.
+//! The single writer: drains its queue, decides, makes the batch durable, then acknowledges and
+//! publishes.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, sync_channel};
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use redb::{Database, ReadableDatabase};
+use redb::ReadableDatabase;
 use tokio::sync::oneshot;
 
-use super::Options;
-use super::compaction::{self, Compaction};
+use super::Clock;
+use super::change::Change;
+use super::filler::Job;
 use super::handle::Handle;
 use super::index::{Index, read, write};
-use super::plan::{Decided, Plan};
+use super::journal::{Journal, Mark};
+use super::plan::Plan;
 use super::room::Room;
-use super::tables::{LAST_LEASE, LEASES, LOG, META, engine_error, millis, number};
+use super::tables::{LAST_LEASE, META, engine_error, number};
 use super::watch::Feed;
 use crate::metrics;
 use crate::types::{Error, LeaseId, Txn, TxnResult};
 
-/// Transactions in one commit, at most.
+/// Transactions in one batch, at most.
 const MAX_BATCH: usize = 1024;
 
-/// Time between attempts of the writer's own work while commits fail.
-const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+/// Time between attempts of the store's own work while commits fail.
+pub(super) const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+
+/// A change waits for no longer than this before it is in redb too.
+const BEHIND: Duration = Duration::from_secs(5);
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
@@ -55,45 +61,36 @@ pub(super) enum Command {
 }
 
 pub(super) struct Writer {
-    database: Arc<Handle>,
-    index: Arc<RwLock<Index>>,
-    feed: Arc<Feed>,
-    room: Arc<Room>,
-    queue: Receiver<Command>,
-    options: Options,
+    pub(super) database: Arc<Handle>,
+    pub(super) index: Arc<RwLock<Index>>,
+    pub(super) feed: Arc<Feed>,
+    pub(super) room: Arc<Room>,
+    pub(super) queue: Receiver<Command>,
+    pub(super) clock: Clock,
+    pub(super) journal: Journal,
+    pub(super) filler: Sender<Job>,
+    pub(super) state: State,
+}
+
+/// What the writer keeps in mind.
+#[derive(Default)]
+pub(super) struct State {
     last_lease: u64,
-    compaction: Option<Compaction>,
-    /// The last commit failed. Until one succeeds, what it left in the file may have to be taken
-    /// back, and leases that ran out are tried again after a pause only.
+    /// Changes that the filler has not been given yet.
+    waiting: Vec<Change>,
+    /// Bytes that they take in the journal.
+    bytes: u64,
+    /// When the first of them was made.
+    since: Option<Instant>,
+    /// The last batch failed: leases that ran out are tried again after a pause only.
     failing: bool,
 }
 
 impl Writer {
-    pub(super) fn new(
-        database: Arc<Handle>,
-        index: Arc<RwLock<Index>>,
-        feed: Arc<Feed>,
-        room: Arc<Room>,
-        queue: Receiver<Command>,
-        options: Options,
-    ) -> Self {
-        Self {
-            database,
-            index,
-            feed,
-            room,
-            queue,
-            options,
-            last_lease: 0,
-            compaction: None,
-            failing: false,
-        }
-    }
-
-    /// Works until it is told to stop. What was asked before is finished, except for compactions,
-    /// which may stop after any step.
+    /// Works until it is told to stop, or the filler has died. What was asked before is finished,
+    /// except for compactions, which may stop after any step.
     pub(super) fn run(mut self) {
-        self.last_lease = self.stored_last_lease().unwrap_or_else(|error| {
+        self.state.last_lease = self.stored_last_lease().unwrap_or_else(|error| {
             tracing::error!(%error, "cannot read the newest lease");
             0
         });
@@ -102,9 +99,12 @@ impl Writer {
             let open = self.fill(&mut batch);
             self.process(std::mem::take(&mut batch));
             if !open {
-                return;
+                return self.end();
             }
-            self.compaction_step();
+            let is_due = self.state.since.is_some_and(|since| since.elapsed() >= BEHIND);
+            if is_due || self.state.bytes >= self.journal.enough() {
+                self.hand_over();
+            }
             let used = read(&self.index).bytes;
             metrics::set(&metrics::USED, used);
             self.room.look(used, false);
@@ -118,22 +118,26 @@ impl Writer {
         })
     }
 
+    /// How long to wait for commands; `None` is for ever.
+    fn patience(&self) -> Option<Duration> {
+        let expiry = read(&self.index)
+            .next_expiry()
+            .map(|expiry| expiry.duration_since((self.clock)()).unwrap_or_default())
+            .map(|wait| if self.state.failing { wait.max(FAILURE_PAUSE) } else { wait });
+        let behind = self.state.since.map(|since| BEHIND.saturating_sub(since.elapsed()));
+        expiry.into_iter().chain(behind).min()
+    }
+
     /// Waits for commands and takes all that are there. False once no more are to be done.
     fn fill(&mut self, batch: &mut Vec<Command>) -> bool {
-        if self.compaction.is_none() {
-            let wait = read(&self.index)
-                .next_expiry()
-                .map(|expiry| expiry.duration_since((self.options.clock)()).unwrap_or_default())
-                .map(|wait| if self.failing { wait.max(FAILURE_PAUSE) } else { wait });
-            let first = match wait {
-                None => self.queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(wait) => self.queue.recv_timeout(wait),
-            };
-            match first {
-                Ok(Command::Close) | Err(RecvTimeoutError::Disconnected) => return false,
-                Ok(command) => batch.push(command),
-                Err(RecvTimeoutError::Timeout) => {}
-            }
+        let first = match self.patience() {
+            None => self.queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(wait) => self.queue.recv_timeout(wait),
+        };
+        match first {
+            Ok(Command::Close) | Err(RecvTimeoutError::Disconnected) => return false,
+            Ok(command) => batch.push(command),
+            Err(RecvTimeoutError::Timeout) => {}
         }
         for command in self.queue.try_iter().take(MAX_BATCH) {
             match command {
@@ -148,8 +152,7 @@ impl Writer {
         let index = self.index.clone();
         let plan = {
             let index = read(&index);
-            let now = (self.options.clock)();
-            let mut plan = Plan::new(&index, &self.room, self.last_lease, now);
+            let mut plan = Plan::new(&index, &self.room, self.state.last_lease, (self.clock)());
             for command in batch {
                 plan.take(command);
             }
@@ -159,93 +162,118 @@ impl Writer {
         if plan.exceeded {
             self.room.look(read(&self.index).bytes, true);
         }
-        if let Err(error) = self.commit(&plan) {
-            tracing::error!(%error, "commit failed");
-            for answer in plan.answers {
-                answer.fail(&error);
+        if let Some(change) = plan.change() {
+            let kept = self.keep(change);
+            self.state.failing = kept.is_err();
+            if let Err(error) = kept {
+                tracing::error!(%error, "a batch was not made");
+                for answer in plan.answers {
+                    answer.fail(&error);
+                }
+                return;
             }
-            return;
         }
-        self.last_lease = plan.last_lease;
-        let revision = plan.revision;
+        self.state.last_lease = plan.last_lease;
+        let tips: Vec<_> =
+            plan.writes.iter().map(|(record, tip)| (record.key.clone(), *tip)).collect();
+        // First, so that whoever finds a position in the index finds the pair too.
+        self.feed.add(
+            plan.writes.into_iter().map(|(record, tip)| record.into_event(tip.position.revision)),
+        );
         {
             let mut index = write(&self.index);
             for (id, lease) in plan.granted {
                 index.leases.insert(id, lease);
             }
-            for (record, tip) in &plan.writes {
-                index.apply(&record.key, *tip);
+            for (key, tip) in &tips {
+                index.apply(key, *tip);
             }
             for id in plan.ended {
                 index.leases.remove(&id);
             }
             metrics::set(&metrics::KEYS, index.live_keys as u64);
         }
-        if !plan.writes.is_empty() {
-            metrics::set(&metrics::REVISION, revision);
-            let events = plan
-                .writes
-                .into_iter()
-                .map(|(record, tip)| record.into_event(tip.position.revision));
-            self.feed.publish(events, revision);
+        if !tips.is_empty() {
+            metrics::set(&metrics::REVISION, plan.revision);
+            self.feed.publish(plan.revision);
         }
         for answer in plan.answers {
-            answer.send(&self.database);
+            answer.send(&self.database, &self.feed);
         }
         for (revision, reply) in plan.compactions {
-            self.start_compaction(revision, reply);
+            self.compact(revision, reply);
         }
         for reply in plan.defragmentations {
-            reply.send(self.defragment()).ok(); // the asker may be gone
+            self.hand_over();
+            // Without a filler the asker is told by the reply that is dropped.
+            self.filler.send(Job::Defragment { reply }).ok();
         }
     }
 
-    fn defragment(&self) -> Result<(), Error> {
-        let timer = metrics::DEFRAGMENTATION.start_timer();
-        self.database.exclusive(|database| database.compact().map_err(engine_error))?;
-        timer.observe_duration();
-        Ok(())
-    }
-
-    /// Makes the plan durable with one fsync; a plan that changes nothing costs none.
-    fn commit(&mut self, plan: &Decided) -> Result<(), Error> {
-        if plan.writes.is_empty() && plan.granted.is_empty() && plan.ended.is_empty() {
-            return Ok(());
+    /// Makes a change durable: in the journal, with one fsync, or where that cannot be in redb, with
+    /// all that waits.
+    fn keep(&mut self, change: Change) -> Result<(), Error> {
+        if let Some(mark) = self.journal.prepare() {
+            match self.commit(None, mark) {
+                Ok(()) => self.journal.begin(),
+                Err(error) => tracing::warn!(%error, "the store's journal cannot be begun"),
+            }
         }
-        let timer = metrics::COMMIT.start_timer();
-        // Whether a commit that failed is in the file is not known; its callers were told no.
-        let undo = self.failing.then(|| read(&self.index).revision);
-        let committed = self.database.write(|database| write_plan(database, plan, undo));
-        self.failing = committed.is_err();
-        committed?;
-        timer.observe_duration();
+        match self.journal.append(&change) {
+            Ok(Some(bytes)) => {
+                self.state.waiting.push(change);
+                self.state.bytes += bytes;
+                self.state.since.get_or_insert_with(Instant::now);
+                return Ok(());
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "the store's journal failed"),
+        }
+        self.commit(Some(change), self.journal.mark())?;
+        self.journal.passed();
         Ok(())
     }
 
-    fn start_compaction(&mut self, revision: u64, reply: Reply<()>) {
-        let index = read(&self.index);
-        if revision > index.revision {
-            let error = Error::FutureRevision { requested: revision, current: index.revision };
+    /// Waits until redb has all changes so far, and `last`.
+    fn commit(&mut self, last: Option<Change>, mark: Mark) -> Result<(), Error> {
+        let (reply, answer) = sync_channel(1);
+        let changes = self.take_waiting();
+        let sent = self.filler.send(Job::Commit { changes, last, mark, reply });
+        sent.map_err(|_| Error::Closed)?;
+        answer.recv().unwrap_or(Err(Error::Closed))
+    }
+
+    /// Gives what waits to the filler.
+    fn hand_over(&mut self) {
+        let changes = self.take_waiting();
+        if !changes.is_empty() {
+            // Without a filler all of it is in the journal, and the store is about to end.
+            self.filler.send(Job::Settle { changes, mark: self.journal.mark() }).ok();
+        }
+    }
+
+    fn take_waiting(&mut self) -> Vec<Change> {
+        (self.state.bytes, self.state.since) = (0, None);
+        std::mem::take(&mut self.state.waiting)
+    }
+
+    fn compact(&mut self, revision: u64, reply: Reply<()>) {
+        let current = read(&self.index).revision;
+        if revision > current {
+            let error = Error::FutureRevision { requested: revision, current };
             reply.send(Err(error)).ok(); // the asker may be gone
             return;
         }
-        let compaction = self.compaction.get_or_insert_default();
-        compaction.target = compaction.target.max(revision);
-        compaction.replies.push(reply);
+        self.hand_over();
+        // Without a filler the asker is told by the reply that is dropped.
+        self.filler.send(Job::Compact { revision, reply }).ok();
     }
 
-    fn compaction_step(&mut self) {
-        let Some(compaction) = &self.compaction else { return };
-        let chunk = self.options.compaction_chunk;
-        let target = compaction.target;
-        let done =
-            self.database.write(|database| compaction::step(database, &self.index, target, chunk));
-        if let Ok(false) = done {
-            return;
-        }
-        let compaction = self.compaction.take().expect("it was there above");
-        for reply in compaction.replies {
-            reply.send(done.clone().map(|_| ())).ok(); // the asker may be gone
+    /// Leaves everything in redb and no journal.
+    fn end(&mut self) {
+        match self.commit(None, Mark::NONE) {
+            Ok(()) => self.journal.end(),
+            Err(error) => tracing::warn!(%error, "what came last is left in the store's journal"),
         }
     }
 }
@@ -255,35 +283,4 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.feed.close();
     }
-}
-
-/// Makes the plan durable, and takes back whatever stands behind the revision `undo`.
-fn write_plan(database: &Database, plan: &Decided, undo: Option<u64>) -> Result<(), Error> {
-    let txn = database.begin_write().map_err(engine_error)?;
-    if let Some(revision) = undo {
-        let mut log = txn.open_table(LOG).map_err(engine_error)?;
-        log.retain_in((revision + 1, 0).., |_, _| false).map_err(engine_error)?;
-    }
-    if !plan.writes.is_empty() {
-        let mut log = txn.open_table(LOG).map_err(engine_error)?;
-        let mut bytes = Vec::new();
-        for (record, tip) in &plan.writes {
-            let at = (tip.position.revision, tip.position.sub);
-            record.encode(at, &mut bytes);
-            log.insert(at, bytes.as_slice()).map_err(engine_error)?;
-        }
-    }
-    if !plan.granted.is_empty() || !plan.ended.is_empty() {
-        let mut leases = txn.open_table(LEASES).map_err(engine_error)?;
-        for (id, lease) in &plan.granted {
-            let ttl = u64::try_from(lease.ttl.as_millis()).unwrap_or(u64::MAX);
-            leases.insert(id.0, (ttl, millis(lease.expires))).map_err(engine_error)?;
-        }
-        for id in &plan.ended {
-            leases.remove(id.0).map_err(engine_error)?;
-        }
-        let mut meta = txn.open_table(META).map_err(engine_error)?;
-        meta.insert(LAST_LEASE, plan.last_lease).map_err(engine_error)?;
-    }
-    txn.commit().map_err(engine_error)
 }

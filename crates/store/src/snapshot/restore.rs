@@ -63,9 +63,15 @@ pub fn into_file(
         // A second name first, then the exchange: at no time is there no store.
         std::fs::hard_link(path, kept)
             .map_err(|source| SnapshotError::Io { path: kept.clone(), source })?;
+        if let Some(old) = &old {
+            old.keep_journal(kept)?;
+        }
     }
     std::fs::rename(&partial, path).map_err(failed)?;
     super::folder::sync_folder_of(path).map_err(failed)?;
+    if let Some(old) = &old {
+        old.remove_journal()?;
+    }
     Ok(Restored { revision, kept })
 }
 

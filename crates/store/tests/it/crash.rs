@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rand::Rng;
-use store::embedded::{Options, open};
+use store::embedded::{Options, Stopped, open};
 use store::{Op, RangeRequest, Store, Txn};
 
 const PATH: &str = "STORE_CRASH_TEST_PATH";
@@ -27,8 +27,9 @@ fn pair(writer: u64, number: u64) -> Txn {
     Txn { compare: vec![], ops: ops.into() }
 }
 
-fn small_chunks() -> Options {
-    Options { compaction_chunk: 16, ..Options::default() }
+/// So that all there is to do is being done all the time.
+fn small() -> Options {
+    Options { compaction_chunk: 16, journal_bytes: 256 << 10, ..Options::default() }
 }
 
 /// Number by writer, as found on one side.
@@ -52,7 +53,7 @@ fn child() {
     let Some(path) = std::env::var_os(PATH) else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let store = open(Path::new(&path), small_chunks()).unwrap();
+        let store = open(Path::new(&path), small()).unwrap();
         let found = side(&store, "left").await;
         let say = |line: String| {
             std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
@@ -98,6 +99,14 @@ impl Told {
             _ => {}
         }
     }
+
+    /// The last line may be cut off; it ends the stream then.
+    fn hear_whole(&mut self, line: &str) {
+        let words = line.split(' ').count();
+        if (line.starts_with("ack") && words == 4) || (line.starts_with("try") && words == 3) {
+            self.hear(line);
+        }
+    }
 }
 
 #[test]
@@ -108,12 +117,15 @@ fn acknowledged_writes_survive_kill() {
     let mut told = Told::default();
     let mut highest = 0;
     for _ in 0..ROUNDS {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["crash::child", "--exact", "--ignored", "--nocapture"])
-            .env(PATH, &path)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let start = || {
+            Command::new(std::env::current_exe().unwrap())
+                .args(["crash::child", "--exact", "--ignored", "--nocapture"])
+                .env(PATH, &path)
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap()
+        };
+        let mut child = start();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         while lines.next().unwrap().unwrap() != "ready" {}
         // The moment of death is given in lines, not in time, plus a little of both.
@@ -125,17 +137,25 @@ fn acknowledged_writes_survive_kill() {
         std::thread::sleep(Duration::from_micros(rand::rng().random_range(0..3000)));
         child.kill().unwrap();
         child.wait().unwrap();
-        for line in lines {
-            // The last line may be cut off; it ends the stream then.
-            let line = line.unwrap();
-            let words = line.split(' ').count();
-            if (line.starts_with("ack") && words == 4) || (line.starts_with("try") && words == 3) {
-                told.hear(&line);
-            }
+        lines.for_each(|line| told.hear_whole(&line.unwrap()));
+
+        if let Some(stopped) = Stopped::lock(&path).unwrap() {
+            let report = stopped.check(SystemTime::now()).unwrap();
+            assert!(report.is_whole(), "{report:?}");
+            assert!(report.revision >= told.revision, "what is in the journal is not seen");
+        }
+        // Some die while they open the store, or soon after.
+        for _ in 0..rand::rng().random_range(0..3) {
+            let mut child = start();
+            std::thread::sleep(Duration::from_micros(rand::rng().random_range(0..20_000)));
+            child.kill().unwrap();
+            let rest = BufReader::new(child.stdout.take().unwrap()).lines();
+            rest.for_each(|line| told.hear_whole(&line.unwrap()));
+            child.wait().unwrap();
         }
 
         runtime.block_on(async {
-            let store = open(&path, small_chunks()).unwrap();
+            let store = open(&path, small()).unwrap();
             let (left, right) = (side(&store, "left").await, side(&store, "right").await);
             assert_eq!(left, right, "a transaction is half there");
             for (writer, number) in &left {

@@ -2,7 +2,7 @@
 //! saved is.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,6 +11,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use store::embedded::{Options, Report, Stopped, open};
 use store::{Error, Op, RangeRequest, Store, Txn};
+
+use crate::dead::with_a_crash;
 
 /// Kinds of damage, each with places of its own.
 const SEEDS: u64 = 60;
@@ -33,10 +35,16 @@ struct Truth {
     revision: u64,
 }
 
-/// A store with deletions, leases, and values of all lengths; half of its past is compacted.
 async fn make(path: &Path, seed: u64) -> Truth {
-    let mut random = StdRng::seed_from_u64(seed);
     let store = open(path, options()).unwrap();
+    let truth = write(&store, seed).await;
+    store.close().await.unwrap();
+    truth
+}
+
+/// Makes a store with deletions, leases, and values of all lengths; half of its past is compacted.
+async fn write(store: &Store, seed: u64) -> Truth {
+    let mut random = StdRng::seed_from_u64(seed);
     let lease = store.lease_grant(Duration::from_secs(3600)).await.unwrap();
     let mut truth = Truth { now: State::new(), ever: Default::default(), revision: 0 };
     for step in 0..400 {
@@ -61,8 +69,33 @@ async fn make(path: &Path, seed: u64) -> Truth {
             store.compact(truth.revision).await.unwrap();
         }
     }
-    store.close().await.unwrap();
     truth
+}
+
+/// A store's file and its journal.
+struct Files {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    /// There is none after a store was closed.
+    journal: Option<Vec<u8>>,
+}
+
+impl Files {
+    fn read(path: &Path) -> Self {
+        let bytes = std::fs::read(path).unwrap();
+        let journal = std::fs::read(path.with_added_extension("journal")).ok();
+        Self { path: path.to_owned(), bytes, journal }
+    }
+
+    fn write(&self, bytes: &[u8], journal: Option<&[u8]>) {
+        std::fs::write(&self.path, bytes).unwrap();
+        let path = self.path.with_added_extension("journal");
+        match journal {
+            Some(journal) => std::fs::write(path, journal).unwrap(),
+            None if path.exists() => std::fs::remove_file(path).unwrap(),
+            None => {}
+        }
+    }
 }
 
 /// Changes the file in a way that the seed decides.
@@ -167,21 +200,43 @@ async fn repaired_is_right(path: &Path, report: &Report, truth: &Truth, what: &s
 #[tokio::test]
 async fn damage_is_found_and_the_rest_is_saved() {
     let folder = tempfile::tempdir().unwrap();
-    let (path, repaired) = (folder.path().join("store.redb"), folder.path().join("repaired"));
+    let path = folder.path().join("store.redb");
     let truth = make(&path, 1).await;
-    let whole = std::fs::read(&path).unwrap();
-    let report = Stopped::lock(&path).unwrap().unwrap().check(now()).unwrap();
+    let files = Files::read(&path);
+    assert!(files.journal.is_none());
+    damage_is_found(&files, &truth).await;
+}
+
+#[tokio::test]
+async fn damage_is_found_beside_a_journal_and_the_rest_is_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    let truth = with_a_crash(&path, options(), async |store| write(store, 4).await).await;
+    let files = Files::read(&path);
+    assert!(files.journal.is_some());
+    damage_is_found(&files, &truth).await;
+}
+
+async fn damage_is_found(files: &Files, truth: &Truth) {
+    let (path, whole) = (&files.path, &files.bytes);
+    let repaired = path.with_file_name("repaired");
+    let stopped = Stopped::lock(path).unwrap().unwrap();
+    let report = stopped.check(now()).unwrap();
+    assert_eq!(stopped.revision(), Some(truth.revision));
+    drop(stopped);
     assert!(report.is_whole(), "{report:?}");
     assert_eq!((report.keys, report.revision), (truth.now.len() as u64, truth.revision));
     let (mut found, mut saved, mut unproven, mut all) = (0, 0, 0, 0);
     for seed in 0..SEEDS {
         let mut bytes = whole.clone();
         let what = damage(&mut bytes, seed);
-        let real = bytes != whole;
-        std::fs::write(&path, &bytes).unwrap();
-        let stopped = Stopped::lock(&path).unwrap().unwrap();
+        let real = bytes != *whole;
+        files.write(&bytes, files.journal.as_deref());
+        let stopped = Stopped::lock(path).unwrap().unwrap();
         let report = stopped.check(now()).unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), bytes, "{what}: checking changes nothing");
+        let after = Files::read(path);
+        let is_same = after.bytes == bytes && after.journal == files.journal;
+        assert!(is_same, "{what}: checking changes nothing");
         let again = stopped.repair(&repaired, now()).unwrap();
         assert_eq!(again, report, "{what}");
         drop(stopped);
@@ -190,7 +245,7 @@ async fn damage_is_found_and_the_rest_is_saved() {
         } else {
             assert!(real, "{what}");
             found += 1;
-            repaired_is_right(&repaired, &report, &truth, &what).await;
+            repaired_is_right(&repaired, &report, truth, &what).await;
             let store = open(&repaired, options()).unwrap();
             let kept = state(&store).await.unwrap();
             all += truth.now.len();
@@ -199,7 +254,7 @@ async fn damage_is_found_and_the_rest_is_saved() {
             store.close().await.unwrap();
             std::fs::remove_file(&repaired).unwrap();
         }
-        opened_is_right(&path, &truth, &what).await;
+        opened_is_right(path, truth, &what).await;
     }
     assert!(found > SEEDS / 3, "most damage was harmless: {found}");
     assert!(saved * 10 > all * 8, "{saved} of {all} keys were saved");
@@ -207,16 +262,73 @@ async fn damage_is_found_and_the_rest_is_saved() {
 }
 
 #[tokio::test]
-async fn the_header_alone_is_not_missed() {
+async fn damage_of_the_journal_is_found_and_the_rest_is_saved() {
     let folder = tempfile::tempdir().unwrap();
     let (path, repaired) = (folder.path().join("store.redb"), folder.path().join("repaired"));
+    let truth = with_a_crash(&path, options(), async |store| write(store, 5).await).await;
+    let files = Files::read(&path);
+    let journal = files.journal.clone().unwrap();
+    let other = folder.path().join("other.redb");
+    with_a_crash(&other, options(), async |store| write(store, 6).await).await;
+    let starts: Vec<usize> = (4096..journal.len())
+        .step_by(512)
+        .filter(|at| journal[*at..].starts_with(b"\xfejnl"))
+        .collect();
+    let damaged = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut journal = journal.clone();
+        change(&mut journal);
+        Some(journal)
+    };
+    let cases = [
+        ("missing", None),
+        ("another's", Files::read(&other).journal),
+        ("empty", damaged(&|journal| journal.clear())),
+        ("cut off", damaged(&|journal| journal.truncate(8192))),
+        ("without a header", damaged(&|journal| journal[..4096].fill(0))),
+        ("damaged in the middle", damaged(&|journal| journal[starts[starts.len() - 3] + 90] ^= 1)),
+    ];
+    for (what, journal) in cases {
+        files.write(&files.bytes, journal.as_deref());
+        let stopped = Stopped::lock(&path).unwrap().unwrap();
+        let report = stopped.repair(&repaired, now()).unwrap();
+        drop(stopped);
+        assert!(report.damage.iter().any(|text| text.contains("journal")), "{what}: {report:?}");
+        repaired_is_right(&repaired, &report, &truth, what).await;
+        std::fs::remove_file(&repaired).unwrap();
+        let error = open(&path, options()).map(|_| ()).unwrap_err();
+        assert!(matches!(error, Error::Damaged(_)), "{what}: {error}");
+        let is_same = Files::read(&path).journal == journal;
+        assert!(is_same, "{what}: what was not opened is left alone");
+        if what == "damaged in the middle" {
+            let lost: u64 =
+                report.lost_revisions.iter().map(|lost| lost.clone().count() as u64).sum();
+            assert_eq!((lost, report.revision), (1, truth.revision), "{report:?}");
+        }
+    }
+    files.write(&files.bytes, Some(&journal));
+    opened_is_right(&path, &truth, "whole again").await;
+}
+
+#[tokio::test]
+async fn the_header_alone_is_not_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
     let truth = make(&path, 2).await;
-    let mut bytes = std::fs::read(&path).unwrap();
+    the_header_is_not_missed(&Files::read(&path), &truth).await;
+    std::fs::remove_file(&path).unwrap();
+    let truth = with_a_crash(&path, options(), async |store| write(store, 2).await).await;
+    the_header_is_not_missed(&Files::read(&path), &truth).await;
+}
+
+async fn the_header_is_not_missed(files: &Files, truth: &Truth) {
+    let path = &files.path;
+    let repaired = path.with_file_name("repaired");
+    let mut bytes = files.bytes.clone();
     bytes[..4096].fill(0);
-    std::fs::write(&path, &bytes).unwrap();
-    let error = open(&path, options()).map(|_| ()).unwrap_err();
+    files.write(&bytes, files.journal.as_deref());
+    let error = open(path, options()).map(|_| ()).unwrap_err();
     assert!(matches!(error, Error::Damaged(_)), "{error}");
-    let report = Stopped::lock(&path).unwrap().unwrap().repair(&repaired, now()).unwrap();
+    let report = Stopped::lock(path).unwrap().unwrap().repair(&repaired, now()).unwrap();
     assert_eq!(report.lost, []);
     let store = open(&repaired, options()).unwrap();
     let found = state(&store).await.unwrap();
@@ -225,6 +337,8 @@ async fn the_header_alone_is_not_missed() {
     }
     let back: Vec<_> = found.keys().filter(|key| !truth.now.contains_key(*key)).collect();
     assert!(back.iter().all(|key| report.unproven.contains(key)), "{back:?}");
+    store.close().await.unwrap();
+    std::fs::remove_file(&repaired).unwrap();
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ impl Embedded {
         Options {
             // Small, so that the tests reach the log and more than one step.
             recent_bytes: 2048,
+            journal_bytes: 16 << 10,
             compaction_chunk: 3,
             clock: Arc::new(move || {
                 UNIX_EPOCH + Duration::from_secs(seconds.load(Ordering::Relaxed))

@@ -69,10 +69,25 @@ fn a_full_disk_stops_writes_only_and_for_as_long_as_it_is_full() {
 async fn while_full() {
     let Some(folder) = std::env::var_os(PATH).map(PathBuf::from) else { return };
     let path = folder.join("db");
-    let options = || Options { recent_bytes: 1000, compaction_chunk: 16, ..Options::default() };
+    let options = || Options {
+        recent_bytes: 1000,
+        compaction_chunk: 16,
+        journal_bytes: 1 << 20,
+        ..Options::default()
+    };
     let store = open(&path, options()).unwrap();
+    let filler = fill(&folder);
+    // There may be room in the file, but for a journal there is none.
+    let first = create(&store, 0).await;
+    assert!(matches!(first, Ok(()) | Err(Error::NoSpace)), "{first:?}");
+    assert!(!folder.join("db.journal").exists());
+    std::fs::remove_file(filler).unwrap();
     let mut acknowledged = Vec::new();
     let mut next = 0;
+    if first.is_ok() {
+        acknowledged.push(next);
+        next += 1;
+    }
     for round in 0..3 {
         for _ in 0..20 {
             create(&store, next).await.unwrap();
@@ -111,10 +126,19 @@ async fn while_full() {
         next += 1;
         assert_eq!(numbers(&store).await, acknowledged);
     }
+    assert!(folder.join("db.journal").exists(), "it is used since there was room for it");
     let revision = store.revision().await.unwrap();
     assert_eq!(revision, 1 + acknowledged.len() as u64, "refused writes use no revision");
     store.compact(revision).await.unwrap();
-    drop(store);
+
+    let filler = fill(&folder);
+    while create(&store, next).await.is_ok() {
+        acknowledged.push(next);
+        next += 1;
+    }
+    let revision = store.revision().await.unwrap();
+    store.close().await.expect("what does not fit the file stays in the journal");
+    std::fs::remove_file(filler).unwrap();
     let store = open(&path, options()).unwrap();
     assert_eq!(numbers(&store).await, acknowledged);
     assert_eq!(store.revision().await.unwrap(), revision);

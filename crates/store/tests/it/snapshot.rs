@@ -7,6 +7,7 @@ use store::snapshot::{Snapshot, SnapshotError, folder, restore, take};
 use store::{Error, Op, RangeRequest, Store, Txn};
 
 use crate::contract::Fixture;
+use crate::dead::with_a_crash;
 use crate::embedded::Embedded;
 use crate::etcd::Etcd;
 
@@ -139,6 +140,31 @@ async fn the_old_file_is_kept_and_a_store_in_use_is_refused() {
     let old = store::embedded::open(&kept, store::embedded::Options::default()).unwrap();
     assert_eq!(pairs(&old).await.len(), 2, "nothing of what was there is lost");
     assert_eq!(std::fs::read_dir(files.path()).unwrap().count(), 2, "nothing else is left");
+}
+
+#[tokio::test]
+async fn the_old_file_is_kept_with_its_journal() {
+    let (folder, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = files.path().join("store.redb");
+    let open = |path: &Path| store::embedded::open(path, store::embedded::Options::default());
+    let (snapshot, revision) = with_a_crash(&path, Default::default(), async |store| {
+        put(store, "/registry/a", "1").await;
+        let snapshot = save(store, "/registry/", folder.path(), |_| async {}).await;
+        put(store, "/registry/a", "2").await;
+        put(store, "/registry/b", "2").await;
+        (snapshot, store.revision().await.unwrap())
+    })
+    .await;
+    let restored = restore::into_file(&snapshot, &path, 7, std::time::SystemTime::now()).unwrap();
+    assert_eq!(restored.revision, revision + 7, "it goes on from the newest one known");
+    let kept = restored.kept.unwrap();
+    assert_eq!(std::fs::read_dir(files.path()).unwrap().count(), 3, "the journal has moved");
+    let store = open(&path).unwrap();
+    assert_eq!(pairs(&store).await, [("/registry/a".to_owned(), "1".to_owned())]);
+    put(&store, "/registry/c", "3").await;
+    let old = open(&kept).unwrap();
+    assert_eq!(pairs(&old).await.len(), 2, "nothing of what was there is lost");
+    assert_eq!(old.revision().await.unwrap(), revision);
 }
 
 #[tokio::test]

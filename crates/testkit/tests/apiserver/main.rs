@@ -7,6 +7,7 @@ mod audit;
 mod backup;
 mod bad_input;
 mod conversion;
+mod credentials;
 mod customresources;
 mod customversions;
 mod discovery;

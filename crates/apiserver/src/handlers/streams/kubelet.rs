@@ -1,6 +1,7 @@
 //! Where kubelets are and how they are talked to.
 
 use std::path::PathBuf;
+use std::sync::{PoisonError, RwLock};
 
 use machinery::Value;
 use machinery::gvk::GroupResource;
@@ -20,7 +21,7 @@ const ADDRESS_TYPES: [&str; 5] =
 
 /// Talks to kubelets under this server's own name.
 pub struct Kubelets {
-    tls: ClientTls,
+    tls: RwLock<ClientTls>,
     pub(super) anything: ClientTls,
 }
 
@@ -48,22 +49,18 @@ impl Kubelets {
     /// # Errors
     /// When they cannot be read.
     pub fn load(config: &Config) -> Result<Self, Error> {
-        let read = |path: &Option<PathBuf>| {
-            path.as_ref()
-                .map(|path| {
-                    std::fs::read(path).map_err(|source| Error::Read { path: path.clone(), source })
-                })
-                .transpose()
-        };
-        let certificate = read(&config.kubelet_client_certificate)?;
-        let key = read(&config.kubelet_client_key)?;
-        let authority = read(&config.kubelet_certificate_authority)?;
-        let identity = match (&certificate, &key) {
-            (Some(certificate), Some(key)) => Some(Identity { certificate, key }),
-            _ => None,
-        };
-        let tls = client_config(authority.as_deref(), identity)?;
+        let tls = RwLock::new(configure(config)?);
         Ok(Self { tls, anything: client_config(None, None)? })
+    }
+
+    /// Reads the certificates anew, for connections to come.
+    ///
+    /// # Errors
+    /// When they cannot be read; the old ones stay in use then.
+    pub(crate) fn reload(&self, config: &Config) -> Result<(), Error> {
+        let fresh = configure(config)?;
+        *self.tls.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
     }
 
     /// The kubelet that runs a Pod.
@@ -93,8 +90,27 @@ impl Kubelets {
             .and_then(|port| u16::try_from(port).ok())
             .filter(|port| *port > 0)
             .unwrap_or(DEFAULT_PORT);
-        Ok(Target { host, port, tls: Some(self.tls.clone()) })
+        let tls = self.tls.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(Target { host, port, tls: Some(tls) })
     }
+}
+
+fn configure(config: &Config) -> Result<ClientTls, Error> {
+    let read = |path: &Option<PathBuf>| {
+        path.as_ref()
+            .map(|path| {
+                std::fs::read(path).map_err(|source| Error::Read { path: path.clone(), source })
+            })
+            .transpose()
+    };
+    let certificate = read(&config.kubelet_client_certificate)?;
+    let key = read(&config.kubelet_client_key)?;
+    let authority = read(&config.kubelet_certificate_authority)?;
+    let identity = match (&certificate, &key) {
+        (Some(certificate), Some(key)) => Some(Identity { certificate, key }),
+        _ => None,
+    };
+    Ok(client_config(authority.as_deref(), identity)?)
 }
 
 fn address(node: &Value) -> Option<String> {

@@ -6,6 +6,7 @@ fn supervisor(program: &str, arguments: &[&str], now: Instant) -> (Supervisor, t
         name: "s",
         description: "a service",
         program: program.into(),
+        upgraded: None,
         arguments: arguments.iter().map(Into::into).collect(),
         log: folder.path().join("log"),
     };

@@ -94,12 +94,13 @@ fn check(object: &Value, old: Option<&Value>, errors: &mut ErrorList) {
         }
     }
     spec.get("startingDeadlineSeconds").non_negative(errors);
-    if before.is_none_or(|before| !same(before.get("timeZone").value, zone.value)) {
+    if before.as_ref().is_none_or(|before| !same(before.get("timeZone").value, zone.value)) {
         time_zone(&zone, errors);
     }
     spec.get("concurrencyPolicy").one_of(errors, &["Allow", "Forbid", "Replace"]);
     let job = spec.get("jobTemplate").get("spec");
-    rules::check(&job, errors);
+    let job_before = before.map(|before| before.get("jobTemplate").get("spec"));
+    rules::check(&job, job_before.as_ref(), errors);
     let (selector, manual) = (job.get("selector"), job.get("manualSelector"));
     if selector.is_set() {
         selector.invalid(errors, "`selector` will be auto-generated");

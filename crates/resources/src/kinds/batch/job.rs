@@ -83,7 +83,7 @@ impl Strategy for Job {
 
     fn validate(&self, _ctx: &Ctx<'_>, job: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        check(job, true, &mut errors);
+        check(job, None, true, &mut errors);
         errors
     }
 
@@ -93,7 +93,7 @@ impl Strategy for Job {
             old.pointer("/spec/template").is_some_and(|t| meta::label(t, key).is_some())
         };
         // Jobs from before lack the newer labels.
-        check(new, had(UID_LABEL) && had(NAME_LABEL), &mut errors);
+        check(new, Some(old), had(UID_LABEL) && had(NAME_LABEL), &mut errors);
         let (spec, before) = (At::root(new).get("spec"), At::root(old).get("spec"));
         let (completions, old_completions) = (spec.get("completions"), before.get("completions"));
         if !rules::is_indexed(&spec) {
@@ -137,13 +137,14 @@ impl Strategy for Job {
     }
 }
 
-fn check(job: &Value, newer_labels: bool, errors: &mut ErrorList) {
+fn check(job: &Value, old: Option<&Value>, newer_labels: bool, errors: &mut ErrorList) {
     let spec = At::root(job).get("spec");
     let (selector, template) = (spec.get("selector"), spec.get("template"));
     if !spec.get("manualSelector").bool() && selector.is_set() {
         generated_selector(job, newer_labels, errors);
     }
-    rules::check(&spec, errors);
+    let before = old.map(|old| At::root(old).get("spec"));
+    rules::check(&spec, before.as_ref(), errors);
     if selector.is_set() {
         scheduling::label_selector(&selector, errors);
     } else {

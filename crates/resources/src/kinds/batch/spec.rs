@@ -31,8 +31,8 @@ pub(super) fn is_indexed(spec: &At<'_>) -> bool {
     spec.get("completionMode").str() == "Indexed"
 }
 
-/// Checks the spec of a Job but for its selector.
-pub(super) fn check(spec: &At<'_>, errors: &mut ErrorList) {
+/// Checks the spec of a Job but for its selector. It may replace another.
+pub(super) fn check(spec: &At<'_>, before: Option<&At<'_>>, errors: &mut ErrorList) {
     for field in [
         "parallelism",
         "completions",
@@ -73,7 +73,8 @@ pub(super) fn check(spec: &At<'_>, errors: &mut ErrorList) {
         if failure.is_set() { &["Failed"] } else { &["Failed", "TerminatingOrFailed"] };
     replacement.set_to_one_of(errors, supported);
     let template = spec.get("template");
-    pod_spec::template(&template, errors);
+    let template_before = before.map(|before| before.get("template"));
+    pod_spec::template(&template, template_before.as_ref(), errors);
     let restart = template.get("spec").get("restartPolicy");
     match restart.str() {
         "Always" | "" => restart.required(errors, "valid values: \"OnFailure\", \"Never\""),

@@ -379,3 +379,21 @@ fn versions_that_differ() {
         ],
     );
 }
+
+#[test]
+fn costs_of_what_is_stored_are_borne() {
+    let open = "{type: array, items: {type: array, items: {type: string}}, x-kubernetes-validations: [{rule: 'self.all(x, x.all(y, self.all(z, y in z)))'}]}";
+    let costly =
+        |more: &str| with_schema(&format!("{{type: object, {more} properties: {{spec: {open}}}}}"));
+    let (registration, object) = crate::checks::decoded(&costly(""));
+    let errors = registration.check_create(&crate::checks::ctx(), &object);
+    assert!(errors.iter().any(|error| error.detail.starts_with("estimated rule cost exceeds")));
+    check_update(&costly(""), "{metadata: {labels: {a: b}}}", &[]);
+    // Another schema is another matter.
+    let before = created(&costly(""));
+    let mut after = before.clone();
+    let schema = after.pointer_mut("/spec/versions/0/schema/openAPIV3Schema").unwrap();
+    schema["description"] = json!("new");
+    let errors = registration.check_update(&crate::checks::ctx(), &after, &before);
+    assert!(errors.iter().any(|error| error.detail.starts_with("estimated rule cost exceeds")));
+}

@@ -18,8 +18,19 @@ const MAX_SELECTABLE_FIELDS: usize = 8;
 /// Longest warning about a deprecated version, in bytes.
 const MAX_WARNING: usize = 256;
 
-pub(super) fn check(spec: &At<'_>, errors: &mut ErrorList) {
+/// Checks the versions of a definition that replaces another, if it does.
+pub(super) fn check(spec: &At<'_>, before: Option<&At<'_>>, errors: &mut ErrorList) {
     let versions = spec.get("versions");
+    // Whether a version of the same name had this schema before.
+    let stored = |name: &str, schema: &At<'_>| {
+        let known = before.map(|before| before.get("versions"));
+        known.is_some_and(|known| {
+            known.list().any(|version| {
+                version.get("name").str() == name
+                    && same(version.get("schema").get("openAPIV3Schema").value, schema.value)
+            })
+        })
+    };
     let mut taken = BTreeSet::new();
     for version in versions.list() {
         taken.insert(version.get("name").str());
@@ -42,11 +53,15 @@ pub(super) fn check(spec: &At<'_>, errors: &mut ErrorList) {
         let schema = schema.get("openAPIV3Schema");
         if schema.is_set() {
             let has_status = |version: &At<'_>| version.get("subresources").get("status").is_set();
-            let has_status = match version {
-                Some(version) => has_status(&version),
-                None => versions.list().any(|version| has_status(&version)),
+            let is_stored = |version: &At<'_>| stored(version.get("name").str(), &schema);
+            let (has_status, is_stored) = match version {
+                Some(version) => (has_status(&version), is_stored(&version)),
+                None => (
+                    versions.list().any(|version| has_status(&version)),
+                    versions.list().any(|version| is_stored(&version)),
+                ),
             };
-            schema::check(&schema, has_status, errors);
+            schema::check(&schema, has_status, is_stored, errors);
         }
     }
     for (subresources, _) in per_version(spec, "subresources", "subresources") {

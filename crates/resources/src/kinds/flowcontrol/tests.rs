@@ -1,4 +1,4 @@
-use crate::checks::{check, check_default};
+use crate::checks::{check, check_default, check_status};
 
 fn schema(spec: &str) -> String {
     format!("{{apiVersion: flowcontrol.apiserver.k8s.io/v1, kind: FlowSchema, spec: {{{spec}}}}}")
@@ -76,6 +76,70 @@ fn levels() {
         ),
         &[
             "spec.limited.limitResponse.queuing.handSize: Invalid value: 8: required entropy bits of deckSize 512 and handSize 8 should not be greater than 60",
+        ],
+    );
+}
+
+#[test]
+fn what_every_server_has_stays() {
+    for (kind, name) in super::mandatory::ALL {
+        let spec = super::mandatory::spec(kind, name).unwrap();
+        let object = serde_json::json!({
+            "apiVersion": "flowcontrol.apiserver.k8s.io/v1", "kind": kind,
+            "metadata": {"name": name}, "spec": spec,
+        });
+        check(&object.to_string(), &[]);
+    }
+    let named = |kind: &str, name: &str, spec: &str| {
+        format!(
+            "{{apiVersion: flowcontrol.apiserver.k8s.io/v1, kind: {kind}, metadata: {{name: {name}}}, spec: {{{spec}}}}}"
+        )
+    };
+    let level = "PriorityLevelConfiguration";
+    check(&named(level, "exempt", "type: Exempt, exempt: {nominalConcurrencyShares: 7}"), &[]);
+    check(
+        &named(
+            level,
+            "catch-all",
+            "type: Limited, limited: {nominalConcurrencyShares: 7, limitResponse: {type: Reject}}",
+        ),
+        &[
+            r#"spec: Invalid value: {"Type":"Limited","Limited":{"NominalConcurrencyShares":7,"LimitResponse":{"Type":"Reject","Queuing":null},"LendablePercent":0,"BorrowingLimitPercent":null},"Exempt":null}: spec of 'catch-all' must equal the fixed value"#,
+        ],
+    );
+    check(
+        &named(
+            level,
+            "exempt",
+            "type: Limited, limited: {nominalConcurrencyShares: -1, limitResponse: {type: Reject}}",
+        ),
+        &[
+            r#"spec.type: Invalid value: "Limited": type must be 'Exempt' if and only if name is 'exempt'"#,
+            "spec.limited.nominalConcurrencyShares: Invalid value: -1: must be a non-negative integer",
+            r#"spec: Invalid value: {"Type":"Limited","Limited":{"NominalConcurrencyShares":-1,"LimitResponse":{"Type":"Reject","Queuing":null},"LendablePercent":0,"BorrowingLimitPercent":null},"Exempt":null}: spec of 'exempt' except the 'spec.exempt' field must equal the fixed value"#,
+        ],
+    );
+    check(
+        &named(
+            "FlowSchema",
+            "exempt",
+            "matchingPrecedence: 1, priorityLevelConfiguration: {name: exempt}, distinguisherMethod: {type: X}",
+        ),
+        &[
+            r#"spec.distinguisherMethod.type: Unsupported value: {"Type":"X"}: supported values: "ByNamespace", "ByUser""#,
+            r#"spec: Invalid value: {"PriorityLevelConfiguration":{"Name":"exempt"},"MatchingPrecedence":1,"DistinguisherMethod":{"Type":"X"},"Rules":null}: spec of 'exempt' must equal the fixed value"#,
+        ],
+    );
+}
+
+#[test]
+fn statuses() {
+    check_status(
+        &schema("priorityLevelConfiguration: {name: a}"),
+        "{status: {conditions: [{type: A}, {type: A}, {}]}}",
+        &[
+            r#"status.conditions[1].type: Duplicate value: "A""#,
+            "status.conditions[2].type: Required value: must not be empty",
         ],
     );
 }

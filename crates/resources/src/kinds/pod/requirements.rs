@@ -122,6 +122,11 @@ pub(super) fn of_container(resources: &At<'_>, options: &Options<'_>, errors: &m
     lists(resources, container_name, options, errors);
 }
 
+/// Checks what a runtime costs besides the containers that it runs.
+pub(crate) fn fixed_overhead(overhead: &At<'_>, errors: &mut ErrorList) {
+    self::overhead(overhead, &Options::default(), errors);
+}
+
 /// Checks what running a Pod costs besides its containers.
 pub(super) fn overhead(overhead: &At<'_>, options: &Options<'_>, errors: &mut ErrorList) {
     // The rules are those of limits, and errors say so.

@@ -17,13 +17,9 @@ use crate::object_meta;
 const MAX_SECONDS: i64 = i32::MAX as i64;
 const MAX_HOST_NAME: usize = 64;
 
-/// Checks a Pod template.
-pub(crate) fn template(template: &At<'_>, errors: &mut ErrorList) {
-    template_update(template, None, errors);
-}
-
-/// Checks a Pod template that replaces `old`, which may have what would not be taken today.
-pub(crate) fn template_update(template: &At<'_>, old: Option<&At<'_>>, errors: &mut ErrorList) {
+/// Checks a Pod template. The one that it replaces, if it does, may have what would not be taken
+/// today.
+pub(crate) fn template(template: &At<'_>, old: Option<&At<'_>>, errors: &mut ErrorList) {
     let options = Options::of_template(old);
     object_meta::validate_template(template, errors);
     annotations::check(template, &template.path.child("annotations"), &options, errors);

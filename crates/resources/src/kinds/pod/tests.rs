@@ -390,7 +390,7 @@ fn templates_leave_host_ports_open() {
     let mut template = spec.unwrap();
     defaults::template(&mut template);
     let mut errors = ErrorList::new();
-    spec::template(&At::root(&template), &mut errors);
+    spec::template(&At::root(&template), None, &mut errors);
     assert!(errors.is_empty(), "{errors:?}");
 }
 

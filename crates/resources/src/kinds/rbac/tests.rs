@@ -41,7 +41,7 @@ fn bindings() {
     check(
         &object(
             "ClusterRoleBinding",
-            "roleRef: {kind: Role, name: '', apiGroup: x}, subjects: [{kind: ServiceAccount, name: '', apiGroup: y}, {kind: Robot, name: r}]",
+            "roleRef: {kind: Role, name: '', apiGroup: x}, subjects: [{kind: ServiceAccount, name: '', apiGroup: y}, {kind: Robot, name: r}, {kind: User, name: ''}, {kind: Group, name: '', apiGroup: z}]",
         ),
         &[
             r#"roleRef.apiGroup: Unsupported value: "x": supported values: "rbac.authorization.k8s.io""#,
@@ -51,6 +51,11 @@ fn bindings() {
             r#"subjects[0].apiGroup: Unsupported value: "y": supported values: """#,
             "subjects[0].namespace: Required value",
             r#"subjects[1].kind: Unsupported value: "Robot": supported values: "ServiceAccount", "User", "Group""#,
+            "subjects[2].name: Required value",
+            r#"subjects[2].name: Invalid value: "": user name cannot be empty"#,
+            "subjects[3].name: Required value",
+            r#"subjects[3].name: Invalid value: "": group name cannot be empty"#,
+            r#"subjects[3].apiGroup: Unsupported value: "z": supported values: "rbac.authorization.k8s.io""#,
         ],
     );
 }

@@ -9,9 +9,11 @@ use serde_json::json;
 
 use super::volume::{driver_name, inline_spec};
 use crate::cursor::{At, remove, same, set_default, set_default_zero};
+use crate::kinds::internal;
 use crate::kinds::pod::{scheduling, warnings};
-use crate::strategy::{Ctx, StatusMetadata, Strategy, subdomain_name};
+use crate::strategy::{Ctx, Generation, StatusMetadata, Strategy, subdomain_name};
 
+const PACKAGE: &str = "io.k8s.api.storage.v1";
 const MAX_NODE_ID: usize = 256;
 const MAX_METADATA: usize = 256 * 1024;
 const MAX_MESSAGE: usize = 1024;
@@ -24,6 +26,10 @@ const MIN_UPDATE_SECONDS: i64 = 10;
 pub(in crate::kinds) struct CsiDriver;
 
 impl Strategy for CsiDriver {
+    fn generation(&self) -> Generation {
+        Generation::Spec
+    }
+
     fn default(&self, driver: &mut Value) {
         let Some(spec) = driver.get_mut("spec").filter(|s| s.is_object()) else { return };
         set_default(spec, "attachRequired", true);
@@ -43,7 +49,7 @@ impl Strategy for CsiDriver {
         let mut errors = ErrorList::new();
         let spec = At::root(driver).get("spec");
         spec.get("fsGroupPolicy")
-            .may_be_one_of(&mut errors, &["File", "None", "ReadWriteOnceWithFSType"]);
+            .set_to_one_of(&mut errors, &["File", "None", "ReadWriteOnceWithFSType"]);
         let mut audiences = BTreeSet::new();
         for request in spec.get("tokenRequests").list() {
             let (audience, seconds) = (request.get("audience"), request.get("expirationSeconds"));
@@ -71,6 +77,11 @@ impl Strategy for CsiDriver {
         let period = spec.get("nodeAllocatableUpdatePeriodSeconds");
         if period.int().is_some_and(|n| n < MIN_UPDATE_SECONDS) {
             period.invalid(&mut errors, "must be greater than or equal to 10 seconds");
+        }
+        let in_secrets = spec.get("serviceAccountTokenInSecrets");
+        if in_secrets.is_set() && spec.get("tokenRequests").is_empty() {
+            let detail = "serviceAccountTokenInSecrets is set but no tokenRequests are specified";
+            in_secrets.invalid(&mut errors, detail);
         }
         errors
     }
@@ -136,12 +147,14 @@ impl Strategy for CsiNode {
             remove(&mut driver, "allocatable");
             driver
         };
-        for driver in drivers(new).items() {
-            let before = drivers(old).items().iter().find(|d| d.get("name") == driver.get("name"));
-            if let Some(before) = before
-                && !same(&fixed(driver), &fixed(before))
-            {
-                errors.push(Error::immutable(&drivers(new).path, fixed(driver)));
+        for before in drivers(old).items() {
+            let is_same = |driver: &&Value| driver.get("name") == before.get("name");
+            for driver in drivers(new).items().iter().filter(is_same) {
+                let driver = fixed(driver);
+                if !same(&driver, &fixed(before)) {
+                    let shown = internal::form_of_group(&driver, PACKAGE, "CSINodeDriver");
+                    errors.push(Error::immutable(&drivers(new).path, shown));
+                }
             }
         }
         errors
@@ -233,7 +246,11 @@ impl Strategy for VolumeAttachment {
     fn validate_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         attachment_rules(new, &mut errors);
-        At::root(new).get("spec").unchanged(&At::root(old).get("spec"), &mut errors);
+        let (spec, before) = (At::root(new).get("spec"), At::root(old).get("spec"));
+        if !same(spec.value, before.value) {
+            let shown = internal::form_of_group(spec.value, PACKAGE, "VolumeAttachmentSpec");
+            errors.push(Error::immutable(&spec.path, shown));
+        }
         errors
     }
 
@@ -275,9 +292,13 @@ fn attachment_rules(attachment: &Value, errors: &mut ErrorList) {
         errors.push(Error::too_long(&metadata.path, MAX_METADATA));
     }
     for field in ["attachError", "detachError"] {
-        let message = status.get(field).get("message");
+        let error = status.get(field);
+        let (message, code) = (error.get("message"), error.get("errorCode"));
         if message.str().len() > MAX_MESSAGE {
             errors.push(Error::too_long(&message.path, MAX_METADATA));
+        }
+        if code.int_or_zero() < 0 {
+            code.invalid(errors, names::inclusive_range(0, i64::from(i32::MAX)));
         }
     }
 }

@@ -1,4 +1,6 @@
-use crate::checks::{check, check_below, check_default, check_status, check_update, created};
+use crate::checks::{
+    check, check_below, check_default, check_status, check_update, created, updated,
+};
 
 fn volume(spec: &str) -> String {
     format!("{{apiVersion: v1, kind: PersistentVolume, spec: {{{spec}}}}}")
@@ -275,10 +277,27 @@ fn drivers() {
             r#"spec.volumeLifecycleModes: Unsupported value: "X": supported values: "Persistent", "Ephemeral""#,
         ],
     );
+    check(
+        &driver("fsGroupPolicy: '', serviceAccountTokenInSecrets: true"),
+        &[
+            r#"spec.fsGroupPolicy: Unsupported value: "": supported values: "File", "None", "ReadWriteOnceWithFSType""#,
+            "spec.serviceAccountTokenInSecrets: Invalid value: true: serviceAccountTokenInSecrets is set but no tokenRequests are specified",
+        ],
+    );
+    check(&driver("serviceAccountTokenInSecrets: false, tokenRequests: [{audience: a}]"), &[]);
     check_update(
         &driver(""),
         "{spec: {attachRequired: false}}",
         &["spec.attachedRequired: Invalid value: false: field is immutable"],
+    );
+    let changed = updated(&driver(""), "{spec: {requiresRepublish: true}}");
+    assert_eq!(changed["metadata"]["generation"], 2);
+    check_update(
+        &storage("CSINode", "spec: {drivers: [{name: a, nodeID: b, allocatable: {count: 1}}]}"),
+        "{spec: {drivers: [{name: a, nodeID: c, allocatable: {count: 2}}]}}",
+        &[
+            r#"spec.drivers: Invalid value: {"Name":"a","NodeID":"c","TopologyKeys":null,"Allocatable":null}: field is immutable"#,
+        ],
     );
     check(
         &storage("CSINode", "spec: {drivers: [{name: a, nodeID: ''}, {name: a, nodeID: b}]}"),
@@ -309,9 +328,37 @@ fn attachments() {
         &good,
         "{spec: {nodeName: w2}}",
         &[
-            r#"spec: Invalid value: {"attacher":"a.b","source":{"persistentVolumeName":"v"},"nodeName":"w2"}: field is immutable"#,
+            r#"spec: Invalid value: {"Attacher":"a.b","Source":{"PersistentVolumeName":"v","InlineVolumeSpec":null},"NodeName":"w2"}: field is immutable"#,
         ],
     );
+    check_status(
+        &good,
+        "{status: {attachError: {errorCode: -1}, detachError: {errorCode: 0}}}",
+        &[
+            "status.attachError.errorCode: Invalid value: -1: must be between 0 and 2147483647, inclusive",
+        ],
+    );
+}
+
+#[test]
+fn topologies_of_classes() {
+    let class = |terms: &str| {
+        storage("StorageClass", &format!("provisioner: p, allowedTopologies: [{terms}]"))
+    };
+    let term =
+        |values: &str| format!("{{matchLabelExpressions: [{{key: a, values: [{values}]}}]}}");
+    check(&class(&format!("{}, {}", term("x"), term("y"))), &[]);
+    let twice = r#"allowedTopologies[1].matchLabelExpressions: Duplicate value: """#;
+    check(&class(&format!("{}, {}", term("x, y"), term("y, x"))), &[twice]);
+    check(
+        &class("{matchLabelExpressions: [{key: a, values: [x, x]}, {key: a, values: []}]}"),
+        &[
+            r#"allowedTopologies[0].matchLabelExpressions[0].values[1]: Duplicate value: "x""#,
+            "allowedTopologies[0].matchLabelExpressions[1].values: Required value",
+            r#"allowedTopologies[0].matchLabelExpressions[1].key: Duplicate value: "a""#,
+        ],
+    );
+    check(&class("{}"), &[r#"allowedTopologies[0].matchLabelExpressions: Duplicate value: """#]);
 }
 
 #[test]

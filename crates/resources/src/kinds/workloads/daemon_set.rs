@@ -5,11 +5,11 @@ use machinery::{Value, meta};
 use serde_json::json;
 
 use super::{
-    always_running, amount, at_most_all, default_template, immutable_selector, int_or_percent,
-    selects_template, spec_mut, status, warn_template,
+    always_running, amount, at_most_all, checked_template, default_template, immutable_selector,
+    int_or_percent, selects_template, spec_before, spec_mut, status, warn_template,
 };
 use crate::cursor::{At, same, set_default, set_default_zero};
-use crate::kinds::pod::{scheduling, spec as pod_spec};
+use crate::kinds::pod::scheduling;
 use crate::strategy::{Ctx, Generation, Strategy, subdomain_name};
 
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
@@ -55,27 +55,11 @@ impl Strategy for DaemonSet {
     }
 
     fn validate(&self, _ctx: &Ctx<'_>, object: &Value) -> ErrorList {
-        let mut errors = ErrorList::new();
-        let spec = At::root(object).get("spec");
-        let (selector, template) = (spec.get("selector"), spec.get("template"));
-        scheduling::label_selector(&selector, &mut errors);
-        // Nothing is said of a missing selector but that it does not match.
-        selects_template(&spec, &mut errors);
-        let empty =
-            selector.get("matchLabels").is_empty() && selector.get("matchExpressions").is_empty();
-        if selector.is_set() && empty {
-            selector.invalid(&mut errors, "empty selector is invalid for daemonset");
-        }
-        pod_spec::template(&template, &mut errors);
-        always_running(&template, "DaemonSet", &mut errors);
-        spec.get("minReadySeconds").non_negative(&mut errors);
-        check_strategy(&spec.get("updateStrategy"), &mut errors);
-        spec.get("revisionHistoryLimit").non_negative(&mut errors);
-        errors
+        rules(object, None)
     }
 
-    fn validate_update(&self, ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
-        let mut errors = self.validate(ctx, new);
+    fn validate_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
+        let mut errors = rules(new, Some(old));
         immutable_selector(new, old, &mut errors);
         errors
     }
@@ -101,6 +85,26 @@ impl Strategy for DaemonSet {
     fn warnings(&self, _ctx: &Ctx<'_>, new: &Value, old: Option<&Value>) -> Vec<String> {
         warn_template(new, old)
     }
+}
+
+fn rules(object: &Value, old: Option<&Value>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let spec = At::root(object).get("spec");
+    let (selector, template) = (spec.get("selector"), spec.get("template"));
+    scheduling::label_selector(&selector, &mut errors);
+    // Nothing is said of a missing selector but that it does not match.
+    selects_template(&spec, &mut errors);
+    let empty =
+        selector.get("matchLabels").is_empty() && selector.get("matchExpressions").is_empty();
+    if selector.is_set() && empty {
+        selector.invalid(&mut errors, "empty selector is invalid for daemonset");
+    }
+    checked_template(&spec, spec_before(old).as_ref(), &mut errors);
+    always_running(&template, "DaemonSet", &mut errors);
+    spec.get("minReadySeconds").non_negative(&mut errors);
+    check_strategy(&spec.get("updateStrategy"), &mut errors);
+    spec.get("revisionHistoryLimit").non_negative(&mut errors);
+    errors
 }
 
 /// How often the template changed; kept in an annotation since the field is gone from the API.

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     amount, at_most_all, default_template, immutable_selector, int_or_percent, replicated_template,
-    spec_mut, status, warn_name_and_template,
+    spec_before, spec_mut, status, warn_name_and_template,
 };
 use crate::cursor::{At, set_default, set_default_zero};
 use crate::strategy::{Ctx, Generation, StatusMetadata, Strategy, subdomain_name};
@@ -41,25 +41,11 @@ impl Strategy for Deployment {
     }
 
     fn validate(&self, _ctx: &Ctx<'_>, object: &Value) -> ErrorList {
-        let mut errors = ErrorList::new();
-        let spec = At::root(object).get("spec");
-        spec.get("replicas").non_negative(&mut errors);
-        replicated_template(&spec, &mut errors);
-        check_strategy(&spec.get("strategy"), &mut errors);
-        let (ready, deadline) = (spec.get("minReadySeconds"), spec.get("progressDeadlineSeconds"));
-        ready.non_negative(&mut errors);
-        spec.get("revisionHistoryLimit").non_negative(&mut errors);
-        if deadline.is_set() {
-            deadline.non_negative(&mut errors);
-            if deadline.int_or_zero() <= ready.int_or_zero() {
-                deadline.invalid(&mut errors, "must be greater than minReadySeconds");
-            }
-        }
-        errors
+        rules(object, None)
     }
 
-    fn validate_update(&self, ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
-        let mut errors = self.validate(ctx, new);
+    fn validate_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
+        let mut errors = rules(new, Some(old));
         immutable_selector(new, old, &mut errors);
         errors
     }
@@ -93,6 +79,24 @@ impl Strategy for Deployment {
     fn warnings(&self, _ctx: &Ctx<'_>, new: &Value, old: Option<&Value>) -> Vec<String> {
         warn_name_and_template(new, old)
     }
+}
+
+fn rules(object: &Value, old: Option<&Value>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let spec = At::root(object).get("spec");
+    spec.get("replicas").non_negative(&mut errors);
+    replicated_template(&spec, spec_before(old).as_ref(), &mut errors);
+    check_strategy(&spec.get("strategy"), &mut errors);
+    let (ready, deadline) = (spec.get("minReadySeconds"), spec.get("progressDeadlineSeconds"));
+    ready.non_negative(&mut errors);
+    spec.get("revisionHistoryLimit").non_negative(&mut errors);
+    if deadline.is_set() {
+        deadline.non_negative(&mut errors);
+        if deadline.int_or_zero() <= ready.int_or_zero() {
+            deadline.invalid(&mut errors, "must be greater than minReadySeconds");
+        }
+    }
+    errors
 }
 
 fn check_strategy(strategy: &At<'_>, errors: &mut ErrorList) {

@@ -5,11 +5,10 @@ use machinery::selector::LabelSelector;
 use machinery::{Value, meta};
 
 use super::{
-    always_running, default_template, immutable_selector, replicated_template, spec_mut, status,
-    warn_name_and_template,
+    always_running, checked_template, default_template, immutable_selector, replicated_template,
+    spec_before, spec_mut, status, warn_name_and_template,
 };
 use crate::cursor::{At, set_default, set_default_zero};
-use crate::kinds::pod::spec as pod_spec;
 use crate::strategy::{Ctx, Generation, Propagation, Strategy, subdomain_name};
 
 fn default_spec(object: &mut Value) {
@@ -22,6 +21,34 @@ fn default_spec(object: &mut Value) {
 fn check_status(new: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     status::replicas(new, &mut errors);
+    errors
+}
+
+fn set_rules(object: &Value, old: Option<&Value>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let spec = At::root(object).get("spec");
+    spec.get("replicas").non_negative(&mut errors);
+    spec.get("minReadySeconds").non_negative(&mut errors);
+    replicated_template(&spec, spec_before(old).as_ref(), &mut errors);
+    errors
+}
+
+fn controller_rules(object: &Value, old: Option<&Value>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let spec = At::root(object).get("spec");
+    spec.get("minReadySeconds").non_negative(&mut errors);
+    let (selector, template) = (spec.get("selector"), spec.get("template"));
+    selector.must(&mut errors);
+    spec.get("replicas").non_negative(&mut errors);
+    if template.must(&mut errors) {
+        let labels = template.get("metadata").get("labels");
+        let parsed = LabelSelector::from_map(Some(selector.value));
+        if !parsed.is_nothing() && !parsed.matches(&labels.value.as_object()) {
+            labels.invalid(&mut errors, "`selector` does not match template `labels`");
+        }
+        checked_template(&spec, spec_before(old).as_ref(), &mut errors);
+        always_running(&template, "ReplicationController", &mut errors);
+    }
     errors
 }
 
@@ -42,16 +69,11 @@ impl Strategy for ReplicaSet {
     }
 
     fn validate(&self, _ctx: &Ctx<'_>, object: &Value) -> ErrorList {
-        let mut errors = ErrorList::new();
-        let spec = At::root(object).get("spec");
-        spec.get("replicas").non_negative(&mut errors);
-        spec.get("minReadySeconds").non_negative(&mut errors);
-        replicated_template(&spec, &mut errors);
-        errors
+        set_rules(object, None)
     }
 
-    fn validate_update(&self, ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
-        let mut errors = self.validate(ctx, new);
+    fn validate_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
+        let mut errors = set_rules(new, Some(old));
         immutable_selector(new, old, &mut errors);
         errors
     }
@@ -96,22 +118,11 @@ impl Strategy for ReplicationController {
     }
 
     fn validate(&self, _ctx: &Ctx<'_>, object: &Value) -> ErrorList {
-        let mut errors = ErrorList::new();
-        let spec = At::root(object).get("spec");
-        spec.get("minReadySeconds").non_negative(&mut errors);
-        let (selector, template) = (spec.get("selector"), spec.get("template"));
-        selector.must(&mut errors);
-        spec.get("replicas").non_negative(&mut errors);
-        if template.must(&mut errors) {
-            let labels = template.get("metadata").get("labels");
-            let parsed = LabelSelector::from_map(Some(selector.value));
-            if !parsed.is_nothing() && !parsed.matches(&labels.value.as_object()) {
-                labels.invalid(&mut errors, "`selector` does not match template `labels`");
-            }
-            pod_spec::template(&template, &mut errors);
-            always_running(&template, "ReplicationController", &mut errors);
-        }
-        errors
+        controller_rules(object, None)
+    }
+
+    fn validate_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
+        controller_rules(new, Some(old))
     }
 
     fn validate_status_update(&self, _ctx: &Ctx<'_>, new: &Value, _old: &Value) -> ErrorList {

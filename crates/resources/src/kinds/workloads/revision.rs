@@ -56,7 +56,14 @@ impl Strategy for PodTemplate {
 
     fn validate(&self, _ctx: &Ctx<'_>, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        pod_spec::template(&At::root(object).get("template"), &mut errors);
+        pod_spec::template(&At::root(object).get("template"), None, &mut errors);
+        errors
+    }
+
+    fn validate_update(&self, _ctx: &Ctx<'_>, new: &Value, old: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let before = At::root(old).get("template");
+        pod_spec::template(&At::root(new).get("template"), Some(&before), &mut errors);
         errors
     }
 

@@ -71,7 +71,7 @@ impl Strategy for StatefulSet {
     fn validate(&self, _ctx: &Ctx<'_>, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         let all = Leniency { is_update: false, skip_template: false };
-        check(&At::root(object).get("spec"), all, &mut errors);
+        check(&At::root(object).get("spec"), None, all, &mut errors);
         errors
     }
 
@@ -80,9 +80,10 @@ impl Strategy for StatefulSet {
         let (spec, before) = (At::root(new).get("spec"), At::root(old).get("spec"));
         // What has got in before may stay as it is.
         let mut known = ErrorList::new();
-        check(&before, Leniency { is_update: true, skip_template: false }, &mut known);
+        let all = Leniency { is_update: true, skip_template: false };
+        check(&before, Some(&before), all, &mut known);
         let lenient = Leniency { is_update: true, skip_template: !known.is_empty() };
-        check(&spec, lenient, &mut errors);
+        check(&spec, Some(&before), lenient, &mut errors);
         let mut munged = spec.value.clone();
         for field in MUTABLE {
             copy_field(&mut munged, before.value, field);
@@ -141,7 +142,7 @@ struct Leniency {
     skip_template: bool,
 }
 
-fn check(spec: &At<'_>, lenient: Leniency, errors: &mut ErrorList) {
+fn check(spec: &At<'_>, before: Option<&At<'_>>, lenient: Leniency, errors: &mut ErrorList) {
     let policy = spec.get("podManagementPolicy");
     match policy.str() {
         "OrderedReady" | "Parallel" => {}
@@ -168,7 +169,7 @@ fn check(spec: &At<'_>, lenient: Leniency, errors: &mut ErrorList) {
     }
     let words = SelectorWords { empty: "empty selector is invalid for statefulset", malformed: "" };
     if selector(spec, &words, errors) && !lenient.skip_template {
-        check_template(spec, errors);
+        check_template(spec, before, errors);
     }
     always_running(&spec.get("template"), "StatefulSet", errors);
 }
@@ -198,7 +199,7 @@ fn check_strategy(strategy: &At<'_>, errors: &mut ErrorList) {
 }
 
 /// Checks the template as its Pods will be: claims stand in for volumes.
-fn check_template(spec: &At<'_>, errors: &mut ErrorList) {
+fn check_template(spec: &At<'_>, before: Option<&At<'_>>, errors: &mut ErrorList) {
     let template = spec.get("template");
     let own = |name: &str| {
         let volumes = template.get("spec").get("volumes");
@@ -218,5 +219,6 @@ fn check_template(spec: &At<'_>, errors: &mut ErrorList) {
             volumes.extend(claims);
         }
     }
-    pod_spec::template(&At::new(&whole, template.path), errors);
+    let before = before.map(|before| before.get("template"));
+    pod_spec::template(&At::new(&whole, template.path), before.as_ref(), errors);
 }

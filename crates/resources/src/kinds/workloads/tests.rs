@@ -390,3 +390,44 @@ fn revisions() {
         &["revision: Invalid value: -2: must be greater than or equal to 0"],
     );
 }
+
+#[test]
+fn templates_keep_what_was_let_in_before() {
+    let term = "{topologyKey: t, labelSelector: {matchExpressions: [{key: a, operator: In, values: ['-']}]}}";
+    let affinity = format!(
+        "affinity: {{podAffinity: {{requiredDuringSchedulingIgnoredDuringExecution: [{term}]}}}}"
+    );
+    let template = |policy: &str| {
+        format!(
+            "{{metadata: {{labels: {{a: b}}}}, spec: {{restartPolicy: {policy}, containers: [{{name: c, image: i}}], {affinity}}}}}"
+        )
+    };
+    let always = format!("template: {}", template("Always"));
+    let job = format!("template: {}", template("Never"));
+    let selector = "selector: {matchLabels: {a: b}}";
+    for (api, kind, spec) in [
+        ("v1", "PodTemplate", always.clone()),
+        ("v1", "ReplicationController", format!("spec: {{{always}}}")),
+        ("apps/v1", "ReplicaSet", format!("spec: {{{selector}, {always}}}")),
+        ("apps/v1", "Deployment", format!("spec: {{{selector}, {always}}}")),
+        ("apps/v1", "DaemonSet", format!("spec: {{{selector}, {always}}}")),
+        ("apps/v1", "StatefulSet", format!("spec: {{{selector}, serviceName: s, {always}}}")),
+        ("batch/v1", "Job", format!("spec: {{{job}}}")),
+        (
+            "batch/v1",
+            "CronJob",
+            format!("spec: {{schedule: '* * * * *', jobTemplate: {{spec: {{{job}}}}}}}"),
+        ),
+    ] {
+        let object = format!("{{apiVersion: {api}, kind: {kind}, {spec}}}");
+        let (registration, _) = crate::checks::decoded(&object);
+        let new = crate::checks::created(&object);
+        let errors = registration.check_create(&crate::checks::ctx(), &new);
+        let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert!(
+            texts.len() == 1 && texts[0].contains("labelSelector.matchExpressions"),
+            "{kind}: {texts:?}"
+        );
+        crate::checks::check_update(&object, "{metadata: {labels: {x: y}}}", &[]);
+    }
+}

@@ -5,6 +5,7 @@ mod nested;
 mod plain;
 mod structure;
 
+use cel::rules::Rules;
 use machinery::field::{Error, ErrorList};
 
 use crate::cursor::At;
@@ -36,8 +37,9 @@ const BESIDE_STATUS: [(&str, &str); 22] = [
     ("XValidations", "x-kubernetes-validations"),
 ];
 
-/// Checks the schema of a version, of which `has_status` says whether it has the subresource.
-pub(super) fn check(schema: &At<'_>, has_status: bool, errors: &mut ErrorList) {
+/// Checks the schema of a version, of which `has_status` says whether it has the subresource. The
+/// rules of one that is `stored` may cost more than is allowed today.
+pub(super) fn check(schema: &At<'_>, has_status: bool, stored: bool, errors: &mut ErrorList) {
     let before = errors.len();
     if has_status {
         beside_status(schema, errors);
@@ -48,11 +50,11 @@ pub(super) fn check(schema: &At<'_>, has_status: bool, errors: &mut ErrorList) {
     let is_structural = structure::check(schema, errors);
     plain::check(schema, errors);
     // Rules are about types, which have to be known.
-    if is_structural
-        && errors.len() == before
-        && let Err(found) = cel::rules::Rules::compile(schema.value, &schema.path)
-    {
-        errors.extend(found);
+    if is_structural && errors.len() == before {
+        let compile = if stored { Rules::compile_stored } else { Rules::compile };
+        if let Err(found) = compile(schema.value, &schema.path) {
+            errors.extend(found);
+        }
     }
 }
 

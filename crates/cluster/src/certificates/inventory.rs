@@ -1,0 +1,180 @@
+//! What certificates a node has, under kubeadm's names.
+
+/// How a certificate is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `<path>.crt` and `<path>.key`.
+    Pair,
+    /// A kubeconfig that holds both.
+    Kubeconfig,
+    /// One PEM file with both, which the kubelet keeps.
+    Kubelet,
+}
+
+/// A certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is for.
+    pub purpose: &'static str,
+    /// Where it is, without the leading slash.
+    pub path: &'static str,
+    /// How it is kept.
+    pub form: Form,
+    /// Name of the authority that issues it.
+    pub authority: &'static str,
+}
+
+/// A certificate authority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Root {
+    /// Its name.
+    pub name: &'static str,
+    /// Where `.crt` and `.key` of it are, without the leading slash.
+    pub path: &'static str,
+}
+
+/// The authority of the cluster.
+pub const CA: Root = Root { name: "ca", path: "etc/kubernetes/pki/ca" };
+/// The authority of an etcd cluster that runs on the control planes; the others are always there.
+pub const ETCD_CA: Root = Root { name: "etcd-ca", path: "etc/kubernetes/pki/etcd/ca" };
+
+/// The authorities of a control plane.
+pub const AUTHORITIES: [Root; 3] =
+    [CA, ETCD_CA, Root { name: "front-proxy-ca", path: "etc/kubernetes/pki/front-proxy-ca" }];
+
+const fn entry(
+    name: &'static str,
+    purpose: &'static str,
+    path: &'static str,
+    form: Form,
+    authority: &'static str,
+) -> Entry {
+    Entry { name, purpose, path, form, authority }
+}
+
+/// The certificates of a control plane, by name.
+pub const CONTROL_PLANE: [Entry; 11] = [
+    entry(
+        "admin.conf",
+        "certificate embedded in the kubeconfig file for the admin to use",
+        "etc/kubernetes/admin.conf",
+        Form::Kubeconfig,
+        "ca",
+    ),
+    entry(
+        "apiserver",
+        "certificate for serving the Kubernetes API",
+        "etc/kubernetes/pki/apiserver",
+        Form::Pair,
+        "ca",
+    ),
+    entry(
+        "apiserver-etcd-client",
+        "certificate the apiserver uses to access etcd",
+        "etc/kubernetes/pki/apiserver-etcd-client",
+        Form::Pair,
+        "etcd-ca",
+    ),
+    entry(
+        "apiserver-kubelet-client",
+        "certificate for the API server to connect to kubelet",
+        "etc/kubernetes/pki/apiserver-kubelet-client",
+        Form::Pair,
+        "ca",
+    ),
+    entry(
+        "controller-manager.conf",
+        "certificate embedded in the kubeconfig file for the controller manager to use",
+        "etc/kubernetes/controller-manager.conf",
+        Form::Kubeconfig,
+        "ca",
+    ),
+    entry(
+        "etcd-healthcheck-client",
+        "certificate for liveness probes to healthcheck etcd",
+        "etc/kubernetes/pki/etcd/healthcheck-client",
+        Form::Pair,
+        "etcd-ca",
+    ),
+    entry(
+        "etcd-peer",
+        "certificate for etcd nodes to communicate with each other",
+        "etc/kubernetes/pki/etcd/peer",
+        Form::Pair,
+        "etcd-ca",
+    ),
+    entry(
+        "etcd-server",
+        "certificate for serving etcd",
+        "etc/kubernetes/pki/etcd/server",
+        Form::Pair,
+        "etcd-ca",
+    ),
+    entry(
+        "front-proxy-client",
+        "certificate for the front proxy client",
+        "etc/kubernetes/pki/front-proxy-client",
+        Form::Pair,
+        "front-proxy-ca",
+    ),
+    entry(
+        "scheduler.conf",
+        "certificate embedded in the kubeconfig file for the scheduler manager to use",
+        "etc/kubernetes/scheduler.conf",
+        Form::Kubeconfig,
+        "ca",
+    ),
+    entry(
+        "super-admin.conf",
+        "certificate embedded in the kubeconfig file for the super-admin",
+        "etc/kubernetes/super-admin.conf",
+        Form::Kubeconfig,
+        "ca",
+    ),
+];
+
+/// The certificates that the kubelet of any node asks for itself.
+pub const KUBELET: [Entry; 2] = [
+    entry(
+        "kubelet-client",
+        "certificate for the kubelet to access the Kubernetes API",
+        "var/lib/kubelet/pki/kubelet-client-current.pem",
+        Form::Kubelet,
+        "ca",
+    ),
+    entry(
+        "kubelet-server",
+        "certificate for serving the kubelet's API",
+        "var/lib/kubelet/pki/kubelet-server-current.pem",
+        Form::Kubelet,
+        "ca",
+    ),
+];
+
+/// The authority of a name in the table.
+///
+/// # Panics
+/// Never: the table names no others, and a test says so.
+#[must_use]
+pub fn authority(name: &str) -> Root {
+    let found = AUTHORITIES.into_iter().find(|root| root.name == name);
+    found.expect("the table names authorities that there are")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_certificate_has_an_authority_and_a_name_of_its_own() {
+        let all = || CONTROL_PLANE.iter().chain(&KUBELET);
+        for entry in all() {
+            assert_eq!(authority(entry.authority).name, entry.authority);
+            assert_eq!(all().filter(|other| other.name == entry.name).count(), 1);
+            assert!(!entry.path.starts_with('/'), "{}", entry.path);
+        }
+        assert!(CONTROL_PLANE.is_sorted_by_key(|entry| entry.name));
+    }
+}

@@ -1,0 +1,71 @@
+//! A node loses its network.
+
+use super::workloads::running;
+use super::{OTHER, WORKER};
+use crate::drill::{Drill, Needs};
+use crate::failure::Outcome;
+use crate::sight::NodeSight;
+use crate::stage::{Broken, Stage};
+use crate::workload::Workload;
+
+pub(super) const NETWORK_CUT: Drill = Drill {
+    name: "network-cut",
+    purpose: "a node that is cut off keeps what it runs, and gives up what was replaced meanwhile",
+    done: "the network cable of w1 is pulled, and put in again",
+    seen: "w1 is Unknown and tainted; Pods that leave a lost node are replaced, patient ones are \
+           left; when the cable is in, w1 is Ready, what was replaced ends, and the patient Pod is \
+           ready with the container it always had",
+    needs: Needs::TWO_WORKERS,
+    script: |stage| Box::pin(network_cut(stage)),
+};
+
+async fn network_cut(stage: &mut Stage) -> Outcome {
+    let hasty = Workload::deployment("hasty", 2).preferring(WORKER).tolerating(2);
+    let hasty = running(stage, &hasty, 2).await?;
+    let hasty = stage.expect("both are on w1", hasty.on(WORKER).exactly(2))?;
+    let patient = running(stage, &Workload::deployment("patient", 1).on(WORKER), 1).await?;
+
+    let cable = Broken::cable(WORKER);
+    stage.break_it(cable.clone()).await?;
+    stage
+        .figure("detection")
+        .see("the node is Unknown", |now| {
+            let silent = "Kubelet stopped posting node status.";
+            now.node(WORKER)?.condition("Ready", "Unknown", "NodeStatusUnknown", silent)
+        })
+        .await?;
+    stage
+        .figure("replacement")
+        .see("the hasty Pods are replaced", |now| {
+            now.pods("hasty").among(&hasty).exactly(2)?.terminating()?;
+            now.pods("hasty").except(&hasty).on(OTHER).exactly(2)?.ready()
+        })
+        .await?;
+    stage
+        .see("the patient one is left, and shown as not ready", |now| {
+            now.pods("patient").exactly(1)?.among(&patient).exactly(1)?.not_ready()
+        })
+        .await?;
+
+    stage.mend(&cable).await?;
+    stage
+        .figure("recovery")
+        .see("the node is Ready", |now| {
+            let node = now.node(WORKER).and_then(NodeSight::ready)?;
+            Ok((node, now.event("Node", WORKER, "NodeReady")?))
+        })
+        .await?;
+    stage
+        .see("what was replaced has ended", |now| {
+            now.node(WORKER)?.untainted()?;
+            now.pods("hasty").among(&hasty).none()?;
+            now.pods("hasty").exactly(2)?.ready()
+        })
+        .await?;
+    stage
+        .see("the patient Pod is ready, with the container it had", |now| {
+            now.pods("patient").exactly(1)?.ready()?.same_containers_as(&patient)
+        })
+        .await
+        .map(drop)
+}

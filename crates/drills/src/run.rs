@@ -1,0 +1,202 @@
+//! Running drills: choosing them, a cluster, and a namespace for each; and cleaning up after them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use client::Api;
+use client::api::{DeleteParams, PostParams};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::runtime::conditions::is_deleted;
+use kube::runtime::wait::await_condition;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalogue;
+use crate::drill::{Drill, Needs};
+use crate::failure::{Error, Failure, Outcome};
+use crate::ground::Ground;
+use crate::report::{self, Report};
+use crate::stage::Stage;
+use crate::timeline::{Kind, Timeline};
+use crate::view::View;
+use crate::wholeness::whole;
+
+/// How long the deletion of a namespace may take.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(180);
+
+/// What is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A timeline as it happens, and a table.
+    Text,
+    /// The reports, at the end; the timeline goes where errors go.
+    Json,
+}
+
+/// What the user asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The drills, by name.
+    pub names: Vec<String>,
+    /// All of them.
+    pub all: bool,
+    /// Where the clusters of this host are remembered.
+    pub clusters: PathBuf,
+    /// A cluster to run them on, rather than one that is made for them.
+    pub cluster: Option<String>,
+    /// How often each is run.
+    pub repeat: usize,
+    /// What is printed.
+    pub format: Format,
+}
+
+/// Runs drills, and says whether all passed.
+///
+/// # Errors
+/// [`Error`] when they cannot be run at all, or a cluster made for them cannot be removed.
+pub async fn run(request: &Request, shutdown: &CancellationToken) -> Result<bool, Error> {
+    let chosen = choose(request)?;
+    let mut reports = Vec::new();
+    // Drills that need the same share a cluster.
+    let mut groups: BTreeMap<Needs, Vec<&'static Drill>> = BTreeMap::new();
+    for drill in chosen {
+        groups.entry(drill.needs).or_default().push(drill);
+    }
+    for (needs, drills) in groups {
+        let ground = match &request.cluster {
+            Some(name) => Ground::named(&request.clusters, name, &drills).await?,
+            None => Ground::make(&request.clusters, needs, shutdown).await?,
+        };
+        let result = several(request, &ground, &drills, &mut reports, shutdown).await;
+        ground.leave().await?;
+        result?;
+        if shutdown.is_cancelled() {
+            break;
+        }
+    }
+    match request.format {
+        Format::Text if reports.len() > 1 => println!("\n{}", report::summary(&reports)),
+        Format::Text => {}
+        Format::Json => {
+            let text = serde_json::to_string_pretty(&reports).map_err(std::io::Error::other)?;
+            println!("{text}");
+        }
+    }
+    if shutdown.is_cancelled() {
+        return Err(Error::Interrupted);
+    }
+    Ok(reports.iter().all(|report| report.passed))
+}
+
+fn choose(request: &Request) -> Result<Vec<&'static Drill>, Error> {
+    if request.all {
+        return Ok(catalogue::ALL.iter().collect());
+    }
+    if request.names.is_empty() {
+        return Err(Error::Nothing);
+    }
+    let find = |name: &String| {
+        let found = catalogue::ALL.iter().find(|drill| drill.name == name);
+        found.ok_or_else(|| Error::Unknown(name.clone()))
+    };
+    request.names.iter().map(find).collect()
+}
+
+async fn several(
+    request: &Request,
+    ground: &Ground,
+    drills: &[&'static Drill],
+    reports: &mut Vec<Report>,
+    shutdown: &CancellationToken,
+) -> Result<(), Error> {
+    for round in 0..request.repeat {
+        for drill in drills {
+            let timeline = Timeline::start(request.format == Format::Json);
+            let blank = if round == 0 && reports.is_empty() { "" } else { "\n" };
+            timeline.say(&format!("{blank}{}: {}", drill.name, drill.purpose));
+            let report = one(ground, drill, timeline, shutdown).await?;
+            let usable = report.1;
+            reports.push(report.0);
+            if shutdown.is_cancelled() || !usable {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Runs a drill, mends what it left broken and looks the cluster over; says whether it can be used
+/// for another one.
+async fn one(
+    ground: &Ground,
+    drill: &'static Drill,
+    timeline: Timeline,
+    shutdown: &CancellationToken,
+) -> Result<(Report, bool), Error> {
+    let (nodes, control_planes) = ground.nodes()?;
+    let namespace = format!("drill-{:06x}", rand::random::<u32>() & 0xff_ffff);
+    let view = tokio::select! {
+        view = View::open(&ground.client, &namespace) => view,
+        () = shutdown.cancelled() => return Err(Error::Interrupted),
+    };
+    let place = (ground.clusters.clone(), ground.name.clone());
+    let mut stage = Stage::new(place, namespace, ground.client.clone(), view, timeline);
+    let played = async {
+        stage.wait("the cluster is whole", |now| whole(now, &nodes, &control_planes)).await?;
+        open(&stage).await?;
+        (drill.script)(&mut stage).await
+    };
+    let played = tokio::select! {
+        played = played => played,
+        () = shutdown.cancelled() => Err(Failure::Interrupted),
+    };
+    let seconds = stage.timeline.elapsed().as_secs_f64();
+    if let Err(failure) = &played {
+        stage.timeline.say(&format!("             {failure}"));
+    }
+    // However it ended, the cluster is as it was, or the report says that it is not.
+    let tidied = async {
+        stage.mend_all().await?;
+        close(&mut stage).await?;
+        stage.wait("the cluster is whole again", |now| whole(now, &nodes, &control_planes)).await
+    };
+    let tidied = tidied.await;
+    let usable = tidied.is_ok();
+    let reason = played.and(tidied).err().map(|failure| failure.to_string());
+    let report =
+        Report::new(drill.name, reason, seconds, std::mem::take(&mut stage.timeline.steps));
+    stage.timeline.say(&report.verdict());
+    Ok((report, usable))
+}
+
+async fn open(stage: &Stage) -> Outcome {
+    let api: Api<Namespace> = Api::all(stage.client.clone());
+    let mut namespace = Namespace::default();
+    namespace.metadata.name = Some(stage.namespace.clone());
+    api.create(&PostParams::default(), &namespace).await.map_err(|error| Failure::NotDone {
+        what: "making the drill's namespace".into(),
+        error: error.to_string(),
+    })?;
+    stage.account().await
+}
+
+/// Removes the drill's namespace, and with it whatever the drill made.
+async fn close(stage: &mut Stage) -> Outcome {
+    let what = format!("kubectl delete namespace {}", stage.namespace);
+    let failed = |error: String| Failure::NotDone { what: what.clone(), error };
+    let api: Api<Namespace> = Api::all(stage.client.clone());
+    let name = stage.namespace.clone();
+    let Some(there) = api.get_opt(&name).await.map_err(|error| failed(error.to_string()))? else {
+        return Ok(());
+    };
+    stage.timeline.act(Kind::Mend, &what);
+    match api.delete(&name, &DeleteParams::default()).await {
+        Err(client::Error::Api(status)) if status.is_not_found() => return Ok(()),
+        deleted => deleted.map_err(|error| failed(error.to_string()))?,
+    };
+    let uid = there.metadata.uid.unwrap_or_default();
+    match tokio::time::timeout(PATIENCE, await_condition(api, &name, is_deleted(&uid))).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(failed(error.to_string())),
+        Err(_) => Err(failed(format!("it is still there after {} s", PATIENCE.as_secs()))),
+    }
+}
