@@ -21,6 +21,8 @@ use crate::node::files::MANIFESTS;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The cgroup of all Pods.
 const PODS: &str = "kubepods";
+/// The cgroup of a container runtime that was set up for the cluster.
+const RUNTIME: &str = "system.slice/containerd.service";
 /// What mounts of Pods are below.
 const MOUNTS: [&str; 4] =
     ["/var/lib/kubelet", "/run/containerd", "/run/netns/cni-", "/var/run/netns/cni-"];
@@ -90,10 +92,15 @@ pub async fn clean() -> Result<(), ResetError> {
         units::stop("containerd")?;
     }
     let hierarchies = cgroups::mounted().map_err(ResetError::Cgroups)?;
-    for hierarchy in &hierarchies {
-        cgroups::clear(&hierarchy.mount_point.join(PODS), PATIENCE)
-            .await
-            .map_err(ResetError::Cgroups)?;
+    // What watched over a Pod that was being made when the kubelet ended is still in the group of the
+    // container runtime's service.
+    let groups = [PODS].into_iter().chain(record.own_runtime.then_some(RUNTIME));
+    for group in groups {
+        for hierarchy in &hierarchies {
+            cgroups::clear(&hierarchy.mount_point.join(group), PATIENCE)
+                .await
+                .map_err(ResetError::Cgroups)?;
+        }
     }
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let own = if record.own_runtime { &MOUNTS[..] } else { &MOUNTS[..1] };
