@@ -10,7 +10,7 @@ declare -A package=(
   [busybox]=busybox-static [curl]=curl [xz]=xz-utils [ip]=iproute2 [pgrep]=procps
 )
 if [[ ${1:-run} == test ]]; then
-  package+=([python3]=python3)
+  package+=([python3]=python3 [docker-registry]=docker-registry)
 fi
 if [[ ${1:-run} == test ]]; then
   # What the tests of the engine `etcd` run.

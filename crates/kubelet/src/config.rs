@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Taint;
+use k8s_openapi::jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
+
+use crate::images::collect::Policy;
 
 /// Failure to read a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -43,10 +46,12 @@ pub struct Config {
     pub root_dir: PathBuf,
     /// Folder of container logs.
     pub pod_log_dir: PathBuf,
-    /// Folder whose image files are imported before anything is started.
-    pub images_dir: Option<PathBuf>,
+    /// Folders whose image archives are imported, now and whenever there are new ones.
+    pub images_dirs: Vec<PathBuf>,
     /// The containerd client that imports them.
     pub ctr: PathBuf,
+    /// Configuration of the programs that know credentials of registries, and their folder.
+    pub credential_providers: Option<(PathBuf, PathBuf)>,
     /// Labels that the node registers with.
     pub node_labels: BTreeMap<String, String>,
     /// Taints that the node registers with, besides those of the file.
@@ -88,6 +93,10 @@ pub struct KubeletConfiguration {
     pub image_gc_high_threshold_percent: u8,
     #[serde(rename = "imageGCLowThresholdPercent")]
     pub image_gc_low_threshold_percent: u8,
+    #[serde(rename = "imageMinimumGCAge")]
+    pub image_minimum_gc_age: Option<String>,
+    #[serde(rename = "imageMaximumGCAge")]
+    pub image_maximum_gc_age: Option<String>,
     pub container_log_max_size: String,
     pub container_log_max_files: u32,
     pub seccomp_default: bool,
@@ -160,8 +169,9 @@ impl Config {
             node_ip: None,
             root_dir: "/var/lib/kubelet".into(),
             pod_log_dir: "/var/log/pods".into(),
-            images_dir: None,
+            images_dirs: Vec::new(),
             ctr: "ctr".into(),
+            credential_providers: None,
             node_labels: BTreeMap::new(),
             register_with_taints: Vec::new(),
             kubelet,
@@ -196,6 +206,20 @@ impl KubeletConfiguration {
     /// How often the node's status is reported even if nothing changed.
     pub fn report_frequency(&self) -> Duration {
         duration(self.node_status_report_frequency.as_deref(), 300)
+    }
+
+    /// When images are removed.
+    pub fn image_gc(&self) -> Policy {
+        let age = |text: &Option<String>, default| {
+            let age = duration(text.as_deref(), default);
+            SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX)
+        };
+        Policy {
+            high: self.image_gc_high_threshold_percent,
+            low: self.image_gc_low_threshold_percent,
+            min_age: age(&self.image_minimum_gc_age, 120),
+            max_age: age(&self.image_maximum_gc_age, 0),
+        }
     }
 
     /// The threshold of a signal in `evictionHard`, or upstream's default for it.
@@ -240,6 +264,8 @@ impl Default for KubeletConfiguration {
             max_parallel_image_pulls: None,
             image_gc_high_threshold_percent: 85,
             image_gc_low_threshold_percent: 80,
+            image_minimum_gc_age: None,
+            image_maximum_gc_age: None,
             container_log_max_size: "10Mi".into(),
             container_log_max_files: 5,
             seccomp_default: false,
@@ -313,5 +339,17 @@ staticPodPath: /etc/kubernetes/manifests
         assert_eq!(config.eviction("memory.available"), None);
         assert_eq!((config.port, config.max_pods), (10250, 110));
         assert!(config.rotate_certificates && config.server_tls_bootstrap);
+    }
+
+    #[test]
+    fn images_go_when_upstream_says() {
+        let (minute, zero) = (SignedDuration::from_mins(1), SignedDuration::ZERO);
+        let default = Policy { high: 85, low: 80, min_age: minute * 2, max_age: zero };
+        assert_eq!(KubeletConfiguration::default().image_gc(), default);
+        let text = "{imageGCHighThresholdPercent: 90, imageGCLowThresholdPercent: 50, \
+                    imageMinimumGCAge: 0s, imageMaximumGCAge: 1h}";
+        let config: KubeletConfiguration = serde_yaml::from_str(text).unwrap();
+        let wanted = Policy { high: 90, low: 50, min_age: minute * 2, max_age: minute * 60 };
+        assert_eq!(config.image_gc(), wanted);
     }
 }

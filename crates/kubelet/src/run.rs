@@ -22,8 +22,10 @@ use crate::cgroup::{Cgroups, NodeAllocatable, Version};
 use crate::config::{Config, KubeletConfiguration};
 use crate::cri::{Runtime, RuntimeError, proto};
 use crate::events::{EventType, Events};
-use crate::images::collect::{self, Thresholds};
-use crate::images::{Images, import::Importer};
+use crate::images::folder::{Folders, folders};
+use crate::images::provider_config::{self, ProviderConfigError};
+use crate::images::providers::Plugin;
+use crate::images::{Images, collect, import::Importer};
 use crate::logs::{self, RotationLimits};
 use crate::node::facts::{self, Reserved};
 use crate::node::lease;
@@ -46,8 +48,6 @@ use crate::static_pods::watch_dir::WatchDir;
 use crate::token::Tokens;
 use crate::volumes::{VolumeManager, VolumeOptions};
 
-/// Between looks at the disk for images to remove.
-const IMAGE_GC: Duration = Duration::from_secs(300);
 /// Between tries to reach a runtime that is not up yet.
 const RUNTIME_RETRY: Duration = Duration::from_millis(100);
 
@@ -74,6 +74,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// The programs that know credentials cannot be used.
+    #[error("failed to register CRI auth plugins: {0}")]
+    Providers(#[from] ProviderConfigError),
     /// The server cannot serve.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -106,14 +109,17 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
             .map_err(|source| Error::Folder { path: path.clone(), source })?;
     }
     let identity = identity(&config)?;
+    let plugins = plugins(&config)?;
     let runtime = Runtime::new(&config.kubelet.container_runtime_endpoint)?;
     // Images come while the API server is still being waited for.
-    let (importing_sender, importing) = watch::channel(config.images_dir.is_some());
+    let (keeper, image_folders) = folders(!config.images_dirs.is_empty());
+    let (problem_sender, image_problems) = mpsc::unbounded_channel();
     let started = async {
         let version = wait_for_runtime(&runtime, &shutdown).await;
-        if let (Some(_), Some(folder)) = (&version, config.images_dir.clone()) {
-            let importer = Importer::new(folder.clone(), config.ctr.clone(), runtime.clone());
-            tokio::spawn(import_images(folder, importer, importing_sender, shutdown.clone()));
+        if version.is_some() && !config.images_dirs.is_empty() {
+            let (dirs, client) = (config.images_dirs.clone(), config.ctr.clone());
+            let importer = Importer::new(dirs, client, runtime.clone(), &config.root_dir);
+            tokio::spawn(importer.run(keeper, problem_sender, shutdown.clone()));
         }
         Ok(version)
     };
@@ -141,7 +147,7 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
         api.clone(),
         informers.as_ref(),
         changed_sender,
-        importing,
+        (&image_folders, plugins),
     );
     let manager = Manager::new(context.clone());
     let (relisted_sender, relisted) = watch::channel(Instant::now());
@@ -153,12 +159,15 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
     }
     tokio::spawn(wake_on_probes(manager.clone(), probes_changed));
     tokio::spawn(relist::follow_events(manager.clone(), shutdown.clone()));
-    tokio::spawn(collect_images(
+    tokio::spawn(collect::run(
         runtime.clone(),
-        thresholds(&config.kubelet),
+        image_folders,
+        config.kubelet.image_gc(),
         config.root_dir.clone(),
+        context.events.clone(),
         shutdown.clone(),
     ));
+    tokio::spawn(tell_image_problems(image_problems, context.events.clone()));
     context.events.node(EventType::Normal, "Starting", "Starting kubelet.");
     let server = tokio::spawn(parts.start_server(&access, &context));
     tokio::spawn(logs::rotate(access.clone(), parts.rotation(), shutdown.clone()));
@@ -222,6 +231,13 @@ fn identity(config: &Config) -> Result<Identity, Error> {
     Ok(Identity { node_name, hostname, addresses })
 }
 
+/// The programs that know credentials of registries.
+fn plugins(config: &Config) -> Result<Arc<[Plugin]>, ProviderConfigError> {
+    let Some((file, folder)) = &config.credential_providers else { return Ok(Arc::default()) };
+    let all = provider_config::load(file, folder)?;
+    Ok(all.into_iter().map(|provider| Plugin::new(provider, folder)).collect())
+}
+
 async fn wait_for_runtime(
     runtime: &Runtime,
     shutdown: &CancellationToken,
@@ -276,7 +292,7 @@ impl Parts<'_> {
         api: Option<kube::Client>,
         informers: Option<&Informers>,
         probes_changed: mpsc::UnboundedSender<PodUid>,
-        importing: watch::Receiver<bool>,
+        (image_folders, plugins): (&Folders, Arc<[Plugin]>),
     ) -> Arc<Context> {
         let (config, kubelet) = (self.config, &self.config.kubelet);
         let events = Events::new(&self.identity.node_name, api.clone());
@@ -310,7 +326,13 @@ impl Parts<'_> {
             objects,
             probes: probe::Manager::new(runtime.clone(), events.clone(), probes_changed),
             cgroups,
-            images: Images::new(runtime.clone(), events.clone(), pulls, importing),
+            images: Images::new(
+                runtime.clone(),
+                events.clone(),
+                pulls,
+                image_folders.clone(),
+                plugins,
+            ),
             sources,
             reporter,
             dns: dns_context(kubelet),
@@ -625,59 +647,10 @@ async fn wake_on_probes(manager: Arc<Manager>, mut changed: mpsc::UnboundedRecei
     }
 }
 
-/// Imports image files now and whenever there are new ones; Pods wait for the first round.
-async fn import_images(
-    folder: PathBuf,
-    mut importer: Importer,
-    importing: watch::Sender<bool>,
-    shutdown: CancellationToken,
-) {
-    let mut watch = WatchDir::new(folder);
-    loop {
-        match importer.import().await {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(count, "images imported"),
-            Err(error) => tracing::warn!(%error, "images not imported"),
-        }
-        importing.send_replace(false);
-        tokio::select! {
-            () = watch.changed() => {}
-            () = shutdown.cancelled() => return,
-        }
-    }
-}
-
-async fn collect_images(
-    runtime: Runtime,
-    thresholds: Thresholds,
-    root_dir: PathBuf,
-    shutdown: CancellationToken,
-) {
-    let mut ledger = collect::Ledger::default();
-    loop {
-        let mountpoint = match runtime.image_fs_info().await {
-            Ok(all) => all.into_iter().find_map(|fs| fs.fs_id).map(|id| id.mountpoint),
-            Err(_) => None,
-        };
-        let mountpoint = mountpoint.map_or_else(|| root_dir.clone(), Into::into);
-        let now = k8s_openapi::jiff::Timestamp::now();
-        if let Err(error) =
-            collect::collect(&runtime, &mut ledger, &mountpoint, thresholds, now).await
-        {
-            tracing::debug!(%error, "image collection failed");
-        }
-        tokio::select! {
-            () = tokio::time::sleep(IMAGE_GC) => {}
-            () = shutdown.cancelled() => return,
-        }
-    }
-}
-
-fn thresholds(kubelet: &KubeletConfiguration) -> Thresholds {
-    Thresholds {
-        high: kubelet.image_gc_high_threshold_percent,
-        low: kubelet.image_gc_low_threshold_percent,
-        ..Thresholds::default()
+/// Tells of image archives that could not be imported, once there is somebody to tell.
+async fn tell_image_problems(mut problems: mpsc::UnboundedReceiver<String>, events: Events) {
+    while let Some(problem) = problems.recv().await {
+        events.node(EventType::Warning, "ImageImportFailed", problem);
     }
 }
 
