@@ -27,6 +27,7 @@ use crate::plan::{Plan, PlanError, Request, Role, plan};
 use crate::power::{self, PowerError};
 use crate::preflight::{self, NotReady};
 use crate::progress::Progress;
+use crate::registries::Registries;
 use crate::state::{self, Cluster, Folder, Process, StateError};
 use crate::status::is_ready;
 use crate::tokens::{self, TokenError};
@@ -47,6 +48,8 @@ pub struct Options {
     pub request: Request,
     /// A folder of image archives that every node gets.
     pub images: Option<PathBuf>,
+    /// How image registries are reached.
+    pub registries: Registries,
     /// Whether a cluster that did not come up is left for a look at it.
     pub retain: bool,
     /// How long everything may take.
@@ -142,6 +145,8 @@ async fn build(
     progress: &mut Progress,
 ) -> Result<(), UpError> {
     let mut cluster = write_plan(options, folder)?;
+    let root = folder.join("");
+    options.registries.keep(&root).map_err(file(&root))?;
     let plan = cluster.plan.clone();
     let layout = Layout::new(folder, &plan, facts);
     let images = layout.images();

@@ -12,6 +12,7 @@ mod cluster;
 mod custom;
 mod down;
 mod hosts;
+mod images;
 mod kubectl;
 mod library;
 mod network;

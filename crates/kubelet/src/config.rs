@@ -9,6 +9,7 @@ use k8s_openapi::jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use crate::images::collect::Policy;
+use crate::node::shutdown::{self, Group};
 
 /// Failure to read a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +109,7 @@ pub struct KubeletConfiguration {
     pub eviction_hard: Option<BTreeMap<String, String>>,
     pub shutdown_grace_period: Option<String>,
     pub shutdown_grace_period_critical_pods: Option<String>,
+    pub shutdown_grace_period_by_pod_priority: Vec<Group>,
     pub rotate_certificates: bool,
     #[serde(rename = "serverTLSBootstrap")]
     pub server_tls_bootstrap: bool,
@@ -208,6 +210,15 @@ impl KubeletConfiguration {
         duration(self.node_status_report_frequency.as_deref(), 300)
     }
 
+    /// How Pods end before the node does; not at all in order if empty.
+    pub fn shutdown_groups(&self) -> Vec<Group> {
+        if !self.shutdown_grace_period_by_pod_priority.is_empty() {
+            return self.shutdown_grace_period_by_pod_priority.clone();
+        }
+        let total = duration(self.shutdown_grace_period.as_deref(), 0);
+        shutdown::groups(total, duration(self.shutdown_grace_period_critical_pods.as_deref(), 0))
+    }
+
     /// When images are removed.
     pub fn image_gc(&self) -> Policy {
         let age = |text: &Option<String>, default| {
@@ -277,6 +288,7 @@ impl Default for KubeletConfiguration {
             eviction_hard: None,
             shutdown_grace_period: None,
             shutdown_grace_period_critical_pods: None,
+            shutdown_grace_period_by_pod_priority: Vec::new(),
             rotate_certificates: false,
             server_tls_bootstrap: false,
             enable_server: true,

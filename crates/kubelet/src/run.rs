@@ -31,6 +31,7 @@ use crate::node::facts::{self, Reserved};
 use crate::node::lease;
 use crate::node::registration::Registration;
 use crate::node::runtime_state::{self, RuntimeState};
+use crate::node::shutdown;
 use crate::node::status::{Pressure, StatusOptions, StatusReporter};
 use crate::objects::Objects;
 use crate::pod::context::Context;
@@ -138,6 +139,7 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
     let (state_sender, runtime_state) = watch::channel(RuntimeState::default());
     tokio::spawn(runtime_state::watch(runtime.clone(), state_sender, shutdown.clone()));
     let (changed_sender, probes_changed) = mpsc::unbounded_channel();
+    let (going_down_sender, going_down) = watch::channel(false);
 
     let parts =
         Parts { config: &config, identity: &identity, version: &version, shutdown: &shutdown };
@@ -146,15 +148,19 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
         &runtime_state,
         api.clone(),
         informers.as_ref(),
-        changed_sender,
-        (&image_folders, plugins),
+        Wiring {
+            probes_changed: changed_sender,
+            image_folders: image_folders.clone(),
+            plugins,
+            going_down: going_down.clone(),
+        },
     );
     let manager = Manager::new(context.clone());
     let (relisted_sender, relisted) = watch::channel(Instant::now());
     let access = Arc::new(Access::new(runtime.clone(), manager.clone(), relisted));
 
     if let (Some(api), Some(informers)) = (&api, &informers) {
-        parts.start_node(api, informers, &runtime, &runtime_state, &access, &context.events);
+        parts.start_node(api, informers, &runtime, &runtime_state, &access, &context);
         parts.start_certificates(api);
     }
     tokio::spawn(wake_on_probes(manager.clone(), probes_changed));
@@ -167,6 +173,13 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
         context.events.clone(),
         shutdown.clone(),
     ));
+    let power = shutdown::on_power_failure(
+        manager.clone(),
+        config.kubelet.shutdown_groups(),
+        going_down_sender,
+        shutdown.clone(),
+    );
+    tokio::spawn(power);
     tokio::spawn(tell_image_problems(image_problems, context.events.clone()));
     context.events.node(EventType::Normal, "Starting", "Starting kubelet.");
     let server = tokio::spawn(parts.start_server(&access, &context));
@@ -274,6 +287,14 @@ impl Informers {
     }
 }
 
+/// What connects the parts that share a context with others.
+struct Wiring {
+    probes_changed: mpsc::UnboundedSender<PodUid>,
+    image_folders: Folders,
+    plugins: Arc<[Plugin]>,
+    going_down: watch::Receiver<bool>,
+}
+
 /// What most constructors need.
 struct Parts<'a> {
     config: &'a Config,
@@ -291,9 +312,9 @@ impl Parts<'_> {
         runtime_state: &watch::Receiver<RuntimeState>,
         api: Option<kube::Client>,
         informers: Option<&Informers>,
-        probes_changed: mpsc::UnboundedSender<PodUid>,
-        (image_folders, plugins): (&Folders, Arc<[Plugin]>),
+        wiring: Wiring,
     ) -> Arc<Context> {
+        let Wiring { probes_changed, image_folders, plugins, going_down } = wiring;
         let (config, kubelet) = (self.config, &self.config.kubelet);
         let events = Events::new(&self.identity.node_name, api.clone());
         let sources: Arc<dyn Sources> = Arc::new(ApiSources::new(
@@ -326,13 +347,7 @@ impl Parts<'_> {
             objects,
             probes: probe::Manager::new(runtime.clone(), events.clone(), probes_changed),
             cgroups,
-            images: Images::new(
-                runtime.clone(),
-                events.clone(),
-                pulls,
-                image_folders.clone(),
-                plugins,
-            ),
+            images: Images::new(runtime.clone(), events.clone(), pulls, image_folders, plugins),
             sources,
             reporter,
             dns: dns_context(kubelet),
@@ -346,6 +361,7 @@ impl Parts<'_> {
             host_ips: Arc::new(RwLock::new(self.identity.addresses.clone())),
             memory,
             events,
+            going_down,
             shutdown: self.shutdown.clone(),
         })
     }
@@ -381,7 +397,7 @@ impl Parts<'_> {
         runtime: &Runtime,
         state: &watch::Receiver<RuntimeState>,
         access: &Arc<Access>,
-        events: &Events,
+        context: &Context,
     ) {
         let (config, kubelet) = (self.config, &self.config.kubelet);
         let mut taints = kubelet.register_with_taints.clone();
@@ -428,8 +444,9 @@ impl Parts<'_> {
                 let access = access.clone();
                 Arc::new(move || access.relist_problem().into_iter().collect())
             },
+            context.going_down.clone(),
             node.clone(),
-            events.clone(),
+            context.events.clone(),
         );
         tell_runtime_pod_range(runtime.clone(), &informers.node);
         let lease_duration = Duration::from_secs(kubelet.node_lease_duration_seconds.max(4));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -15,7 +15,7 @@ use super::control_plane::{self, CertificateKey};
 use super::discovery::{self, Hints};
 use super::init::{connect, install, preflight, within};
 use super::runtime::{CONFIG, ROOT};
-use super::{HostError, file, resolv_conf};
+use super::{HostError, Supplies, file, resolv_conf};
 use crate::config::ClusterConfiguration;
 use crate::node::files::{self, BOOTSTRAP_KUBECONFIG, KUBELET_KUBECONFIG, Machine};
 use crate::{addons, up};
@@ -38,8 +38,8 @@ pub struct Options {
     pub certificate_key: Option<String>,
     /// Checks whose errors are only warnings, in lower case.
     pub ignored: BTreeSet<String>,
-    /// A folder of image archives that the node gets.
-    pub images: Option<PathBuf>,
+    /// What the node gets.
+    pub supplies: Supplies,
     /// How long the cluster may take to answer.
     pub discovery_patience: Duration,
     /// How long the node may take to come up.
@@ -125,7 +125,7 @@ async fn work(
         }
         _ => files::newcomer(&config, &found.ca, token),
     };
-    install(&machine, &config, files, &runtime, options.images.as_deref(), say)?;
+    install(&machine, &config, files, &runtime, &options.supplies, say)?;
 
     let patience = options.patience;
     say("[kubelet-start] Waiting for the kubelet to perform the TLS Bootstrap".to_owned());

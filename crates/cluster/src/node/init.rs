@@ -17,6 +17,7 @@ use super::control::Control;
 use super::files::{BOOTSTRAP_KUBECONFIG, KUBELET_CONFIG, KUBELET_KUBECONFIG};
 use super::mounts::{Folders, MountError};
 use super::services::{Ending, Service, Supervisor, signals};
+use crate::images::{OWN, SHARED};
 
 /// What `ironclad up` tells the first process of a node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -120,7 +121,8 @@ fn services(spec: &Spec) -> Vec<Service> {
         format!("--kubeconfig={KUBELET_KUBECONFIG}"),
         format!("--hostname-override={}", spec.node),
         format!("--node-ip={}", spec.address),
-        "--images-dir=/var/lib/ironclad/images".to_owned(),
+        format!("--images-dir={SHARED}"),
+        format!("--images-dir={OWN}"),
     ];
     vec![
         Service {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MsFlags, mount};
 
 use super::cgroups::Hierarchy;
+use crate::images::{OWN, SHARED};
 
 /// A mount that failed.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +57,10 @@ impl Folders {
                 _ => {}
             }
         }
-        fs::create_dir_all(self.root.join("var/lib/ironclad/images"))
+        for folder in [SHARED, OWN] {
+            fs::create_dir_all(self.root.join(&folder[1..]))?;
+        }
+        Ok(())
     }
 
     /// Mounts everything for this process's mount namespace; `images` is the folder that all nodes
@@ -73,7 +77,7 @@ impl Folders {
             self.root.join("etc.work").display()
         );
         attach("overlay", "/etc", "overlay", MsFlags::empty(), &options)?;
-        let shared = self.root.join("var/lib/ironclad/images");
+        let shared = self.root.join(&SHARED[1..]);
         bind(images, &shared)?;
         bind(&self.root.join("var"), Path::new("/var"))?;
         let no_suid = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;

@@ -9,6 +9,8 @@ use cluster::progress::Progress;
 use cluster::state::{self, StateError};
 use tokio_util::sync::CancellationToken;
 
+use super::registries;
+
 /// Which cluster.
 #[derive(Debug, Args)]
 pub(crate) struct Named {
@@ -27,6 +29,8 @@ pub(crate) struct Up {
     /// A folder of image archives (docker or OCI) that every node gets
     #[arg(long, value_name = "FOLDER")]
     images: Option<PathBuf>,
+    #[command(flatten)]
+    registries: registries::Flags,
     /// Leave what is there of a cluster that does not come up
     #[arg(long)]
     retain: bool,
@@ -60,6 +64,7 @@ pub(crate) async fn up(flags: Up, shutdown: CancellationToken) -> anyhow::Result
         clusters: clusters().to_owned(),
         request: Request { name: flags.cluster.name, nodes: flags.nodes },
         images: flags.images,
+        registries: flags.registries.registries()?,
         retain: flags.retain,
         patience: Duration::from_secs(flags.wait),
     };

@@ -4,12 +4,14 @@ mod bench;
 mod clusters;
 mod dns;
 mod hosts;
+mod image;
 mod kube_apiserver;
 mod kube_controller_manager;
 mod kube_proxy;
 mod kube_scheduler;
 mod kubelet;
 mod nodes;
+mod registries;
 mod snapshot;
 mod store;
 
@@ -49,6 +51,9 @@ enum Command {
     /// Save, list, check and restore the state of a cluster
     #[command(subcommand)]
     Snapshot(snapshot::Command),
+    /// Import image archives into nodes, and list the images of nodes
+    #[command(subcommand)]
+    Image(image::Command),
     /// Check, repair and defragment the store of an API server
     #[command(subcommand)]
     Store(store::Command),
@@ -127,6 +132,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Status(flags) => single(|_| clusters::status(flags)),
         Command::Kubeconfig(flags) => clusters::kubeconfig(&flags),
         Command::Snapshot(command) => single(|_| snapshot::run(command)),
+        Command::Image(command) => single(|_| image::run(command)),
         Command::Store(command) => single(|_| store::run(command)),
         Command::Node(flags) => single(|shutdown| nodes::node(flags, shutdown)),
         Command::Service(flags) => nodes::service(flags),

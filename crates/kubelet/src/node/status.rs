@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::facts::{self, Reserved};
 use super::runtime_state::RuntimeState;
+use super::shutdown::GOING_DOWN;
 use crate::cri::Runtime;
 use crate::events::{EventType, Events};
 use crate::pod::conditions::whole_seconds;
@@ -75,6 +76,7 @@ pub struct StatusReporter {
     runtime: Runtime,
     state: watch::Receiver<RuntimeState>,
     health: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    going_down: watch::Receiver<bool>,
     node: Arc<dyn Fn() -> Option<Arc<Node>> + Send + Sync>,
     events: Events,
     sent: Option<(Value, Instant)>,
@@ -93,6 +95,7 @@ impl StatusReporter {
         runtime: Runtime,
         state: watch::Receiver<RuntimeState>,
         health: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+        going_down: watch::Receiver<bool>,
         node: Arc<dyn Fn() -> Option<Arc<Node>> + Send + Sync>,
         events: Events,
     ) -> Self {
@@ -102,6 +105,7 @@ impl StatusReporter {
             runtime,
             state,
             health,
+            going_down,
             node,
             events,
             sent: None,
@@ -126,6 +130,7 @@ impl StatusReporter {
                         return;
                     }
                 }
+                Ok(()) = self.going_down.changed() => {}
                 () = shutdown.cancelled() => return,
             }
         }
@@ -134,7 +139,11 @@ impl StatusReporter {
     async fn report(&mut self) -> Result<(), kube::Error> {
         let now = Timestamp::now();
         let old = (self.node)().and_then(|node| node.status.clone()).unwrap_or_default();
-        let problem = self.state.borrow_and_update().message(&(self.health)());
+        let mut others = (self.health)();
+        if *self.going_down.borrow_and_update() {
+            others.push(GOING_DOWN.to_owned());
+        }
+        let problem = self.state.borrow_and_update().message(&others);
         let images = self.images().await.or_else(|| old.images.clone());
         let status = generate(&self.options, &old, &problem, images, now);
         let essence = essence(&status);

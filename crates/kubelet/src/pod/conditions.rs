@@ -6,6 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::phase::Phase;
 use super::spec::{self, Kind};
+use super::status::{Doom, Input};
 
 /// Types of condition that the kubelet owns, in the order in which they are reported.
 pub const OWNED: [&str; 5] =
@@ -45,6 +46,17 @@ pub fn conditions(
         drafts.into_iter().map(|draft| finish(draft, &old, generation, now)).collect();
     all.extend(api.into_iter().filter(|c| !OWNED.contains(&c.type_.as_str())));
     all
+}
+
+/// Notes in `status` that the Pod was ended for the node's sake.
+pub fn disrupt(status: &mut PodStatus, doom: &Doom, input: &Input<'_>) {
+    const TYPE: &str = "DisruptionTarget";
+    let old = input.previous.and_then(|s| s.conditions.clone()).unwrap_or_default();
+    let message = doom.message.clone();
+    let draft = Draft { type_: TYPE, status: true, reason: "TerminationByKubelet", message };
+    let all = status.conditions.get_or_insert_default();
+    all.retain(|condition| condition.type_ != TYPE);
+    all.push(finish(draft, &old, input.pod.metadata.generation, input.now));
 }
 
 fn finish(

@@ -14,7 +14,7 @@ use super::conditions::OWNED;
 use super::context::Context;
 use super::spec;
 use super::status::Doom;
-use super::worker::{Desired, Handle, View, Worker};
+use super::worker::{Desired, Ending, Handle, View, Worker};
 use crate::events::EventType;
 use crate::runtime::records::PodOutline;
 use crate::seam::{PodUid, pod_uid};
@@ -101,7 +101,7 @@ impl Manager {
             let message = doom.message.trim_start_matches("Pod was rejected: ");
             self.context.events.pod(&pod, EventType::Warning, &doom.reason, message);
         }
-        let handle = Arc::new(Handle::new(Desired { pod, gone, rejected }));
+        let handle = Arc::new(Handle::new(Desired { pod, gone, rejected, ending: None }));
         let fresh = self.with(|state| {
             if state.handles.contains_key(&uid) {
                 return false;
@@ -140,6 +140,9 @@ impl Manager {
         {
             return None;
         }
+        if *self.context.going_down.borrow() {
+            return Some(admission::going_down());
+        }
         let node = self.context.sources.node()?;
         let others: Vec<Arc<Pod>> =
             self.pods().into_iter().filter(|other| !spec::is_terminal(other)).collect();
@@ -154,6 +157,32 @@ impl Manager {
         });
         if let Some(handle) = handle {
             handle.desired.send_modify(|desired| desired.gone = true);
+        }
+    }
+
+    /// Has a Pod end although its source wants it to run.
+    pub fn end(&self, uid: &PodUid, ending: Ending) {
+        if let Some(handle) = self.with(|state| state.handles.get(uid).cloned()) {
+            handle.desired.send_modify(|desired| desired.ending = Some(ending));
+        }
+    }
+
+    /// Waits until nothing of a Pod runs any more.
+    pub async fn ended(&self, uid: &PodUid) {
+        if let Some(handle) = self.with(|state| state.handles.get(uid).cloned()) {
+            handle.stopped().await;
+        }
+    }
+
+    /// Waits until the API knows that a Pod has ended; of static Pods it need not.
+    pub async fn told(&self, pod: &Pod) {
+        if mirror::is_static(pod) {
+            return;
+        }
+        if let Some(handle) = self.with(|state| state.handles.get(&pod_uid(pod)).cloned()) {
+            let over = |desired: &Desired| desired.gone || spec::is_terminal(&desired.pod);
+            // The handle itself holds the other end.
+            handle.desired.subscribe().wait_for(over).await.ok();
         }
     }
 

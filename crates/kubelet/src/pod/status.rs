@@ -22,6 +22,8 @@ pub struct Doom {
     pub reason: String,
     /// More about it.
     pub message: String,
+    /// Whether the kubelet ended it for the node's sake, and not for the Pod's own.
+    pub disrupted: bool,
 }
 
 /// What a status is made from.
@@ -145,6 +147,9 @@ pub fn generate(input: &Input<'_>) -> PodStatus {
         input.previous,
         input.now,
     ));
+    if let Some(doom) = input.doom.filter(|doom| doom.disrupted) {
+        conditions::disrupt(&mut status, doom, input);
+    }
     status
 }
 

@@ -211,7 +211,8 @@ fn deleted_pods_end_by_their_exit_codes() {
 #[test]
 fn verdicts_on_the_whole_pod_win() {
     let mut case = Case::new(one(), vec![running("c")]);
-    case.doom = Some(Doom { reason: "DeadlineExceeded".into(), message: "m".into() });
+    case.doom =
+        Some(Doom { reason: "DeadlineExceeded".into(), message: "m".into(), disrupted: false });
     let status = case.generate(None, at(5));
     assert_eq!(
         (status.phase.as_deref(), status.reason.as_deref(), status.message.as_deref()),
