@@ -354,6 +354,20 @@ staticPodPath: /etc/kubernetes/manifests
     }
 
     #[test]
+    fn pods_end_in_order_when_there_is_time_for_it() {
+        let groups = |text: &str| -> Vec<(i32, u64)> {
+            let config: KubeletConfiguration = serde_yaml::from_str(text).unwrap();
+            config.shutdown_groups().iter().map(|group| (group.priority, group.seconds)).collect()
+        };
+        assert_eq!(groups("{}"), []);
+        let usual = "{shutdownGracePeriod: 30s, shutdownGracePeriodCriticalPods: 10s}";
+        assert_eq!(groups(usual), [(0, 20), (2_000_000_000, 10)]);
+        let own =
+            "shutdownGracePeriodByPodPriority: [{priority: 5, shutdownGracePeriodSeconds: 7}]";
+        assert_eq!(groups(own), [(5, 7)]);
+    }
+
+    #[test]
     fn images_go_when_upstream_says() {
         let (minute, zero) = (SignedDuration::from_mins(1), SignedDuration::ZERO);
         let default = Policy { high: 85, low: 80, min_age: minute * 2, max_age: zero };

@@ -29,16 +29,14 @@ pub struct Row {
 pub fn put(archive: &Path, folder: &Path, name: &str) -> io::Result<Mark> {
     let path = folder.join(name);
     std::fs::create_dir_all(folder)?;
-    if !path.exists() || path.canonicalize()? != archive.canonicalize()? {
-        // Kubelets leave names with a leading dot alone.
-        let partial = folder.join(format!(".{name}.partial"));
-        std::fs::copy(archive, &partial)
-            .and_then(|_| std::fs::rename(&partial, &path))
-            .inspect_err(|_| {
-                // Of the two errors the first one matters.
-                std::fs::remove_file(&partial).ok();
-            })?;
-    }
+    // Kubelets leave names with a leading dot alone. A file that is there already is replaced too, by
+    // which they know that it is asked for.
+    let partial = folder.join(format!(".{name}.partial"));
+    let placed = std::fs::copy(archive, &partial).and_then(|_| std::fs::rename(&partial, &path));
+    placed.inspect_err(|_| {
+        // Of the two errors the first one matters.
+        std::fs::remove_file(&partial).ok();
+    })?;
     Mark::of(&path)
 }
 
@@ -115,8 +113,9 @@ mod tests {
         let at = |name: &str| dir.path().join(name);
         std::fs::write(at("x.tar"), "x").unwrap();
         let folder = at("images");
-        let mark = put(&at("x.tar"), &folder, "x.tar").unwrap();
-        assert_eq!(put(&folder.join("x.tar"), &folder, "x.tar").unwrap(), mark, "there already");
+        let first = put(&at("x.tar"), &folder, "x.tar").unwrap();
+        let mark = put(&folder.join("x.tar"), &folder, "x.tar").unwrap();
+        assert_ne!(mark, first, "it was there, and is asked for again");
         let names: Vec<_> = folder.read_dir().unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["x.tar"]);
         assert!(put(&at("missing"), &folder, "y.tar").is_err());

@@ -143,11 +143,12 @@ impl Importer {
             };
             let error = imported.err().map(|error| error.to_string());
             if let Some(error) = &error {
-                problems.push(format!("importing {}: {error}", archive.path.display()));
                 if self.runtime.version().await.is_err() {
                     // Not the archive's fault; it is tried again at the next look.
+                    tracing::warn!(path = %archive.path.display(), error, "archive not imported yet");
                     return problems;
                 }
+                problems.push(format!("importing {}: {error}", archive.path.display()));
             }
             self.learn(archive.path, Entry { mark: archive.mark, images, error });
         }

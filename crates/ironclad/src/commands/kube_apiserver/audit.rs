@@ -8,6 +8,7 @@ use clap::Args;
 
 /// Flags under upstream's names.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub(super) struct Flags {
     /// What is noted of which request; nothing without it
     #[arg(long)]

@@ -218,6 +218,18 @@ fn verdicts_on_the_whole_pod_win() {
         (status.phase.as_deref(), status.reason.as_deref(), status.message.as_deref()),
         (Some("Failed"), Some("DeadlineExceeded"), Some("m"))
     );
+    let disruption = |status: &PodStatus| {
+        let all = status.conditions.clone().unwrap();
+        all.into_iter().filter(|c| c.type_ == "DisruptionTarget").collect::<Vec<_>>()
+    };
+    assert!(disruption(&status).is_empty());
+    case.doom = Some(Doom { reason: "Terminated".into(), message: "m".into(), disrupted: true });
+    let status = case.generate(None, at(5));
+    let first = disruption(&status);
+    assert_eq!(first.len(), 1);
+    assert_eq!(first[0].reason.as_deref(), Some("TerminationByKubelet"));
+    case.pod.status = Some(status.clone());
+    assert_eq!(disruption(&case.generate(Some(&status), at(9))), first, "once, and unchanged");
 }
 
 #[test]
