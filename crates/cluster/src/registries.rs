@@ -124,6 +124,10 @@ impl Registries {
                 "\n[host.\"{url}\"]\ncapabilities = [\"pull\", \"resolve\"]\n{ca}"
             ));
         }
+        // Before containerd 1.7 a file that names no host is none.
+        if !self.mirrors.contains_key(host) {
+            text.push_str(&format!("\n[host.\"https://{server}\"]\n{}", trusted(host)));
+        }
         text
     }
 
@@ -194,7 +198,12 @@ ca = "/certs.d/mirror:5000/ca.crt"
 [host."http://other/v2/hub"]
 capabilities = ["pull", "resolve"]
 "#;
-        let itself = "server = \"https://mirror:5000\"\nca = \"/certs.d/mirror:5000/ca.crt\"\n";
+        let itself = r#"server = "https://mirror:5000"
+ca = "/certs.d/mirror:5000/ca.crt"
+
+[host."https://mirror:5000"]
+ca = "/certs.d/mirror:5000/ca.crt"
+"#;
         assert_eq!(
             found,
             [
