@@ -12,7 +12,7 @@ declare -A package=(
   [etcd]=etcd-server [etcdctl]=etcd-client
 )
 if [[ ${1:-run} == test ]]; then
-  package+=([python3]=python3)
+  package+=([python3]=python3 [docker-registry]=docker-registry)
 fi
 if [[ ${1:-run} == test ]]; then
   # A member of etcd ends with its test.

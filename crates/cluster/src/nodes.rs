@@ -17,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::layout::{Admission, Layout, LayoutError};
 use crate::network::{self, NetworkError};
+use crate::node::control::{self, ControlError, Request};
 use crate::node::disk;
+use crate::node::services::Action;
 use crate::plan::{NodePlan, PlanError, Role};
 use crate::power::{self, PowerError};
 use crate::preflight::{self, NotReady};
@@ -71,6 +73,9 @@ pub enum NodeError {
     /// It could not be switched on or off.
     #[error(transparent)]
     Power(#[from] PowerError),
+    /// Its supervisor did not do it.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// Its cable could not be moved.
     #[error(transparent)]
     Network(#[from] NetworkError),
@@ -162,6 +167,17 @@ pub async fn power_off(clusters: &Path, name: &str, node: &str) -> Result<(), No
         return Err(NodeError::Off(node.name));
     }
     Ok(power::off(&folder, &mut cluster, &node).await?)
+}
+
+/// Has the kubelet of `node` end its Pods, and pulls the plug then.
+///
+/// # Errors
+/// [`NodeError::Off`] when it does not run, or what went wrong; its plug is not pulled then.
+pub async fn shut_down(clusters: &Path, name: &str, node: &str) -> Result<(), NodeError> {
+    let path = folder(clusters, name, node)?;
+    let request = Request { action: Action::Shutdown, service: Some("kubelet".to_owned()) };
+    control::ask(node, &path, &request)?;
+    power_off(clusters, name, node).await
 }
 
 /// Boots `node`, with the files and the address it had.

@@ -60,6 +60,7 @@ impl Ground {
                 store: None,
                 certificate_validity: None,
             },
+            registries: cluster::registries::Registries::default(),
             snapshots: None,
             images: None,
             retain: false,

@@ -15,6 +15,7 @@ mod custom;
 mod down;
 mod drills;
 mod hosts;
+mod images;
 mod kubectl;
 mod library;
 mod network;

@@ -25,13 +25,17 @@ use crate::config::{Config, KubeletConfiguration};
 use crate::cri::{Runtime, RuntimeError, proto};
 use crate::events::{EventType, Events};
 use crate::eviction::{Evictor, Pressure};
-use crate::images::collect::{Collector, Thresholds};
+use crate::images::collect::Collector;
+use crate::images::folder::{Folders, folders};
+use crate::images::provider_config::{self, ProviderConfigError};
+use crate::images::providers::Plugin;
 use crate::images::{Images, import::Importer};
 use crate::logs::{self, RotationLimits};
 use crate::node::facts::{self, Reserved};
 use crate::node::lease;
 use crate::node::registration::Registration;
 use crate::node::runtime_state::{self, RuntimeState};
+use crate::node::shutdown;
 use crate::node::status::{StatusOptions, StatusReporter};
 use crate::objects::Objects;
 use crate::pod::context::Context;
@@ -49,8 +53,6 @@ use crate::static_pods::watch_dir::WatchDir;
 use crate::token::Tokens;
 use crate::volumes::{VolumeManager, VolumeOptions};
 
-/// Between looks at the disk for images to remove.
-const IMAGE_GC: Duration = Duration::from_secs(300);
 /// Between tries to reach a runtime that is not up yet.
 const RUNTIME_RETRY: Duration = Duration::from_millis(100);
 
@@ -77,6 +79,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// The programs that know credentials cannot be used.
+    #[error("failed to register CRI auth plugins: {0}")]
+    Providers(#[from] ProviderConfigError),
     /// The server cannot serve.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -109,14 +114,17 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
             .map_err(|source| Error::Folder { path: path.clone(), source })?;
     }
     let identity = identity(&config)?;
+    let plugins = plugins(&config)?;
     let runtime = Runtime::new(&config.kubelet.container_runtime_endpoint)?;
     // Images come while the API server is still being waited for.
-    let (importing_sender, importing) = watch::channel(config.images_dir.is_some());
+    let (keeper, image_folders) = folders(!config.images_dirs.is_empty());
+    let (problem_sender, image_problems) = mpsc::unbounded_channel();
     let started = async {
         let version = wait_for_runtime(&runtime, &shutdown).await;
-        if let (Some(_), Some(folder)) = (&version, config.images_dir.clone()) {
-            let importer = Importer::new(folder.clone(), config.ctr.clone(), runtime.clone());
-            tokio::spawn(import_images(folder, importer, importing_sender, shutdown.clone()));
+        if version.is_some() && !config.images_dirs.is_empty() {
+            let (dirs, client) = (config.images_dirs.clone(), config.ctr.clone());
+            let importer = Importer::new(dirs, client, runtime.clone(), &config.root_dir);
+            tokio::spawn(importer.run(keeper, problem_sender, shutdown.clone()));
         }
         Ok(version)
     };
@@ -136,6 +144,7 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
     tokio::spawn(runtime_state::watch(runtime.clone(), state_sender, shutdown.clone()));
     let (changed_sender, probes_changed) = mpsc::unbounded_channel();
     let (pressure_sender, pressures) = watch::channel(Vec::new());
+    let (going_down_sender, going_down) = watch::channel(false);
 
     let parts =
         Parts { config: &config, identity: &identity, version: &version, shutdown: &shutdown };
@@ -144,8 +153,12 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
         (runtime_state, pressures),
         api.clone(),
         informers.as_ref(),
-        changed_sender,
-        importing,
+        Wiring {
+            probes_changed: changed_sender,
+            image_folders: image_folders.clone(),
+            plugins,
+            going_down: going_down.clone(),
+        },
     );
     let manager = Manager::new(context.clone());
     let (relisted_sender, relisted) = watch::channel(Instant::now());
@@ -160,14 +173,24 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
     let root_dir = config.root_dir.clone();
     let collector = Arc::new(Collector::new(
         runtime.clone(),
-        thresholds(&config.kubelet),
+        image_folders,
+        config.kubelet.image_gc(),
         root_dir.clone(),
         context.events.clone(),
     ));
-    tokio::spawn(collect_images(collector.clone(), shutdown.clone()));
+    let (collecting, until) = (collector.clone(), shutdown.clone());
+    tokio::spawn(async move { collecting.run(until).await });
     let evictor =
         Evictor::new(manager.clone(), &config.kubelet, root_dir, collector, pressure_sender);
     tokio::spawn(evictor.run(shutdown.clone()));
+    let power = shutdown::on_power_failure(
+        manager.clone(),
+        config.kubelet.shutdown_groups(),
+        going_down_sender,
+        shutdown.clone(),
+    );
+    tokio::spawn(power);
+    tokio::spawn(tell_image_problems(image_problems, context.events.clone()));
     context.events.node(EventType::Normal, "Starting", "Starting kubelet.");
     let server = tokio::spawn(parts.start_server(&access, &context));
     tokio::spawn(logs::rotate(access.clone(), parts.rotation(), shutdown.clone()));
@@ -231,6 +254,13 @@ fn identity(config: &Config) -> Result<Identity, Error> {
     Ok(Identity { node_name, hostname, addresses })
 }
 
+/// The programs that know credentials of registries.
+fn plugins(config: &Config) -> Result<Arc<[Plugin]>, ProviderConfigError> {
+    let Some((file, folder)) = &config.credential_providers else { return Ok(Arc::default()) };
+    let all = provider_config::load(file, folder)?;
+    Ok(all.into_iter().map(|provider| Plugin::new(provider, folder)).collect())
+}
+
 async fn wait_for_runtime(
     runtime: &Runtime,
     shutdown: &CancellationToken,
@@ -267,6 +297,14 @@ impl Informers {
     }
 }
 
+/// What connects the parts that share a context with others.
+struct Wiring {
+    probes_changed: mpsc::UnboundedSender<PodUid>,
+    image_folders: Folders,
+    plugins: Arc<[Plugin]>,
+    going_down: watch::Receiver<bool>,
+}
+
 /// What most constructors need.
 struct Parts<'a> {
     config: &'a Config,
@@ -284,9 +322,9 @@ impl Parts<'_> {
         (runtime_state, pressures): (watch::Receiver<RuntimeState>, watch::Receiver<Vec<Pressure>>),
         api: Option<kube::Client>,
         informers: Option<&Informers>,
-        probes_changed: mpsc::UnboundedSender<PodUid>,
-        importing: watch::Receiver<bool>,
+        wiring: Wiring,
     ) -> Arc<Context> {
+        let Wiring { probes_changed, image_folders, plugins, going_down } = wiring;
         let (config, kubelet) = (self.config, &self.config.kubelet);
         let events = Events::new(&self.identity.node_name, api.clone());
         let sources: Arc<dyn Sources> = Arc::new(ApiSources::new(
@@ -320,7 +358,7 @@ impl Parts<'_> {
             objects,
             probes: probe::Manager::new(runtime.clone(), events.clone(), probes_changed),
             cgroups,
-            images: Images::new(runtime.clone(), events.clone(), pulls, importing),
+            images: Images::new(runtime.clone(), events.clone(), pulls, image_folders, plugins),
             sources,
             reporter,
             dns: dns_context(kubelet),
@@ -334,6 +372,7 @@ impl Parts<'_> {
             host_ips: Arc::new(RwLock::new(self.identity.addresses.clone())),
             memory,
             events,
+            going_down,
             shutdown: self.shutdown.clone(),
         })
     }
@@ -404,6 +443,7 @@ impl Parts<'_> {
                 let access = access.clone();
                 Arc::new(move || access.relist_problem().into_iter().collect())
             },
+            context.going_down.clone(),
             node.clone(),
             context.events.clone(),
         );
@@ -637,45 +677,10 @@ async fn wake_on_probes(manager: Arc<Manager>, mut changed: mpsc::UnboundedRecei
     }
 }
 
-/// Imports image files now and whenever there are new ones; Pods wait for the first round.
-async fn import_images(
-    folder: PathBuf,
-    mut importer: Importer,
-    importing: watch::Sender<bool>,
-    shutdown: CancellationToken,
-) {
-    let mut watch = WatchDir::new(folder);
-    loop {
-        match importer.import().await {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(count, "images imported"),
-            Err(error) => tracing::warn!(%error, "images not imported"),
-        }
-        importing.send_replace(false);
-        tokio::select! {
-            () = watch.changed() => {}
-            () = shutdown.cancelled() => return,
-        }
-    }
-}
-
-async fn collect_images(collector: Arc<Collector>, shutdown: CancellationToken) {
-    loop {
-        if let Err(error) = collector.collect(k8s_openapi::jiff::Timestamp::now()).await {
-            tracing::debug!(%error, "image collection failed");
-        }
-        tokio::select! {
-            () = tokio::time::sleep(IMAGE_GC) => {}
-            () = shutdown.cancelled() => return,
-        }
-    }
-}
-
-fn thresholds(kubelet: &KubeletConfiguration) -> Thresholds {
-    Thresholds {
-        high: kubelet.image_gc_high_threshold_percent,
-        low: kubelet.image_gc_low_threshold_percent,
-        ..Thresholds::default()
+/// Tells of image archives that could not be imported, once there is somebody to tell.
+async fn tell_image_problems(mut problems: mpsc::UnboundedReceiver<String>, events: Events) {
+    while let Some(problem) = problems.recv().await {
+        events.node(EventType::Warning, "ImageImportFailed", problem);
     }
 }
 

@@ -13,6 +13,7 @@ use nix::mount::{MsFlags, mount};
 
 use super::cgroups::Hierarchy;
 use super::disk;
+use crate::images::{OWN, SHARED};
 
 /// A mount that failed.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +58,10 @@ impl Folders {
                 _ => {}
             }
         }
-        fs::create_dir_all(self.root.join("var/lib/ironclad/images"))
+        for folder in [SHARED, OWN] {
+            fs::create_dir_all(self.root.join(&folder[1..]))?;
+        }
+        Ok(())
     }
 
     /// Mounts everything for this process's mount namespace; `images` is the folder that all nodes
@@ -82,7 +86,7 @@ impl Folders {
             })?;
             bind(&own, &given)?;
         }
-        let shared = self.root.join("var/lib/ironclad/images");
+        let shared = self.root.join(&SHARED[1..]);
         bind(images, &shared)?;
         bind(&self.root.join("var"), Path::new("/var"))?;
         let no_suid = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;

@@ -33,7 +33,13 @@ enum Verb {
         disk: Option<u64>,
     },
     /// Pull the plug of a node: its processes are gone at once, its files stay
-    Poweroff(One),
+    Poweroff {
+        #[command(flatten)]
+        one: One,
+        /// Let its Pods end first, the critical ones last
+        #[arg(long)]
+        graceful: bool,
+    },
     /// Boot a node that is off, with the files and the address it had
     Poweron(One),
     /// Cut a node off the network
@@ -111,8 +117,12 @@ pub(crate) async fn node(flags: Node, shutdown: CancellationToken) -> anyhow::Re
                 nodes::add(clusters, &cluster.name, &options, &mut progress, &shutdown).await?;
             println!("Node {node} has joined.");
         }
-        Verb::Poweroff(One { node, cluster }) => {
-            nodes::power_off(clusters, &cluster.name, &node).await?;
+        Verb::Poweroff { one: One { node, cluster }, graceful } => {
+            if graceful {
+                nodes::shut_down(clusters, &cluster.name, &node).await?;
+            } else {
+                nodes::power_off(clusters, &cluster.name, &node).await?;
+            }
             println!("Node {node} is off.");
         }
         Verb::Poweron(One { node, cluster }) => {

@@ -23,6 +23,7 @@ use crate::images::collect::{self, Collector};
 use crate::pod::manager::Manager;
 use crate::pod::spec;
 use crate::pod::status::Doom;
+use crate::pod::worker::Ending;
 use crate::seam::{PodUid, pod_uid};
 
 pub use plan::{EVICTED, admit};
@@ -35,8 +36,8 @@ use signals::{Observation, Signal, Threshold};
 const INTERVAL: Duration = Duration::from_secs(10);
 /// How long the next Pod is spared while an evicted one ends.
 const ENDING: Duration = Duration::from_secs(30);
-/// Between two looks at one that ends.
-const POLL: Duration = Duration::from_millis(200);
+/// Most that a Pod gets to end when it is evicted, as upstream.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// What decides about evictions, and who carries them out.
 pub struct Evictor {
@@ -72,7 +73,10 @@ impl Evictor {
             let pause = async {
                 match evicted {
                     // The next one may be due as soon as this one has ended.
-                    Some(uid) => self.ended(&uid).await,
+                    Some(uid) => {
+                        // One that takes longer is left to its worker.
+                        tokio::time::timeout(ENDING, self.manager.ended(&uid)).await.ok();
+                    }
                     None => tokio::time::sleep(INTERVAL).await,
                 }
             };
@@ -128,7 +132,8 @@ impl Evictor {
         let uid = pod_uid(pod);
         tracing::warn!(pod = spec::key(pod), message, "evicting");
         self.manager.context().events.pod(pod, EventType::Warning, EVICTED, message.as_str());
-        self.manager.evict(&uid, Doom { reason: EVICTED.to_owned(), message });
+        let doom = Doom { reason: EVICTED.to_owned(), message, disrupted: true };
+        self.manager.end(&uid, Ending { doom, grace: GRACE });
         Some(uid)
     }
 
@@ -147,16 +152,5 @@ impl Evictor {
             (pod, consumer)
         })
         .collect()
-    }
-
-    async fn ended(&self, uid: &PodUid) {
-        let ended = async {
-            // Its worker shows how it is, and tells nobody when that changes.
-            while self.manager.view(uid).is_some_and(|view| view.record.is_up()) {
-                tokio::time::sleep(POLL).await;
-            }
-        };
-        // One that takes longer is left to its worker.
-        tokio::time::timeout(ENDING, ended).await.ok();
     }
 }

@@ -70,7 +70,7 @@ pub fn admit(pod: &Pod, pressures: &[Pressure]) -> Result<(), Doom> {
     }
     let names: Vec<_> = pressures.iter().map(|pressure| pressure.condition()).collect();
     let message = format!("Pod was rejected: The node had condition: [{}]. ", names.join(" "));
-    Err(Doom { reason: EVICTED.to_owned(), message })
+    Err(Doom { reason: EVICTED.to_owned(), message, disrupted: false })
 }
 
 /// The reason of evicted Pods and of their events.

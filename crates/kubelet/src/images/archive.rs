@@ -6,13 +6,13 @@ use std::io::{self, Read, Seek};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The most that a table of contents may have; none that is longer is one.
 const LIMIT: u64 = 4 << 20;
 
 /// One image of an archive.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
     /// Its names; without one it is known by its digest alone.
     pub names: Vec<String>,
@@ -84,9 +84,12 @@ fn docker(entry: impl Read) -> io::Result<Vec<Listed>> {
 
 fn oci(entry: impl Read) -> io::Result<Vec<Listed>> {
     let index: Index = serde_json::from_reader(entry.take(LIMIT))?;
-    let listed = |mut descriptor: Descriptor| Listed {
-        names: descriptor.annotations.remove("io.containerd.image.name").into_iter().collect(),
-        digest: descriptor.digest,
+    let listed = |mut descriptor: Descriptor| {
+        let full = descriptor.annotations.remove("io.containerd.image.name");
+        // A tag alone, as others write it, is no name; the client makes one up.
+        let name = descriptor.annotations.remove("org.opencontainers.image.ref.name");
+        let name = full.or(name.filter(|name| name.contains(['/', ':', '@'])));
+        Listed { names: name.into_iter().collect(), digest: descriptor.digest }
     };
     Ok(index.manifests.into_iter().map(listed).collect())
 }
@@ -122,10 +125,15 @@ mod tests {
         let wanted = [one(&["x:1", "y:1"], "sha256:aa"), one(&[], "sha256:bb")];
         assert_eq!(contents(&path).unwrap(), wanted);
 
-        let index = r#"{"manifests":[{"digest":"sha256:cc",
-            "annotations":{"io.containerd.image.name":"z:1"}}]}"#;
+        let index = r#"{"manifests":[
+            {"digest":"sha256:cc", "annotations":{"io.containerd.image.name":"z:1",
+                "org.opencontainers.image.ref.name":"1"}},
+            {"digest":"sha256:dd", "annotations":{"org.opencontainers.image.ref.name":"r/z:2"}},
+            {"digest":"sha256:ee", "annotations":{"org.opencontainers.image.ref.name":"2"}}]}"#;
         let path = archive(&[("./index.json", index)], folder.path());
-        assert_eq!(contents(&path).unwrap(), [one(&["z:1"], "sha256:cc")]);
+        let wanted_oci =
+            [one(&["z:1"], "sha256:cc"), one(&["r/z:2"], "sha256:dd"), one(&[], "sha256:ee")];
+        assert_eq!(contents(&path).unwrap(), wanted_oci);
 
         let path = archive(&[("manifest.json", docker), ("index.json", index)], folder.path());
         assert_eq!(contents(&path).unwrap(), wanted, "the IDs are what the runtime is asked for");

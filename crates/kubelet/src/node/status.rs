@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::facts::{self, Reserved};
 use super::runtime_state::RuntimeState;
+use super::shutdown::GOING_DOWN;
 use crate::cri::Runtime;
 use crate::events::{EventType, Events};
 use crate::eviction::Pressure;
@@ -63,6 +64,7 @@ pub struct StatusReporter {
     state: watch::Receiver<RuntimeState>,
     pressures: watch::Receiver<Vec<Pressure>>,
     health: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    going_down: watch::Receiver<bool>,
     node: Arc<dyn Fn() -> Option<Arc<Node>> + Send + Sync>,
     events: Events,
     sent: Option<(Value, Instant)>,
@@ -81,6 +83,7 @@ impl StatusReporter {
         runtime: Runtime,
         (state, pressures): (watch::Receiver<RuntimeState>, watch::Receiver<Vec<Pressure>>),
         health: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+        going_down: watch::Receiver<bool>,
         node: Arc<dyn Fn() -> Option<Arc<Node>> + Send + Sync>,
         events: Events,
     ) -> Self {
@@ -91,6 +94,7 @@ impl StatusReporter {
             state,
             pressures,
             health,
+            going_down,
             node,
             events,
             sent: None,
@@ -120,6 +124,7 @@ impl StatusReporter {
                         return;
                     }
                 }
+                Ok(()) = self.going_down.changed() => {}
                 () = shutdown.cancelled() => return,
             }
         }
@@ -128,7 +133,11 @@ impl StatusReporter {
     async fn report(&mut self) -> Result<(), kube::Error> {
         let now = Timestamp::now();
         let old = self.known();
-        let problem = self.state.borrow_and_update().message(&(self.health)());
+        let mut others = (self.health)();
+        if *self.going_down.borrow_and_update() {
+            others.push(GOING_DOWN.to_owned());
+        }
+        let problem = self.state.borrow_and_update().message(&others);
         let images = self.images().await.or_else(|| old.images.clone());
         let pressures = self.pressures.borrow_and_update().clone();
         let status = generate(&self.options, &old, &pressures, &problem, images, now);

@@ -66,6 +66,8 @@ pub struct Context {
     pub host_ips: Arc<RwLock<Vec<String>>>,
     /// Memory facts for OOM scores.
     pub memory: NodeMemory,
+    /// Whether the node is about to stop, so that it takes no more Pods.
+    pub going_down: watch::Receiver<bool>,
     /// Ends the workers; their containers stay.
     pub shutdown: CancellationToken,
 }

@@ -14,7 +14,7 @@ use super::conditions::OWNED;
 use super::context::Context;
 use super::spec;
 use super::status::Doom;
-use super::worker::{Desired, Handle, View, Worker};
+use super::worker::{Desired, Ending, Handle, View, Worker};
 use crate::events::EventType;
 use crate::eviction;
 use crate::runtime::records::PodOutline;
@@ -106,7 +106,7 @@ impl Manager {
             let message = doom.message.trim_start_matches("Pod was rejected: ");
             self.context.events.pod(&pod, EventType::Warning, &doom.reason, message);
         }
-        let handle = Arc::new(Handle::new(Desired { pod, gone, rejected, evicted: None }));
+        let handle = Arc::new(Handle::new(Desired { pod, gone, rejected, ending: None }));
         let fresh = self.with(|state| {
             if state.handles.contains_key(&uid) {
                 return false;
@@ -151,6 +151,9 @@ impl Manager {
         if let Err(doom) = eviction::admit(pod, &self.context.pressures.borrow()) {
             return Some(doom);
         }
+        if *self.context.going_down.borrow() {
+            return Some(admission::going_down());
+        }
         let node = self.context.sources.node()?;
         let others: Vec<Arc<Pod>> =
             self.pods().into_iter().filter(|other| !spec::is_terminal(other)).collect();
@@ -173,10 +176,29 @@ impl Manager {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(tell));
     }
 
-    /// Gives a Pod up.
-    pub fn evict(&self, uid: &PodUid, doom: Doom) {
+    /// Has a Pod end although its source wants it to run.
+    pub fn end(&self, uid: &PodUid, ending: Ending) {
         if let Some(handle) = self.with(|state| state.handles.get(uid).cloned()) {
-            handle.desired.send_modify(|desired| desired.evicted = Some(doom));
+            handle.desired.send_modify(|desired| desired.ending = Some(ending));
+        }
+    }
+
+    /// Waits until nothing of a Pod runs any more.
+    pub async fn ended(&self, uid: &PodUid) {
+        if let Some(handle) = self.with(|state| state.handles.get(uid).cloned()) {
+            handle.stopped().await;
+        }
+    }
+
+    /// Waits until the API knows that a Pod has ended; of static Pods it need not.
+    pub async fn told(&self, pod: &Pod) {
+        if mirror::is_static(pod) {
+            return;
+        }
+        if let Some(handle) = self.with(|state| state.handles.get(&pod_uid(pod)).cloned()) {
+            let over = |desired: &Desired| desired.gone || spec::is_terminal(&desired.pod);
+            // The handle itself holds the other end.
+            handle.desired.subscribe().wait_for(over).await.ok();
         }
     }
 

@@ -4,17 +4,15 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
-    ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus,
-    VolumeMountStatus,
+    ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodIP, PodStatus, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use super::conditions::{self, DISRUPTION_TARGET, whole_seconds};
+use super::conditions::{self, whole_seconds};
 use super::phase::{self, Phase};
 use super::plan::{Verdicts, Waiting};
 use super::spec::{self, Kind};
-use crate::eviction::EVICTED;
 use crate::runtime::records::{ContainerRecord, PodRecord, State};
 
 /// A verdict on the Pod as a whole that overrides what its containers say.
@@ -24,6 +22,8 @@ pub struct Doom {
     pub reason: String,
     /// More about it.
     pub message: String,
+    /// Whether the kubelet ended it for the node's sake, and not for the Pod's own.
+    pub disrupted: bool,
 }
 
 /// What a status is made from.
@@ -149,25 +149,10 @@ pub fn generate(input: &Input<'_>) -> PodStatus {
         input.previous,
         input.now,
     ));
-    if let Some(doom) = input.doom.filter(|doom| doom.reason == EVICTED) {
-        disrupt(&mut status, doom, input.now);
+    if let Some(doom) = input.doom.filter(|doom| doom.disrupted) {
+        conditions::disrupt(&mut status, doom, input);
     }
     status
-}
-
-/// An evicted Pod did not fail by itself, which Jobs take into account.
-fn disrupt(status: &mut PodStatus, doom: &Doom, now: Timestamp) {
-    let conditions = status.conditions.get_or_insert_default();
-    if conditions.iter().all(|condition| condition.type_ != DISRUPTION_TARGET) {
-        conditions.push(PodCondition {
-            type_: DISRUPTION_TARGET.to_owned(),
-            status: "True".to_owned(),
-            reason: Some("TerminationByKubelet".to_owned()),
-            message: Some(doom.message.clone()),
-            last_transition_time: Some(Time(whole_seconds(now))),
-            ..PodCondition::default()
-        });
-    }
 }
 
 /// Whether the init phase is over: all init containers did their part.

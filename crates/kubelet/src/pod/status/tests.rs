@@ -211,7 +211,8 @@ fn deleted_pods_end_by_their_exit_codes() {
 #[test]
 fn verdicts_on_the_whole_pod_win_once_it_has_ended() {
     let mut case = Case::new(one(), vec![running("c")]);
-    case.doom = Some(Doom { reason: "DeadlineExceeded".into(), message: "m".into() });
+    case.doom =
+        Some(Doom { reason: "DeadlineExceeded".into(), message: "m".into(), disrupted: false });
     let status = case.generate(None, at(5));
     assert_eq!((status.phase.as_deref(), status.reason), (Some("Running"), None));
     case.record.sandboxes.clear();
@@ -221,25 +222,18 @@ fn verdicts_on_the_whole_pod_win_once_it_has_ended() {
         (status.phase.as_deref(), status.reason.as_deref(), status.message.as_deref()),
         (Some("Failed"), Some("DeadlineExceeded"), Some("m"))
     );
-}
-
-#[test]
-fn an_evicted_pod_is_the_target_of_a_disruption() {
-    let mut case = Case::new(one(), vec![running("c")]);
-    case.doom = Some(Doom { reason: "Evicted".into(), message: "m".into() });
-    let first = case.generate(None, at(5));
-    let target = |status: &PodStatus| {
+    let disruption = |status: &PodStatus| {
         let all = status.conditions.clone().unwrap();
-        let found: Vec<_> = all.into_iter().filter(|c| c.type_ == "DisruptionTarget").collect();
-        assert_eq!(found.len(), 1, "{found:?}");
-        found[0].clone()
+        all.into_iter().filter(|c| c.type_ == "DisruptionTarget").collect::<Vec<_>>()
     };
-    let condition = target(&first);
-    assert_eq!((condition.status.as_str(), condition.message.as_deref()), ("True", Some("m")));
-    assert_eq!(condition.reason.as_deref(), Some("TerminationByKubelet"));
-    // As the API has it then.
-    case.pod.status = Some(first.clone());
-    assert_eq!(target(&case.generate(Some(&first), at(9))), condition);
+    assert!(disruption(&status).is_empty());
+    case.doom = Some(Doom { reason: "Terminated".into(), message: "m".into(), disrupted: true });
+    let status = case.generate(None, at(5));
+    let first = disruption(&status);
+    assert_eq!(first.len(), 1);
+    assert_eq!(first[0].reason.as_deref(), Some("TerminationByKubelet"));
+    case.pod.status = Some(status.clone());
+    assert_eq!(disruption(&case.generate(Some(&status), at(9))), first, "once, and unchanged");
 }
 
 #[test]
