@@ -135,7 +135,7 @@ mod tests {
         let host = tempfile::tempdir().unwrap();
         let clusters = host.path();
         let folder = state::Folder::open(clusters, "c", true).unwrap();
-        let plan = plan(&Request { name: "c".into(), nodes: 2 }, &[]).unwrap();
+        let plan = plan(&Request::new("c", 2), &[]).unwrap();
         let own = Process::of(nix::unistd::getpid()).unwrap();
         let nodes = [("m1".to_owned(), own)].into();
         folder.write(&Cluster { plan, host_forwarded: false, nodes }).unwrap();

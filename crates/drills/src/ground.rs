@@ -53,13 +53,7 @@ impl Ground {
         let name = format!("drill-{:06x}", rand::random::<u32>() & 0xff_ffff);
         let options = cluster::up::Options {
             clusters: clusters.to_owned(),
-            request: plan::Request {
-                name: name.clone(),
-                nodes: needs.nodes,
-                control_planes: 1,
-                store: None,
-                certificate_validity: None,
-            },
+            request: plan::Request::new(&name, needs.nodes),
             registries: cluster::registries::Registries::default(),
             snapshots: None,
             images: None,
