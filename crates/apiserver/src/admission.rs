@@ -87,7 +87,7 @@ impl Plugins {
             Box::new(topology_labels::TopologyLabels),
             Box::new(pod_groups::PodGroups),
             Box::new(pod_resize::PodResize),
-            Box::new(device_access::DeviceAccess),
+            Box::new(device_access::DeviceAccess(authorizer.clone())),
             Box::new(escalation::Escalation(authorizer.clone())),
             Box::new(definitions::Definitions),
         ];

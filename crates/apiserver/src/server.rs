@@ -271,7 +271,7 @@ async fn serve_from(
     }
     tracing::info!(port, version = release(), "serving");
 
-    let drain = serve::Options { drain: api.config.drain, ..serve::Options::default() };
+    let limits = serve::Options { drain: api.config.drain, max_streams: api.config.max_streams };
     let connect = {
         let api = api.clone();
         move |peer: serve::Peer| {
@@ -283,7 +283,7 @@ async fn serve_from(
             })
         }
     };
-    serve::serve(listener, Some(tls), drain, connect, shutdown).await;
+    serve::serve(listener, Some(tls), limits, connect, shutdown).await;
     answered.cancel();
     tasks.close();
     tasks.wait().await;

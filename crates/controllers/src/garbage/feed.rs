@@ -56,10 +56,9 @@ impl Feeds {
             }
         }
         for (name, served) in wanted {
-            if !self.running.contains_key(&name) {
-                let feed = follow(Arc::clone(collector), served, shutdown);
-                self.running.insert(name, (served.clone(), feed));
-            }
+            self.running.entry(name).or_insert_with(|| {
+                (served.clone(), follow(Arc::clone(collector), served, shutdown))
+            });
         }
     }
 

@@ -111,7 +111,7 @@ plugins:
   configuration:
     apiVersion: apiserver.config.k8s.io/v1
     kind: ResourceQuotaConfiguration
-    limitedResources: [{resource: configmaps, matchContains: [count/configmaps]}]
+    limitedResources: [{resource: secrets, matchContains: [count/secrets]}]
 ";
     let server = ApiServer::start_on(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), |config| {
         let path = config.data_dir.with_file_name("admission.yaml");
@@ -136,11 +136,79 @@ plugins:
     let exempt = "/api/v1/namespaces/kube-system/pods";
     expect(&send_json(&client, "POST", exempt, &pod).await?, 201);
 
-    let map = fixtures::config_map("m", "k", "v");
-    let refused = expect(&send_json(&client, "POST", crate::CONFIG_MAPS, &map).await?, 403);
+    let secret = json!({"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "s"}});
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let refused = expect(&send_json(&client, "POST", secrets, &secret).await?, 403);
     assert_eq!(
         refused["message"],
-        "configmaps \"m\" is forbidden: insufficient quota to consume: count/configmaps"
+        "secrets \"s\" is forbidden: insufficient quota to consume: count/secrets"
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drivers_speak_only_of_their_own_devices() -> Outcome {
+    let (server, client) = server().await?;
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    let rule = |verb: &str, resource: &str, names: &[&str]| {
+        json!({"verbs": [verb], "apiGroups": ["resource.k8s.io"], "resources": [resource],
+            "resourceNames": names})
+    };
+    let role = json!({"kind": "ClusterRole", "apiVersion": "rbac.authorization.k8s.io/v1",
+        "metadata": {"name": "driver"}, "rules": [
+            rule("update", "resourceclaims/status", &[]),
+            rule("arbitrary-node:update", "resourceclaims/driver", &["own.example.com"])]});
+    expect(&send_json(&client, "POST", &format!("{rbac}/clusterroles"), &role).await?, 201);
+    let binding = json!({"kind": "ClusterRoleBinding",
+        "apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "driver"},
+        "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "driver"}],
+        "roleRef":
+            {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "driver"}});
+    let bindings = format!("{rbac}/clusterrolebindings");
+    expect(&send_json(&client, "POST", &bindings, &binding).await?, 201);
+
+    let claim = json!({"kind": "ResourceClaim", "apiVersion": "resource.k8s.io/v1",
+        "metadata": {"name": "c"}, "spec": {"devices": {"requests": [
+            {"name": "r", "exactly": {"deviceClassName": "a"}}]}}});
+    let mut claim = expect(&send_json(&client, "POST", CLAIMS, &claim).await?, 201);
+    let status = format!("{CLAIMS}/c/status");
+    let results: Vec<Value> = ["own", "other"]
+        .iter()
+        .map(|driver| {
+            json!({"request": "r", "driver": format!("{driver}.example.com"), "pool": "p",
+                "device": "d"})
+        })
+        .collect();
+    claim["status"]["allocation"] = json!({"devices": {"results": results}});
+    let driver = server.client_for("driver", &[])?;
+    // The index of roles follows a moment later.
+    let mut tries = 0;
+    let refused = loop {
+        let answer = send_json(&driver, "PUT", &status, &claim).await?;
+        tries += 1;
+        if answer.code != 403 || tries == 1000 {
+            break expect(&answer, 422);
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(
+        refused["message"],
+        "ResourceClaim.resource.k8s.io \"c\" is invalid: status: Forbidden: changing \
+         status.allocation or status.reservedFor requires resource=\"resourceclaims/binding\", \
+         verb=\"update\" permission: resourceclaims.resource.k8s.io is forbidden: User \
+         \"driver\" cannot update resource \"resourceclaims/binding\" in API group \
+         \"resource.k8s.io\" at the cluster scope"
+    );
+    let mut claim = expect(&send_json(&client, "PUT", &status, &claim).await?, 200);
+    let device = |driver: &str| json!({"driver": driver, "pool": "p", "device": "d"});
+    claim["status"]["devices"] = json!([device("other.example.com")]);
+    let refused = expect(&send_json(&driver, "PUT", &status, &claim).await?, 422);
+    let message = refused["message"].as_str().unwrap_or_default();
+    let want = "status.devices: Forbidden: changing status.devices requires \
+                resource=\"resourceclaims/driver\", verb=\"[arbitrary-node:update]\" permission: \
+                resourceclaims.resource.k8s.io \"other.example.com\" is forbidden";
+    assert!(message.contains(want), "{message}");
+    claim["status"]["devices"] = json!([device("own.example.com")]);
+    expect(&send_json(&driver, "PUT", &status, &claim).await?, 200);
     Ok(())
 }
