@@ -64,11 +64,11 @@ pub(super) struct Behind {
     waiting: Vec<Change>,
     /// What goes with them.
     mark: Mark,
-    /// What the file says.
+    /// What the file says, unless the last commit failed.
     noted: Mark,
     /// The newest revision of the file.
     revision: u64,
-    /// The last commit failed: what it left in the file may have to be taken back.
+    /// The last commit failed: what it left in the file, its mark too, has to be taken back.
     failing: bool,
     compaction: Option<Compaction>,
 }
@@ -142,7 +142,8 @@ impl Filler {
     /// Takes what waits into the file, and `last`, with one commit.
     fn settle(&mut self, last: Option<&Change>) -> Result<(), Error> {
         let behind = &mut self.behind;
-        if behind.waiting.is_empty() && last.is_none() && behind.noted == behind.mark {
+        let is_noted = behind.noted == behind.mark && !behind.failing;
+        if behind.waiting.is_empty() && last.is_none() && is_noted {
             return Ok(());
         }
         let timer = metrics::COMMIT.start_timer();
