@@ -100,6 +100,8 @@ impl Stage {
             Broken::TakenAway { component, node } => self.set_aside(component, node, false)?,
             Broken::OutOfService { node } => self.taint_out_of_service(node, false).await?,
             Broken::Cordoned { node } => self.set_schedulable(node, true).await?,
+            // It did not come so far.
+            Broken::Added { node } if !self.has_node(node) => {}
             other => {
                 let command = other.mending().expect("all others are mended with a command");
                 self.ironclad(&command).await?;
@@ -125,15 +127,16 @@ impl Stage {
         self.mend(&Broken::Cordoned { node: node.to_owned() }).await
     }
 
-    /// Notes that there is a node more, which is to be removed.
-    pub(crate) fn note_added(&mut self, node: &str) {
-        self.broken.push(Broken::Added { node: node.to_owned() });
+    fn has_node(&self, name: &str) -> bool {
+        self.plan().is_some_and(|plan| plan.nodes.iter().any(|node| node.name == name))
     }
 
     /// Mends what is still broken; what cannot be mended is said.
     pub(crate) async fn mend_all(&mut self) -> Outcome {
         let mut first = Ok(());
         self.mending = true;
+        // Whether it could do it or not: it is undone.
+        drop(self.command_ended().await);
         while let Some(broken) = self.broken.last().cloned() {
             if let Err(failure) = self.mend(&broken).await {
                 self.timeline.say(&format!("             {failure}"));

@@ -4,9 +4,11 @@ mod acts;
 mod mend;
 
 use std::path::PathBuf;
+use std::process::Output;
 use std::time::Duration;
 
 use client::Client;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::failure::{Failure, Outcome};
@@ -33,6 +35,8 @@ pub(crate) struct Stage {
     figure: Option<&'static str>,
     /// Whether the drill is over and only mends.
     mending: bool,
+    /// A command that runs, and goes on when the drill is interrupted.
+    running: Option<JoinHandle<std::io::Result<Output>>>,
 }
 
 // === impl Stage ===
@@ -45,8 +49,18 @@ impl Stage {
         view: View,
         timeline: Timeline,
     ) -> Self {
-        let (broken, figure, mending) = (Vec::new(), None, false);
-        Self { clusters, cluster, namespace, client, view, timeline, broken, figure, mending }
+        Self {
+            clusters,
+            cluster,
+            namespace,
+            client,
+            view,
+            timeline,
+            broken: Vec::new(),
+            figure: None,
+            mending: false,
+            running: None,
+        }
     }
 
     /// Gives the time from the last deed to what is seen next a name in the report.
