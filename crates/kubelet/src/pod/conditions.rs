@@ -12,6 +12,16 @@ use super::status::{Doom, Input};
 pub const OWNED: [&str; 5] =
     ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
 
+/// The condition of a Pod that is ended for another's sake; others set it too.
+const DISRUPTION: &str = "DisruptionTarget";
+/// Why the kubelet sets it.
+const BY_KUBELET: &str = "TerminationByKubelet";
+
+/// Whether the condition of this type, for this reason, is the kubelet's to write.
+pub fn is_ours(type_: &str, reason: &str) -> bool {
+    OWNED.contains(&type_) || (type_ == DISRUPTION && reason == BY_KUBELET)
+}
+
 /// A condition before its times are known.
 struct Draft {
     type_: &'static str,
@@ -50,12 +60,11 @@ pub fn conditions(
 
 /// Notes in `status` that the Pod was ended for the node's sake.
 pub fn disrupt(status: &mut PodStatus, doom: &Doom, input: &Input<'_>) {
-    const TYPE: &str = "DisruptionTarget";
     let old = input.previous.and_then(|s| s.conditions.clone()).unwrap_or_default();
     let message = doom.message.clone();
-    let draft = Draft { type_: TYPE, status: true, reason: "TerminationByKubelet", message };
+    let draft = Draft { type_: DISRUPTION, status: true, reason: BY_KUBELET, message };
     let all = status.conditions.get_or_insert_default();
-    all.retain(|condition| condition.type_ != TYPE);
+    all.retain(|condition| condition.type_ != DISRUPTION);
     all.push(finish(draft, &old, input.pod.metadata.generation, input.now));
 }
 
