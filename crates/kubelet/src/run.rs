@@ -32,7 +32,7 @@ use crate::node::lease;
 use crate::node::registration::Registration;
 use crate::node::runtime_state::{self, RuntimeState};
 use crate::node::shutdown;
-use crate::node::status::{Pressure, Readiness, StatusOptions, StatusReporter};
+use crate::node::status::{Pressure, StatusOptions, StatusReporter};
 use crate::objects::Objects;
 use crate::pod::context::Context;
 use crate::pod::manager::Manager;
@@ -439,14 +439,12 @@ impl Parts<'_> {
             },
             kube::Api::all(api.clone()),
             runtime.clone(),
-            Readiness {
-                state: state.clone(),
-                health: {
-                    let access = access.clone();
-                    Arc::new(move || access.relist_problem().into_iter().collect())
-                },
-                going_down: context.going_down.clone(),
+            state.clone(),
+            {
+                let access = access.clone();
+                Arc::new(move || access.relist_problem().into_iter().collect())
             },
+            context.going_down.clone(),
             node.clone(),
             context.events.clone(),
         );

@@ -69,22 +69,14 @@ pub struct StatusOptions {
     pub report_frequency: Duration,
 }
 
-/// What it depends on whether the node is ready.
-pub struct Readiness {
-    /// The runtime and its network.
-    pub state: watch::Receiver<RuntimeState>,
-    /// Names further reasons for not being ready.
-    pub health: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
-    /// Whether the node is about to stop.
-    pub going_down: watch::Receiver<bool>,
-}
-
 /// Reports the Node's status until shutdown.
 pub struct StatusReporter {
     options: StatusOptions,
     api: kube::Api<Node>,
     runtime: Runtime,
-    readiness: Readiness,
+    state: watch::Receiver<RuntimeState>,
+    health: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    going_down: watch::Receiver<bool>,
     node: Arc<dyn Fn() -> Option<Arc<Node>> + Send + Sync>,
     events: Events,
     sent: Option<(Value, Instant)>,
@@ -95,16 +87,30 @@ pub struct StatusReporter {
 // === impl StatusReporter ===
 
 impl StatusReporter {
-    /// A reporter; `node` is the Node as last seen.
+    /// A reporter; `health` names further reasons for not being ready, `node` is the Node as last
+    /// seen.
     pub fn new(
         options: StatusOptions,
         api: kube::Api<Node>,
         runtime: Runtime,
-        readiness: Readiness,
+        state: watch::Receiver<RuntimeState>,
+        health: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+        going_down: watch::Receiver<bool>,
         node: Arc<dyn Fn() -> Option<Arc<Node>> + Send + Sync>,
         events: Events,
     ) -> Self {
-        Self { options, api, runtime, readiness, node, events, sent: None, told: BTreeMap::new() }
+        Self {
+            options,
+            api,
+            runtime,
+            state,
+            health,
+            going_down,
+            node,
+            events,
+            sent: None,
+            told: BTreeMap::new(),
+        }
     }
 
     /// Reports until shutdown: at once when readiness changes, otherwise as configured.
@@ -119,12 +125,12 @@ impl StatusReporter {
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                changed = self.readiness.state.changed() => {
+                changed = self.state.changed() => {
                     if changed.is_err() {
                         return;
                     }
                 }
-                Ok(()) = self.readiness.going_down.changed() => {}
+                Ok(()) = self.going_down.changed() => {}
                 () = shutdown.cancelled() => return,
             }
         }
@@ -133,11 +139,11 @@ impl StatusReporter {
     async fn report(&mut self) -> Result<(), kube::Error> {
         let now = Timestamp::now();
         let old = (self.node)().and_then(|node| node.status.clone()).unwrap_or_default();
-        let mut others = (self.readiness.health)();
-        if *self.readiness.going_down.borrow_and_update() {
+        let mut others = (self.health)();
+        if *self.going_down.borrow_and_update() {
             others.push(GOING_DOWN.to_owned());
         }
-        let problem = self.readiness.state.borrow_and_update().message(&others);
+        let problem = self.state.borrow_and_update().message(&others);
         let images = self.images().await.or_else(|| old.images.clone());
         let status = generate(&self.options, &old, &problem, images, now);
         let essence = essence(&status);
