@@ -156,11 +156,10 @@ impl Importer {
     }
 
     fn learn(&mut self, path: PathBuf, entry: Entry) {
-        self.forget(&path);
-        if entry.error.is_none() {
-            self.pin(&entry.images);
-        }
-        self.record.archives.insert(path, entry);
+        let images = if entry.error.is_none() { entry.images.clone() } else { Vec::new() };
+        let old = self.record.archives.insert(path, entry);
+        self.unpin(old);
+        self.pin(&images);
         self.remember();
     }
 
@@ -169,13 +168,17 @@ impl Importer {
         self.marks.extend(names.map(|name| (name, true)));
     }
 
-    /// Forgets an archive; its images may go now, unless another holds them.
     fn forget(&mut self, path: &Path) {
-        let Some(gone) = self.record.archives.remove(path) else { return };
-        let held = self.record.held();
-        let names = gone.images.into_iter().flat_map(|image| image.names);
-        self.marks.extend(names.filter(|name| !held.has(name)).map(|name| (name, false)));
+        let gone = self.record.archives.remove(path);
+        self.unpin(gone);
         self.remember();
+    }
+
+    /// The images of an archive that is gone may go too, unless another holds them.
+    fn unpin(&mut self, gone: Option<Entry>) {
+        let held = self.record.held();
+        let names = gone.into_iter().flat_map(|entry| entry.images).flat_map(|image| image.names);
+        self.marks.extend(names.filter(|name| !held.has(name)).map(|name| (name, false)));
     }
 
     fn remember(&self) {
