@@ -35,9 +35,10 @@ impl Ground {
         drills: &[&'static Drill],
     ) -> Result<Self, Error> {
         let plan = plan_of(clusters, name)?;
+        let has = Needs { nodes: plan.nodes.len(), control_planes: plan.control_planes().count() };
         for drill in drills {
-            let (has, needs) = (plan.nodes.len(), drill.needs.nodes);
-            if has < needs {
+            let needs = drill.needs;
+            if !has.meets(needs) {
                 return Err(Error::TooSmall { name: name.into(), has, drill: drill.name, needs });
             }
         }
@@ -56,7 +57,7 @@ impl Ground {
             request: plan::Request {
                 name: name.clone(),
                 nodes: needs.nodes,
-                control_planes: 1,
+                control_planes: needs.control_planes,
                 store: None,
                 certificate_validity: None,
             },
