@@ -24,17 +24,51 @@ pub struct Drill {
 /// The least that a cluster must have; drills that need the same share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Needs {
-    /// Nodes, the control plane included.
+    /// Nodes, the control planes included.
     pub nodes: usize,
+    /// Control planes.
+    pub control_planes: usize,
 }
 
 impl Needs {
     /// One control plane and two workers.
-    pub const TWO_WORKERS: Self = Self { nodes: 3 };
+    pub const TWO_WORKERS: Self = Self { nodes: 3, control_planes: 1 };
+    /// Three control planes and a worker.
+    pub const THREE_CONTROL_PLANES: Self = Self { nodes: 4, control_planes: 3 };
+
+    /// Whether a cluster like this has what a drill with `others` needs. Several control planes are
+    /// another cluster than one: which of them does something is not known.
+    #[must_use]
+    pub fn meets(self, others: Self) -> bool {
+        self.nodes >= others.nodes
+            && self.control_planes >= others.control_planes
+            && (self.control_planes == 1) == (others.control_planes == 1)
+    }
 }
 
 impl std::fmt::Debug for Drill {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Drill").field(&self.name).finish()
+    }
+}
+
+impl std::fmt::Display for Needs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} nodes ({} control planes)", self.nodes, self.control_planes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_is_large_enough_and_of_the_kind() {
+        let (one, three) = (Needs::TWO_WORKERS, Needs::THREE_CONTROL_PLANES);
+        assert!(one.meets(one) && three.meets(three));
+        assert!(!one.meets(three) && !three.meets(one));
+        assert!(Needs { nodes: 5, ..three }.meets(three));
+        assert!(!Needs { nodes: 3, ..three }.meets(three));
+        assert_eq!(three.to_string(), "4 nodes (3 control planes)");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::drill::Needs;
+
 /// How the steps of a drill end.
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
@@ -51,19 +53,19 @@ pub enum Error {
     /// There is no such cluster.
     #[error(transparent)]
     State(#[from] cluster::state::StateError),
-    /// The cluster has too few nodes.
+    /// The cluster is too small, or of another kind.
     #[error(
-        "cluster {name:?} has {has} nodes and drill {drill} needs {needs}; leave --name out to run it on a cluster made for it"
+        "cluster {name:?} has {has} and drill {drill} needs {needs}; leave --name out to run it on a cluster made for it"
     )]
     TooSmall {
         /// The cluster.
         name: String,
-        /// Its nodes.
-        has: usize,
+        /// What it has.
+        has: Needs,
         /// The drill.
         drill: &'static str,
         /// What it needs.
-        needs: usize,
+        needs: Needs,
     },
     /// No cluster could be made for the drills.
     #[error("making a cluster for the drills: {0}")]

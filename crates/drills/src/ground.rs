@@ -35,9 +35,10 @@ impl Ground {
         drills: &[&'static Drill],
     ) -> Result<Self, Error> {
         let plan = plan_of(clusters, name)?;
+        let has = Needs { nodes: plan.nodes.len(), control_planes: plan.control_planes().count() };
         for drill in drills {
-            let (has, needs) = (plan.nodes.len(), drill.needs.nodes);
-            if has < needs {
+            let needs = drill.needs;
+            if !has.meets(needs) {
                 return Err(Error::TooSmall { name: name.into(), has, drill: drill.name, needs });
             }
         }
@@ -53,7 +54,10 @@ impl Ground {
         let name = format!("drill-{:06x}", rand::random::<u32>() & 0xff_ffff);
         let options = cluster::up::Options {
             clusters: clusters.to_owned(),
-            request: plan::Request::new(&name, needs.nodes),
+            request: plan::Request {
+                control_planes: needs.control_planes,
+                ..plan::Request::new(&name, needs.nodes)
+            },
             registries: cluster::registries::Registries::default(),
             snapshots: None,
             images: None,

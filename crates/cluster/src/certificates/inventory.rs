@@ -40,6 +40,9 @@ pub const CA: Root = Root { name: "ca", path: "etc/kubernetes/pki/ca" };
 /// The authority of an etcd cluster that runs on the control planes; the others are always there.
 pub const ETCD_CA: Root = Root { name: "etcd-ca", path: "etc/kubernetes/pki/etcd/ca" };
 
+/// The one that only control planes have which share a virtual address.
+pub const VIRTUAL_IP: &str = "virtual-ip.conf";
+
 /// The authorities of a control plane.
 pub const AUTHORITIES: [Root; 3] =
     [CA, ETCD_CA, Root { name: "front-proxy-ca", path: "etc/kubernetes/pki/front-proxy-ca" }];
@@ -55,7 +58,7 @@ const fn entry(
 }
 
 /// The certificates of a control plane, by name.
-pub const CONTROL_PLANE: [Entry; 11] = [
+pub const CONTROL_PLANE: [Entry; 12] = [
     entry(
         "admin.conf",
         "certificate embedded in the kubeconfig file for the admin to use",
@@ -130,6 +133,13 @@ pub const CONTROL_PLANE: [Entry; 11] = [
         "super-admin.conf",
         "certificate embedded in the kubeconfig file for the super-admin",
         "etc/kubernetes/super-admin.conf",
+        Form::Kubeconfig,
+        "ca",
+    ),
+    entry(
+        VIRTUAL_IP,
+        "certificate embedded in the kubeconfig file for the holder of the virtual address",
+        "etc/kubernetes/virtual-ip.conf",
         Form::Kubeconfig,
         "ca",
     ),

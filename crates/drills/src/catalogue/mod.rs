@@ -16,7 +16,7 @@ mod workloads;
 use crate::drill::Drill;
 
 /// All drills, in the order in which they are run.
-pub static ALL: [Drill; 17] = [
+pub static ALL: [Drill; 18] = [
     workloads::POD_DELETED,
     workloads::DEPLOYMENT_POD_DELETED,
     workloads::HUNDRED_PODS_DELETED,
@@ -31,6 +31,7 @@ pub static ALL: [Drill; 17] = [
     store::API_SERVER_KILLED,
     store::STORE_KILLED,
     power::NODE_OFF,
+    power::CONTROL_PLANE_LOST,
     network::NETWORK_CUT,
     disk::DISK_FULL,
     snapshot::SNAPSHOT_RESTORED,

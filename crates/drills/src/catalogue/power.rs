@@ -1,4 +1,4 @@
-//! A node loses power.
+//! A node loses power, a worker or one of several control planes.
 
 use super::workloads::running;
 use super::{OTHER, WORKER};
@@ -98,4 +98,57 @@ async fn node_off(stage: &mut Stage) -> Outcome {
         })
         .await
         .map(drop)
+}
+
+pub(super) const CONTROL_PLANE_LOST: Drill = Drill {
+    name: "control-plane-lost",
+    purpose: "the loss of one of three control planes interrupts the API for seconds, and nothing else",
+    done: "the control plane that has the virtual address is switched off, a Deployment is scaled up, \
+           the node is switched on again",
+    seen: "the API answers at the same address and others lead; the new Pods run; the node is Unknown; \
+           when it is back it is Ready and its member of the store is well",
+    needs: Needs::THREE_CONTROL_PLANES,
+    script: |stage| Box::pin(control_plane_lost(stage)),
+};
+
+async fn control_plane_lost(stage: &mut Stage) -> Outcome {
+    let before = running(stage, &Workload::deployment("web", 2), 2).await?;
+    let lost = stage.leader("virtual-ip").await?;
+    let node = stage.wait("the node", |now| now.node(&lost)).await?;
+
+    let power = Broken::power(&lost);
+    stage.break_it(power.clone()).await?;
+    stage.figure("failover").api_answers().await?;
+    for lease in ["virtual-ip", "kube-controller-manager", "kube-scheduler"] {
+        stage.figure(lease).another_leads(lease, &lost).await?;
+    }
+    stage.scale("web", 4).await?;
+    stage
+        .figure("scheduling")
+        .see("the new Pods run, and the old ones ran on", |now| {
+            now.pods("web").among(&before).exactly(2)?.ready()?.same_containers_as(&before)?;
+            now.pods("web").exactly(4)?.ready()
+        })
+        .await?;
+    stage
+        .figure("detection")
+        .see("the node is Unknown", |now| {
+            let silent = "Kubelet stopped posting node status.";
+            now.node(&lost)?.condition("Ready", "Unknown", "NodeStatusUnknown", silent)
+        })
+        .await?;
+
+    stage.mend(&power).await?;
+    stage
+        .figure("recovery")
+        .see("the node has booted and is Ready, and its control plane too", |now| {
+            let node = now.node(&lost)?.rebooted_since(&node).and_then(NodeSight::ready)?;
+            let pods = ["etcd", "kube-apiserver"].map(|name| now.static_pod(name, &lost));
+            for pod in pods {
+                pod.exactly(1)?.ready()?;
+            }
+            Ok(node)
+        })
+        .await?;
+    stage.store_agrees().await
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use client::api::{DeleteParams, Patch, PatchParams, PostParams};
 use client::{Api, ResourceExt};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
 use nix::sys::statvfs::statvfs;
 use serde_json::{Value, json};
@@ -139,6 +140,57 @@ impl Stage {
                 return Err(Failure::NotSeen { what: what.into(), within: PATIENCE, instead });
             }
             tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// The node of whoever holds a Lease of `kube-system`.
+    pub(crate) async fn leader(&self, lease: &str) -> Outcome<String> {
+        let api: Api<Lease> = Api::namespaced(self.client.clone(), "kube-system");
+        let what = format!("kubectl get lease -n kube-system {lease}");
+        let asked = tokio::time::timeout(ATTEMPT, api.get(lease)).await;
+        let asked = asked.map_err(|_| not_done(&what, "no answer"))?;
+        let spec = asked.map_err(|error| not_done(&what, error))?.spec.unwrap_or_default();
+        let holder = spec.holder_identity.unwrap_or_default();
+        Ok(holder.split('_').next().unwrap_or_default().to_owned())
+    }
+
+    /// Waits until a Lease is held by another node than `lost`.
+    pub(crate) async fn another_leads(&mut self, lease: &str, lost: &str) -> Outcome {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let instead = match self.leader(lease).await {
+                Ok(leader) if leader != lost && !leader.is_empty() => {
+                    self.saw(&format!("another has {lease}"), vec![format!("on node {leader}")]);
+                    return Ok(());
+                }
+                Ok(leader) => leader,
+                Err(failure) => failure.to_string(),
+            };
+            if Instant::now() > deadline {
+                let what = format!("another has {lease}");
+                return Err(Failure::NotSeen { what, within: PATIENCE, instead });
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Waits until every member of the store answers and holds the same.
+    pub(crate) async fn store_agrees(&mut self) -> Outcome {
+        let deadline = Instant::now() + PATIENCE;
+        self.act("ironclad store check");
+        loop {
+            let instead = match self.command("store check").await {
+                Ok(text) => {
+                    self.saw("its members agree", text.lines().map(str::to_owned).collect());
+                    return Ok(());
+                }
+                Err(failure) => failure.to_string(),
+            };
+            if Instant::now() > deadline {
+                let what = "the members of the store agree".to_owned();
+                return Err(Failure::NotSeen { what, within: PATIENCE, instead });
+            }
+            tokio::time::sleep(ATTEMPT).await;
         }
     }
 

@@ -194,3 +194,25 @@ async fn an_operator_outlives_restarts_of_the_api_server() -> Outcome {
     other.await?;
     server.stop().await
 }
+
+#[tokio::test]
+async fn a_leader_is_told_whenever_its_lease_is_renewed() -> Outcome {
+    let server = ApiServer::start().await?;
+    let config = LeaderConfig {
+        retry_period: Duration::from_millis(20),
+        ..LeaderConfig::new("renewals", "me")
+    };
+    let elector = LeaderElector::new(config);
+    let mut renewals = elector.renewals();
+    assert!(renewals.borrow_and_update().is_none());
+    let mut seen = Vec::new();
+    let work = |_| async {
+        for _ in 0..3 {
+            seen.push(*renewals.borrow_and_update());
+            renewals.changed().await.expect("the elector is there");
+        }
+    };
+    elector.run(server.client()?, CancellationToken::new(), work).await?;
+    assert!(seen.iter().all(Option::is_some) && seen.is_sorted(), "{seen:?}");
+    Ok(())
+}

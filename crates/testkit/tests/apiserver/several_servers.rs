@@ -182,3 +182,32 @@ async fn an_outage_of_etcd_is_told_and_survived() -> Outcome {
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_of_the_store_are_shown_compared_added_and_removed() -> Outcome {
+    let cluster = EtcdCluster::start(1, &[], None);
+    let one = server(&cluster, 1).await?;
+    let client = one.client()?;
+    let all = get(&client, "/store/members", 200).await?;
+    assert_eq!(all["members"][0]["name"], "m0", "{all}");
+    let checked = get(&client, "/store/check", 200).await?;
+    assert_eq!((&checked["same"], &checked["members"][0]["name"]), (&json!(true), &json!("m0")));
+
+    let url = "http://127.0.0.1:1";
+    let path = format!("/store/members?peerURL={url}");
+    let all = expect(&send_json(&client, "POST", &path, &Value::Null).await?, 200);
+    let added = all["members"].as_array().into_iter().flatten();
+    let mut added = added.filter(|member| member["peerURLs"] == json!([url]));
+    let added = added.next().ok_or("it was not added")?;
+    assert_eq!((&added["isLearner"], &added["name"]), (&json!(true), &json!("")), "{all}");
+    let path = format!("/store/members/{}", added["id"].as_str().unwrap_or_default());
+    let promote = format!("{path}/promote");
+    expect(&send_json(&client, "POST", &promote, &Value::Null).await?, 500);
+    let all = expect(&send_json(&client, "DELETE", &path, &Value::Null).await?, 200);
+    assert_eq!(all["members"].as_array().map(Vec::len), Some(1), "{all}");
+
+    let embedded = ApiServer::start().await?;
+    let refused = get(&embedded.client()?, "/store/members", 500).await?;
+    assert_eq!(refused["message"], "the embedded store has no members");
+    Ok(())
+}

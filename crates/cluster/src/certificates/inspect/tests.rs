@@ -64,6 +64,22 @@ fn a_fresh_control_plane_is_in_order() {
 }
 
 #[test]
+fn one_of_several_control_planes_has_more_and_all_of_it_is_kept() {
+    let mut config = ClusterConfiguration::new("c", "192.0.2.254:6443").with_local_etcd();
+    config.virtual_address = Some(std::net::Ipv4Addr::new(192, 0, 2, 254));
+    let keys = ClusterKeys::generate().unwrap().for_cluster(&config).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let files = crate::node::files::tests::control_plane_files(&config, &keys);
+    crate::node::files::write(folder.path(), &files).unwrap();
+    let rows = node("m1", folder.path(), true, SystemTime::now()).unwrap();
+    for name in ["apiserver-etcd-client", "etcd-peer", "etcd-server", "virtual-ip.conf", "etcd-ca"]
+    {
+        assert!(rows.iter().any(|row| row.name() == name), "{name}");
+    }
+    assert_eq!(problems(folder.path(), SystemTime::now()), [FRESH]);
+}
+
+#[test]
 fn what_ends_or_ended_is_alarming() {
     let (folder, _) = control_plane();
     let day = Duration::from_secs(24 * 3600);
