@@ -585,9 +585,7 @@ fn start_static(
 ) -> Option<Mirrors> {
     let lookup = {
         let manager = manager.clone();
-        move |namespace: &str, name: &str| {
-            manager.pod(namespace, name).filter(|pod| mirror::is_static(pod))
-        }
+        move |namespace: &str, name: &str| manager.wanted(namespace, name)
     };
     let sources = manager.context().sources.clone();
     let mirrors = api.zip(informers).map(|(api, informers)| {

@@ -237,6 +237,24 @@ impl Manager {
         handles.iter().find(|h| wanted(&h.desired.borrow().pod)).map(|h| with_status(h))
     }
 
+    /// The static Pod of a name that there is to be: one that waits for another's end is, one that
+    /// ends is not.
+    pub fn wanted(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
+        let named = |pod: &Pod| {
+            mirror::is_static(pod)
+                && pod.metadata.namespace.as_deref() == Some(namespace)
+                && pod.metadata.name.as_deref() == Some(name)
+        };
+        self.with(|state| {
+            let waiting = state.successors.values().find(|pod| named(pod)).cloned();
+            waiting.or_else(|| {
+                let desired = state.handles.values().map(|handle| handle.desired.borrow());
+                let mut staying = desired.filter(|desired| !desired.gone);
+                staying.find(|desired| named(&desired.pod)).map(|desired| desired.pod.clone())
+            })
+        })
+    }
+
     /// What the worker of a Pod last saw.
     pub fn view(&self, uid: &PodUid) -> Option<View> {
         let handle = self.with(|state| state.handles.get(uid).cloned())?;
