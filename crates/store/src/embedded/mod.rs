@@ -78,7 +78,8 @@ pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 /// How to open an embedded store.
 #[derive(Clone)]
 pub struct Options {
-    /// Bytes of the page cache. Objects are served from the API server's own cache, so it is small.
+    /// Bytes of the page cache. Objects are served from the API server's own cache, and redb has many
+    /// batches in one commit, so it is small.
     pub cache_bytes: usize,
     /// Bytes of values of recent changes kept for watches; older ones are read from disk.
     pub recent_bytes: usize,
@@ -98,7 +99,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            cache_bytes: 8 << 20,
+            cache_bytes: 2 << 20,
             recent_bytes: 1 << 20,
             journal_bytes: 4 << 20,
             compaction_chunk: 256,
