@@ -380,7 +380,7 @@ impl Parts<'_> {
     fn cgroups(&self) -> (Option<Cgroups>, NodeMemory) {
         let capacity = facts::memory().0;
         let kubelet = &self.config.kubelet;
-        let reserved = reserved(kubelet);
+        let reserved = reserved(kubelet, &self.config.root_dir);
         let kept = |name: &str| reserved.get(name).copied().unwrap_or(0);
         let allocatable = NodeAllocatable {
             cpu_millis: facts::processors() * 1000 - kept("cpu"),
@@ -430,7 +430,7 @@ impl Parts<'_> {
                 addresses: self.identity.addresses.clone(),
                 root_dir: config.root_dir.clone(),
                 max_pods: kubelet.max_pods,
-                reserved: reserved(kubelet),
+                reserved: reserved(kubelet, &config.root_dir),
                 port: i32::from(kubelet.port),
                 info: facts::system_info(self.version),
                 frequency: kubelet.status_frequency(),
@@ -701,7 +701,7 @@ fn bytes(text: &str) -> Option<i64> {
 }
 
 /// What is kept from Pods: for Kubernetes, for the system, and the hard eviction thresholds.
-fn reserved(kubelet: &KubeletConfiguration) -> Reserved {
+fn reserved(kubelet: &KubeletConfiguration, root_dir: &Path) -> Reserved {
     let mut all: BTreeMap<String, i64> = BTreeMap::new();
     for (name, amount) in kubelet.kube_reserved.iter().chain(&kubelet.system_reserved) {
         let Ok(amount) = amount.parse::<machinery::quantity::Quantity>() else { continue };
@@ -712,7 +712,7 @@ fn reserved(kubelet: &KubeletConfiguration) -> Reserved {
         *all.entry("memory".into()).or_default() += limit;
     }
     if let Some(limit) = kubelet.eviction("nodefs.available") {
-        let capacity = i64::try_from(facts::disk(Path::new("/")).capacity).unwrap_or(0);
+        let capacity = i64::try_from(facts::disk(root_dir).capacity).unwrap_or(0);
         let kept = match limit.strip_suffix('%').and_then(|p| p.parse::<i64>().ok()) {
             Some(percent) => capacity / 100 * percent,
             None => bytes(&limit).unwrap_or(0),
