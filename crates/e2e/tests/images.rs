@@ -262,9 +262,12 @@ fn images_come_through_a_mirror_with_credentials_and_an_authority_of_its_own() {
     );
     assert!(backoff.starts_with(&wanted), "{backoff}");
     assert!(backoff.contains("401 Unauthorized"), "{backoff}");
-    let events = space.kubectl("get events --field-selector involvedObject.name=refused");
+    // They are written one after the other, and after the status.
     for text in ["Failed to pull image", "Error: ErrImagePull", "Error: ImagePullBackOff"] {
-        assert!(events.contains(text), "{text} is not in {events}");
+        eventually(text, || {
+            let events = space.kubectl("get events --field-selector involvedObject.name=refused");
+            if events.contains(text) { Ok(()) } else { Err(events) }
+        });
     }
 
     // Several that fit are tried in turn; those of a mirrored registry go to its mirror.
