@@ -12,11 +12,13 @@ declare -A package=(
   [etcd]=etcd-server [etcdctl]=etcd-client
 )
 if [[ ${1:-run} == test ]]; then
-  package+=([python3]=python3)
+  package+=([python3]=python3 [docker-registry]=docker-registry)
 fi
 if [[ ${1:-run} == test ]]; then
   # A member of etcd ends with its test.
   package+=([setpriv]=util-linux)
+  # Nodes with disks of their own.
+  package+=([mkfs.ext4]=e2fsprogs)
   # Hosts of their own, with services as real ones have.
   package+=([/lib/systemd/systemd]=systemd [nsenter]=util-linux [sysctl]=procps)
 fi

@@ -6,13 +6,17 @@
 //! objects, and two small hooks bring those together.
 
 mod certificates;
+mod configuration;
 mod default_classes;
 mod default_toleration_seconds;
 mod definitions;
+mod device_access;
 mod escalation;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod pod_groups;
+mod pod_resize;
 mod pod_security;
 mod policies;
 mod priority;
@@ -22,13 +26,16 @@ mod runtime_class;
 mod service_account;
 mod storage_in_use;
 mod taint_nodes;
+mod topology_labels;
 
 use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use machinery::Value;
 use machinery::status::Status;
 
+pub use self::configuration::{Configuration, Error as ConfigurationError};
 use self::reinvocation::Rounds;
 use crate::authz::Authorizer;
 use crate::registry::{Admission, Attributes, Failure, Operation};
@@ -61,14 +68,14 @@ pub struct Plugins {
 impl Plugins {
     /// The plugins; some ask `authorizer` for further permissions.
     #[must_use]
-    pub fn new(authorizer: Arc<Authorizer>) -> Self {
+    pub fn new(authorizer: Arc<Authorizer>, told: Configuration) -> Self {
         let builtin: Vec<Box<dyn Plugin>> = vec![
             Box::new(namespace_lifecycle::NamespaceLifecycle),
             Box::new(limit_ranger::LimitRanger),
             Box::new(service_account::ServiceAccount),
             Box::new(node_restriction::NodeRestriction),
             Box::new(taint_nodes::TaintNodes),
-            Box::new(pod_security::PodSecurity),
+            Box::new(pod_security::PodSecurity(told.pod_security)),
             Box::new(priority::Priority),
             Box::new(default_toleration_seconds::DefaultTolerationSeconds),
             Box::new(default_classes::DefaultStorageClass),
@@ -77,6 +84,10 @@ impl Plugins {
             Box::new(runtime_class::RuntimeClass),
             Box::new(default_classes::DefaultIngressClass),
             Box::new(certificates::Certificates(authorizer.clone())),
+            Box::new(topology_labels::TopologyLabels),
+            Box::new(pod_groups::PodGroups),
+            Box::new(pod_resize::PodResize),
+            Box::new(device_access::DeviceAccess(authorizer.clone())),
             Box::new(escalation::Escalation(authorizer.clone())),
             Box::new(definitions::Definitions),
         ];
@@ -84,7 +95,7 @@ impl Plugins {
             builtin,
             policies: policies::Policies::new(authorizer.clone()),
             webhooks: Webhooks::new(authorizer),
-            quotas: resource_quota::ResourceQuotas::default(),
+            quotas: resource_quota::ResourceQuotas::new(told.limited),
         }
     }
 }
@@ -149,4 +160,20 @@ fn is(attributes: &Attributes<'_>, operation: Operation, group: &str, resource: 
         && attributes.subresource.is_empty()
         && attributes.resource.name == resource
         && attributes.resource.group == group
+}
+
+/// Whether an update says only who owns the object and who has to clean up after it, as the
+/// garbage collector does.
+fn only_ownership(object: &Value, old: Option<&Value>) -> bool {
+    let Some(old) = old else { return false };
+    let plain = |object: &Value| {
+        let mut object = object.clone();
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            for field in ["ownerReferences", "finalizers", "managedFields", "resourceVersion"] {
+                metadata.shift_remove(field);
+            }
+        }
+        object
+    };
+    plain(object) == plain(old)
 }

@@ -15,6 +15,7 @@ mod options;
 pub mod policy;
 mod record;
 mod sink;
+mod truncate;
 mod webhook;
 
 use std::sync::Arc;
@@ -23,7 +24,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use annotations::Annotations;
-pub use options::{BatchOptions, Format, LogOptions, Mode, Options, Throttle, WebhookOptions};
+pub use options::{
+    BatchOptions, Format, LogOptions, Mode, Options, Throttle, TruncateOptions, WebhookOptions,
+};
 pub(crate) use record::{Asked, Record};
 
 use self::policy::{Level, Policy, Stage};

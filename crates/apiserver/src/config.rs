@@ -69,6 +69,11 @@ pub struct Config {
     pub max_mutating_requests_in_flight: usize,
     /// What is noted of requests, and where (`--audit-*`).
     pub audit: audit::Options,
+    /// What admission plugins are told (`--admission-control-config-file`).
+    pub admission_control_config_file: Option<PathBuf>,
+    /// HTTP/2 streams that a client may have open on one connection
+    /// (`--http2-max-streams-per-connection`).
+    pub max_streams: u32,
     /// How long an ordinary request may take (`--request-timeout`).
     pub request_timeout: Duration,
     /// How long requests may go on after shutdown began (`--shutdown-delay` and drain).
@@ -106,6 +111,8 @@ impl Default for Config {
             max_requests_in_flight: 400,
             max_mutating_requests_in_flight: 200,
             audit: audit::Options::default(),
+            admission_control_config_file: None,
+            max_streams: component::serve::Options::default().max_streams,
             request_timeout: Duration::from_secs(60),
             drain: Duration::from_secs(10),
         }

@@ -235,7 +235,7 @@ impl Understood<'_> {
         if api.shutdown.is_cancelled() && !is_health(info) {
             return Err(shutting_down());
         }
-        let context = Context::new(user.clone()).recorded(record.clone());
+        let context = Context::new(user.clone()).recorded(record.clone()).with_verb(info.verb);
         let watch = info.verb == "watch";
         if is_long_running(info, query) && !watch {
             return self.serve(context, parts, body).await;

@@ -100,7 +100,7 @@ fn token(call: &Call<'_>, review: &Value) -> Result<Value, Failure> {
 fn access(call: &Call<'_>, resource: &str, review: &Value) -> Result<Value, Failure> {
     let null = Value::Null;
     let spec = review.get("spec").unwrap_or(&null);
-    let errors = check::access(resource, review, &call.info.namespace);
+    let errors = check::access(resource, review, call.info.namespace);
     if !errors.is_empty() {
         let kind = GroupKind::new("authorization.k8s.io", meta::kind(review));
         return Err(Box::new(Status::invalid(&kind, "", &errors)));

@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admission::Plugins;
+use crate::admission::{self, Plugins};
 use crate::audit::{self, Auditor};
 use crate::authn::service_account::{Keys, Objects, ServiceAccounts};
 use crate::authn::{Authenticator, Secrets, jwt};
@@ -92,6 +92,9 @@ pub enum Error {
     /// Auditing cannot be set up.
     #[error(transparent)]
     Audit(#[from] audit::Error),
+    /// Admission plugins are told something that makes no sense.
+    #[error(transparent)]
+    Admission(#[from] admission::ConfigurationError),
     /// The registry cannot be set up.
     #[error("registry: {0}")]
     Registry(Box<Status>),
@@ -161,6 +164,7 @@ struct Given {
     kubelets: Kubelets,
     keys: Keys,
     ranges: Ranges,
+    admission: admission::Configuration,
 }
 
 impl Given {
@@ -175,7 +179,9 @@ impl Given {
         let keys = credentials::service_account_keys(config)?;
         let ranges =
             Ranges::parse(&config.service_cluster_ip_range, &config.service_node_port_range)?;
-        Ok(Self { certificates, tls, kubelets, keys, ranges })
+        let told = config.admission_control_config_file.as_deref();
+        let admission = told.map(admission::Configuration::load).transpose()?.unwrap_or_default();
+        Ok(Self { certificates, tls, kubelets, keys, ranges, admission })
     }
 }
 
@@ -186,7 +192,7 @@ async fn serve_from(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let Given { certificates, tls, kubelets, keys, ranges } = given;
+    let Given { certificates, tls, kubelets, keys, ranges, admission } = given;
     let networks = ranges.networks().to_vec();
     let tasks = TaskTracker::new();
     // Later than the others: what the last requests leave behind is written too.
@@ -207,7 +213,7 @@ async fn serve_from(
         Box::new(Cached(registry.clone())),
     ));
     let authorizer = Arc::new(Authorizer::default());
-    registry.set_admission(Arc::new(Plugins::new(authorizer.clone())));
+    registry.set_admission(Arc::new(Plugins::new(authorizer.clone(), admission)));
     let bootstrapped = Arc::new(AtomicBool::new(false));
     let port = listener.local_addr().map_or(config.bind.port(), |address| address.port());
     let api = Arc::new(Api {
@@ -265,7 +271,7 @@ async fn serve_from(
     }
     tracing::info!(port, version = release(), "serving");
 
-    let drain = serve::Options { drain: api.config.drain, ..serve::Options::default() };
+    let limits = serve::Options { drain: api.config.drain, max_streams: api.config.max_streams };
     let connect = {
         let api = api.clone();
         move |peer: serve::Peer| {
@@ -277,7 +283,7 @@ async fn serve_from(
             })
         }
     };
-    serve::serve(listener, Some(tls), drain, connect, shutdown).await;
+    serve::serve(listener, Some(tls), limits, connect, shutdown).await;
     answered.cancel();
     tasks.close();
     tasks.wait().await;

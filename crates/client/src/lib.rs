@@ -14,6 +14,7 @@
 mod connect;
 mod events;
 mod expectations;
+mod feed;
 mod informer;
 pub mod leader;
 mod queue;
@@ -24,6 +25,7 @@ mod workers;
 pub use connect::{ConnectError, ConnectOptions, connect, connect_as, connect_with};
 pub use events::{EventRecorder, EventType};
 pub use expectations::Expectations;
+pub use feed::{Feed, Found};
 pub use informer::{Event, Informer, InformerBuilder, watch_forever};
 pub use leader::{LeaderConfig, LeaderElector};
 pub use queue::WorkQueue;

@@ -10,10 +10,12 @@ use crate::config::{API_PORT, ClusterConfiguration};
 use crate::etcd::Member;
 use crate::network;
 use crate::node::containerd::{self, Facts};
+use crate::node::disk;
 use crate::node::files::{self, ClusterKeys, Machine};
 use crate::node::init::Spec;
 use crate::node::mounts::Folders;
 use crate::plan::{NodePlan, Plan};
+use crate::registries::Registries;
 use crate::state::Folder;
 
 /// Configuration of the container runtime, as its own tools expect it.
@@ -52,6 +54,7 @@ pub(crate) struct Layout<'a> {
     pub(crate) config: ClusterConfiguration,
     pub(crate) facts: &'a Facts,
     pub(crate) name_servers: Vec<String>,
+    registries: Registries,
 }
 
 impl<'a> Layout<'a> {
@@ -67,6 +70,7 @@ impl<'a> Layout<'a> {
             config: plan.config(),
             facts,
             name_servers: network::name_servers(&resolv_conf),
+            registries: Registries::kept(&folder.join("")),
         }
     }
 
@@ -92,8 +96,12 @@ impl<'a> Layout<'a> {
             containerd_root: containerd::ROOT,
             resolv_conf: "/etc/resolv.conf",
         };
-        let kubelet = files::kubelet_config_of(&machine, files::kubelet_config(&self.config));
+        let mut kubelet = files::kubelet_config_of(&machine, files::kubelet_config(&self.config));
+        if !disk::is_there(&root) {
+            files::ignore_disk(&mut kubelet);
+        }
         let mut files = files::every_node(&machine, &kubelet);
+        files.extend(self.registries.files(&machine.registries_folder()));
         let uuid = Path::new("/proc/sys/kernel/random/uuid");
         let machine_id = fs::read_to_string(uuid).map_err(file(uuid))?.trim().replace('-', "");
         files.extend(files::in_namespaces(&machine, &machine_id, &self.name_servers));

@@ -17,6 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::layout::{Admission, Layout, LayoutError};
 use crate::network::{self, NetworkError};
+use crate::node::control::{self, ControlError, Request};
+use crate::node::disk;
+use crate::node::services::Action;
 use crate::plan::{NodePlan, PlanError, Role};
 use crate::power::{self, PowerError};
 use crate::preflight::{self, NotReady};
@@ -24,6 +27,15 @@ use crate::progress::Progress;
 use crate::state::{self, Cluster, Folder, Process, StateError};
 use crate::tokens::{self, TokenError};
 use crate::up::{self, UpError};
+
+/// What an added node is to be like.
+#[derive(Clone, Copy, Debug)]
+pub struct Addition {
+    /// How long it may take to become Ready.
+    pub patience: Duration,
+    /// Bytes of a disk of its own, rather than this machine's.
+    pub disk: Option<u64>,
+}
 
 /// How long the token is good with which a node joins.
 const TOKEN_TTL: Duration = Duration::from_secs(600);
@@ -61,6 +73,9 @@ pub enum NodeError {
     /// It could not be switched on or off.
     #[error(transparent)]
     Power(#[from] PowerError),
+    /// Its supervisor did not do it.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// Its cable could not be moved.
     #[error(transparent)]
     Network(#[from] NetworkError),
@@ -154,6 +169,17 @@ pub async fn power_off(clusters: &Path, name: &str, node: &str) -> Result<(), No
     Ok(power::off(&folder, &mut cluster, &node).await?)
 }
 
+/// Has the kubelet of `node` end its Pods, and pulls the plug then.
+///
+/// # Errors
+/// [`NodeError::Off`] when it does not run, or what went wrong; its plug is not pulled then.
+pub async fn shut_down(clusters: &Path, name: &str, node: &str) -> Result<(), NodeError> {
+    let path = folder(clusters, name, node)?;
+    let request = Request { action: Action::Shutdown, service: Some("kubelet".to_owned()) };
+    control::ask(node, &path, &request)?;
+    power_off(clusters, name, node).await
+}
+
 /// Boots `node`, with the files and the address it had.
 ///
 /// # Errors
@@ -195,10 +221,11 @@ pub async fn plug(
 pub async fn add(
     clusters: &Path,
     name: &str,
-    patience: Duration,
+    options: &Addition,
     progress: &mut Progress,
     shutdown: &CancellationToken,
 ) -> Result<String, NodeError> {
+    let patience = options.patience;
     progress.doing("Checking this host");
     let facts = preflight::check()?;
     let (folder, mut cluster) = open(clusters, name)?;
@@ -210,7 +237,7 @@ pub async fn add(
     let joined = tokio::select! {
         joined = tokio::time::timeout(
             patience,
-            join(&layout, &mut cluster, &node, &client, progress),
+            join(&layout, &mut cluster, &node, options, &client, progress),
         ) => joined,
         () = shutdown.cancelled() => Ok(Err(NodeError::Interrupted)),
     };
@@ -230,10 +257,15 @@ async fn join(
     layout: &Layout<'_>,
     cluster: &mut Cluster,
     node: &NodePlan,
+    options: &Addition,
     client: &Client,
     progress: &mut Progress,
 ) -> Result<(), NodeError> {
     progress.doing("Writing credentials and configuration");
+    if let Some(bytes) = options.disk {
+        let path = layout.folder.node(&node.name);
+        disk::create(&path, bytes).map_err(|source| NodeError::File { path, source })?;
+    }
     let kubeconfig = layout.folder.join("admin.conf");
     let ca = authority(&kubeconfig).ok_or(NodeError::Authority(kubeconfig))?;
     let token = tokens::generate()?;

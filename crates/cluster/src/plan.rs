@@ -22,6 +22,15 @@ pub struct Request {
     pub certificate_validity: Option<String>,
 }
 
+impl Request {
+    /// A cluster with one control plane and the usual settings.
+    #[must_use]
+    pub fn new(name: &str, nodes: usize) -> Self {
+        let name = name.to_owned();
+        Self { name, nodes, control_planes: 1, store: None, certificate_validity: None }
+    }
+}
+
 /// Where the objects of a cluster are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Store {
@@ -247,13 +256,7 @@ mod tests {
     use super::*;
 
     fn request(name: &str, nodes: usize) -> Request {
-        Request {
-            name: name.to_owned(),
-            nodes,
-            control_planes: 1,
-            store: None,
-            certificate_validity: None,
-        }
+        Request::new(name, nodes)
     }
 
     #[test]

@@ -194,17 +194,7 @@ mod tests {
         assert!(matches!(missing, StateError::Missing(_)));
         let folder = Folder::open(&clusters, "c", true).unwrap();
         assert!(matches!(Folder::open(&clusters, "c", true), Err(StateError::Busy(_))));
-        let plan = plan(
-            &Request {
-                name: "c".into(),
-                nodes: 1,
-                control_planes: 1,
-                store: None,
-                certificate_validity: None,
-            },
-            &[],
-        )
-        .unwrap();
+        let plan = plan(&Request::new("c", 1), &[]).unwrap();
         let cluster = Cluster { plan, host_forwarded: false, nodes: [].into() };
         folder.write(&cluster).unwrap();
         assert_eq!(all(&clusters), [cluster]);

@@ -126,17 +126,7 @@ mod tests {
 
     #[test]
     fn nodes_that_are_off_or_have_no_object_or_lack_something_say_so() {
-        let plan = plan(
-            &Request {
-                name: "c".into(),
-                nodes: 4,
-                control_planes: 1,
-                store: None,
-                certificate_validity: None,
-            },
-            &[],
-        )
-        .unwrap();
+        let plan = plan(&Request::new("c", 4), &[]).unwrap();
         let own = Process::of(nix::unistd::getpid()).unwrap();
         let gone = Process { started: own.started + 1, ..own };
         let nodes = [("m1".to_owned(), own), ("w1".to_owned(), own), ("w2".to_owned(), gone)];

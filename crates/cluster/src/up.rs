@@ -29,6 +29,7 @@ use crate::plan::{Plan, PlanError, Request, Role, plan};
 use crate::power::{self, PowerError};
 use crate::preflight::{self, NotReady};
 use crate::progress::Progress;
+use crate::registries::Registries;
 use crate::state::{self, Cluster, Folder, Process, StateError};
 use crate::status::is_ready;
 use crate::tokens::{self, TokenError};
@@ -51,6 +52,8 @@ pub struct Options {
     pub snapshots: Option<(Duration, usize)>,
     /// A folder of image archives that every node gets.
     pub images: Option<PathBuf>,
+    /// How image registries are reached.
+    pub registries: Registries,
     /// Whether a cluster that did not come up is left for a look at it.
     pub retain: bool,
     /// How long everything may take.
@@ -146,6 +149,8 @@ async fn build(
     progress: &mut Progress,
 ) -> Result<(), UpError> {
     let mut cluster = write_plan(options, folder)?;
+    let root = folder.join("");
+    options.registries.keep(&root).map_err(file(&root))?;
     let plan = cluster.plan.clone();
     let layout = Layout::new(folder, &plan, facts);
     let images = layout.images();

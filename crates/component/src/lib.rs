@@ -7,6 +7,7 @@
 //! Invariants: one TLS stack (rustls with ring), one metrics registry per process, and every
 //! server drains before it returns.
 
+pub mod authorities;
 pub mod bootstrap_token;
 pub mod clock;
 pub mod followed;

@@ -82,6 +82,9 @@ pub enum Error {
     /// There are no credentials for the API.
     #[error(transparent)]
     Connect(#[from] client::ConnectError),
+    /// Nothing of the cluster can be seen.
+    #[error("the API server of cluster {0:?} does not answer")]
+    Silent(String),
     /// The report cannot be printed.
     #[error("printing the report: {0}")]
     Print(#[from] std::io::Error),

@@ -55,12 +55,10 @@ impl Ground {
         let options = cluster::up::Options {
             clusters: clusters.to_owned(),
             request: plan::Request {
-                name: name.clone(),
-                nodes: needs.nodes,
                 control_planes: needs.control_planes,
-                store: None,
-                certificate_validity: None,
+                ..plan::Request::new(&name, needs.nodes)
             },
+            registries: cluster::registries::Registries::default(),
             snapshots: None,
             images: None,
             retain: false,

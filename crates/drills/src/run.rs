@@ -20,7 +20,7 @@ use crate::timeline::{Kind, Timeline};
 use crate::view::View;
 use crate::wholeness::whole;
 
-/// How long the deletion of a namespace may take.
+/// How long the first look, and the deletion of a namespace, may take.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(180);
 
 /// What is printed.
@@ -44,7 +44,7 @@ pub struct Request {
     /// A cluster to run them on, rather than one that is made for them.
     pub cluster: Option<String>,
     /// How often each is run.
-    pub repeat: usize,
+    pub repeat: u32,
     /// What is printed.
     pub format: Format,
 }
@@ -134,8 +134,9 @@ async fn one(
 ) -> Result<(Report, bool), Error> {
     let (nodes, control_planes) = ground.nodes()?;
     let namespace = format!("drill-{:06x}", rand::random::<u32>() & 0xff_ffff);
+    let opened = tokio::time::timeout(PATIENCE, View::open(&ground.client, &namespace));
     let view = tokio::select! {
-        view = View::open(&ground.client, &namespace) => view,
+        view = opened => view.map_err(|_| Error::Silent(ground.name.clone()))?,
         () = shutdown.cancelled() => return Err(Error::Interrupted),
     };
     let place = (ground.clusters.clone(), ground.name.clone());

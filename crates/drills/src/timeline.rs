@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-/// Most lines that one step shows.
-const LINES: usize = 8;
+/// Most lines that one step shows; of more than that, it shows only so many as to get the idea.
+const LINES: (usize, usize) = (6, 3);
 
 /// What a step is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -97,11 +97,13 @@ fn render(step: &Step) -> String {
     if let Some(figure) = step.figure {
         text.push_str(&format!("  [{figure}: {:.1} s]", step.after));
     }
-    for line in step.shown.iter().take(LINES) {
+    let all = step.shown.len();
+    let lines = if all > LINES.0 { LINES.1 } else { all };
+    for line in &step.shown[..lines] {
         text.push_str(&format!("\n                   {line}"));
     }
-    if step.shown.len() > LINES {
-        text.push_str(&format!("\n                   ... and {} more", step.shown.len() - LINES));
+    if lines < all {
+        text.push_str(&format!("\n                   ... and {} more", all - lines));
     }
     text
 }
@@ -124,6 +126,6 @@ mod tests {
             "   12.3 s  see   the Pod runs  [replacement: 1.2 s]\n                   web-1  1/1";
         assert_eq!(render(&step), wanted);
         step.shown = vec!["row".into(); 10];
-        assert!(render(&step).ends_with("row\n                   ... and 2 more"));
+        assert!(render(&step).ends_with("row\n                   ... and 7 more"));
     }
 }

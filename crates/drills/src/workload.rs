@@ -23,14 +23,13 @@ pub(crate) struct Workload {
     replicas: usize,
     node: Option<String>,
     patience: Option<u32>,
-    prefers: Option<&'static str>,
 }
 
 // === impl Workload ===
 
 impl Workload {
     fn new(kind: Kind, name: &'static str, replicas: usize) -> Self {
-        Self { kind, name, replicas, node: None, patience: None, prefers: None }
+        Self { kind, name, replicas, node: None, patience: None }
     }
 
     /// A Pod that belongs to nobody.
@@ -51,11 +50,6 @@ impl Workload {
     /// Its Pods go to this node and no other.
     pub(crate) fn on(self, node: &str) -> Self {
         Self { node: Some(node.to_owned()), ..self }
-    }
-
-    /// Its Pods go to this node if it takes them.
-    pub(crate) fn preferring(self, node: &'static str) -> Self {
-        Self { prefers: Some(node), ..self }
     }
 
     /// Its Pods stay so many seconds on a node that is not ready or cannot be reached, rather than
@@ -86,9 +80,6 @@ impl Workload {
         }
         if let Some(node) = &self.node {
             text.push_str(&format!(", for node {node} only"));
-        }
-        if let Some(node) = self.prefers {
-            text.push_str(&format!(", for node {node} if it can be"));
         }
         if let Some(seconds) = self.patience {
             text.push_str(&format!(", which leaves a lost node after {seconds} s"));
@@ -130,16 +121,6 @@ impl Workload {
         });
         if let Some(node) = &self.node {
             spec["nodeSelector"] = json!({HOST: node});
-        }
-        if let Some(node) = self.prefers {
-            spec["affinity"] = json!({"nodeAffinity": {
-                "preferredDuringSchedulingIgnoredDuringExecution": [{
-                    "weight": 100,
-                    "preference": {"matchExpressions": [
-                        {"key": HOST, "operator": "In", "values": [node]},
-                    ]},
-                }],
-            }});
         }
         if let Some(seconds) = self.patience {
             let toleration = |key: &str| {

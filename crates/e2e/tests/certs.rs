@@ -47,6 +47,7 @@ fn running(cluster: &Cluster) -> (Vec<Vec<i32>>, Vec<String>) {
         .as_array()
         .expect("a list has items")
         .iter()
+        .filter(|pod| pod["metadata"].get("deletionTimestamp").is_none())
         .map(|pod| {
             let container = &pod["status"]["containerStatuses"][0];
             let id = &container["containerID"];

@@ -313,6 +313,14 @@ fn certificates(cp: &Host, worker: &Host) {
     assert!(!worker.folder.join("etc/kubernetes/bootstrap-kubelet.conf").exists());
     let text = fs::read_to_string(worker.folder.join("etc/kubernetes/kubelet.conf")).unwrap();
     assert!(text.contains("/var/lib/kubelet/pki/kubelet-client-current.pem"), "{text}");
+    assert!(cp.ironclad("certs renew all").contains("certificate for serving the Kubernetes API"));
+    eventually("known on both hosts", || {
+        let tables = [cp, worker].map(|host| host.ironclad("certs check"));
+        let whole = tables[0].contains("scheduler.conf") && !tables[1].contains("scheduler.conf");
+        let serving = tables.iter().all(|table| table.contains("kubelet-server"));
+        if whole && serving { Ok(()) } else { Err(tables.concat()) }
+    });
+    assert!(cp.ironclad("upgrade plan").contains("Nothing is left to upgrade."));
 }
 
 /// A Pod runs on the worker, and outlives its kubelet.

@@ -41,6 +41,7 @@ fn every_component_shows_up_in_kube_system() {
     };
     let wanted = [
         "kube-apiserver-m1 1/1 Running m1",
+        "kube-certificates-m1 1/1 Running m1",
         "kube-controller-manager-m1 1/1 Running m1",
         "kube-dns 1/1 Running",
         "kube-dns 1/1 Running",

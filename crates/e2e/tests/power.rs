@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::chaos::{Own, processes};
-use crate::cluster::{Cluster, Namespace, eventually, eventually_equal, ironclad, stdout};
+use crate::cluster::{BUSYBOX, Cluster, Namespace, eventually, eventually_equal, ironclad, stdout};
 
 /// What `ironclad` prints; panics when it fails.
 fn run(cluster: &Cluster, arguments: &str) -> String {
@@ -45,6 +45,7 @@ fn a_node_is_stopped_pulled_cut_and_comes_back_every_time() {
 
     services(cluster, &space);
     power(cluster, &space);
+    graceful(cluster, &space);
     network(cluster);
     removal(cluster);
 }
@@ -113,6 +114,60 @@ fn power(cluster: &Cluster, space: &Namespace) {
     eventually_equal("running again", &Ok("well\n".to_owned()), || {
         space.exec("on-w2", "echo well")
     });
+}
+
+/// A node that is to stop takes no Pods any more, and ends those that it has.
+fn graceful(cluster: &Cluster, space: &Namespace) {
+    // It does not end by itself, so that there is something to see meanwhile.
+    let pod = |name: &str, node: &str| {
+        let manifest = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  nodeName: {node}\n  \
+             terminationGracePeriodSeconds: 300\n  containers:\n  - name: c\n    image: {BUSYBOX}\n    \
+             command: [sh, -c, \"trap '' TERM; touch /ready; while true; do sleep 1; done\"]\n    \
+             readinessProbe: {{exec: {{command: [cat, /ready]}}, periodSeconds: 1}}\n"
+        );
+        space.pipe("create -f -", &manifest);
+    };
+    pod("stubborn", "w2");
+    space.kubectl("wait --for=condition=Ready pod/stubborn --timeout=90s");
+    let mut command = ironclad();
+    command.args(["node", "poweroff", "w2", "--graceful", "--name", &cluster.name]);
+    let mut stopping = command.spawn().expect("ironclad runs");
+    let condition = || {
+        let node = cluster.json("get node w2");
+        let conditions = node["status"]["conditions"].as_array().expect("it has conditions");
+        let ready = conditions.iter().find(|c| c["type"] == "Ready").expect("one of them");
+        format!("{} {} {}", ready["status"], ready["reason"], ready["message"])
+    };
+    let wanted = r#""False" "KubeletNotReady" "node is shutting down""#.to_owned();
+    eventually_equal("told that it stops", &wanted, condition);
+    pod("late", "w2");
+    let verdict = |name: &str| {
+        let status = space.json(&format!("get pod {name}"))["status"].clone();
+        [&status["phase"], &status["reason"], &status["message"]].map(ToString::to_string)
+    };
+    let refused = [
+        r#""Failed""#,
+        r#""NodeShutdown""#,
+        r#""Pod was rejected: Pod was rejected as the node is shutting down.""#,
+    ];
+    eventually_equal("refused", &refused.map(str::to_owned), || verdict("late"));
+
+    assert!(stopping.wait().expect("it ends").success());
+    assert!(row(cluster, "w2").contains("off"));
+    let ended = [
+        r#""Failed""#,
+        r#""Terminated""#,
+        r#""Pod was terminated in response to imminent node shutdown.""#,
+    ];
+    assert_eq!(verdict("stubborn"), ended);
+    let status = space.json("get pod stubborn")["status"].clone();
+    let conditions = status["conditions"].as_array().expect("it has conditions");
+    let disrupted = conditions.iter().find(|c| c["type"] == "DisruptionTarget");
+    assert_eq!(disrupted.expect("one of them")["reason"], "TerminationByKubelet");
+    run(cluster, "node poweron w2");
+    cluster.kubectl("wait --for=condition=Ready node/w2 --timeout=90s");
+    assert_eq!(verdict("stubborn"), ended, "it does not come back");
 }
 
 /// A node that is cut off cannot be reached, keeps running what it runs, and heals.

@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Taint;
+use k8s_openapi::jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
+
+use crate::images::collect::Policy;
+use crate::node::shutdown::{self, Group};
 
 /// Failure to read a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -45,10 +49,12 @@ pub struct Config {
     pub root_dir: PathBuf,
     /// Folder of container logs.
     pub pod_log_dir: PathBuf,
-    /// Folder whose image files are imported before anything is started.
-    pub images_dir: Option<PathBuf>,
+    /// Folders whose image archives are imported, now and whenever there are new ones.
+    pub images_dirs: Vec<PathBuf>,
     /// The containerd client that imports them.
     pub ctr: PathBuf,
+    /// Configuration of the programs that know credentials of registries, and their folder.
+    pub credential_providers: Option<(PathBuf, PathBuf)>,
     /// Labels that the node registers with.
     pub node_labels: BTreeMap<String, String>,
     /// Taints that the node registers with, besides those of the file.
@@ -90,6 +96,10 @@ pub struct KubeletConfiguration {
     pub image_gc_high_threshold_percent: u8,
     #[serde(rename = "imageGCLowThresholdPercent")]
     pub image_gc_low_threshold_percent: u8,
+    #[serde(rename = "imageMinimumGCAge")]
+    pub image_minimum_gc_age: Option<String>,
+    #[serde(rename = "imageMaximumGCAge")]
+    pub image_maximum_gc_age: Option<String>,
     pub container_log_max_size: String,
     pub container_log_max_files: u32,
     pub seccomp_default: bool,
@@ -99,8 +109,10 @@ pub struct KubeletConfiguration {
     pub kube_reserved: BTreeMap<String, String>,
     pub system_reserved: BTreeMap<String, String>,
     pub eviction_hard: Option<BTreeMap<String, String>>,
+    pub eviction_pressure_transition_period: Option<String>,
     pub shutdown_grace_period: Option<String>,
     pub shutdown_grace_period_critical_pods: Option<String>,
+    pub shutdown_grace_period_by_pod_priority: Vec<Group>,
     pub rotate_certificates: bool,
     #[serde(rename = "serverTLSBootstrap")]
     pub server_tls_bootstrap: bool,
@@ -163,8 +175,9 @@ impl Config {
             node_ip: None,
             root_dir: "/var/lib/kubelet".into(),
             pod_log_dir: "/var/log/pods".into(),
-            images_dir: None,
+            images_dirs: Vec::new(),
             ctr: "ctr".into(),
+            credential_providers: None,
             node_labels: BTreeMap::new(),
             register_with_taints: Vec::new(),
             kubelet,
@@ -201,6 +214,34 @@ impl KubeletConfiguration {
         duration(self.node_status_report_frequency.as_deref(), 300)
     }
 
+    /// How long a pressure must not be observed before the Node ceases to report it.
+    pub fn pressure_transition(&self) -> Duration {
+        duration(self.eviction_pressure_transition_period.as_deref(), 300)
+    }
+
+    /// How Pods end before the node does; not at all in order if empty.
+    pub fn shutdown_groups(&self) -> Vec<Group> {
+        if !self.shutdown_grace_period_by_pod_priority.is_empty() {
+            return self.shutdown_grace_period_by_pod_priority.clone();
+        }
+        let total = duration(self.shutdown_grace_period.as_deref(), 0);
+        shutdown::groups(total, duration(self.shutdown_grace_period_critical_pods.as_deref(), 0))
+    }
+
+    /// When images are removed.
+    pub fn image_gc(&self) -> Policy {
+        let age = |text: &Option<String>, default| {
+            let age = duration(text.as_deref(), default);
+            SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX)
+        };
+        Policy {
+            high: self.image_gc_high_threshold_percent,
+            low: self.image_gc_low_threshold_percent,
+            min_age: age(&self.image_minimum_gc_age, 120),
+            max_age: age(&self.image_maximum_gc_age, 0),
+        }
+    }
+
     /// The threshold of a signal in `evictionHard`, or upstream's default for it.
     pub fn eviction(&self, signal: &str) -> Option<String> {
         match &self.eviction_hard {
@@ -210,6 +251,7 @@ impl KubeletConfiguration {
                 "nodefs.available" => Some("10%".into()),
                 "nodefs.inodesFree" => Some("5%".into()),
                 "imagefs.available" => Some("15%".into()),
+                "imagefs.inodesFree" => Some("5%".into()),
                 _ => None,
             },
         }
@@ -243,6 +285,8 @@ impl Default for KubeletConfiguration {
             max_parallel_image_pulls: None,
             image_gc_high_threshold_percent: 85,
             image_gc_low_threshold_percent: 80,
+            image_minimum_gc_age: None,
+            image_maximum_gc_age: None,
             container_log_max_size: "10Mi".into(),
             container_log_max_files: 5,
             seccomp_default: false,
@@ -252,8 +296,10 @@ impl Default for KubeletConfiguration {
             kube_reserved: BTreeMap::new(),
             system_reserved: BTreeMap::new(),
             eviction_hard: None,
+            eviction_pressure_transition_period: None,
             shutdown_grace_period: None,
             shutdown_grace_period_critical_pods: None,
+            shutdown_grace_period_by_pod_priority: Vec::new(),
             rotate_certificates: false,
             server_tls_bootstrap: false,
             enable_server: true,
@@ -316,5 +362,31 @@ staticPodPath: /etc/kubernetes/manifests
         assert_eq!(config.eviction("memory.available"), None);
         assert_eq!((config.port, config.max_pods), (10250, 110));
         assert!(config.rotate_certificates && config.server_tls_bootstrap);
+    }
+
+    #[test]
+    fn pods_end_in_order_when_there_is_time_for_it() {
+        let groups = |text: &str| -> Vec<(i32, u64)> {
+            let config: KubeletConfiguration = serde_yaml::from_str(text).unwrap();
+            config.shutdown_groups().iter().map(|group| (group.priority, group.seconds)).collect()
+        };
+        assert_eq!(groups("{}"), []);
+        let usual = "{shutdownGracePeriod: 30s, shutdownGracePeriodCriticalPods: 10s}";
+        assert_eq!(groups(usual), [(0, 20), (2_000_000_000, 10)]);
+        let own =
+            "shutdownGracePeriodByPodPriority: [{priority: 5, shutdownGracePeriodSeconds: 7}]";
+        assert_eq!(groups(own), [(5, 7)]);
+    }
+
+    #[test]
+    fn images_go_when_upstream_says() {
+        let (minute, zero) = (SignedDuration::from_mins(1), SignedDuration::ZERO);
+        let default = Policy { high: 85, low: 80, min_age: minute * 2, max_age: zero };
+        assert_eq!(KubeletConfiguration::default().image_gc(), default);
+        let text = "{imageGCHighThresholdPercent: 90, imageGCLowThresholdPercent: 50, \
+                    imageMinimumGCAge: 0s, imageMaximumGCAge: 1h}";
+        let config: KubeletConfiguration = serde_yaml::from_str(text).unwrap();
+        let wanted = Policy { high: 90, low: 50, min_age: minute * 2, max_age: minute * 60 };
+        assert_eq!(config.image_gc(), wanted);
     }
 }

@@ -18,6 +18,7 @@ pub mod cri;
 pub mod downward;
 pub mod env;
 pub mod events;
+pub mod eviction;
 pub mod images;
 pub mod logs;
 pub mod node;

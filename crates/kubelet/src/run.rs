@@ -24,14 +24,19 @@ use crate::cgroup::{Cgroups, NodeAllocatable, Version};
 use crate::config::{Config, KubeletConfiguration};
 use crate::cri::{Runtime, RuntimeError, proto};
 use crate::events::{EventType, Events};
-use crate::images::collect::{self, Thresholds};
+use crate::eviction::{Evictor, Pressure};
+use crate::images::collect::Collector;
+use crate::images::folder::{Folders, folders};
+use crate::images::provider_config::{self, ProviderConfigError};
+use crate::images::providers::Plugin;
 use crate::images::{Images, import::Importer};
 use crate::logs::{self, RotationLimits};
 use crate::node::facts::{self, Reserved};
 use crate::node::lease;
 use crate::node::registration::Registration;
 use crate::node::runtime_state::{self, RuntimeState};
-use crate::node::status::{Pressure, StatusOptions, StatusReporter};
+use crate::node::shutdown;
+use crate::node::status::{StatusOptions, StatusReporter};
 use crate::objects::Objects;
 use crate::pod::context::Context;
 use crate::pod::manager::Manager;
@@ -48,8 +53,6 @@ use crate::static_pods::watch_dir::WatchDir;
 use crate::token::Tokens;
 use crate::volumes::{VolumeManager, VolumeOptions};
 
-/// Between looks at the disk for images to remove.
-const IMAGE_GC: Duration = Duration::from_secs(300);
 /// Between tries to reach a runtime that is not up yet.
 const RUNTIME_RETRY: Duration = Duration::from_millis(100);
 
@@ -76,6 +79,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// The programs that know credentials cannot be used.
+    #[error("failed to register CRI auth plugins: {0}")]
+    Providers(#[from] ProviderConfigError),
     /// The server cannot serve.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -108,14 +114,17 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
             .map_err(|source| Error::Folder { path: path.clone(), source })?;
     }
     let identity = identity(&config)?;
+    let plugins = plugins(&config)?;
     let runtime = Runtime::new(&config.kubelet.container_runtime_endpoint)?;
     // Images come while the API server is still being waited for.
-    let (importing_sender, importing) = watch::channel(config.images_dir.is_some());
+    let (keeper, image_folders) = folders(!config.images_dirs.is_empty());
+    let (problem_sender, image_problems) = mpsc::unbounded_channel();
     let started = async {
         let version = wait_for_runtime(&runtime, &shutdown).await;
-        if let (Some(_), Some(folder)) = (&version, config.images_dir.clone()) {
-            let importer = Importer::new(folder.clone(), config.ctr.clone(), runtime.clone());
-            tokio::spawn(import_images(folder, importer, importing_sender, shutdown.clone()));
+        if version.is_some() && !config.images_dirs.is_empty() {
+            let (dirs, client) = (config.images_dirs.clone(), config.ctr.clone());
+            let importer = Importer::new(dirs, client, runtime.clone(), &config.root_dir);
+            tokio::spawn(importer.run(keeper, problem_sender, shutdown.clone()));
         }
         Ok(version)
     };
@@ -134,33 +143,54 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
     let (state_sender, runtime_state) = watch::channel(RuntimeState::default());
     tokio::spawn(runtime_state::watch(runtime.clone(), state_sender, shutdown.clone()));
     let (changed_sender, probes_changed) = mpsc::unbounded_channel();
+    let (pressure_sender, pressures) = watch::channel(Vec::new());
+    let (going_down_sender, going_down) = watch::channel(false);
 
     let parts =
         Parts { config: &config, identity: &identity, version: &version, shutdown: &shutdown };
     let context = parts.context(
         &runtime,
-        &runtime_state,
+        (runtime_state, pressures),
         api.clone(),
         informers.as_ref(),
-        changed_sender,
-        importing,
+        Wiring {
+            probes_changed: changed_sender,
+            image_folders: image_folders.clone(),
+            plugins,
+            going_down: going_down.clone(),
+        },
     );
     let manager = Manager::new(context.clone());
     let (relisted_sender, relisted) = watch::channel(Instant::now());
     let access = Arc::new(Access::new(runtime.clone(), manager.clone(), relisted));
 
     if let (Some(api), Some(informers)) = (&api, &informers) {
-        parts.start_node(api, informers, &runtime, &runtime_state, &access, &context.events);
+        parts.start_node(api, informers, &context, &access);
         parts.start_certificates(api);
     }
     tokio::spawn(wake_on_probes(manager.clone(), probes_changed));
     tokio::spawn(relist::follow_events(manager.clone(), shutdown.clone()));
-    tokio::spawn(collect_images(
+    let root_dir = config.root_dir.clone();
+    let collector = Arc::new(Collector::new(
         runtime.clone(),
-        thresholds(&config.kubelet),
-        config.root_dir.clone(),
-        shutdown.clone(),
+        image_folders,
+        config.kubelet.image_gc(),
+        root_dir.clone(),
+        context.events.clone(),
     ));
+    let (collecting, until) = (collector.clone(), shutdown.clone());
+    tokio::spawn(async move { collecting.run(until).await });
+    let evictor =
+        Evictor::new(manager.clone(), &config.kubelet, root_dir, collector, pressure_sender);
+    tokio::spawn(evictor.run(shutdown.clone()));
+    let power = shutdown::on_power_failure(
+        manager.clone(),
+        config.kubelet.shutdown_groups(),
+        going_down_sender,
+        shutdown.clone(),
+    );
+    tokio::spawn(power);
+    tokio::spawn(tell_image_problems(image_problems, context.events.clone()));
     context.events.node(EventType::Normal, "Starting", "Starting kubelet.");
     let server = tokio::spawn(parts.start_server(&access, &context));
     tokio::spawn(logs::rotate(access.clone(), parts.rotation(), shutdown.clone()));
@@ -224,6 +254,13 @@ fn identity(config: &Config) -> Result<Identity, Error> {
     Ok(Identity { node_name, hostname, addresses })
 }
 
+/// The programs that know credentials of registries.
+fn plugins(config: &Config) -> Result<Arc<[Plugin]>, ProviderConfigError> {
+    let Some((file, folder)) = &config.credential_providers else { return Ok(Arc::default()) };
+    let all = provider_config::load(file, folder)?;
+    Ok(all.into_iter().map(|provider| Plugin::new(provider, folder)).collect())
+}
+
 async fn wait_for_runtime(
     runtime: &Runtime,
     shutdown: &CancellationToken,
@@ -260,6 +297,14 @@ impl Informers {
     }
 }
 
+/// What connects the parts that share a context with others.
+struct Wiring {
+    probes_changed: mpsc::UnboundedSender<PodUid>,
+    image_folders: Folders,
+    plugins: Arc<[Plugin]>,
+    going_down: watch::Receiver<bool>,
+}
+
 /// What most constructors need.
 struct Parts<'a> {
     config: &'a Config,
@@ -274,12 +319,12 @@ impl Parts<'_> {
     fn context(
         &self,
         runtime: &Runtime,
-        runtime_state: &watch::Receiver<RuntimeState>,
+        (runtime_state, pressures): (watch::Receiver<RuntimeState>, watch::Receiver<Vec<Pressure>>),
         api: Option<kube::Client>,
         informers: Option<&Informers>,
-        probes_changed: mpsc::UnboundedSender<PodUid>,
-        importing: watch::Receiver<bool>,
+        wiring: Wiring,
     ) -> Arc<Context> {
+        let Wiring { probes_changed, image_folders, plugins, going_down } = wiring;
         let (config, kubelet) = (self.config, &self.config.kubelet);
         let events = Events::new(&self.identity.node_name, api.clone());
         let sources: Arc<dyn Sources> = Arc::new(ApiSources::new(
@@ -306,13 +351,14 @@ impl Parts<'_> {
         Arc::new(Context {
             runtime: runtime.clone(),
             runtime_name: self.version.runtime_name.clone(),
-            runtime_state: runtime_state.clone(),
+            runtime_state,
+            pressures,
             api,
             volumes,
             objects,
             probes: probe::Manager::new(runtime.clone(), events.clone(), probes_changed),
             cgroups,
-            images: Images::new(runtime.clone(), events.clone(), pulls, importing),
+            images: Images::new(runtime.clone(), events.clone(), pulls, image_folders, plugins),
             sources,
             reporter,
             dns: dns_context(kubelet),
@@ -326,6 +372,7 @@ impl Parts<'_> {
             host_ips: Arc::new(RwLock::new(self.identity.addresses.clone())),
             memory,
             events,
+            going_down,
             shutdown: self.shutdown.clone(),
         })
     }
@@ -358,10 +405,8 @@ impl Parts<'_> {
         &self,
         api: &kube::Client,
         informers: &Informers,
-        runtime: &Runtime,
-        state: &watch::Receiver<RuntimeState>,
+        context: &Context,
         access: &Arc<Access>,
-        events: &Events,
     ) {
         let (config, kubelet) = (self.config, &self.config.kubelet);
         let mut taints = kubelet.register_with_taints.clone();
@@ -378,11 +423,6 @@ impl Parts<'_> {
         let name = node_name.clone();
         let node: Arc<dyn Fn() -> Option<Arc<Node>> + Send + Sync> =
             Arc::new(move || node_informer.get(None, &name));
-        let percent = |signal: &str| -> u64 {
-            let limit = kubelet.eviction(signal);
-            limit.and_then(|l| l.strip_suffix('%')?.parse().ok()).unwrap_or(0)
-        };
-        let memory = kubelet.eviction("memory.available").and_then(|limit| bytes(&limit));
         let reporter = StatusReporter::new(
             StatusOptions {
                 node_name: node_name.clone(),
@@ -393,25 +433,21 @@ impl Parts<'_> {
                 reserved: reserved(kubelet),
                 port: i32::from(kubelet.port),
                 info: facts::system_info(self.version),
-                pressure: Pressure {
-                    memory: memory.unwrap_or(0),
-                    disk_percent: percent("nodefs.available"),
-                    inodes_percent: percent("nodefs.inodesFree"),
-                },
                 frequency: kubelet.status_frequency(),
                 report_frequency: kubelet.report_frequency(),
             },
             kube::Api::all(api.clone()),
-            runtime.clone(),
-            state.clone(),
+            context.runtime.clone(),
+            (context.runtime_state.clone(), context.pressures.clone()),
             {
                 let access = access.clone();
                 Arc::new(move || access.relist_problem().into_iter().collect())
             },
+            context.going_down.clone(),
             node.clone(),
-            events.clone(),
+            context.events.clone(),
         );
-        tell_runtime_pod_range(runtime.clone(), &informers.node);
+        tell_runtime_pod_range(context.runtime.clone(), &informers.node);
         let lease_duration = Duration::from_secs(kubelet.node_lease_duration_seconds.max(4));
         let (api, shutdown) = (api.clone(), self.shutdown.clone());
         tokio::spawn(async move {
@@ -549,15 +585,17 @@ fn start_static(
 ) -> Option<Mirrors> {
     let lookup = {
         let manager = manager.clone();
-        move |namespace: &str, name: &str| {
-            manager.pod(namespace, name).filter(|pod| mirror::is_static(pod))
-        }
+        move |namespace: &str, name: &str| manager.wanted(namespace, name)
     };
     let sources = manager.context().sources.clone();
     let mirrors = api.zip(informers).map(|(api, informers)| {
         let node = move || sources.node();
         Mirrors::start(api.clone(), informers.pods.clone(), node, lookup, shutdown)
     });
+    if let Some(mirrors) = mirrors.clone() {
+        // Until it has ended it has a mirror, which shows how far it is.
+        manager.on_ended(move |pod| mirrors.check_for(pod));
+    }
     let folder = config.kubelet.static_pod_path.clone()?;
     let mut source = Source::new(folder.clone(), &identity.node_name);
     let mut apply = {
@@ -571,11 +609,8 @@ fn start_static(
                 manager.upsert(pod.clone());
             }
             for pod in changes.removals.iter().chain(&changes.upserts) {
-                if let (Some(mirrors), meta) = (&mirrors, &pod.metadata) {
-                    mirrors.check(
-                        meta.namespace.as_deref().unwrap_or_default(),
-                        meta.name.as_deref().unwrap_or_default(),
-                    );
+                if let Some(mirrors) = &mirrors {
+                    mirrors.check_for(pod);
                 }
             }
         }
@@ -618,13 +653,9 @@ async fn take_api_pods(
     }
     informers.pods.on_event(move |event| {
         let pod = event.object();
-        let meta = &pod.metadata;
         if let Some(uid) = mirror::mirrored_uid(pod) {
             if let Some(mirrors) = &mirrors {
-                mirrors.check(
-                    meta.namespace.as_deref().unwrap_or_default(),
-                    meta.name.as_deref().unwrap_or_default(),
-                );
+                mirrors.check_for(pod);
             }
             manager.context().reporter.recheck(&uid);
             return;
@@ -644,59 +675,10 @@ async fn wake_on_probes(manager: Arc<Manager>, mut changed: mpsc::UnboundedRecei
     }
 }
 
-/// Imports image files now and whenever there are new ones; Pods wait for the first round.
-async fn import_images(
-    folder: PathBuf,
-    mut importer: Importer,
-    importing: watch::Sender<bool>,
-    shutdown: CancellationToken,
-) {
-    let mut watch = WatchDir::new(folder);
-    loop {
-        match importer.import().await {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(count, "images imported"),
-            Err(error) => tracing::warn!(%error, "images not imported"),
-        }
-        importing.send_replace(false);
-        tokio::select! {
-            () = watch.changed() => {}
-            () = shutdown.cancelled() => return,
-        }
-    }
-}
-
-async fn collect_images(
-    runtime: Runtime,
-    thresholds: Thresholds,
-    root_dir: PathBuf,
-    shutdown: CancellationToken,
-) {
-    let mut ledger = collect::Ledger::default();
-    loop {
-        let mountpoint = match runtime.image_fs_info().await {
-            Ok(all) => all.into_iter().find_map(|fs| fs.fs_id).map(|id| id.mountpoint),
-            Err(_) => None,
-        };
-        let mountpoint = mountpoint.map_or_else(|| root_dir.clone(), Into::into);
-        let now = k8s_openapi::jiff::Timestamp::now();
-        if let Err(error) =
-            collect::collect(&runtime, &mut ledger, &mountpoint, thresholds, now).await
-        {
-            tracing::debug!(%error, "image collection failed");
-        }
-        tokio::select! {
-            () = tokio::time::sleep(IMAGE_GC) => {}
-            () = shutdown.cancelled() => return,
-        }
-    }
-}
-
-fn thresholds(kubelet: &KubeletConfiguration) -> Thresholds {
-    Thresholds {
-        high: kubelet.image_gc_high_threshold_percent,
-        low: kubelet.image_gc_low_threshold_percent,
-        ..Thresholds::default()
+/// Tells of image archives that could not be imported, once there is somebody to tell.
+async fn tell_image_problems(mut problems: mpsc::UnboundedReceiver<String>, events: Events) {
+    while let Some(problem) = problems.recv().await {
+        events.node(EventType::Warning, "ImageImportFailed", problem);
     }
 }
 

@@ -28,6 +28,7 @@ pub mod strategy;
 pub use columns::{ColumnDefinition, Columns};
 pub use convert::{Conversion, Step, WebhookConversion};
 pub use kinds::flowcontrol::mandatory as mandatory_flow_control;
+pub use kinds::pod::resources::total as pod_total;
 pub use kinds::service;
 pub use object_meta::check_embedded as check_embedded_metadata;
 pub use registration::{

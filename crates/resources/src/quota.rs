@@ -4,6 +4,7 @@
 
 mod charge;
 mod evaluator;
+mod limited;
 mod scope;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use serde_json::Map;
 
 pub use charge::{Change, Charge, charge};
 pub use evaluator::Evaluator;
+pub use limited::Limited;
 use scope::Selector;
 
 /// Amounts by name of resource.

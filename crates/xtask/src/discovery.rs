@@ -61,6 +61,15 @@ struct Column {
     priority: i32,
 }
 
+/// Columns, all texts, of kinds that the facts mark as not verified.
+const TEXTS: [(&str, &[&str]); 2] = [
+    (
+        "certificates.k8s.io/PodCertificateRequest",
+        &["PodName", "ServiceAccountName", "NodeName", "SignerName", "State"],
+    ),
+    ("resource.k8s.io/DeviceTaintRule", &["Key", "Value", "Effect", "TimeAdded", "Age"]),
+];
+
 /// The table, relative to the workspace.
 const TARGET: &str = "crates/resources/data/resources.json";
 
@@ -96,7 +105,15 @@ fn convert(from: &Path) -> Result<String> {
                     g => format!("{g}/{kind}"),
                 };
                 if let Some(printer) = printers.kinds.get(&key) {
-                    line.insert("columns".into(), serde_json::to_value(&printer.columns)?);
+                    let mut columns = serde_json::to_value(&printer.columns)?;
+                    if let Some((_, more)) = TEXTS.iter().find(|(kind, _)| *kind == key) {
+                        let more = more
+                            .iter()
+                            .map(|name| json!({"name": name, "type": "string", "priority": 0}));
+                        let name = columns[0].take();
+                        columns = std::iter::once(name).chain(more).collect();
+                    }
+                    line.insert("columns".into(), columns);
                 }
                 write!(out, "{}{}", if first { "\n" } else { ",\n" }, Value::Object(line))?;
                 first = false;

@@ -1,4 +1,4 @@
-//! Who may approve and sign certificate requests of which signer:
+//! Who may approve and sign certificate requests of which signer, and say what to trust for it:
 //! <https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/#authorization>.
 
 use std::sync::Arc;
@@ -9,13 +9,14 @@ use machinery::Value;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer as _;
 
-use super::{Plugin, forbidden, is};
+use super::{Plugin, forbidden, is, only_ownership};
 use crate::authn::user::MASTERS;
 use crate::authz::{self, Authorizer};
 use crate::registry::{Attributes, Failure, Operation};
 
 const GROUP: &str = "certificates.k8s.io";
 const REQUESTS: &str = "certificatesigningrequests";
+const BUNDLES: &str = "clustertrustbundles";
 /// The signer of client certificates for this server.
 const CLIENTS: &str = "kubernetes.io/kube-apiserver-client";
 
@@ -25,6 +26,9 @@ impl Plugin for Certificates {
     fn validate(&self, attributes: &Attributes<'_>) -> Result<(), Failure> {
         if is(attributes, Operation::Create, GROUP, REQUESTS) {
             return check_subject(attributes);
+        }
+        if attributes.resource.group == GROUP && attributes.resource.name == BUNDLES {
+            return self.attest(attributes);
         }
         if attributes.resource.group != GROUP
             || attributes.resource.name != REQUESTS
@@ -49,20 +53,42 @@ impl Plugin for Certificates {
             .and_then(|old| old.pointer("/spec/signerName"))
             .and_then(Value::as_str)
             .unwrap_or_default();
-        let user = &attributes.context.user;
-        let domain =
-            signer.split_once('/').map_or(String::new(), |(domain, _)| format!("{domain}/*"));
-        let may = |name: &str| {
-            let attributes = authz::Attributes::resource(user, verb, GROUP, "signers");
-            self.0.check(&authz::Attributes { name, ..attributes }).is_ok()
-        };
-        if may(signer) || may(&domain) {
+        if self.may(attributes, verb, signer) {
             return Ok(());
         }
         Err(forbidden(
             attributes,
             format!("user not permitted to {verb} requests with signerName {signer:?}"),
         ))
+    }
+}
+
+impl Certificates {
+    /// Whether who asks may do something for a signer, or for all of its domain.
+    fn may(&self, attributes: &Attributes<'_>, verb: &str, signer: &str) -> bool {
+        let domain =
+            signer.split_once('/').map_or(String::new(), |(domain, _)| format!("{domain}/*"));
+        [signer, &domain].into_iter().any(|name| {
+            let user = &attributes.context.user;
+            let attributes = authz::Attributes::resource(user, verb, GROUP, "signers");
+            self.0.check(&authz::Attributes { name, ..attributes }).is_ok()
+        })
+    }
+
+    /// Not everybody says what is to be trusted for a signer.
+    fn attest(&self, attributes: &Attributes<'_>) -> Result<(), Failure> {
+        let Some(bundle) = &attributes.object else { return Ok(()) };
+        let signer = bundle["spec"]["signerName"].as_str().unwrap_or_default();
+        let written = match attributes.operation {
+            Operation::Create => true,
+            Operation::Update => !only_ownership(bundle, attributes.old),
+            _ => false,
+        };
+        if signer.is_empty() || !written || self.may(attributes, "attest", signer) {
+            return Ok(());
+        }
+        let text = format!("user not permitted to attest for signerName {signer:?}");
+        Err(forbidden(attributes, text))
     }
 }
 

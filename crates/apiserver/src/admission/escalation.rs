@@ -8,7 +8,7 @@ use machinery::gvk::GroupResource;
 use machinery::status::Status;
 use serde::Deserialize as _;
 
-use super::{Plugin, forbidden};
+use super::{Plugin, forbidden, only_ownership};
 use crate::authn::user::MASTERS;
 use crate::authz::rbac::Source;
 use crate::authz::rules::Rule;
@@ -104,22 +104,6 @@ impl Escalation {
             })
             .is_ok()
     }
-}
-
-/// Whether an update says only who owns the object and who has to clean up after it, as the
-/// garbage collector does.
-fn only_ownership(object: &Value, old: Option<&Value>) -> bool {
-    let Some(old) = old else { return false };
-    let plain = |object: &Value| {
-        let mut object = object.clone();
-        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-            for field in ["ownerReferences", "finalizers", "managedFields", "resourceVersion"] {
-                metadata.shift_remove(field);
-            }
-        }
-        object
-    };
-    plain(object) == plain(old)
 }
 
 fn rules_of(object: &Value) -> Vec<Rule> {

@@ -5,6 +5,7 @@
 //! workload's template breaks, is said in warnings and in the audit log.
 
 mod baseline;
+mod configuration;
 mod policy;
 mod restricted;
 mod standard;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use machinery::status::Status;
 use machinery::{Value, meta};
 
+pub(super) use self::configuration::Configuration;
 use self::policy::{Policy, Standard};
 use self::standard::{Violation, violations};
 use super::{Plugin, forbidden, is};
@@ -27,7 +29,7 @@ const IGNORED: [&str; 8] =
 /// As many Pods of a namespace are looked at when its level changes.
 const MAX_PODS: usize = 3000;
 
-pub(super) struct PodSecurity;
+pub(super) struct PodSecurity(pub(super) Configuration);
 
 impl Plugin for PodSecurity {
     fn validate(&self, attributes: &Attributes<'_>) -> Result<(), Failure> {
@@ -35,20 +37,121 @@ impl Plugin for PodSecurity {
         let Some(object) = attributes.object.as_ref().filter(|_| written) else { return Ok(()) };
         let resource = attributes.resource;
         match (&*resource.group, resource.name.as_str()) {
-            ("", "namespaces") => namespace(attributes, object),
-            ("", "pods") => pod(attributes, object),
+            ("", "namespaces") => self.namespace(attributes, object),
+            ("", "pods") => self.pod(attributes, object),
             (group, name) => match template(group, name, object) {
                 Some(template) if attributes.subresource.is_empty() => {
-                    let (policy, problem) = policy_of(attributes)?;
-                    if let Some(problem) = problem {
-                        note(attributes, "error", format!("Failed to parse policy: {problem}"));
-                    }
-                    tell(attributes, &policy, template);
-                    Ok(())
+                    self.workload(attributes, template)
                 }
                 _ => Ok(()),
             },
         }
+    }
+}
+
+impl PodSecurity {
+    /// What the namespace asks for, and what is wrong with how it does.
+    fn policy_of(&self, attributes: &Attributes<'_>) -> Result<(Policy, Option<String>), Failure> {
+        let name = attributes.namespace;
+        let Some(namespace) = attributes.registry.cached("", "namespaces", "", name) else {
+            let text = format!("failed to lookup namespace {name:?}");
+            return Err(Status::internal(text).into());
+        };
+        let (policy, errors) = Policy::of(&namespace.value(), &self.0.defaults);
+        let problem = (!errors.is_empty()).then(|| policy::text(&errors));
+        Ok((policy, problem))
+    }
+
+    /// Whether nothing is asked of a write, whatever the namespace says.
+    fn is_exempt(&self, attributes: &Attributes<'_>) -> bool {
+        let reason = self.0.exempt(attributes.namespace, &attributes.context.user.name);
+        if let Some(reason) = reason {
+            note(attributes, "exempt", reason.to_owned());
+        }
+        reason.is_some()
+    }
+
+    /// Whether nothing is asked of Pods with such a specification.
+    fn has_exempt_class(&self, attributes: &Attributes<'_>, pod: &Value) -> bool {
+        let class = pod.pointer("/spec/runtimeClassName").and_then(Value::as_str);
+        let exempt = class.is_some_and(|class| self.0.runtime_classes.contains(class));
+        if exempt {
+            note(attributes, "exempt", "runtimeClass".to_owned());
+        }
+        exempt
+    }
+
+    fn workload(&self, attributes: &Attributes<'_>, template: &Value) -> Result<(), Failure> {
+        if self.is_exempt(attributes) {
+            return Ok(());
+        }
+        let (policy, problem) = self.policy_of(attributes)?;
+        if self.has_exempt_class(attributes, template) {
+            return Ok(());
+        }
+        if let Some(problem) = problem {
+            note(attributes, "error", format!("Failed to parse policy: {problem}"));
+        }
+        tell(attributes, &policy, template);
+        Ok(())
+    }
+
+    fn pod(&self, attributes: &Attributes<'_>, pod: &Value) -> Result<(), Failure> {
+        if IGNORED.contains(&attributes.subresource) || self.is_exempt(attributes) {
+            return Ok(());
+        }
+        let (policy, problem) = self.policy_of(attributes)?;
+        if problem.is_none() && policy.asks_nothing() {
+            return Ok(());
+        }
+        if attributes.operation == Operation::Update
+            && attributes.old.is_some_and(|old| !is_significant(pod, old))
+        {
+            return Ok(());
+        }
+        if self.has_exempt_class(attributes, pod) {
+            return Ok(());
+        }
+        if let Some(problem) = problem {
+            note(attributes, "error", format!("Failed to parse policy: {problem}"));
+        }
+        note(attributes, "enforce-policy", policy.enforce.to_string());
+        let found = violations(policy.enforce, pod);
+        if !found.is_empty() {
+            tell_audit(attributes, policy.audit, pod);
+            let text = format!("violates PodSecurity \"{}\": {}", policy.enforce, details(&found));
+            return Err(forbidden(attributes, text));
+        }
+        tell(attributes, &policy, pod);
+        Ok(())
+    }
+
+    fn namespace(&self, attributes: &Attributes<'_>, namespace: &Value) -> Result<(), Failure> {
+        if !attributes.subresource.is_empty() {
+            return Ok(());
+        }
+        let (policy, errors) = Policy::of(namespace, &self.0.defaults);
+        let created = is(attributes, Operation::Create, "", "namespaces");
+        let before = attributes.old.map(|old| Policy::of(old, &self.0.defaults));
+        let known =
+            before.as_ref().is_some_and(|(_, known)| policy::text(known) == policy::text(&errors));
+        if !errors.is_empty() && (created || !known) {
+            let kind = attributes.resource.group_kind();
+            return Err(Status::invalid(&kind, meta::name(namespace), &errors).into());
+        }
+        let stricter =
+            before.is_some_and(|(before, _)| policy.enforce.is_stricter_than(before.enforce));
+        let exempt = self.0.namespaces.contains(meta::name(namespace));
+        if exempt && (created || stricter) {
+            let warning = self.0.ignored(namespace, &policy);
+            warning.into_iter().for_each(|warning| attributes.context.warnings.add(warning));
+        } else if stricter {
+            let pods = attributes.registry.cached_list("", "pods", meta::name(namespace));
+            let checked = pods.iter().take(MAX_PODS).map(|pod| pod.value());
+            let warnings = existing(meta::name(namespace), policy.enforce, checked, pods.len());
+            warnings.into_iter().for_each(|warning| attributes.context.warnings.add(warning));
+        }
+        Ok(())
     }
 }
 
@@ -63,45 +166,6 @@ fn template<'o>(group: &str, resource: &str, object: &'o Value) -> Option<&'o Va
         _ => return None,
     };
     object.pointer(path).filter(|template| template.is_object())
-}
-
-/// What the namespace asks for, and what is wrong with how it does.
-fn policy_of(attributes: &Attributes<'_>) -> Result<(Policy, Option<String>), Failure> {
-    let name = attributes.namespace;
-    let Some(namespace) = attributes.registry.cached("", "namespaces", "", name) else {
-        let text = format!("failed to lookup namespace {name:?}");
-        return Err(Status::internal(text).into());
-    };
-    let (policy, errors) = Policy::of(&namespace.value());
-    let problem = (!errors.is_empty()).then(|| policy::text(&errors));
-    Ok((policy, problem))
-}
-
-fn pod(attributes: &Attributes<'_>, pod: &Value) -> Result<(), Failure> {
-    if IGNORED.contains(&attributes.subresource) {
-        return Ok(());
-    }
-    let (policy, problem) = policy_of(attributes)?;
-    if problem.is_none() && policy.asks_nothing() {
-        return Ok(());
-    }
-    if attributes.operation == Operation::Update
-        && attributes.old.is_some_and(|old| !is_significant(pod, old))
-    {
-        return Ok(());
-    }
-    if let Some(problem) = problem {
-        note(attributes, "error", format!("Failed to parse policy: {problem}"));
-    }
-    note(attributes, "enforce-policy", policy.enforce.to_string());
-    let found = violations(policy.enforce, pod);
-    if !found.is_empty() {
-        tell_audit(attributes, policy.audit, pod);
-        let text = format!("violates PodSecurity \"{}\": {}", policy.enforce, details(&found));
-        return Err(forbidden(attributes, text));
-    }
-    tell(attributes, &policy, pod);
-    Ok(())
 }
 
 /// Says in warnings and in the audit log what breaks the levels that are not enforced.
@@ -156,30 +220,6 @@ fn is_significant(new: &Value, old: &Value) -> bool {
             .any(|old| old["name"] == container["name"] && old["image"] == container["image"])
     });
     added || meta::annotations(new) != meta::annotations(old)
-}
-
-fn namespace(attributes: &Attributes<'_>, namespace: &Value) -> Result<(), Failure> {
-    if !attributes.subresource.is_empty() {
-        return Ok(());
-    }
-    let (policy, errors) = Policy::of(namespace);
-    let created = is(attributes, Operation::Create, "", "namespaces");
-    let before = attributes.old.map(Policy::of);
-    let known =
-        before.as_ref().is_some_and(|(_, known)| policy::text(known) == policy::text(&errors));
-    if !errors.is_empty() && (created || !known) {
-        let kind = attributes.resource.group_kind();
-        return Err(Status::invalid(&kind, meta::name(namespace), &errors).into());
-    }
-    if let Some((before, _)) = before
-        && policy.enforce.is_stricter_than(before.enforce)
-    {
-        let pods = attributes.registry.cached_list("", "pods", meta::name(namespace));
-        let checked = pods.iter().take(MAX_PODS).map(|pod| pod.value());
-        let warnings = existing(meta::name(namespace), policy.enforce, checked, pods.len());
-        warnings.into_iter().for_each(|warning| attributes.context.warnings.add(warning));
-    }
-    Ok(())
 }
 
 /// What is to be said of a namespace's Pods when a stricter level is enforced.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use machinery::status::{Status, reason};
 use machinery::{Value, meta};
-use resources::quota::{Charge, Evaluator, Quota, charge, to_value};
+use resources::quota::{Charge, Evaluator, Limited, Quota, charge, to_value};
 use tokio::sync::oneshot;
 
 use super::forbidden;
@@ -21,8 +21,9 @@ use crate::registry::{Attributes, Context, Failure, Registry, Target, WriteOptio
 const ATTEMPTS: usize = 10;
 
 /// Charges writes. See the module.
-#[derive(Default)]
 pub(super) struct ResourceQuotas {
+    /// What may be used only where a quota covers it.
+    limited: Vec<Limited>,
     namespaces: Mutex<HashMap<String, Arc<Counter>>>,
 }
 
@@ -55,6 +56,10 @@ enum Refusal {
 // === impl ResourceQuotas ===
 
 impl ResourceQuotas {
+    pub(super) fn new(limited: Vec<Limited>) -> Self {
+        Self { limited, namespaces: Mutex::default() }
+    }
+
     /// Charges a write to the quotas that it concerns.
     ///
     /// # Errors
@@ -70,7 +75,8 @@ impl ResourceQuotas {
         }
         let registry = attributes.registry;
         let Some(object) = &attributes.object else { return Ok(()) };
-        if !registry.has_any("", "resourcequotas", namespace) {
+        let is_limited = self.limited.iter().any(|limited| limited.concerns(&evaluator));
+        if !is_limited && !registry.has_any("", "resourcequotas", namespace) {
             return Ok(());
         }
         let counter = self.counter(namespace);
@@ -90,7 +96,7 @@ impl ResourceQuotas {
                 let waiting = std::mem::take(
                     &mut *counter.waiting.lock().unwrap_or_else(PoisonError::into_inner),
                 );
-                charge_all(registry, namespace, waiting).await;
+                charge_all(registry, namespace, waiting, &self.limited).await;
                 answered.await.unwrap_or_else(|_| {
                     let why = Status::internal("resource quota evaluation was given up");
                     Err(Refusal::Failed(why.into()))
@@ -113,7 +119,12 @@ impl ResourceQuotas {
 }
 
 /// Judges writes one after the other, and stores what they are charged. Each gets its answer.
-async fn charge_all(registry: &Registry, namespace: &str, waiting: Vec<Waiting>) {
+async fn charge_all(
+    registry: &Registry,
+    namespace: &str,
+    waiting: Vec<Waiting>,
+    limited: &[Limited],
+) {
     let mut pending = waiting;
     // After the first attempt, those that somebody else has written meanwhile.
     let mut only: Option<Vec<String>> = None;
@@ -124,7 +135,7 @@ async fn charge_all(registry: &Registry, namespace: &str, waiting: Vec<Waiting>)
             .map(|q| q.value())
             .collect();
         objects.retain(|object| only.as_ref().is_none_or(|only| is_named(object, only)));
-        let (judged, changed) = judge(&objects, pending, registry.now());
+        let (judged, changed) = judge(&objects, pending, limited, registry.now());
         pending = judged;
         let mut again = Vec::new();
         let mut failed = None;
@@ -176,6 +187,7 @@ fn tell(to: oneshot::Sender<Result<(), Refusal>>, answer: Result<(), Refusal>) {
 fn judge(
     objects: &[Value],
     waiting: Vec<Waiting>,
+    limited: &[Limited],
     now: machinery::time::Timestamp,
 ) -> (Vec<Waiting>, Vec<Option<Value>>) {
     let mut quotas: Vec<Quota> = objects.iter().map(Quota::of).collect();
@@ -187,6 +199,7 @@ fn judge(
             object: &one.object,
             old: one.old.as_ref(),
             subresource: &one.subresource,
+            limited,
         };
         match charge(&quotas, &asked, now) {
             Err(why) => tell(one.answer, Err(Refusal::Forbidden(why))),
@@ -242,7 +255,8 @@ mod tests {
             "hard": {"configmaps": "2"}, "used": {"configmaps": "0"}}});
         let (asked, answers): (Vec<_>, Vec<_>) =
             [false, true, false, false].into_iter().map(waiting).unzip();
-        let (pending, changed) = judge(&[quota], asked, machinery::time::Timestamp::UNIX_EPOCH);
+        let (pending, changed) =
+            judge(&[quota], asked, &[], machinery::time::Timestamp::UNIX_EPOCH);
         assert_eq!(pending.len(), 2);
         assert_eq!(changed, [Some(json!({"configmaps": "2"}))]);
         let told: Vec<Option<bool>> = answers

@@ -33,6 +33,8 @@ pub struct LogOptions {
     pub mode: Mode,
     /// How events are collected in batch mode.
     pub batch: BatchOptions,
+    /// How large events may be; none is no limit.
+    pub truncate: Option<TruncateOptions>,
 }
 
 /// Of the webhook.
@@ -46,6 +48,8 @@ pub struct WebhookOptions {
     pub mode: Mode,
     /// How events are collected in batch mode.
     pub batch: BatchOptions,
+    /// How large events may be; none is no limit.
+    pub truncate: Option<TruncateOptions>,
 }
 
 /// How events look in the log.
@@ -80,6 +84,15 @@ pub struct BatchOptions {
     pub max_wait: Duration,
     /// How often batches may be written; none is no limit.
     pub throttle: Option<Throttle>,
+}
+
+/// Limits of what is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TruncateOptions {
+    /// Bytes of an event: a larger one goes without its objects, or not at all.
+    pub max_event_size: u64,
+    /// Bytes of what is written together; events come one by one, so that it limits nothing more.
+    pub max_batch_size: u64,
 }
 
 /// A limit of batches.
@@ -143,6 +156,7 @@ impl LogOptions {
                 max_wait: Duration::ZERO,
                 throttle: None,
             },
+            truncate: None,
         }
     }
 }
@@ -163,6 +177,7 @@ impl WebhookOptions {
                 max_wait: Duration::from_secs(30),
                 throttle: Some(Throttle { per_second: 10.0, burst: 15 }),
             },
+            truncate: None,
         }
     }
 }
@@ -173,9 +188,13 @@ impl Options {
     pub(super) fn check(&self) -> Result<(), Error> {
         if let Some(log) = &self.log {
             check_batch("log", log.mode, &log.batch)?;
+            check_truncate("log", log.truncate)?;
         }
         match &self.webhook {
-            Some(webhook) => check_batch("webhook", webhook.mode, &webhook.batch),
+            Some(webhook) => {
+                check_batch("webhook", webhook.mode, &webhook.batch)?;
+                check_truncate("webhook", webhook.truncate)
+            }
             None => Ok(()),
         }
     }
@@ -203,4 +222,19 @@ fn check_batch(plugin: &str, mode: Mode, batch: &BatchOptions) -> Result<(), Err
         Some(Throttle { burst: 0, .. }) => refuse("throttle burst", &0),
         _ => Ok(()),
     }
+}
+
+fn check_truncate(plugin: &str, truncate: Option<TruncateOptions>) -> Result<(), Error> {
+    let Some(TruncateOptions { max_event_size, max_batch_size }) = truncate else { return Ok(()) };
+    let why = if max_event_size == 0 {
+        format!("max event size {max_event_size}, must be a positive number")
+    } else if max_batch_size < max_event_size {
+        format!(
+            "max batch size {max_batch_size}, must be greater than max event size \
+             ({max_event_size})"
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Error::Options(format!("invalid audit truncate {plugin} {why}")))
 }

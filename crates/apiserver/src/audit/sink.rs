@@ -11,7 +11,7 @@ use super::log::Log;
 use super::options::{LogOptions, Mode, WebhookOptions};
 use super::policy::Stage;
 use super::webhook::Webhook;
-use super::{Error, metrics};
+use super::{Error, metrics, truncate};
 
 /// An event on its way.
 pub(super) type Event = Arc<Value>;
@@ -21,6 +21,8 @@ pub(super) struct Sink {
     target: Arc<Target>,
     mode: Mode,
     batcher: Option<Batcher>,
+    /// Bytes that an event may have.
+    max_size: Option<u64>,
 }
 
 /// What writes.
@@ -70,7 +72,8 @@ impl Sink {
         let target = Arc::new(Target::Log(Log::open(options).map_err(Error::Log)?));
         let batcher =
             (options.mode == Mode::Batch).then(|| Batcher::start(&target, options.batch, until));
-        Ok(Self { target, mode: options.mode, batcher })
+        let max_size = options.truncate.map(|limits| limits.max_event_size);
+        Ok(Self { target, mode: options.mode, batcher, max_size })
     }
 
     pub(super) async fn webhook(
@@ -81,11 +84,23 @@ impl Sink {
         let target = Arc::new(Target::Webhook(Box::new(webhook)));
         let batcher =
             (options.mode == Mode::Batch).then(|| Batcher::start(&target, options.batch, until));
-        Ok(Self { target, mode: options.mode, batcher })
+        let max_size = options.truncate.map(|limits| limits.max_event_size);
+        Ok(Self { target, mode: options.mode, batcher, max_size })
+    }
+
+    /// An event as it may be written. One that is too large is given up, which is counted and said.
+    fn fit(&self, event: &Event) -> Option<Event> {
+        let Some(max) = self.max_size else { return Some(event.clone()) };
+        let fitting = truncate::fit(event, max);
+        if fitting.is_none() {
+            self.target.lost(1, "event is too large even after truncating");
+        }
+        fitting
     }
 
     /// Takes an event; false if the request must not go on because it was lost.
     pub(super) async fn take(&self, stage: Stage, event: &Event) -> bool {
+        let Some(event) = &self.fit(event) else { return true };
         if let Some(batcher) = &self.batcher {
             batcher.add(event.clone());
             return true;
@@ -96,6 +111,7 @@ impl Sink {
 
     /// Takes an event for which nobody waits: what takes time goes on in the background.
     pub(super) fn take_now(&self, event: &Event) {
+        let Some(event) = &self.fit(event) else { return };
         if let Some(batcher) = &self.batcher {
             return batcher.add(event.clone());
         }

@@ -23,6 +23,7 @@ mod mark;
 mod object;
 mod ordered;
 mod presentation;
+mod ring;
 mod scan;
 mod state;
 mod subscribers;

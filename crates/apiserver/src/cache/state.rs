@@ -1,6 +1,5 @@
 //! The objects of one stored resource, their recent changes and their watchers.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use machinery::status::Status;
@@ -12,16 +11,10 @@ use super::index::Indexes;
 use super::list::Selection;
 use super::object::{FieldSet, Object};
 use super::ordered::Snapshot;
+use super::ring::{self, Ring};
 use super::subscribers::{Subscriber, Subscribers};
 use super::watch::Change;
 use super::watcher::{Initial, Manner, QUEUE, Watcher};
-
-/// Newest changes whose encoded events are kept for the watchers that are about to send them.
-const FRESH: usize = 128;
-/// Changes that a late watcher can still get.
-const RING: usize = 4096;
-/// Bytes of the objects in those changes, beyond the newest [`FRESH`].
-const RING_BYTES: usize = 64 << 20;
 
 /// See the module. Shared by all versions under which the resource is served.
 #[derive(Debug)]
@@ -40,11 +33,7 @@ struct State {
     indexes: Indexes,
     /// The newest revision that changed an object here.
     revision: u64,
-    ring: VecDeque<Arc<Change>>,
-    /// What the changes in `ring` weigh.
-    ring_bytes: usize,
-    /// All changes after this revision are in `ring`.
-    ring_from: u64,
+    ring: Ring,
     subscribers: Subscribers,
     /// Changes taken in since the start.
     changes: u64,
@@ -97,9 +86,7 @@ impl Cache {
             objects: Snapshot::default(),
             indexes: Indexes::new(&fields),
             revision: 0,
-            ring: VecDeque::new(),
-            ring_bytes: 0,
-            ring_from: 0,
+            ring: Ring::default(),
             subscribers: Subscribers::default(),
             changes: 0,
             initial: 0,
@@ -170,11 +157,8 @@ impl Cache {
     pub fn at(&self, revision: u64) -> Exact {
         let (mut objects, undo) = {
             let state = self.read();
-            if revision < state.ring_from {
-                return Exact::TooOld;
-            }
-            let since = state.ring.partition_point(|change| change.revision <= revision);
-            let undo: Vec<_> = state.ring.range(since..).cloned().collect();
+            let Some(since) = state.ring.since(revision) else { return Exact::TooOld };
+            let undo: Vec<_> = since.cloned().collect();
             (state.objects.clone(), undo)
         };
         for change in undo.iter().rev() {
@@ -216,16 +200,14 @@ impl Cache {
             state.put(object);
         }
         state.revision = newest.unwrap_or(0);
-        state.ring.clear();
-        state.ring_bytes = 0;
-        state.ring_from = revision;
+        state.ring.restart(revision);
         state.subscribers.clear();
         self.changed.send_replace(revision);
     }
 
     /// Declares the filled state complete as of `revision`.
     pub(super) fn loaded(&self, revision: u64) {
-        self.write().ring_from = revision;
+        self.write().ring.restart(revision);
         self.changed.send_replace(revision);
     }
 
@@ -251,18 +233,7 @@ impl Cache {
         state.changes += 1;
         let change = Arc::new(Change::new(kv.mod_revision, new, old));
         state.subscribers.offer(&change);
-        state.ring_bytes += change.weight();
-        state.ring.push_back(change);
-        if let Some(aged) = state.ring.len().checked_sub(FRESH) {
-            state.ring[aged].forget_lines();
-        }
-        while (state.ring.len() > RING
-            || (state.ring_bytes > RING_BYTES && state.ring.len() > FRESH))
-            && let Some(oldest) = state.ring.pop_front()
-        {
-            state.ring_bytes -= oldest.weight();
-            state.ring_from = oldest.revision;
-        }
+        state.ring.push(change);
         self.changed.send_replace(kv.mod_revision);
     }
 
@@ -278,14 +249,13 @@ impl Cache {
                 Initial::objects(selected, announce_end.then_some(shown))
             }
             Start::Now => Initial::default(),
-            Start::After(revision) if revision < state.ring_from => {
-                let status = Status::too_old_resource_version(revision, state.ring_from);
-                return self.failed_watch(&status, manner);
-            }
             Start::After(revision) => {
+                let Some(since) = state.ring.since(revision) else {
+                    let status = Status::too_old_resource_version(revision, state.ring.from());
+                    return self.failed_watch(&status, manner);
+                };
                 after = revision;
-                let since = state.ring.partition_point(|change| change.revision <= revision);
-                Initial::changes(state.ring.range(since..), &selection)
+                Initial::changes(since, &selection)
             }
         };
         state.initial += initial.items.len() as u64;
@@ -300,7 +270,7 @@ impl Cache {
         Counts {
             objects: state.objects.len() as u64,
             revision: state.revision,
-            capacity: RING as u64,
+            capacity: ring::CAPACITY as u64,
             changes: state.changes,
             initial: state.initial,
             terminated: state.subscribers.terminated(),
@@ -319,7 +289,11 @@ impl Cache {
 
     /// Called every few seconds: gives up what was kept for readers that have gone.
     pub(super) fn cool(&self) {
-        let objects = self.read().objects.clone();
+        // Bound to names, so that nobody waits for what is dropped.
+        let (_aged, objects) = {
+            let mut state = self.write();
+            (state.ring.look(), state.objects.clone())
+        };
         objects.cool();
     }
 

@@ -41,6 +41,8 @@ pub struct Context {
     pub annotations: Annotations,
     /// What is noted of the request, if anything is.
     pub(crate) audit: Option<Arc<Record>>,
+    /// Whether it is a patch.
+    patches: bool,
     /// Made when first needed: reads do without.
     info: OnceLock<Value>,
 }
@@ -53,6 +55,7 @@ impl Context {
             warnings: Warnings::default(),
             annotations: Annotations::default(),
             audit: None,
+            patches: false,
             info: OnceLock::new(),
         }
     }
@@ -61,6 +64,16 @@ impl Context {
     pub(crate) fn recorded(self, record: Option<Arc<Record>>) -> Self {
         let annotations = record.as_ref().map(|record| record.annotations()).unwrap_or_default();
         Self { annotations, audit: record, ..self }
+    }
+
+    /// The same request, with the verb that it is authorized by.
+    pub(crate) fn with_verb(self, verb: &str) -> Self {
+        Self { patches: verb == "patch", ..self }
+    }
+
+    /// The verb of a change: `update` or `patch`.
+    pub(crate) fn change_verb(&self) -> &'static str {
+        if self.patches { "patch" } else { "update" }
     }
 
     /// What the server does on its own behalf.

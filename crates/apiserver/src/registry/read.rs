@@ -286,58 +286,9 @@ async fn page(
     start: &str,
     limit: u64,
 ) -> Result<List, Failure> {
-    if selection.judges_what_is_shown() {
-        return shown_page(resource, snapshot, revision, selection, start, limit).await;
-    }
-    let mut list = stored_page(snapshot, revision, selection, start, limit);
-    list.items = resource.present_list(list.items).await?;
-    Ok(list)
-}
-
-/// A page when it takes a look at how objects are shown to know which are selected.
-async fn shown_page(
-    resource: &Resource,
-    snapshot: &Snapshot,
-    revision: u64,
-    selection: &Selection,
-    start: &str,
-    limit: u64,
-) -> Result<List, Failure> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut list = List { resource_version: revision, ..List::default() };
     let candidates = snapshot.items(start, selection.prefix());
-    let candidates: Vec<Arc<Object>> = candidates.selected(selection).cloned().collect();
-    let mut items: Vec<Arc<Object>> = Vec::new();
-    'pages: for batch in candidates.chunks(SHOWN_AT_ONCE) {
-        for object in resource.present_all(batch.to_vec()).await? {
-            if !selection.matches_shown(&object) {
-                continue;
-            }
-            if limit > 0
-                && items.len() == limit
-                && let Some(last) = items.last()
-            {
-                list.continue_token = continuation(last, selection, revision);
-                break 'pages;
-            }
-            items.push(object);
-        }
-    }
-    list.items = items.into();
-    Ok(list)
-}
-
-/// A page of objects as they are stored.
-fn stored_page(
-    snapshot: &Snapshot,
-    revision: u64,
-    selection: &Selection,
-    start: &str,
-    limit: u64,
-) -> List {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let candidates = snapshot.items(start, selection.prefix());
-    let mut list = List { resource_version: revision, ..List::default() };
     if selection.is_everything() {
         list.items = candidates;
         let left_out = if limit > 0 { list.items.truncate(limit) } else { 0 };
@@ -347,22 +298,39 @@ fn stored_page(
             list.continue_token = continuation(last, selection, revision);
             list.remaining = Some(left_out as u64);
         }
-        return list;
+        list.items = resource.present_list(list.items).await?;
+        return Ok(list);
     }
+    // No more is selected than has to be looked at.
+    let at_once = match selection.judges_what_is_shown() {
+        true => SHOWN_AT_ONCE,
+        false if limit > 0 => limit.saturating_add(1),
+        false => usize::MAX,
+    };
+    let mut selected = candidates.selected(selection).cloned();
     let mut items: Vec<Arc<Object>> = Vec::new();
-    for object in candidates.selected(selection) {
-        if limit > 0
-            && items.len() == limit
-            && let Some(last) = items.last()
-        {
-            // How many follow, nobody knows without looking at all of them.
-            list.continue_token = continuation(last, selection, revision);
+    'pages: loop {
+        let batch: Vec<Arc<Object>> = selected.by_ref().take(at_once).collect();
+        if batch.is_empty() {
             break;
         }
-        items.push(object.clone());
+        for object in resource.present_all(batch).await? {
+            if !selection.matches_shown(&object) {
+                continue;
+            }
+            if limit > 0
+                && items.len() == limit
+                && let Some(last) = items.last()
+            {
+                // How many follow, nobody knows without looking at all of them.
+                list.continue_token = continuation(last, selection, revision);
+                break 'pages;
+            }
+            items.push(object);
+        }
     }
     list.items = items.into();
-    list
+    Ok(list)
 }
 
 /// The token of the page behind `last`.

@@ -10,21 +10,18 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use component::authorities::{ISSUER, TRUSTS, digest};
 use component::pki::{self, Authority, Certificate};
 use k8s_openapi::api::core::v1::{ConfigMap, Node};
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
 use super::files::{self, FileError};
 use super::inspect::{self, Kind};
 use super::inventory::{CA, CONTROL_PLANE, Entry, Form};
 use super::renew::{self, RenewError};
 
-/// Annotations with which kubelets say how far they are.
-const TRUSTS: &str = "ironclad.local/trusted-authorities";
-const ISSUER: &str = "ironclad.local/certificate-authority";
 /// Between looks at what others have to do.
 const POLL: Duration = Duration::from_millis(500);
 /// How long an authority is good.
@@ -406,10 +403,6 @@ fn existing(members: &[Member]) -> Result<Option<pki::Pair>, RotateError> {
         }
     }
     Ok(None)
-}
-
-fn digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

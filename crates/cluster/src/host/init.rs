@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use client::ConnectOptions;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::checks::{self, Part};
 use super::record::Record;
 use super::runtime::{CONFIG, ROOT, Runtime};
-use super::{HostError, control_plane, file, lay_out_images, resolv_conf, units};
+use super::{HostError, Supplies, control_plane, file, lay_out_images, resolv_conf, units};
 use crate::config::ClusterConfiguration;
 use crate::diagnosis;
 use crate::etcd::{self, Member};
@@ -42,8 +42,8 @@ pub struct Options {
     pub upload_certs: bool,
     /// Checks whose errors are only warnings, in lower case.
     pub ignored: BTreeSet<String>,
-    /// A folder of image archives that the node gets.
-    pub images: Option<PathBuf>,
+    /// What the node gets.
+    pub supplies: Supplies,
     /// How long the control plane may take to come up.
     pub patience: Duration,
 }
@@ -99,8 +99,7 @@ pub async fn init(
     });
     let files =
         files::control_plane(&options.config, &keys, &machine, options.port, member.as_ref())?;
-    let images = Images { given: options.images.as_deref(), etcd: etcd.as_ref() };
-    install(&machine, &options.config, files, &runtime, images, say)?;
+    install(&machine, &options.config, files, &runtime, (&options.supplies, etcd.as_ref()), say)?;
 
     let work = async {
         say(format!(
@@ -209,29 +208,25 @@ pub(super) fn own_etcd(config: &ClusterConfiguration) -> Result<Option<etcd::Pro
     wanted.transpose().map_err(HostError::Missing)
 }
 
-/// Archives of images besides the program's own.
-#[derive(Clone, Copy)]
-pub(super) struct Images<'a> {
-    /// A folder of the user's.
-    pub(super) given: Option<&'a Path>,
-    /// What a member of the etcd cluster runs.
-    pub(super) etcd: Option<&'a etcd::Program>,
-}
-
-/// Writes everything that a node is made of, notes it, and starts its services.
+/// Writes everything that a node is made of, notes it, and starts its services; `etcd` is what a
+/// member of the etcd cluster runs.
 pub(super) fn install(
     machine: &Machine<'_>,
     config: &ClusterConfiguration,
     mut files: Vec<File>,
     runtime: &Runtime,
-    images: Images<'_>,
+    (supplies, etcd): (&Supplies, Option<&etcd::Program>),
     say: &mut dyn FnMut(String),
 ) -> Result<(), HostError> {
     let program = std::env::current_exe().map_err(file("/proc/self/exe"))?;
     let kubelet = files::kubelet_config_of(machine, files::kubelet_config(config));
     files.extend(files::every_node(machine, &kubelet));
+    files.extend(supplies.registries.files(&machine.registries_folder()));
     files.extend(units::kubelet(&program, machine.name, machine.address));
     let own = matches!(runtime, Runtime::Own(_));
+    if !own && !supplies.registries.is_empty() {
+        return Err(HostError::ForeignRuntime);
+    }
     if own {
         let containerd = crate::preflight::find("containerd");
         let containerd = containerd.unwrap_or_else(|| "/usr/bin/containerd".into());
@@ -251,7 +246,7 @@ pub(super) fn install(
     files::write(Path::new("/"), &files)
         .map_err(|(path, source)| HostError::File { path, source })?;
     say("[kubelet-start] Wrote credentials, configuration and units".to_owned());
-    lay_out_images(images.given, runtime.sandbox_image(), images.etcd)?;
+    lay_out_images(supplies.images.as_deref(), runtime.sandbox_image(), etcd)?;
     units::reload()?;
     if own {
         units::start("containerd")?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::checks::Part;
 use super::control_plane::{self, CertificateKey};
 use super::discovery::{self, Hints};
-use super::init::{Images, connect, install, preflight, within};
+use super::init::{connect, install, preflight, within};
 use super::runtime::{CONFIG, ROOT};
-use super::{HostError, file, members, resolv_conf};
+use super::{HostError, Supplies, file, members, resolv_conf};
 use crate::config::ClusterConfiguration;
 use crate::node::files::{
     self, BOOTSTRAP_KUBECONFIG, ClusterKeys, KUBELET_KUBECONFIG, Machine, PKI,
@@ -40,8 +40,8 @@ pub struct Options {
     pub certificate_key: Option<String>,
     /// Checks whose errors are only warnings, in lower case.
     pub ignored: BTreeSet<String>,
-    /// A folder of image archives that the node gets.
-    pub images: Option<PathBuf>,
+    /// What the node gets.
+    pub supplies: Supplies,
     /// How long the cluster may take to answer.
     pub discovery_patience: Duration,
     /// How long the node may take to come up.
@@ -126,11 +126,8 @@ async fn work(
         }
         _ => files::newcomer(&config, &found.ca, token),
     };
-    let images = Images {
-        given: options.images.as_deref(),
-        etcd: joining.as_ref().map(|newcomer| &newcomer.program),
-    };
-    install(&machine, &config, files, &runtime, images, say)?;
+    let etcd = joining.as_ref().map(|newcomer| &newcomer.program);
+    install(&machine, &config, files, &runtime, (&options.supplies, etcd), say)?;
     if let Some(Newcomer { admin, id, .. }) = &joining {
         say("[etcd] Waiting until the new member has learned what the others hold".to_owned());
         within(options.patience, "a vote of the new etcd member", admin, &options.name, async {

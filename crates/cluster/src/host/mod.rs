@@ -31,11 +31,21 @@ use runtime::Runtime;
 use crate::etcd;
 use crate::image::{self, ImageError};
 use crate::preflight::Problem;
+use crate::registries::Registries;
 
 /// Folder of what Ironclad keeps on a host.
 const FOLDER: &str = "/var/lib/ironclad";
 /// Archives that the kubelet imports.
-pub(crate) const IMAGES: &str = "/var/lib/ironclad/images";
+pub(crate) const IMAGES: &str = crate::images::SHARED;
+
+/// What a node gets besides what every one has.
+#[derive(Clone, Debug, Default)]
+pub struct Supplies {
+    /// A folder of image archives.
+    pub images: Option<PathBuf>,
+    /// How image registries are reached.
+    pub registries: Registries,
+}
 
 /// Why a host is no node.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +91,10 @@ pub enum HostError {
     Missing(Problem),
     #[error("this host has no address that other nodes could reach")]
     NoAddress,
+    #[error(
+        "the containerd of this host was not set up for the cluster, so how it reaches registries is not changed; see config_path in its configuration, and leave --registry-mirror and --registry-ca out"
+    )]
+    ForeignRuntime,
     #[error("interrupted")]
     Interrupted,
 }
@@ -88,6 +102,12 @@ pub enum HostError {
 fn file(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> HostError {
     let path = path.as_ref().to_owned();
     |source| HostError::File { path, source }
+}
+
+/// Whether this host was made a node.
+#[must_use]
+pub fn is_node() -> bool {
+    record::path().exists()
 }
 
 /// The address that this host uses towards the world: that of the default route.

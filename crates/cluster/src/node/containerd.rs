@@ -46,9 +46,10 @@ pub fn major_version(output: &str) -> Option<u32> {
 /// Where containerd keeps images and containers unless told otherwise.
 pub const ROOT: &str = "/var/lib/containerd";
 
-/// The text of `/etc/containerd/config.toml`; images and containers are kept in `root`.
+/// The text of `/etc/containerd/config.toml`; images and containers are kept in `root`, and how
+/// registries are reached stands in the folders `registries`, which are separated by colons.
 #[must_use]
-pub fn config(facts: &Facts, root: &str, pause_image: &str) -> String {
+pub fn config(facts: &Facts, root: &str, pause_image: &str, registries: &str) -> String {
     let cni = facts.cni.display();
     let restrict = facts.restrict_oom_score;
     let no_apparmor = !facts.apparmor;
@@ -75,6 +76,9 @@ restrict_oom_score_adj = {restrict}
 disable_apparmor = {no_apparmor}
 stream_server_address = "127.0.0.1"
 
+[plugins."io.containerd.grpc.v1.cri".registry]
+config_path = "{registries}"
+
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "{cni}"
 conf_dir = "/etc/cni/net.d"
@@ -100,6 +104,9 @@ snapshotter = "overlayfs"
 
 [plugins."io.containerd.cri.v1.images".pinned_images]
 sandbox = "{pause_image}"
+
+[plugins."io.containerd.cri.v1.images".registry]
+config_path = "{registries}"
 
 [plugins."io.containerd.cri.v1.runtime"]
 restrict_oom_score_adj = {restrict}
@@ -152,12 +159,14 @@ mod tests {
             apparmor: false,
             cni: "/usr/lib/cni".into(),
         };
-        let one = config(&facts, ROOT, "pause:1");
+        let one = config(&facts, ROOT, "pause:1", "/a:/b");
+        assert!(one.contains(".registry]\nconfig_path = \"/a:/b\"\n"), "{one}");
         assert!(one.contains("restrict_oom_score_adj = true"));
         assert!(one.contains("sandbox_image = \"pause:1\""));
         facts.major = 2;
         facts.restrict_oom_score = false;
-        let two = config(&facts, "/own", "pause:1");
+        let two = config(&facts, "/own", "pause:1", "/a:/b");
+        assert!(two.contains(".registry]\nconfig_path = \"/a:/b\"\n"), "{two}");
         assert!(two.contains("root = \"/own\""), "{two}");
         assert!(two.starts_with("version = 3") && two.contains("restrict_oom_score_adj = false"));
     }

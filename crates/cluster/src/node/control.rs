@@ -77,7 +77,7 @@ pub fn ask(node: &str, folder: &Path, request: &Request) -> Result<Vec<Status>, 
     })?;
     let patience = match request.action {
         Action::Status => LOOKING,
-        Action::Start | Action::Stop | Action::Restart => STOP_TIMEOUT + LOOKING,
+        Action::Start | Action::Stop | Action::Restart | Action::Shutdown => STOP_TIMEOUT + LOOKING,
     };
     let answer = converse(stream, request, patience)
         .map_err(|source| ControlError::Io { node: node.to_owned(), source })?;

@@ -84,6 +84,23 @@ pub struct Machine<'a> {
     pub resolv_conf: &'a str,
 }
 
+impl Machine<'_> {
+    /// The folders in which its container runtime looks for registries: the one beside its
+    /// configuration, and that of the distribution.
+    fn registries(&self) -> String {
+        const USUAL: &str = "/etc/containerd/certs.d";
+        let own = self.registries_folder();
+        if own == USUAL { own } else { format!("{own}:{USUAL}") }
+    }
+
+    /// The folder into which belongs how registries are reached.
+    #[must_use]
+    pub fn registries_folder(&self) -> String {
+        let folder = Path::new(self.containerd_config).parent().unwrap_or(Path::new("/"));
+        folder.join("certs.d").display().to_string()
+    }
+}
+
 impl ClusterKeys {
     /// Makes all of them.
     ///
@@ -163,7 +180,12 @@ pub fn every_node(machine: &Machine<'_>, kubelet: &Value) -> Vec<File> {
         plain(KUBELET_CONFIG, yaml(kubelet)),
         plain(
             machine.containerd_config,
-            containerd::config(machine.containerd, machine.containerd_root, PAUSE_IMAGE),
+            containerd::config(
+                machine.containerd,
+                machine.containerd_root,
+                PAUSE_IMAGE,
+                &machine.registries(),
+            ),
         ),
         // Found by name by the tools that administrators use on a node.
         plain(
@@ -299,8 +321,17 @@ pub fn kubelet_config(config: &ClusterConfiguration) -> Value {
         "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
         "rotateCertificates": true,
         "serverTLSBootstrap": true,
+        "shutdownGracePeriod": "30s",
+        "shutdownGracePeriodCriticalPods": "10s",
         "staticPodPath": MANIFESTS,
     })
+}
+
+/// Has the kubelet give up neither Pods nor images for a disk that it shares with other nodes and
+/// with whatever else is on this machine: that would win nothing back.
+pub(crate) fn ignore_disk(kubelet: &mut Value) {
+    kubelet["evictionHard"] = json!({"memory.available": "100Mi"});
+    kubelet["imageGCHighThresholdPercent"] = json!(100);
 }
 
 /// The configuration of one node's kubelet, from that of all.

@@ -17,6 +17,7 @@ use super::control::Control;
 use super::files::{BOOTSTRAP_KUBECONFIG, KUBELET_CONFIG, KUBELET_KUBECONFIG};
 use super::mounts::{Folders, MountError};
 use super::services::{Ending, Service, Supervisor, signals};
+use crate::images::{OWN, SHARED};
 
 /// The program that an upgrade put in the place of the one that this node was booted with.
 pub const UPGRADED: &str = "/var/lib/ironclad/bin/ironclad";
@@ -124,7 +125,8 @@ fn services(spec: &Spec) -> Vec<Service> {
         "--follow-authorities".to_owned(),
         format!("--hostname-override={}", spec.node),
         format!("--node-ip={}", spec.address),
-        "--images-dir=/var/lib/ironclad/images".to_owned(),
+        format!("--images-dir={SHARED}"),
+        format!("--images-dir={OWN}"),
     ];
     vec![
         Service {

@@ -3,6 +3,7 @@
 pub mod cgroups;
 pub mod containerd;
 pub mod control;
+pub(crate) mod disk;
 pub mod files;
 pub mod init;
 pub mod mounts;

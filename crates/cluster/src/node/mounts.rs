@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MsFlags, mount};
 
 use super::cgroups::Hierarchy;
+use super::disk;
+use crate::images::{OWN, SHARED};
 
 /// A mount that failed.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +58,10 @@ impl Folders {
                 _ => {}
             }
         }
-        fs::create_dir_all(self.root.join("var/lib/ironclad/images"))
+        for folder in [SHARED, OWN] {
+            fs::create_dir_all(self.root.join(&folder[1..]))?;
+        }
+        Ok(())
     }
 
     /// Mounts everything for this process's mount namespace; `images` is the folder that all nodes
@@ -73,7 +78,15 @@ impl Folders {
             self.root.join("etc.work").display()
         );
         attach("overlay", "/etc", "overlay", MsFlags::empty(), &options)?;
-        let shared = self.root.join("var/lib/ironclad/images");
+        if disk::is_there(&self.root) {
+            let (own, given) = disk::mount(&self.root).map_err(|source| MountError {
+                what: "the node's disk".to_owned(),
+                target: self.root.clone(),
+                source,
+            })?;
+            bind(&own, &given)?;
+        }
+        let shared = self.root.join(&SHARED[1..]);
         bind(images, &shared)?;
         bind(&self.root.join("var"), Path::new("/var"))?;
         let no_suid = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;

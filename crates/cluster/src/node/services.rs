@@ -45,6 +45,8 @@ pub enum Action {
     Stop,
     /// Ends it, if it runs, and starts it.
     Restart,
+    /// Tells it that the node is going to stop, and leaves it ended.
+    Shutdown,
     /// Only looks.
     Status,
 }
@@ -177,21 +179,24 @@ impl Unit {
 
     fn command(&mut self, action: Action, now: Instant) {
         let again = action == Action::Restart;
-        let stopping = |pid| State::Stopping { pid, signal: Signal::SIGTERM, due: now, again };
+        let signal = if action == Action::Shutdown { Signal::SIGPWR } else { Signal::SIGTERM };
+        let stopping = |pid| State::Stopping { pid, signal, due: now, again };
         match (action, self.state) {
             (Action::Status, _) | (Action::Start, State::Running(_)) => {}
             (Action::Start | Action::Restart, State::Stopped | State::Waiting(_)) => {
                 self.enter(State::Waiting(now), now);
             }
             (_, State::Stopping { pid, signal, due, .. }) => {
-                let again = action != Action::Stop;
+                let again = matches!(action, Action::Start | Action::Restart);
                 self.state = State::Stopping { pid, signal, due, again };
             }
-            (Action::Stop | Action::Restart, State::Running(pid)) => {
+            (Action::Stop | Action::Restart | Action::Shutdown, State::Running(pid)) => {
                 self.enter(stopping(pid), now);
             }
-            (Action::Stop, State::Waiting(_)) => self.enter(State::Stopped, now),
-            (Action::Stop, State::Stopped) => {}
+            (Action::Stop | Action::Shutdown, State::Waiting(_)) => {
+                self.enter(State::Stopped, now);
+            }
+            (Action::Stop | Action::Shutdown, State::Stopped) => {}
         }
     }
 

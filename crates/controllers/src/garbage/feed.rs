@@ -2,12 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use client::{Api, WatchDelta, watch_forever};
-use futures::StreamExt;
+use client::{Api, Feed, Found};
 use kube::core::{DynamicObject, PartialObjectMeta};
-use kube::runtime::watcher;
 use tokio_util::sync::CancellationToken;
 
 use super::Collector;
@@ -18,13 +15,7 @@ use crate::object::Meta;
 /// The running watches by resource.
 #[derive(Default)]
 pub(super) struct Feeds {
-    running: HashMap<String, Feed>,
-}
-
-struct Feed {
-    served: Served,
-    stop: CancellationToken,
-    synced: Arc<AtomicBool>,
+    running: HashMap<String, (Served, Feed)>,
 }
 
 /// Events are never owned by anything and by far the most numerous writes.
@@ -49,77 +40,44 @@ impl Feeds {
         let stale: Vec<String> = self
             .running
             .iter()
-            .filter(|(name, feed)| match wanted.get(*name) {
-                Some(served) => served.resource != feed.served.resource,
+            .filter(|(name, (followed, _))| match wanted.get(*name) {
+                Some(served) => served.resource != followed.resource,
                 // A group that could not be asked has not vanished.
                 None => complete,
             })
             .map(|(name, _)| name.clone())
             .collect();
         for name in stale {
-            if let Some(feed) = self.running.remove(&name) {
-                feed.stop.cancel();
+            if let Some((_, feed)) = self.running.remove(&name) {
+                feed.stop();
                 if !wanted.contains_key(&name) {
                     collector.listed(&name, &HashSet::new());
                 }
             }
         }
         for (name, served) in wanted {
-            if self.running.contains_key(&name) {
-                continue;
-            }
-            let stop = shutdown.child_token();
-            let synced = Arc::new(AtomicBool::new(false));
-            tokio::spawn(follow(
-                Arc::clone(collector),
-                served.clone(),
-                stop.clone(),
-                Arc::clone(&synced),
-            ));
-            self.running.insert(name, Feed { served: served.clone(), stop, synced });
+            self.running.entry(name).or_insert_with(|| {
+                (served.clone(), follow(Arc::clone(collector), served, shutdown))
+            });
         }
     }
 
-    pub(super) fn is_synced(&self) -> bool {
-        self.running.values().all(|feed| feed.synced.load(Ordering::Relaxed))
+    /// Waits until all have listed what there is.
+    pub(super) async fn synced(&self) {
+        for (_, feed) in self.running.values() {
+            feed.synced().await;
+        }
     }
 }
 
-async fn follow(
-    collector: Arc<Collector>,
-    served: Served,
-    stop: CancellationToken,
-    synced: Arc<AtomicBool>,
-) {
-    let name = served.name();
-    let api: Api<PartialObjectMeta<DynamicObject>> =
-        Api::all_with(collector.client(), &served.resource);
-    let config = watcher::Config { page_size: None, ..watcher::Config::default() };
-    let mut changes = Box::pin(watch_forever(api, config));
-    let mut listed = HashSet::new();
-    let resource = served.resource;
+fn follow(collector: Arc<Collector>, served: &Served, shutdown: &CancellationToken) -> Feed {
+    let resource = served.resource.clone();
+    let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(collector.client(), &resource);
     let kind = Kind { api_version: resource.api_version, kind: resource.kind };
-    let source = Source { resource: name.into(), kind: Arc::new(kind) };
-    loop {
-        let delta = tokio::select! {
-            () = stop.cancelled() => return,
-            delta = changes.next() => delta,
-        };
-        match delta {
-            None => return,
-            Some(WatchDelta::Init) => listed.clear(),
-            Some(WatchDelta::InitApply(object)) => {
-                listed.insert(collector.applied(&source, &object.metadata));
-            }
-            Some(WatchDelta::InitDone) => {
-                collector.listed(&source.resource, &std::mem::take(&mut listed));
-                synced.store(true, Ordering::Relaxed);
-                collector.feed_synced();
-            }
-            Some(WatchDelta::Apply(object)) => {
-                collector.applied(&source, &object.metadata);
-            }
-            Some(WatchDelta::Delete(object)) => collector.deleted(object.id()),
-        }
-    }
+    let source = Source { resource: served.name().into(), kind: Arc::new(kind) };
+    Feed::start(api, shutdown, move |found| match found {
+        Found::Object(object) => collector.applied(&source, &object.metadata),
+        Found::Gone(object) => collector.deleted(object.id()),
+        Found::All(uids) => collector.listed(&source.resource, &uids),
+    })
 }

@@ -155,12 +155,12 @@ impl Graph {
         known.or_else(|| self.gone.get(uid)).cloned().unwrap_or_else(|| uid.into())
     }
 
-    /// Takes the current state of an object in; gives its UID too.
-    pub(super) fn apply(&mut self, source: &Source, meta: &ObjectMeta) -> (Uid, Work) {
+    /// Takes the current state of an object in.
+    pub(super) fn apply(&mut self, source: &Source, meta: &ObjectMeta) -> Work {
         let mut work = Work::default();
         let uid = self.uid(meta.uid.as_deref().unwrap_or_default());
         if uid.is_empty() {
-            return (uid, work);
+            return work;
         }
         let references = meta.owner_references.as_deref().unwrap_or_default();
         let owners = references.iter().map(|reference| Reference {
@@ -205,7 +205,7 @@ impl Graph {
         for (reference, Reference { owner, .. }) in references.iter().zip(&owners) {
             self.link(&uid, owner, &Identity::of(reference, namespace), &mut work);
         }
-        (uid, work)
+        work
     }
 
     /// Takes an object out of the dependents of owners that it does not name any more.
@@ -297,12 +297,12 @@ impl Graph {
     }
 
     /// Takes a complete list of a resource: what it told of before and no more is gone.
-    pub(super) fn listed(&mut self, resource: &str, present: &HashSet<Uid>) -> Work {
+    pub(super) fn listed(&mut self, resource: &str, present: &HashSet<String>) -> Work {
         let gone: Vec<Uid> = self
             .nodes
             .iter()
             .filter(|(uid, node)| {
-                node.resource.as_deref() == Some(resource) && !present.contains(*uid)
+                node.resource.as_deref() == Some(resource) && !present.contains(&***uid)
             })
             .map(|(uid, _)| uid.clone())
             .collect();

@@ -47,7 +47,6 @@ struct Collector {
     kinds: Mutex<HashMap<(String, String), Served>>,
     delete: WorkQueue<Uid>,
     orphan: WorkQueue<Uid>,
-    synced: Notify,
     /// There may be resources that are not known.
     unknown: Notify,
 }
@@ -60,7 +59,6 @@ pub(crate) async fn run(context: Context) {
         kinds: Mutex::default(),
         delete: WorkQueue::new(),
         orphan: WorkQueue::new(),
-        synced: Notify::new(),
         unknown: Notify::new(),
     });
     let mut feeds = Feeds::default();
@@ -74,14 +72,9 @@ pub(crate) async fn run(context: Context) {
         }
     }
     period.reset();
-    let all_synced = async {
-        while !feeds.is_synced() {
-            collector.synced.notified().await;
-        }
-    };
     tokio::select! {
         () = context.shutdown.cancelled() => return,
-        synced = tokio::time::timeout(SYNC_PATIENCE, all_synced) => {
+        synced = tokio::time::timeout(SYNC_PATIENCE, feeds.synced()) => {
             if synced.is_err() {
                 tracing::warn!("not all resources could be listed; collecting garbage without them");
             }
@@ -127,13 +120,12 @@ impl Collector {
         work.orphan.into_iter().for_each(|uid| self.orphan.add(uid));
     }
 
-    fn applied(&self, source: &Source, meta: &ObjectMeta) -> Uid {
+    fn applied(&self, source: &Source, meta: &ObjectMeta) {
         if source.kind.kind == "CustomResourceDefinition" {
             self.unknown.notify_one();
         }
-        let (uid, work) = self.lock().apply(source, meta);
+        let work = self.lock().apply(source, meta);
         self.enqueue(work);
-        uid
     }
 
     fn deleted(&self, uid: &str) {
@@ -141,13 +133,9 @@ impl Collector {
         self.enqueue(work);
     }
 
-    fn listed(&self, resource: &str, present: &HashSet<Uid>) {
+    fn listed(&self, resource: &str, present: &HashSet<String>) {
         let work = self.lock().listed(resource, present);
         self.enqueue(work);
-    }
-
-    fn feed_synced(&self) {
-        self.synced.notify_one();
     }
 
     /// Asks for the resources and follows them; `false` when the server did not answer.

@@ -41,13 +41,6 @@ impl From<Timestamp> for Now {
     }
 }
 
-impl Sign {
-    /// Whether the node was ready when this sign was seen.
-    pub(super) fn was_ready(&self) -> bool {
-        self.readiness == Readiness::True
-    }
-}
-
 pub(super) fn condition<'a>(node: &'a Node, type_: &str) -> Option<&'a NodeCondition> {
     node.status.as_ref()?.conditions.iter().flatten().find(|c| c.type_ == type_)
 }

@@ -8,7 +8,7 @@ mod taints;
 mod tests;
 mod zones;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use client::{Action, Api, Event, EventType, WorkQueue};
 use component::clock::Steady;
@@ -99,6 +99,7 @@ async fn watch_health(context: Context) {
     let mut monitor = Monitor {
         context: context.clone(),
         signs: HashMap::new(),
+        unmarked: HashSet::new(),
         limiter: Limiter::default(),
         clock: Steady::start(),
     };
@@ -126,6 +127,8 @@ fn node_reference(node: &Node) -> ObjectReference {
 struct Monitor {
     context: Context,
     signs: HashMap<String, Sign>,
+    /// Nodes whose Pods are still to be marked as not ready.
+    unmarked: HashSet<String>,
     limiter: Limiter,
     clock: Steady,
 }
@@ -138,6 +141,7 @@ impl Monitor {
     async fn round(&mut self) {
         let nodes = self.context.informers.nodes.list();
         self.signs.retain(|name, _| nodes.iter().any(|n| n.nm() == name));
+        self.unmarked.retain(|name| self.signs.contains_key(name));
         for node in &nodes {
             if let Err(error) = self.check(node).await {
                 tracing::warn!(node = node.nm(), %error, "cannot update node health");
@@ -166,7 +170,6 @@ impl Monitor {
         let lease = self.context.informers.node_leases.get(Some("kube-node-lease"), node.nm());
         let renewed = lease.and_then(|l| l.spec.as_ref()?.renew_time.as_ref().map(|t| t.0));
         let before = self.signs.get(node.nm());
-        let was_ready = before.is_none_or(|b| b.was_ready());
         let sign = health::observe(node, renewed, before, Now { steady, wall: now });
         let grace = SignedDuration::try_from(config.node_monitor_grace_period).unwrap_or_default();
         let startup =
@@ -174,7 +177,6 @@ impl Monitor {
         let silent = health::is_silent(node, &sign, grace, startup, steady);
         let first = before.is_none();
         self.signs.insert(node.nm().to_owned(), sign);
-        let mut not_ready = health::readiness(node) != Readiness::True;
         if silent && let Some(conditions) = health::unknown_conditions(node, now) {
             let api: Api<Node> = Api::all(self.context.client.clone());
             let patch = json!({
@@ -191,15 +193,18 @@ impl Monitor {
             }
             if health::readiness(node) == Readiness::True {
                 self.tell_not_ready(node);
-                return self.mark_pods(node).await;
+                self.unmarked.insert(node.nm().to_owned());
             }
-            not_ready = true;
         }
-        if not_ready && was_ready && health::condition(node, "Ready").is_some() {
-            if !first {
-                self.tell_not_ready(node);
-            }
-            return self.mark_pods(node).await;
+        // A process before this one may have died when it had said that the node is silent and not
+        // yet what follows. A kubelet that says itself that its node is not ready knows of its Pods.
+        let known = matches!(health::readiness(node), Readiness::False | Readiness::Unknown);
+        if first && known {
+            self.unmarked.insert(node.nm().to_owned());
+        }
+        if self.unmarked.contains(node.nm()) {
+            self.mark_pods(node).await?;
+            self.unmarked.remove(node.nm());
         }
         Ok(())
     }

@@ -1,18 +1,15 @@
 //! Objects of resources that nobody else here follows: as many as there are quotas for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use client::{Api, Client, Resource, WatchDelta, watch_forever};
-use futures::StreamExt as _;
+use client::{Api, Client, Feed, Found, Resource};
 use kube::core::{DynamicObject, PartialObjectMeta};
-use kube::runtime::watcher;
 use machinery::Value;
 use resources::quota::Evaluator;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::discovery::{Served, discover};
@@ -27,14 +24,18 @@ pub(super) struct Feeds {
     client: Client,
     given_back: GivenBack,
     shutdown: CancellationToken,
-    running: Mutex<HashMap<Evaluator, Arc<Feed>>>,
+    running: Mutex<HashMap<Evaluator, Arc<Followed>>>,
+}
+
+/// A resource that is followed.
+struct Followed {
+    objects: Arc<Objects>,
+    feed: Feed,
 }
 
 /// The objects of one resource by UID.
-struct Feed {
-    objects: Mutex<HashMap<String, Object>>,
-    synced: watch::Sender<bool>,
-}
+#[derive(Default)]
+struct Objects(Mutex<HashMap<String, Object>>);
 
 struct Object {
     namespace: String,
@@ -54,21 +55,18 @@ impl Feeds {
         evaluator: &Evaluator,
         namespace: &str,
     ) -> Result<Option<Vec<Value>>, SyncError> {
-        let Some(feed) = self.feed(evaluator).await? else { return Ok(None) };
-        let mut synced = feed.synced.subscribe();
-        tokio::select! {
-            // The sender lives as long as the feed.
-            _ = synced.wait_for(|synced| *synced) => {}
-            () = self.shutdown.cancelled() => return Ok(None),
+        let Some(followed) = self.followed(evaluator).await? else { return Ok(None) };
+        if !followed.feed.synced().await {
+            return Ok(None);
         }
-        let objects = feed.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        let objects = followed.objects.lock();
         let here = objects.values().filter(|object| object.namespace == namespace);
         Ok(Some(here.map(|object| object.tree.clone()).collect()))
     }
 
-    async fn feed(&self, evaluator: &Evaluator) -> Result<Option<Arc<Feed>>, SyncError> {
-        if let Some(feed) = self.running().get(evaluator) {
-            return Ok(Some(feed.clone()));
+    async fn followed(&self, evaluator: &Evaluator) -> Result<Option<Arc<Followed>>, SyncError> {
+        if let Some(followed) = self.running().get(evaluator) {
+            return Ok(Some(followed.clone()));
         }
         let (group, plural) = evaluator.resource();
         let found = discover(&self.client).await?.resources.into_iter().find(|served| {
@@ -77,25 +75,33 @@ impl Feeds {
         });
         let Some(served) = found else { return Ok(None) };
         let mut running = self.running();
-        if let Some(feed) = running.get(evaluator) {
-            return Ok(Some(feed.clone()));
+        if let Some(followed) = running.get(evaluator) {
+            return Ok(Some(followed.clone()));
         }
-        let feed = Arc::new(Feed { objects: Mutex::default(), synced: watch::Sender::new(false) });
-        running.insert(evaluator.clone(), feed.clone());
-        let (given_back, stop) = (self.given_back.clone(), self.shutdown.clone());
         let (client, resource) = (self.client.clone(), &served.resource);
-        if *evaluator == Evaluator::ResourceClaims {
-            let api: Api<DynamicObject> = Api::all_with(client, resource);
-            tokio::spawn(follow(api, feed.clone(), given_back, stop));
+        let followed = Arc::new(if *evaluator == Evaluator::ResourceClaims {
+            self.follow(Api::<DynamicObject>::all_with(client, resource))
         } else {
             // Of all others only the number counts.
-            let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client, resource);
-            tokio::spawn(follow(api, feed.clone(), given_back, stop));
-        }
-        Ok(Some(feed))
+            self.follow(Api::<PartialObjectMeta<DynamicObject>>::all_with(client, resource))
+        });
+        running.insert(evaluator.clone(), followed.clone());
+        Ok(Some(followed))
     }
 
-    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<Evaluator, Arc<Feed>>> {
+    fn follow<K>(&self, api: Api<K>) -> Followed
+    where
+        K: Resource + Clone + DeserializeOwned + Serialize + Debug + Send + 'static,
+    {
+        let objects = Arc::<Objects>::default();
+        let (kept, given_back) = (objects.clone(), self.given_back.clone());
+        let feed = Feed::start(api, &self.shutdown, move |found| {
+            kept.take(found).iter().for_each(|namespace| given_back(namespace));
+        });
+        Followed { objects, feed }
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<Evaluator, Arc<Followed>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -104,47 +110,30 @@ fn is_countable(served: &Served) -> bool {
     served.namespaced && served.can("list") && served.can("watch")
 }
 
-async fn follow<K>(api: Api<K>, feed: Arc<Feed>, given_back: GivenBack, stop: CancellationToken)
-where
-    K: Resource + Clone + DeserializeOwned + Serialize + Debug + Send + 'static,
-{
-    let config = watcher::Config { page_size: None, ..watcher::Config::default() };
-    let mut changes = Box::pin(watch_forever(api, config));
-    let mut listed = HashMap::new();
-    loop {
-        let delta = tokio::select! {
-            () = stop.cancelled() => return,
-            delta = changes.next() => delta,
-        };
-        match delta {
-            None => return,
-            Some(WatchDelta::Init) => listed.clear(),
-            Some(WatchDelta::InitApply(object)) => {
-                listed.insert(object.id().to_owned(), entry(&object));
+// === impl Objects ===
+
+impl Objects {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Object>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps what was found. Gives the namespaces in which something is gone.
+    fn take<K: Resource + Serialize>(&self, found: Found<K>) -> HashSet<String> {
+        let mut objects = self.lock();
+        match found {
+            Found::Object(object) => {
+                objects.insert(object.id().to_owned(), entry(&object));
+                HashSet::new()
             }
-            Some(WatchDelta::InitDone) => {
-                let before = std::mem::replace(&mut *feed.lock(), std::mem::take(&mut listed));
-                for (uid, gone) in before {
-                    if !feed.lock().contains_key(&uid) {
-                        given_back(&gone.namespace);
-                    }
-                }
-                feed.synced.send_replace(true);
+            Found::Gone(object) => {
+                objects.remove(object.id());
+                HashSet::from([object.ns().to_owned()])
             }
-            Some(WatchDelta::Apply(object)) => {
-                feed.lock().insert(object.id().to_owned(), entry(&object));
-            }
-            Some(WatchDelta::Delete(object)) => {
-                feed.lock().remove(object.id());
-                given_back(object.ns());
+            Found::All(uids) => {
+                let gone = objects.extract_if(|uid, _| !uids.contains(uid));
+                gone.map(|(_, object)| object.namespace).collect()
             }
         }
-    }
-}
-
-impl Feed {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Object>> {
-        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::workloads::running;
 use crate::drill::{Drill, Needs};
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::sight::NodeSight;
 use crate::stage::{Broken, Stage};
 use crate::workload::Workload;
@@ -22,14 +22,8 @@ pub(super) const DISK_FULL: Drill = Drill {
 };
 
 async fn disk_full(stage: &mut Stage) -> Outcome {
-    let added = stage.ironclad("node add --disk 4Gi").await?;
-    let name = added.split_whitespace().nth(1).unwrap_or_default().to_owned();
-    if !added.starts_with("Node ") || name.is_empty() {
-        let what = "ironclad node add --disk 4Gi".to_owned();
-        return Err(Failure::NotDone { what, error: added });
-    }
+    let name = stage.add_node("--disk 4Gi").await?;
     let node = name.as_str();
-    stage.note_added(node);
     // Five minutes by default: a node that had pressure is trusted again only after that.
     stage.append(node, CONFIGURATION, "evictionPressureTransitionPeriod: 5s")?;
     stage.ironclad(&format!("service restart kubelet --node {node}")).await?;

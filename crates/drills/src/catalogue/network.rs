@@ -20,10 +20,17 @@ pub(super) const NETWORK_CUT: Drill = Drill {
 };
 
 async fn network_cut(stage: &mut Stage) -> Outcome {
-    let hasty = Workload::deployment("hasty", 2).preferring(WORKER).tolerating(2);
-    let hasty = running(stage, &hasty, 2).await?;
-    let hasty = stage.expect("both are on w1", hasty.on(WORKER).exactly(2))?;
+    // So that all that is made now runs on the other one.
+    stage.cordon(OTHER).await?;
+    stage
+        .see("it takes no Pods", |now| {
+            now.node(OTHER)?.tainted("node.kubernetes.io/unschedulable", "NoSchedule")
+        })
+        .await?;
+    let hasty = running(stage, &Workload::deployment("hasty", 2).tolerating(2), 2).await?;
     let patient = running(stage, &Workload::deployment("patient", 1).on(WORKER), 1).await?;
+    stage.uncordon(OTHER).await?;
+    stage.see("it takes Pods again", |now| now.node(OTHER)?.untainted()).await?;
 
     let cable = Broken::cable(WORKER);
     stage.break_it(cable.clone()).await?;

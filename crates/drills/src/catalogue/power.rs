@@ -20,12 +20,17 @@ pub(super) const NODE_OFF: Drill = Drill {
 };
 
 async fn node_off(stage: &mut Stage) -> Outcome {
-    let web = Workload::deployment("web", 2).preferring(WORKER).tolerating(2);
-    let web = running(stage, &web, 2).await?;
-    let db = Workload::stateful_set("db", 1).preferring(WORKER).tolerating(2);
-    let db = running(stage, &db, 1).await?;
-    let (lost, db) = (web.on(WORKER).exactly(2), db.on(WORKER).exactly(1));
-    let (lost, db) = (stage.expect("both are on w1", lost)?, stage.expect("it is on w1", db)?);
+    // So that all that is made now runs on the other one.
+    stage.cordon(OTHER).await?;
+    stage
+        .see("it takes no Pods", |now| {
+            now.node(OTHER)?.tainted("node.kubernetes.io/unschedulable", "NoSchedule")
+        })
+        .await?;
+    let lost = running(stage, &Workload::deployment("web", 2).tolerating(2), 2).await?;
+    let db = running(stage, &Workload::stateful_set("db", 1).tolerating(2), 1).await?;
+    stage.uncordon(OTHER).await?;
+    stage.see("it takes Pods again", |now| now.node(OTHER)?.untainted()).await?;
     let node = stage.wait("the node", |now| now.node(WORKER)).await?;
 
     let power = Broken::power(WORKER);

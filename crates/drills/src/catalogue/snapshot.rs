@@ -39,7 +39,9 @@ async fn snapshot_restored(stage: &mut Stage) -> Outcome {
         .figure("convergence")
         .see("what was made since is gone, what was deleted since runs again", |now| {
             now.pods("made-since").none()?;
-            now.pods("deleted-since").except(&deleted).exactly(2)?.ready()
+            // The very Pods, for which their nodes have nothing any more.
+            let again = now.pods("deleted-since").among(&deleted).exactly(2)?;
+            again.ready()?.other_containers_than(&deleted)
         })
         .await?;
     stage

@@ -63,6 +63,11 @@ impl Pods {
         }
     }
 
+    /// There are some.
+    pub(crate) fn some(self) -> Seen<Self> {
+        if self.len() > 0 { Ok(self) } else { Err("none".into()) }
+    }
+
     /// There are none.
     pub(crate) fn none(self) -> Seen<()> {
         self.exactly(0).map(drop)
@@ -117,6 +122,18 @@ impl Pods {
             return Ok(self);
         }
         Err(format!("containers and restarts were {then:?} and are {now:?}"))
+    }
+
+    /// No container of `before` runs in them: all were started anew.
+    pub(crate) fn other_containers_than(self, before: &Self) -> Seen<Self> {
+        let ids = |pods: &Self| -> Vec<String> {
+            pods.containers().into_values().map(|(id, _)| id).collect()
+        };
+        let old = ids(before);
+        if ids(&self).iter().any(|id| id.is_empty() || old.contains(id)) {
+            return Err(self.instead("they have the containers they had"));
+        }
+        Ok(self)
     }
 
     /// By Pod and container: container ID and number of restarts.

@@ -50,6 +50,9 @@ fn a_restarted_container_is_not_the_same() {
     for other in [running("a", "w1", "y", 0), running("a", "w1", "x", 1)] {
         assert!(Pods(vec![other]).same_containers_as(&before).is_err());
     }
+    assert!(before.clone().other_containers_than(&before).is_err());
+    assert!(Pods(vec![running("a", "w1", "y", 1)]).other_containers_than(&before).is_ok());
+    assert!(Pods(vec![running("a", "w1", "", 1)]).other_containers_than(&before).is_err());
     assert!(Pods::default().same_containers_as(&before).is_err(), "it is gone");
 }
 

@@ -1,5 +1,6 @@
 //! What a drill does: through the API, with the program's own commands, and to processes and files.
 
+use std::process::Output;
 use std::time::Duration;
 
 use client::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -25,7 +26,7 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 
 impl Stage {
     pub(super) fn act(&mut self, text: &str) {
-        self.timeline.act(Kind::Do, text);
+        self.timeline.act(if self.mending { Kind::Mend } else { Kind::Do }, text);
     }
 
     // Through the API.
@@ -109,6 +110,15 @@ impl Stage {
         }
     }
 
+    pub(super) async fn set_schedulable(&mut self, node: &str, schedulable: bool) -> Outcome {
+        let what = format!("kubectl {} {node}", if schedulable { "uncordon" } else { "cordon" });
+        self.act(&what);
+        let api: Api<Node> = Api::all(self.client.clone());
+        let patch = Patch::Merge(json!({"spec": {"unschedulable": !schedulable}}));
+        let patched = api.patch(node, &PatchParams::default(), &patch).await;
+        patched.map(drop).map_err(|error| not_done(&what, error))
+    }
+
     /// Waits until the API server answers.
     pub(crate) async fn api_answers(&mut self) -> Outcome {
         let deadline = Instant::now() + PATIENCE;
@@ -188,26 +198,53 @@ impl Stage {
 
     /// Runs `ironclad` with `arguments` on the drill's cluster, and returns what it prints.
     pub(crate) async fn ironclad(&mut self, arguments: &str) -> Outcome<String> {
-        self.act(&format!("ironclad {arguments}"));
-        self.command(arguments).await
-    }
-
-    pub(super) async fn command(&self, arguments: &str) -> Outcome<String> {
         let what = format!("ironclad {arguments}");
+        self.act(&what);
         let program = std::env::current_exe().map_err(|error| not_done(&what, error))?;
-        let output = tokio::process::Command::new(program)
+        let mut command = tokio::process::Command::new(program);
+        command
             .args(arguments.split_whitespace())
             .args(["--name", &self.cluster])
             // Ctrl-C is for the drill, which mends what it broke; not for what it is doing.
             .process_group(0)
-            .stdin(std::process::Stdio::null())
-            .output()
-            .await
-            .map_err(|error| not_done(&what, error))?;
+            .stdin(std::process::Stdio::null());
+        self.running = Some(tokio::spawn(async move { command.output().await }));
+        let output = self.command_ended().await.transpose().map_err(|e| not_done(&what, e))?;
+        let Some(output) = output else { return Err(not_done(&what, "it did not run")) };
         if !output.status.success() {
             return Err(not_done(&what, String::from_utf8_lossy(&output.stderr).trim()));
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Waits for the command that runs, if one does.
+    pub(super) async fn command_ended(&mut self) -> Option<std::io::Result<Output>> {
+        let ended = match self.running.as_mut() {
+            Some(running) => running.await.unwrap_or_else(|error| Err(error.into())),
+            None => return None,
+        };
+        self.running = None;
+        Some(ended)
+    }
+
+    /// Adds a node, and returns its name.
+    pub(crate) async fn add_node(&mut self, options: &str) -> Outcome<String> {
+        let what = format!("ironclad node add {options}");
+        let next = self.plan().and_then(|plan| plan.worker().ok());
+        let node = next.ok_or_else(|| not_done(&what, "there is no room for a node"))?.name;
+        self.broken.push(Broken::Added { node: node.clone() });
+        let said = self.ironclad(&format!("node add {options}")).await?;
+        if said.starts_with(&format!("Node {node} ")) {
+            Ok(node)
+        } else {
+            Err(not_done(&what, said))
+        }
+    }
+
+    /// What is written down of the cluster.
+    pub(super) fn plan(&self) -> Option<cluster::plan::Plan> {
+        let all = cluster::state::all(&self.clusters);
+        all.into_iter().map(|known| known.plan).find(|plan| plan.name == self.cluster)
     }
 
     /// Breaks something.

@@ -3,7 +3,6 @@
 
 use super::Stage;
 use crate::failure::Outcome;
-use crate::timeline::Kind;
 
 /// Something that is not as the drill found it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +33,11 @@ pub(crate) enum Broken {
     },
     /// A node has a taint that says it is out of service.
     OutOfService {
+        /// The node.
+        node: String,
+    },
+    /// A node takes no Pods.
+    Cordoned {
         /// The node.
         node: String,
     },
@@ -69,7 +73,9 @@ impl Broken {
             Self::Power { node } => format!("node poweroff {node}"),
             Self::Cable { node } => format!("node disconnect {node}"),
             Self::Added { .. } => "node add".to_owned(),
-            Self::TakenAway { .. } | Self::OutOfService { .. } => String::new(),
+            Self::TakenAway { .. } | Self::OutOfService { .. } | Self::Cordoned { .. } => {
+                String::new()
+            }
         }
     }
 
@@ -80,7 +86,9 @@ impl Broken {
             Self::Power { node } => format!("node poweron {node}"),
             Self::Cable { node } => format!("node connect {node}"),
             Self::Added { node } => format!("node remove {node}"),
-            Self::TakenAway { .. } | Self::OutOfService { .. } => return None,
+            Self::TakenAway { .. } | Self::OutOfService { .. } | Self::Cordoned { .. } => {
+                return None;
+            }
         })
     }
 }
@@ -91,6 +99,9 @@ impl Stage {
         match broken {
             Broken::TakenAway { component, node } => self.set_aside(component, node, false)?,
             Broken::OutOfService { node } => self.taint_out_of_service(node, false).await?,
+            Broken::Cordoned { node } => self.set_schedulable(node, true).await?,
+            // It did not come so far.
+            Broken::Added { node } if !self.has_node(node) => {}
             other => {
                 let command = other.mending().expect("all others are mended with a command");
                 self.ironclad(&command).await?;
@@ -105,16 +116,28 @@ impl Stage {
         self.mend(&Broken::TakenAway { component: component.into(), node: node.into() }).await
     }
 
-    /// Notes that there is a node more, which is to be removed.
-    pub(crate) fn note_added(&mut self, node: &str) {
-        self.broken.push(Broken::Added { node: node.to_owned() });
+    /// Has a node take no further Pods.
+    pub(crate) async fn cordon(&mut self, node: &str) -> Outcome {
+        self.broken.push(Broken::Cordoned { node: node.to_owned() });
+        self.set_schedulable(node, false).await
+    }
+
+    /// Has it take Pods again.
+    pub(crate) async fn uncordon(&mut self, node: &str) -> Outcome {
+        self.mend(&Broken::Cordoned { node: node.to_owned() }).await
+    }
+
+    fn has_node(&self, name: &str) -> bool {
+        self.plan().is_some_and(|plan| plan.nodes.iter().any(|node| node.name == name))
     }
 
     /// Mends what is still broken; what cannot be mended is said.
     pub(crate) async fn mend_all(&mut self) -> Outcome {
         let mut first = Ok(());
+        self.mending = true;
+        // Whether it could do it or not: it is undone.
+        drop(self.command_ended().await);
         while let Some(broken) = self.broken.last().cloned() {
-            self.timeline.act(Kind::Mend, &format!("{broken:?}"));
             if let Err(failure) = self.mend(&broken).await {
                 self.timeline.say(&format!("             {failure}"));
                 first = first.and(Err(failure));

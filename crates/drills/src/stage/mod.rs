@@ -4,9 +4,11 @@ mod acts;
 mod mend;
 
 use std::path::PathBuf;
+use std::process::Output;
 use std::time::Duration;
 
 use client::Client;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::failure::{Failure, Outcome};
@@ -31,6 +33,10 @@ pub(crate) struct Stage {
     /// What the drill broke and has not mended yet.
     broken: Vec<Broken>,
     figure: Option<&'static str>,
+    /// Whether the drill is over and only mends.
+    mending: bool,
+    /// A command that runs, and goes on when the drill is interrupted.
+    running: Option<JoinHandle<std::io::Result<Output>>>,
 }
 
 // === impl Stage ===
@@ -43,8 +49,18 @@ impl Stage {
         view: View,
         timeline: Timeline,
     ) -> Self {
-        let (broken, figure) = (Vec::new(), None);
-        Self { clusters, cluster, namespace, client, view, timeline, broken, figure }
+        Self {
+            clusters,
+            cluster,
+            namespace,
+            client,
+            view,
+            timeline,
+            broken: Vec::new(),
+            figure: None,
+            mending: false,
+            running: None,
+        }
     }
 
     /// Gives the time from the last deed to what is seen next a name in the report.
@@ -118,8 +134,8 @@ impl Stage {
 
     /// Demands something of what was seen before.
     pub(crate) fn expect<T: Shown>(&mut self, what: &str, found: Seen<T>) -> Outcome<T> {
-        let seen =
-            found.map_err(|instead| Failure::DidNotStay { what: what.to_owned(), instead })?;
+        let wrong = |instead| Failure::DidNotStay { what: what.to_owned(), instead };
+        let seen = found.map_err(wrong)?;
         self.timeline.see(what, seen.rows(), None);
         Ok(seen)
     }

@@ -9,6 +9,8 @@ use cluster::progress::Progress;
 use cluster::state::{self, StateError};
 use tokio_util::sync::CancellationToken;
 
+use super::registries;
+
 /// Which cluster.
 #[derive(Debug, Args)]
 pub(crate) struct Named {
@@ -39,6 +41,8 @@ pub(crate) struct Up {
     /// How long certificates are good; they are renewed long before
     #[arg(long, value_name = "DURATION")]
     certificate_validity: Option<String>,
+    #[command(flatten)]
+    registries: registries::Flags,
     /// Leave what is there of a cluster that does not come up
     #[arg(long)]
     retain: bool,
@@ -110,6 +114,7 @@ pub(crate) async fn up(flags: Up, shutdown: CancellationToken) -> anyhow::Result
             certificate_validity: flags.certificate_validity,
         },
         images: flags.images,
+        registries: flags.registries.registries()?,
         retain: flags.retain,
         patience: Duration::from_secs(flags.wait),
     };

@@ -28,8 +28,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "CLUSTER")]
     name: Option<String>,
     /// How often each is run
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    repeat: usize,
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    repeat: u32,
     /// What is printed: a timeline as it happens, or all timings as JSON at the end
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     output: Output,

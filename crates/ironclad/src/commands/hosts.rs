@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Exit;
 use super::clusters::{Snapshots, StoreKind, print_table};
+use super::registries;
 
 /// The exit code of kubeadm when a check fails.
 const PREFLIGHT: u8 = 2;
@@ -136,6 +137,8 @@ struct Host {
     /// A folder of image archives (docker or OCI) that the node gets
     #[arg(long, value_name = "FOLDER")]
     images: Option<PathBuf>,
+    #[command(flatten)]
+    registries: registries::Flags,
     /// Seconds after which a step that does not end is given up
     #[arg(long, default_value_t = 240, value_name = "SECONDS")]
     timeout: u64,
@@ -189,6 +192,11 @@ enum Verb {
 }
 
 impl Host {
+    fn supplies(&self) -> anyhow::Result<host::Supplies> {
+        let registries = self.registries.registries()?;
+        Ok(host::Supplies { images: self.images.clone(), registries })
+    }
+
     fn ignored(&self) -> BTreeSet<String> {
         self.ignore_preflight_errors.iter().map(|name| name.to_lowercase()).collect()
     }
@@ -252,7 +260,7 @@ pub(crate) async fn init(flags: Init, shutdown: CancellationToken) -> anyhow::Re
         token_ttl: ttl(flags.token_ttl),
         upload_certs: flags.upload_certs,
         ignored: flags.host.ignored(),
-        images: flags.host.images,
+        supplies: flags.host.supplies()?,
         patience: Duration::from_secs(flags.host.timeout),
     };
     let mut say = |line: String| println!("{line}");
@@ -287,7 +295,7 @@ pub(crate) async fn join(flags: Join, shutdown: CancellationToken) -> anyhow::Re
         control_plane: flags.control_plane.then_some(flags.apiserver_bind_port),
         certificate_key: flags.certificate_key,
         ignored: flags.host.ignored(),
-        images: flags.host.images,
+        supplies: flags.host.supplies()?,
         discovery_patience: Duration::from_secs(flags.discovery_timeout),
         patience: Duration::from_secs(flags.host.timeout),
     };

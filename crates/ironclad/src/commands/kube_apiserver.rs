@@ -108,6 +108,12 @@ pub(crate) struct Flags {
     max_mutating_requests_inflight: usize,
     #[command(flatten)]
     audit: audit::Flags,
+    /// AdmissionConfiguration that says what admission plugins do
+    #[arg(long)]
+    admission_control_config_file: Option<PathBuf>,
+    /// HTTP/2 streams that a client may have open on one connection; 0 is the default
+    #[arg(long, default_value_t = 0)]
+    http2_max_streams_per_connection: u32,
     /// Seconds that an ordinary request may take
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     request_timeout: u64,
@@ -148,6 +154,11 @@ pub(crate) async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Re
         max_requests_in_flight: flags.max_requests_inflight,
         max_mutating_requests_in_flight: flags.max_mutating_requests_inflight,
         audit: flags.audit.options(),
+        admission_control_config_file: flags.admission_control_config_file,
+        max_streams: match flags.http2_max_streams_per_connection {
+            0 => Config::default().max_streams,
+            given => given,
+        },
         request_timeout: Duration::from_secs(flags.request_timeout),
         ..Config::default()
     };

@@ -29,9 +29,15 @@ pub(crate) struct Flags {
     /// Folder of the kubelet's files
     #[arg(long, default_value = "/var/lib/kubelet")]
     root_dir: PathBuf,
-    /// A folder of image archives that are imported at the start
-    #[arg(long)]
-    images_dir: Option<PathBuf>,
+    /// A watched folder of image archives that are imported; may be given several times
+    #[arg(long = "images-dir", value_name = "FOLDER")]
+    images_dirs: Vec<PathBuf>,
+    /// Configuration of the programs that know credentials of registries: a file, or a folder of files
+    #[arg(long, requires = "image_credential_provider_bin_dir", value_name = "PATH")]
+    image_credential_provider_config: Option<PathBuf>,
+    /// Folder of those programs
+    #[arg(long, requires = "image_credential_provider_config", value_name = "FOLDER")]
+    image_credential_provider_bin_dir: Option<PathBuf>,
     /// Labels that the node registers with, as name=value
     #[arg(long, value_delimiter = ',', value_parser = label)]
     node_labels: Vec<(String, String)>,
@@ -55,7 +61,10 @@ pub(crate) async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Re
         follow_authorities: flags.follow_authorities,
         node_ip: flags.node_ip,
         root_dir: flags.root_dir,
-        images_dir: flags.images_dir,
+        images_dirs: flags.images_dirs,
+        credential_providers: flags
+            .image_credential_provider_config
+            .zip(flags.image_credential_provider_bin_dir),
         node_labels: flags.node_labels.into_iter().collect(),
         ..Config::new(shared)
     };

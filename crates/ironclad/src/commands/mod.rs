@@ -6,12 +6,14 @@ mod clusters;
 mod dns;
 mod drill;
 mod hosts;
+mod image;
 mod kube_apiserver;
 mod kube_controller_manager;
 mod kube_proxy;
 mod kube_scheduler;
 mod kubelet;
 mod nodes;
+mod registries;
 mod snapshot;
 mod store;
 mod upgrade;
@@ -56,6 +58,9 @@ enum Command {
     /// Save, list, check and restore the state of a cluster
     #[command(subcommand)]
     Snapshot(snapshot::Command),
+    /// Import image archives into nodes, and list the images of nodes
+    #[command(subcommand)]
+    Image(image::Command),
     /// Check, repair and defragment the store of an API server
     #[command(subcommand)]
     Store(store::Command),
@@ -151,6 +156,7 @@ pub(crate) fn run() -> ExitCode {
         }
         Command::Certs(command) => single(|_| certs::run(command)),
         Command::Snapshot(command) => single(|_| snapshot::run(command)),
+        Command::Image(command) => single(|_| image::run(command)),
         Command::Store(command) => single(|_| store::run(command)),
         Command::Node(flags) => single(|shutdown| nodes::node(flags, shutdown)),
         Command::Service(flags) => nodes::service(flags),

@@ -27,9 +27,19 @@ enum Verb {
         /// Seconds after which a node that is not Ready is given up
         #[arg(long, default_value_t = 120, value_name = "SECONDS")]
         wait: u64,
+        /// Size of a disk of its own, such as 4Gi, for what it has below /var/lib; without it the
+        /// node shares the disk of this machine and does not care how full that is
+        #[arg(long, value_name = "SIZE", value_parser = size)]
+        disk: Option<u64>,
     },
     /// Pull the plug of a node: its processes are gone at once, its files stay
-    Poweroff(One),
+    Poweroff {
+        #[command(flatten)]
+        one: One,
+        /// Let its Pods end first, the critical ones last
+        #[arg(long)]
+        graceful: bool,
+    },
     /// Boot a node that is off, with the files and the address it had
     Poweron(One),
     /// Cut a node off the network
@@ -73,17 +83,46 @@ enum Action {
     Status,
 }
 
+/// A number of bytes, with a suffix of Kubernetes' quantities.
+fn size(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
+        Some(at) => text.split_at(at),
+        None => (text, ""),
+    };
+    let factor: u64 = match unit {
+        "" => 1,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        _ => return Err("give a number with M, Mi, G or Gi".to_owned()),
+    };
+    let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    // The program's own image alone takes some hundred megabytes.
+    const LEAST: u64 = 1 << 30;
+    match bytes {
+        Some(bytes) if bytes >= LEAST => Ok(bytes),
+        Some(_) => Err("a node needs 1Gi at least".to_owned()),
+        None => Err("not a size".to_owned()),
+    }
+}
+
 pub(crate) async fn node(flags: Node, shutdown: CancellationToken) -> anyhow::Result<()> {
     let clusters = clusters();
     match flags.verb {
-        Verb::Add { cluster, wait } => {
-            let (mut progress, patience) = (Progress::start(), Duration::from_secs(wait));
+        Verb::Add { cluster, wait, disk } => {
+            let options = nodes::Addition { patience: Duration::from_secs(wait), disk };
+            let mut progress = Progress::start();
             let node =
-                nodes::add(clusters, &cluster.name, patience, &mut progress, &shutdown).await?;
+                nodes::add(clusters, &cluster.name, &options, &mut progress, &shutdown).await?;
             println!("Node {node} has joined.");
         }
-        Verb::Poweroff(One { node, cluster }) => {
-            nodes::power_off(clusters, &cluster.name, &node).await?;
+        Verb::Poweroff { one: One { node, cluster }, graceful } => {
+            if graceful {
+                nodes::shut_down(clusters, &cluster.name, &node).await?;
+            } else {
+                nodes::power_off(clusters, &cluster.name, &node).await?;
+            }
             println!("Node {node} is off.");
         }
         Verb::Poweron(One { node, cluster }) => {

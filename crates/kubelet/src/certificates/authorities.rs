@@ -16,6 +16,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use client::Informer;
+use component::authorities::{ISSUER, TRUSTS, digest};
 use component::followed::Followed;
 use component::pki::Certificate;
 use k8s_openapi::api::core::v1::{ConfigMap, Node};
@@ -23,17 +24,12 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use kube::config::Kubeconfig;
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::bootstrap::write_private;
 use super::store::Store;
 
-/// Annotation of a Node: digest of the bundle that its kubelet trusts.
-pub const TRUSTS: &str = "ironclad.local/trusted-authorities";
-/// Annotation of a Node: digest of the authority that issued all its kubelet's certificates.
-pub const ISSUER: &str = "ironclad.local/certificate-authority";
 /// Wait after the API server refused.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -48,12 +44,6 @@ pub struct Follower {
     pub client_ca: PathBuf,
     /// Its certificates.
     pub certificates: Vec<Store>,
-}
-
-/// The digest by which a bundle, or a certificate, is known.
-#[must_use]
-pub fn digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The bundle to trust, if another one than `present` is `published` and can be believed.

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use component::followed::Followed;
 use component::pki::{Certificate, Subject};
 use k8s_openapi::jiff::Timestamp;
 use rand::Rng as _;
@@ -20,8 +21,8 @@ const RETRY: Duration = Duration::from_millis(200);
 const MAX_REACH: Duration = Duration::from_secs(1);
 /// Longest wait after a refusal, and between two certificates.
 const MAX_RETRY: Duration = Duration::from_secs(30);
-/// Longest time without a look at the certificate: a clock may be set, an authority replaced.
-const LOOK: Duration = Duration::from_secs(5);
+/// Longest time without a look at the certificate: a clock may be set.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// One certificate that is kept good.
 #[derive(Clone, Debug)]
@@ -43,11 +44,15 @@ pub async fn keep(client: kube::Client, kept: Kept, shutdown: CancellationToken)
     let mut pause = RETRY;
     // As with the client's first certificate, a request that is not answered yet is taken up.
     let mut key = None;
+    // Another authority may sign from now on.
+    let mut authorities = Followed::new(kept.authorities.clone().into_iter().collect());
+    authorities.see();
     loop {
         let rest = kept.due(jitter, SystemTime::now());
         if rest > Duration::ZERO {
             tokio::select! {
                 () = tokio::time::sleep(rest.min(LOOK)) => continue,
+                _ = authorities.next() => continue,
                 () = shutdown.cancelled() => return,
             }
         }

@@ -120,6 +120,12 @@ fn limit<'a>(resources: &'a Resources, name: &str) -> Option<&'a Quantity> {
     entry(resources.as_ref()?.limits.as_ref(), name)
 }
 
+/// Whether a node must not be without the Pod.
+pub fn is_critical(pod: &Pod) -> bool {
+    let priority = pod.spec.as_ref().and_then(|spec| spec.priority);
+    priority.is_some_and(|priority| priority >= CRITICAL_PRIORITY) || is_static(pod)
+}
+
 /// Quality of service class of a Pod. The one in its status is kept once it is there, because it
 /// never changes.
 pub fn qos(pod: &Pod) -> Qos {
@@ -294,11 +300,8 @@ pub fn container(
 /// sooner it goes.
 pub fn oom_score_adj(pod: &Pod, container: &Container, node: &NodeMemory) -> i64 {
     let spec = pod.spec.as_ref();
-    let critical =
-        spec.and_then(|spec| spec.priority).is_some_and(|priority| priority >= CRITICAL_PRIORITY)
-            || is_static(pod);
     match qos(pod) {
-        _ if critical => return GUARANTEED_OOM,
+        _ if is_critical(pod) => return GUARANTEED_OOM,
         Qos::Guaranteed => return GUARANTEED_OOM,
         Qos::BestEffort => return BEST_EFFORT_OOM,
         Qos::Burstable => {}

@@ -6,15 +6,17 @@ use std::io::{self, Read, Seek};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+
+use super::reference;
 
 /// The most that a table of contents may have; none that is longer is one.
 const LIMIT: u64 = 4 << 20;
 
 /// One image of an archive.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
-    /// Its names; without one it is known by its digest alone.
+    /// Its names in full; without one it is known by its digest alone.
     pub names: Vec<String>,
     /// Digest of its configuration (which is its ID) or of its manifest.
     pub digest: String,
@@ -77,16 +79,23 @@ fn docker(entry: impl Read) -> io::Result<Vec<Listed>> {
     let listed = |row: Docker| {
         // Either `<hex>.json` or `blobs/sha256/<hex>`.
         let hex = row.config.rsplit('/').next().unwrap_or_default().trim_end_matches(".json");
-        Listed { names: row.repo_tags.unwrap_or_default(), digest: format!("sha256:{hex}") }
+        // They are imported under their full names, whatever they are called here.
+        let full =
+            |tag: String| reference::canonical(&reference::with_default_tag(&tag).unwrap_or(tag));
+        let names = row.repo_tags.unwrap_or_default().into_iter().map(full).collect();
+        Listed { names, digest: format!("sha256:{hex}") }
     };
     Ok(rows.into_iter().map(listed).collect())
 }
 
 fn oci(entry: impl Read) -> io::Result<Vec<Listed>> {
     let index: Index = serde_json::from_reader(entry.take(LIMIT))?;
-    let listed = |mut descriptor: Descriptor| Listed {
-        names: descriptor.annotations.remove("io.containerd.image.name").into_iter().collect(),
-        digest: descriptor.digest,
+    let listed = |mut descriptor: Descriptor| {
+        let full = descriptor.annotations.remove("io.containerd.image.name");
+        // A tag alone, as others write it, is no name; the client makes one up.
+        let name = descriptor.annotations.remove("org.opencontainers.image.ref.name");
+        let name = full.or(name.filter(|name| name.contains(['/', ':', '@'])));
+        Listed { names: name.into_iter().collect(), digest: descriptor.digest }
     };
     Ok(index.manifests.into_iter().map(listed).collect())
 }
@@ -116,16 +125,22 @@ mod tests {
             names: names.iter().map(|name| (*name).to_owned()).collect(),
             digest: digest.to_owned(),
         };
-        let docker = r#"[{"Config":"aa.json","RepoTags":["x:1","y:1"],"Layers":[]},
+        let docker = r#"[{"Config":"aa.json","RepoTags":["x:1","r.example/y"],"Layers":[]},
             {"Config":"blobs/sha256/bb","RepoTags":null}]"#;
         let path = archive(&[("l/layer.tar", "x"), ("manifest.json", docker)], folder.path());
-        let wanted = [one(&["x:1", "y:1"], "sha256:aa"), one(&[], "sha256:bb")];
+        let names = ["docker.io/library/x:1", "r.example/y:latest"];
+        let wanted = [one(&names, "sha256:aa"), one(&[], "sha256:bb")];
         assert_eq!(contents(&path).unwrap(), wanted);
 
-        let index = r#"{"manifests":[{"digest":"sha256:cc",
-            "annotations":{"io.containerd.image.name":"z:1"}}]}"#;
+        let index = r#"{"manifests":[
+            {"digest":"sha256:cc", "annotations":{"io.containerd.image.name":"z:1",
+                "org.opencontainers.image.ref.name":"1"}},
+            {"digest":"sha256:dd", "annotations":{"org.opencontainers.image.ref.name":"r/z:2"}},
+            {"digest":"sha256:ee", "annotations":{"org.opencontainers.image.ref.name":"2"}}]}"#;
         let path = archive(&[("./index.json", index)], folder.path());
-        assert_eq!(contents(&path).unwrap(), [one(&["z:1"], "sha256:cc")]);
+        let wanted_oci =
+            [one(&["z:1"], "sha256:cc"), one(&["r/z:2"], "sha256:dd"), one(&[], "sha256:ee")];
+        assert_eq!(contents(&path).unwrap(), wanted_oci);
 
         let path = archive(&[("manifest.json", docker), ("index.json", index)], folder.path());
         assert_eq!(contents(&path).unwrap(), wanted, "the IDs are what the runtime is asked for");

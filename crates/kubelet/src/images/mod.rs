@@ -1,18 +1,28 @@
 //! Images: making sure that a container's image is on the node, importing image files, and removing
 //! what nobody uses.
 
+pub mod admin;
 pub mod archive;
 pub mod collect;
 pub mod credentials;
+pub mod folder;
 pub mod import;
+pub mod keyring;
+pub mod provider_config;
+pub mod providers;
+pub mod record;
 pub mod reference;
+pub mod writers;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::{Container, Pod, Secret};
 use k8s_openapi::jiff::Timestamp;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OnceCell, Semaphore};
 
+use self::folder::Folders;
+use self::providers::Plugin;
 use crate::cri::{Runtime, RuntimeError, proto};
 use crate::events::{EventType, Events};
 use crate::pod::backoff::Backoff;
@@ -47,39 +57,54 @@ pub struct Images {
     runtime: Runtime,
     events: Events,
     backoff: Arc<Mutex<Backoff>>,
+    /// What the last pull came to, by the key of its back-off.
+    failures: Arc<Mutex<HashMap<String, String>>>,
     /// Held while pulling when pulls are serialized.
     pulls: Arc<Semaphore>,
-    /// Whether image files are still being imported, so that what is missing may yet come.
-    importing: watch::Receiver<bool>,
+    /// The archives from which what is missing may come.
+    folders: Folders,
+    /// Programs that know credentials.
+    plugins: Arc<[Plugin]>,
+    /// What the runtime makes sandboxes of, once it said so.
+    sandbox: Arc<OnceCell<String>>,
 }
 
 // === impl Images ===
 
 impl Images {
-    /// Images of `runtime`; at most `parallel` pulls at a time. `importing` is true while image
-    /// files are being imported.
+    /// Images of `runtime`, which may come from `folders`; at most `parallel` pulls at a time, with
+    /// credentials of which `plugins` know some.
     pub fn new(
         runtime: Runtime,
         events: Events,
         parallel: usize,
-        importing: watch::Receiver<bool>,
+        folders: Folders,
+        plugins: Arc<[Plugin]>,
     ) -> Self {
         let pulls = Arc::new(Semaphore::new(parallel.max(1)));
-        Self { runtime, events, backoff: Arc::default(), pulls, importing }
+        let (backoff, failures, sandbox) = Default::default();
+        Self { runtime, events, backoff, failures, pulls, folders, plugins, sandbox }
     }
 
-    /// The image of this name, waiting for it while files are being imported.
+    /// The image of this name, waiting for it while archives are being imported, and importing it
+    /// again when an archive holds it.
     async fn find(&self, reference: &str) -> Result<Option<proto::Image>, RuntimeError> {
-        let mut importing = self.importing.clone();
+        let mut state = self.folders.state();
         loop {
-            let last = !*importing.borrow_and_update();
+            let last = !state.borrow_and_update().importing;
             let found = self.runtime.image_status(reference).await?;
-            if found.is_some() || last {
+            if found.is_some() {
                 return Ok(found);
+            }
+            if last {
+                return match self.folders.fetch(&reference::canonical(reference)).await {
+                    true => self.runtime.image_status(reference).await,
+                    false => Ok(None),
+                };
             }
             tokio::select! {
                 () = tokio::time::sleep(IMPORT_LOOK) => {}
-                changed = importing.changed() => {
+                changed = state.changed() => {
                     if changed.is_err() {
                         return Ok(None);
                     }
@@ -88,21 +113,13 @@ impl Images {
         }
     }
 
-    /// Waits until the image that sandboxes are made of is there, or the import is over.
+    /// Waits until the image that sandboxes are made of is there, or cannot come from an archive.
     pub async fn sandbox_image(&self) {
-        let mut importing = self.importing.clone();
-        if !*importing.borrow() {
-            return;
-        }
-        let found = async {
-            match self.runtime.sandbox_image().await {
-                Some(name) if self.find(&name).await.is_ok() => {}
-                _ => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = found => {}
-            _ = importing.wait_for(|importing| !importing) => {}
+        let name =
+            self.sandbox.get_or_try_init(|| async { self.runtime.sandbox_image().await.ok_or(()) });
+        // Without a name, or an answer, the sandbox itself is going to say what is wrong.
+        if let Ok(name) = name.await {
+            self.find(name).await.ok();
         }
     }
 
@@ -163,10 +180,14 @@ impl Images {
         let key = format!("{}_{named}", pod_uid(pod));
         let waiting = self.backoff().waiting_since_failure(&key, Timestamp::now());
         if let Some((_, until)) = waiting {
-            let message = format!("Back-off pulling image {named:?}");
+            let mut message = format!("Back-off pulling image {named:?}");
             self.events.container(pod, &container.name, EventType::Normal, "BackOff", &*message);
+            if let Some(failure) = self.failures().get(&key) {
+                message = format!("{message}: {failure}");
+            }
             return Err(missing("ImagePullBackOff", message, Some(until)));
         }
+        self.failures().remove(&key);
         let message = format!("Pulling image {named:?}");
         self.events.container(pod, &container.name, EventType::Normal, "Pulling", message);
         let asked = std::time::Instant::now();
@@ -187,42 +208,65 @@ impl Images {
                 self.events.container(pod, &container.name, EventType::Normal, "Pulled", message);
                 Ok(found(image))
             }
-            Err(error) => {
+            Err(text) => {
                 let mut backoff = self.backoff();
                 backoff.next(&key, now, now);
                 let retry_at = backoff.waiting_since_failure(&key, now).map(|(_, until)| until);
                 drop(backoff);
-                let text = error.to_string();
                 let message = format!("Failed to pull image {named:?}: {text}");
                 self.warn(pod, container, "Failed", &message);
-                Err(missing("ErrImagePull", text, retry_at))
+                let (reason, text) = judge(&named, &text);
+                self.failures().insert(key, format!("{reason}: {text}"));
+                Err(missing(reason, text, retry_at))
             }
         }
     }
 
-    /// Tries the credentials that fit the registry, then none.
+    /// Tries all credentials that fit the repository, or none if none does.
     async fn pull_with_any(
         &self,
         wanted: &str,
         secrets: &[Arc<Secret>],
         sandbox: &proto::PodSandboxConfig,
-    ) -> Result<proto::Image, RuntimeError> {
-        let mut candidates: Vec<Option<proto::AuthConfig>> =
-            credentials::matching(secrets, wanted).into_iter().map(Some).collect();
+    ) -> Result<proto::Image, String> {
+        let keyring = credentials::keyring(secrets).map_err(|error| error.to_string())?;
+        let repository = reference::repository(wanted);
+        let mut found = keyring.lookup(&repository);
+        for plugin in self.plugins.iter() {
+            found.extend(plugin.credentials(&repository).await);
+        }
+        let mut candidates: Vec<_> = found.into_iter().map(Some).collect();
         if candidates.is_empty() {
             candidates.push(None);
         }
-        let mut last = RuntimeError::Missing("image");
+        let mut problems = Vec::new();
         for auth in candidates {
-            match self.runtime.pull_image(wanted, auth, Some(sandbox.clone())).await {
-                Ok(pulled) => {
-                    let image = self.runtime.image_status(&pulled).await?;
-                    return image.ok_or(RuntimeError::Missing("pulled image"));
-                }
-                Err(error) => last = error,
+            match self.pull_once(wanted, auth, sandbox).await {
+                Ok(image) => return Ok(image),
+                Err(problem) => problems.push(problem),
             }
         }
-        Err(last)
+        Err(aggregate(problems))
+    }
+
+    async fn pull_once(
+        &self,
+        wanted: &str,
+        auth: Option<proto::AuthConfig>,
+        sandbox: &proto::PodSandboxConfig,
+    ) -> Result<proto::Image, String> {
+        let pulled = self.runtime.pull_image(wanted, auth, Some(sandbox.clone())).await;
+        let pulled = pulled.map_err(|error| match error {
+            // As upstream: a code that says nothing is left out.
+            RuntimeError::Call { code: tonic::Code::Unknown, message } => message,
+            other => other.to_string(),
+        })?;
+        let image = self.runtime.image_status(&pulled).await.map_err(|error| error.to_string())?;
+        image.ok_or_else(|| RuntimeError::Missing("pulled image").to_string())
+    }
+
+    fn failures(&self) -> std::sync::MutexGuard<'_, HashMap<String, String>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn backoff(&self) -> std::sync::MutexGuard<'_, Backoff> {
@@ -239,6 +283,30 @@ fn found(image: proto::Image) -> Found {
     Found { reference: image.id, user }
 }
 
+/// Several errors as Go prints them: each one once, in brackets if there is more than one.
+fn aggregate(mut problems: Vec<String>) -> String {
+    let mut seen = std::collections::HashSet::new();
+    problems.retain(|problem| seen.insert(problem.clone()));
+    match problems.as_slice() {
+        [only] => only.clone(),
+        several => format!("[{}]", several.join(", ")),
+    }
+}
+
+/// Reason and message of a failed pull of `named`: runtimes tell two causes apart by how their error
+/// begins.
+fn judge(named: &str, text: &str) -> (&'static str, String) {
+    for (reason, what) in [
+        ("RegistryUnavailable", "the registry is unavailable"),
+        ("SignatureValidationFailed", "the signature validation failed"),
+    ] {
+        if let Some(rest) = text.strip_prefix(reason) {
+            return (reason, format!("image pull failed for {named} because {what}{rest}"));
+        }
+    }
+    ("ErrImagePull", text.to_owned())
+}
+
 fn missing(reason: &str, message: String, retry_at: Option<Timestamp>) -> Missing {
     Missing { waiting: Waiting { reason: reason.to_owned(), message }, retry_at }
 }
@@ -251,4 +319,21 @@ fn milliseconds(elapsed: std::time::Duration) -> String {
     }
     let text = format!("{}.{:03}", total / 1000, total % 1000);
     format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_pulls_read_as_upstreams() {
+        let problems = |all: &[&str]| aggregate(all.iter().map(|p| (*p).to_owned()).collect());
+        assert_eq!(problems(&["a"]), "a");
+        assert_eq!(problems(&["a", "a"]), "a");
+        assert_eq!(problems(&["a", "b", "a"]), "[a, b]");
+        assert_eq!(judge("x:1", "not found"), ("ErrImagePull", "not found".to_owned()));
+        let (reason, text) = judge("x:1", "RegistryUnavailable: no route");
+        assert_eq!(reason, "RegistryUnavailable");
+        assert_eq!(text, "image pull failed for x:1 because the registry is unavailable: no route");
+    }
 }

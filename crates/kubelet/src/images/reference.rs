@@ -34,6 +34,31 @@ pub fn registry(image: &str) -> &str {
     }
 }
 
+/// `image` with its registry and, in that of Docker, the folder of its own images: the name by which
+/// container runtimes know it.
+pub fn canonical(image: &str) -> String {
+    match (registry(image), image.split_once('/')) {
+        ("docker.io" | "index.docker.io", Some((host, path)))
+            if host == "docker.io" || host == "index.docker.io" =>
+        {
+            if path.contains('/') {
+                format!("docker.io/{path}")
+            } else {
+                format!("docker.io/library/{path}")
+            }
+        }
+        ("docker.io", Some(_)) => format!("docker.io/{image}"),
+        ("docker.io", None) => format!("docker.io/library/{image}"),
+        _ => image.to_owned(),
+    }
+}
+
+/// The repository of `image`, with its registry and without tag and digest.
+pub fn repository(image: &str) -> String {
+    let name = image.split_once('@').map_or(image, |(name, _)| name);
+    canonical(split_tag(name).0)
+}
+
 fn split_tag(name: &str) -> (&str, Option<&str>) {
     match name.rsplit_once(':') {
         // A colon before the last slash belongs to a port.
@@ -92,6 +117,21 @@ mod tests {
         ] {
             let got = with_default_tag(image);
             assert_eq!(got.as_deref().map_err(|_| ()), expected, "{image}");
+        }
+    }
+
+    #[test]
+    fn names_in_full() {
+        for (image, full, repository_of) in [
+            ("busybox:1", "docker.io/library/busybox:1", "docker.io/library/busybox"),
+            ("a/b:1", "docker.io/a/b:1", "docker.io/a/b"),
+            ("docker.io/b", "docker.io/library/b", "docker.io/library/b"),
+            ("index.docker.io/a/b", "docker.io/a/b", "docker.io/a/b"),
+            ("localhost:5000/b", "localhost:5000/b", "localhost:5000/b"),
+            ("ghcr.io/a/b:1@sha256:aa", "ghcr.io/a/b:1@sha256:aa", "ghcr.io/a/b"),
+        ] {
+            assert_eq!(canonical(image), full);
+            assert_eq!(repository(image), repository_of);
         }
     }
 

@@ -4,4 +4,5 @@ pub mod facts;
 pub mod lease;
 pub mod registration;
 pub mod runtime_state;
+pub mod shutdown;
 pub mod status;

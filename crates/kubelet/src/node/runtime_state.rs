@@ -79,30 +79,30 @@ pub async fn watch(
     state: watch::Sender<RuntimeState>,
     shutdown: CancellationToken,
 ) {
-    let mut last_answer = Instant::now();
+    let mut failing: Option<Instant> = None;
     loop {
         let seen = runtime.status().await;
         match seen {
             Ok(status) => {
-                last_answer = Instant::now();
+                failing = None;
                 publish(&state, RuntimeState::read(status));
             }
-            Err(error) if last_answer.elapsed() >= PATIENCE => {
+            Err(error) => {
                 tracing::debug!(%error, "container runtime does not answer");
-                let down = RuntimeState {
-                    runtime: Some("container runtime is down".into()),
-                    network: state.borrow().network.clone(),
-                };
-                publish(&state, down);
+                if failing.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
+                    let down = RuntimeState {
+                        runtime: Some("container runtime is down".into()),
+                        network: state.borrow().network.clone(),
+                    };
+                    publish(&state, down);
+                }
             }
-            Err(_) => {}
         }
         let calm = {
             let state = state.borrow();
             state.runtime.is_none() && state.network.is_none()
         };
-        let answering = last_answer.elapsed() < EAGER;
-        let pause = if calm && answering { CALM } else { EAGER };
+        let pause = if calm && failing.is_none() { CALM } else { EAGER };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = shutdown.cancelled() => return,

@@ -1,6 +1,5 @@
 //! The status of the Node: conditions, capacity, addresses, images.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::facts::{self, Reserved};
 use super::runtime_state::RuntimeState;
+use super::shutdown::GOING_DOWN;
 use crate::cri::Runtime;
 use crate::events::{EventType, Events};
+use crate::eviction::Pressure;
 use crate::pod::conditions::whole_seconds;
 
 /// Most images that a Node lists.
@@ -29,17 +30,6 @@ const MAX_IMAGES: usize = 50;
 const MAX_NAMES: usize = 5;
 /// Wait after a failed write, so that a node is Ready soon after the API server is up.
 const RETRY: Duration = Duration::from_millis(500);
-
-/// When the node is short of something.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pressure {
-    /// Bytes of memory.
-    pub memory: i64,
-    /// Percentage of the disk.
-    pub disk_percent: u64,
-    /// Percentage of the inodes.
-    pub inodes_percent: u64,
-}
 
 /// Settings of the status.
 #[derive(Clone)]
@@ -60,8 +50,6 @@ pub struct StatusOptions {
     pub port: i32,
     /// Software and identity.
     pub info: NodeSystemInfo,
-    /// Thresholds of pressure.
-    pub pressure: Pressure,
     /// How often to look for changes.
     pub frequency: Duration,
     /// How often to report even without changes.
@@ -74,25 +62,28 @@ pub struct StatusReporter {
     api: kube::Api<Node>,
     runtime: Runtime,
     state: watch::Receiver<RuntimeState>,
+    pressures: watch::Receiver<Vec<Pressure>>,
     health: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    going_down: watch::Receiver<bool>,
     node: Arc<dyn Fn() -> Option<Arc<Node>> + Send + Sync>,
     events: Events,
     sent: Option<(Value, Instant)>,
-    /// Status of each condition as last told in an event.
-    told: BTreeMap<String, String>,
+    /// The Node as it was after the last report, which may be newer than the one last seen.
+    written: Option<Node>,
 }
 
 // === impl StatusReporter ===
 
 impl StatusReporter {
-    /// A reporter; `health` names further reasons for not being ready, `node` is the Node as last
+    /// A reporter of the runtime's state and of what the node is short of; `health` names further reasons for not being ready, `node` is the Node as last
     /// seen.
     pub fn new(
         options: StatusOptions,
         api: kube::Api<Node>,
         runtime: Runtime,
-        state: watch::Receiver<RuntimeState>,
+        (state, pressures): (watch::Receiver<RuntimeState>, watch::Receiver<Vec<Pressure>>),
         health: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+        going_down: watch::Receiver<bool>,
         node: Arc<dyn Fn() -> Option<Arc<Node>> + Send + Sync>,
         events: Events,
     ) -> Self {
@@ -101,11 +92,13 @@ impl StatusReporter {
             api,
             runtime,
             state,
+            pressures,
             health,
+            going_down,
             node,
             events,
             sent: None,
-            told: BTreeMap::new(),
+            written: None,
         }
     }
 
@@ -126,6 +119,12 @@ impl StatusReporter {
                         return;
                     }
                 }
+                changed = self.pressures.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                Ok(()) = self.going_down.changed() => {}
                 () = shutdown.cancelled() => return,
             }
         }
@@ -133,10 +132,15 @@ impl StatusReporter {
 
     async fn report(&mut self) -> Result<(), kube::Error> {
         let now = Timestamp::now();
-        let old = (self.node)().and_then(|node| node.status.clone()).unwrap_or_default();
-        let problem = self.state.borrow_and_update().message(&(self.health)());
+        let old = self.known();
+        let mut others = (self.health)();
+        if *self.going_down.borrow_and_update() {
+            others.push(GOING_DOWN.to_owned());
+        }
+        let problem = self.state.borrow_and_update().message(&others);
         let images = self.images().await.or_else(|| old.images.clone());
-        let status = generate(&self.options, &old, &problem, images, now);
+        let pressures = self.pressures.borrow_and_update().clone();
+        let status = generate(&self.options, &old, &pressures, &problem, images, now);
         let essence = essence(&status);
         let due = self.sent.as_ref().is_none_or(|(sent, at)| {
             *sent != essence || at.elapsed() >= self.options.report_frequency
@@ -151,17 +155,36 @@ impl StatusReporter {
         }
         let patch = json!({"status": body});
         let params = PatchParams::default();
-        self.api.patch_status(&self.options.node_name, &params, &Patch::Strategic(&patch)).await?;
+        let name = &self.options.node_name;
+        let written = self.api.patch_status(name, &params, &Patch::Strategic(&patch)).await?;
+        self.written = Some(written);
         self.sent = Some((essence, Instant::now()));
-        self.tell(&status);
+        self.tell(&old, &status);
         Ok(())
     }
 
+    /// The newest status that is known of the Node. Others write it too: a node that was silent has
+    /// conditions of which it knows nothing.
+    fn known(&self) -> NodeStatus {
+        let version = |node: &Node| -> u64 {
+            let version = node.metadata.resource_version.as_deref();
+            version.and_then(|version| version.parse().ok()).unwrap_or(0)
+        };
+        let seen = (self.node)();
+        let newest = match (&seen, &self.written) {
+            (Some(seen), Some(written)) if version(seen) < version(written) => Some(written),
+            (Some(seen), _) => Some(&**seen),
+            // It was deleted, or was never there.
+            (None, _) => None,
+        };
+        newest.and_then(|node| node.status.clone()).unwrap_or_default()
+    }
+
     /// Events about conditions that changed.
-    fn tell(&mut self, status: &NodeStatus) {
+    fn tell(&self, old: &NodeStatus, status: &NodeStatus) {
+        let before = |type_: &str| old.conditions.iter().flatten().find(|c| c.type_ == type_);
         for condition in status.conditions.iter().flatten() {
-            let before = self.told.insert(condition.type_.clone(), condition.status.clone());
-            if before.as_ref() == Some(&condition.status) {
+            if before(&condition.type_).is_some_and(|before| before.status == condition.status) {
                 continue;
             }
             let reason = match (condition.type_.as_str(), condition.status.as_str()) {
@@ -207,6 +230,7 @@ fn essence(status: &NodeStatus) -> Value {
 fn generate(
     options: &StatusOptions,
     old: &NodeStatus,
+    pressures: &[Pressure],
     problem: &str,
     images: Option<Vec<ContainerImage>>,
     now: Timestamp,
@@ -225,7 +249,7 @@ fn generate(
             options.max_pods,
             &options.reserved,
         )),
-        conditions: Some(conditions(options, old, problem, now)),
+        conditions: Some(conditions(old, pressures, problem, now)),
         daemon_endpoints: Some(NodeDaemonEndpoints {
             kubelet_endpoint: Some(DaemonEndpoint { port: options.port }),
         }),
@@ -236,33 +260,26 @@ fn generate(
 }
 
 fn conditions(
-    options: &StatusOptions,
     old: &NodeStatus,
+    pressures: &[Pressure],
     problem: &str,
     now: Timestamp,
 ) -> Vec<NodeCondition> {
-    let limits = &options.pressure;
-    let (_, memory) = facts::memory();
-    let disk = facts::disk(&options.root_dir);
-    let (max_processes, processes) = facts::processes();
-    let percent = |part: u64, whole: u64| (part * 100).checked_div(whole).unwrap_or(100);
-    let disk_full = percent(disk.available, disk.capacity) < limits.disk_percent
-        || percent(disk.inodes_free, disk.inodes) < limits.inodes_percent;
     let pick = |bad: bool, yes: (&'static str, &'static str), no: (&'static str, &'static str)| {
         if bad { ("True", yes.0, yes.1) } else { ("False", no.0, no.1) }
     };
     let memory = pick(
-        memory < limits.memory,
+        pressures.contains(&Pressure::Memory),
         ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
         ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
     );
     let disk = pick(
-        disk_full,
+        pressures.contains(&Pressure::Disk),
         ("KubeletHasDiskPressure", "kubelet has disk pressure"),
         ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
     );
     let pids = pick(
-        max_processes > 0 && processes >= max_processes,
+        pressures.contains(&Pressure::Pid),
         ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
         ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
     );

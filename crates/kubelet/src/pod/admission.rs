@@ -19,7 +19,13 @@ pub fn admit(pod: &Pod, node: &Node, others: &[Arc<Pod>]) -> Result<(), Doom> {
 }
 
 fn doom(reason: &str, message: String) -> Doom {
-    Doom { reason: reason.to_owned(), message: format!("Pod was rejected: {message}") }
+    let message = format!("Pod was rejected: {message}");
+    Doom { reason: reason.to_owned(), message, disrupted: false }
+}
+
+/// For every Pod that comes while the node is shutting down.
+pub fn going_down() -> Doom {
+    doom("NodeShutdown", "Pod was rejected as the node is shutting down.".into())
 }
 
 fn node_affinity(pod: &Pod, node: &Node) -> Result<(), Doom> {

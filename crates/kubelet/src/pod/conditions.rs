@@ -6,10 +6,21 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::phase::Phase;
 use super::spec::{self, Kind};
+use super::status::{Doom, Input};
 
 /// Types of condition that the kubelet owns, in the order in which they are reported.
 pub const OWNED: [&str; 5] =
     ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+
+/// The condition of a Pod that is ended for another's sake; others set it too.
+const DISRUPTION: &str = "DisruptionTarget";
+/// Why the kubelet sets it.
+const BY_KUBELET: &str = "TerminationByKubelet";
+
+/// Whether the condition of this type, for this reason, is the kubelet's to write.
+pub fn is_ours(type_: &str, reason: &str) -> bool {
+    OWNED.contains(&type_) || (type_ == DISRUPTION && reason == BY_KUBELET)
+}
 
 /// A condition before its times are known.
 struct Draft {
@@ -45,6 +56,16 @@ pub fn conditions(
         drafts.into_iter().map(|draft| finish(draft, &old, generation, now)).collect();
     all.extend(api.into_iter().filter(|c| !OWNED.contains(&c.type_.as_str())));
     all
+}
+
+/// Notes in `status` that the Pod was ended for the node's sake.
+pub fn disrupt(status: &mut PodStatus, doom: &Doom, input: &Input<'_>) {
+    let old = input.previous.and_then(|s| s.conditions.clone()).unwrap_or_default();
+    let message = doom.message.clone();
+    let draft = Draft { type_: DISRUPTION, status: true, reason: BY_KUBELET, message };
+    let all = status.conditions.get_or_insert_default();
+    all.retain(|condition| condition.type_ != DISRUPTION);
+    all.push(finish(draft, &old, input.pod.metadata.generation, input.now));
 }
 
 fn finish(

@@ -12,6 +12,7 @@ use crate::cgroup::resources::NodeMemory;
 use crate::cri::Runtime;
 use crate::env::EnvContext;
 use crate::events::Events;
+use crate::eviction::Pressure;
 use crate::images::Images;
 use crate::node::runtime_state::RuntimeState;
 use crate::objects::Objects;
@@ -31,6 +32,8 @@ pub struct Context {
     pub runtime_name: String,
     /// Whether runtime and network are up.
     pub runtime_state: watch::Receiver<RuntimeState>,
+    /// What the node is short of.
+    pub pressures: watch::Receiver<Vec<Pressure>>,
     /// API access; none in standalone mode.
     pub api: Option<kube::Client>,
     /// Recorder of events.
@@ -63,6 +66,8 @@ pub struct Context {
     pub host_ips: Arc<RwLock<Vec<String>>>,
     /// Memory facts for OOM scores.
     pub memory: NodeMemory,
+    /// Whether the node is about to stop, so that it takes no more Pods.
+    pub going_down: watch::Receiver<bool>,
     /// Ends the workers; their containers stay.
     pub shutdown: CancellationToken,
 }

@@ -14,8 +14,9 @@ use super::conditions::OWNED;
 use super::context::Context;
 use super::spec;
 use super::status::Doom;
-use super::worker::{Desired, Handle, View, Worker};
+use super::worker::{Desired, Ending, Handle, View, Worker};
 use crate::events::EventType;
+use crate::eviction;
 use crate::runtime::records::PodOutline;
 use crate::seam::{PodUid, pod_uid};
 use crate::static_pods::mirror;
@@ -24,7 +25,11 @@ use crate::static_pods::mirror;
 pub struct Manager {
     context: Arc<Context>,
     state: Mutex<State>,
+    /// Who is told of Pods of which nothing is left.
+    ended: Mutex<Vec<Ended>>,
 }
+
+type Ended = Box<dyn Fn(&Pod) + Send + Sync>;
 
 #[derive(Default)]
 struct State {
@@ -38,7 +43,7 @@ struct State {
 impl Manager {
     /// A manager without Pods.
     pub fn new(context: Arc<Context>) -> Arc<Self> {
-        Arc::new(Self { context, state: Mutex::default() })
+        Arc::new(Self { context, state: Mutex::default(), ended: Mutex::default() })
     }
 
     /// Shared services.
@@ -101,7 +106,7 @@ impl Manager {
             let message = doom.message.trim_start_matches("Pod was rejected: ");
             self.context.events.pod(&pod, EventType::Warning, &doom.reason, message);
         }
-        let handle = Arc::new(Handle::new(Desired { pod, gone, rejected }));
+        let handle = Arc::new(Handle::new(Desired { pod, gone, rejected, ending: None }));
         let fresh = self.with(|state| {
             if state.handles.contains_key(&uid) {
                 return false;
@@ -115,7 +120,7 @@ impl Manager {
         let manager = self.clone();
         tokio::spawn(async move {
             let key = spec::key(&handle.desired.borrow().pod);
-            let worker = Worker::new(manager.context.clone(), handle).run();
+            let worker = Worker::new(manager.context.clone(), handle.clone()).run();
             tokio::select! {
                 () = worker => {}
                 () = manager.context.shutdown.cancelled() => return,
@@ -127,6 +132,9 @@ impl Manager {
             if let Some(pod) = successor {
                 manager.start(pod_uid(&pod), pod, false);
             }
+            let pod = handle.desired.borrow().pod.clone();
+            let told = manager.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            told.iter().for_each(|tell| tell(&pod));
         });
     }
 
@@ -139,6 +147,12 @@ impl Manager {
             || pod.metadata.deletion_timestamp.is_some()
         {
             return None;
+        }
+        if let Err(doom) = eviction::admit(pod, &self.context.pressures.borrow()) {
+            return Some(doom);
+        }
+        if *self.context.going_down.borrow() {
+            return Some(admission::going_down());
         }
         let node = self.context.sources.node()?;
         let others: Vec<Arc<Pod>> =
@@ -154,6 +168,37 @@ impl Manager {
         });
         if let Some(handle) = handle {
             handle.desired.send_modify(|desired| desired.gone = true);
+        }
+    }
+
+    /// Has `tell` called with every Pod that left its source and has ended.
+    pub fn on_ended(&self, tell: impl Fn(&Pod) + Send + Sync + 'static) {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(tell));
+    }
+
+    /// Has a Pod end although its source wants it to run.
+    pub fn end(&self, uid: &PodUid, ending: Ending) {
+        if let Some(handle) = self.with(|state| state.handles.get(uid).cloned()) {
+            handle.desired.send_modify(|desired| desired.ending = Some(ending));
+        }
+    }
+
+    /// Waits until nothing of a Pod runs any more.
+    pub async fn ended(&self, uid: &PodUid) {
+        if let Some(handle) = self.with(|state| state.handles.get(uid).cloned()) {
+            handle.stopped().await;
+        }
+    }
+
+    /// Waits until the API knows that a Pod has ended; of static Pods it need not.
+    pub async fn told(&self, pod: &Pod) {
+        if mirror::is_static(pod) {
+            return;
+        }
+        if let Some(handle) = self.with(|state| state.handles.get(&pod_uid(pod)).cloned()) {
+            let over = |desired: &Desired| desired.gone || spec::is_terminal(&desired.pod);
+            // The handle itself holds the other end.
+            handle.desired.subscribe().wait_for(over).await.ok();
         }
     }
 
@@ -190,6 +235,24 @@ impl Manager {
                 && pod.metadata.name.as_deref() == Some(name)
         };
         handles.iter().find(|h| wanted(&h.desired.borrow().pod)).map(|h| with_status(h))
+    }
+
+    /// The static Pod of a name that there is to be: one that waits for another's end is, one that
+    /// ends is not.
+    pub fn wanted(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
+        let named = |pod: &Pod| {
+            mirror::is_static(pod)
+                && pod.metadata.namespace.as_deref() == Some(namespace)
+                && pod.metadata.name.as_deref() == Some(name)
+        };
+        self.with(|state| {
+            let waiting = state.successors.values().find(|pod| named(pod)).cloned();
+            waiting.or_else(|| {
+                let desired = state.handles.values().map(|handle| handle.desired.borrow());
+                let mut staying = desired.filter(|desired| !desired.gone);
+                staying.find(|desired| named(&desired.pod)).map(|desired| desired.pod.clone())
+            })
+        })
     }
 
     /// What the worker of a Pod last saw.

@@ -22,6 +22,8 @@ pub struct Doom {
     pub reason: String,
     /// More about it.
     pub message: String,
+    /// Whether the kubelet ended it for the node's sake, and not for the Pod's own.
+    pub disrupted: bool,
 }
 
 /// What a status is made from.
@@ -98,7 +100,9 @@ pub fn generate(input: &Input<'_>) -> PodStatus {
         Some("Succeeded") => phase = Phase::Succeeded,
         _ => {}
     }
-    if input.doom.is_some() {
+    // Not before its containers have ended, or its replacement would run beside them.
+    let doom = input.doom.filter(|_| input.stopped || !input.record.is_up());
+    if doom.is_some() {
         phase = Phase::Failed;
     }
 
@@ -116,8 +120,8 @@ pub fn generate(input: &Input<'_>) -> PodStatus {
     let list = |all: Vec<ContainerStatus>| (!all.is_empty()).then_some(all);
     let mut status = PodStatus {
         phase: Some(phase.as_str().into()),
-        reason: input.doom.map(|d| d.reason.clone()).or_else(|| old.reason.clone()),
-        message: input.doom.map(|d| d.message.clone()).or_else(|| old.message.clone()),
+        reason: doom.map(|d| d.reason.clone()).or_else(|| old.reason.clone()),
+        message: doom.map(|d| d.message.clone()).or_else(|| old.message.clone()),
         host_ip: input.host_ips.first().cloned(),
         host_ips: (!input.host_ips.is_empty())
             .then(|| input.host_ips.iter().map(|ip| HostIP { ip: ip.clone() }).collect()),
@@ -145,6 +149,9 @@ pub fn generate(input: &Input<'_>) -> PodStatus {
         input.previous,
         input.now,
     ));
+    if let Some(doom) = input.doom.filter(|doom| doom.disrupted) {
+        conditions::disrupt(&mut status, doom, input);
+    }
     status
 }
 

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::PodStatus;
 use serde_json::{Map, Value, json};
 
-use super::conditions::OWNED;
+use super::conditions::{OWNED, is_ours};
 
 /// Lists that the API merges by key and that are therefore replaced explicitly.
 const REPLACED: [&str; 2] = ["podIPs", "hostIPs"];
@@ -47,7 +47,8 @@ fn changed_conditions(old: Option<&Value>, new: &Value) -> Vec<Value> {
     let old = old.and_then(Value::as_array).unwrap_or(&none);
     let find = |type_: &Value| old.iter().find(|c| c.get("type") == Some(type_));
     let owned = new.as_array().into_iter().flatten().filter(|condition| {
-        condition.get("type").and_then(Value::as_str).is_some_and(|t| OWNED.contains(&t))
+        let text = |key: &str| condition.get(key).and_then(Value::as_str).unwrap_or_default();
+        is_ours(text("type"), text("reason"))
     });
     owned
         .filter_map(|condition| {
@@ -120,5 +121,15 @@ mod tests {
                 "reason": null
             }))
         );
+    }
+
+    #[test]
+    fn a_disruption_is_sent_by_who_caused_it() {
+        let status = |reason: &str| json!({"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": reason}]});
+        let none = json!({});
+        let own = status("TerminationByKubelet");
+        assert_eq!(status_patch(&none, &own), Some(own.clone()));
+        assert_eq!(status_patch(&own, &own), None);
+        assert_eq!(status_patch(&none, &status("DeletionByPodGC")), None);
     }
 }

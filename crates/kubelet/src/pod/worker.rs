@@ -41,6 +41,17 @@ pub struct Desired {
     pub gone: bool,
     /// Rejected by admission: never run it.
     pub rejected: Option<Doom>,
+    /// It must end although its source wants it to run.
+    pub ending: Option<Ending>,
+}
+
+/// The end of a Pod for the node's sake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// What is said of it.
+    pub doom: Doom,
+    /// The most time that it gets.
+    pub grace: Duration,
 }
 
 /// What a worker shows of its Pod.
@@ -58,6 +69,8 @@ pub struct Handle {
     pub desired: watch::Sender<Desired>,
     wake: Notify,
     view: Mutex<View>,
+    /// Whether nothing of the Pod runs any more, and nothing will.
+    stopped: watch::Sender<bool>,
 }
 
 /// The task of one Pod.
@@ -98,7 +111,16 @@ enum Turn {
 
 impl Desired {
     fn must_stop(&self) -> bool {
-        self.gone || self.pod.metadata.deletion_timestamp.is_some() || spec::is_terminal(&self.pod)
+        self.gone
+            || self.pod.metadata.deletion_timestamp.is_some()
+            || self.ending.is_some()
+            || spec::is_terminal(&self.pod)
+    }
+
+    /// How long its containers have to end.
+    fn grace(&self) -> Duration {
+        let own = spec::grace(&self.pod);
+        self.ending.as_ref().map_or(own, |ending| own.min(ending.grace))
     }
 
     fn deleted(&self) -> bool {
@@ -112,7 +134,8 @@ impl Handle {
     /// A handle that wants `desired`.
     pub fn new(desired: Desired) -> Self {
         let (desired, _) = watch::channel(desired);
-        Self { desired, wake: Notify::new(), view: Mutex::default() }
+        let (stopped, _) = watch::channel(false);
+        Self { desired, wake: Notify::new(), view: Mutex::default(), stopped }
     }
 
     /// Has the worker look at its Pod now.
@@ -123,6 +146,12 @@ impl Handle {
     /// What the worker last saw.
     pub fn view(&self) -> View {
         self.view.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until nothing of the Pod runs any more.
+    pub async fn stopped(&self) {
+        // The handle itself holds the other end.
+        self.stopped.subscribe().wait_for(|stopped| *stopped).await.ok();
     }
 
     fn show(&self, change: impl FnOnce(&mut View)) {
@@ -205,6 +234,11 @@ impl Worker {
     async fn turn(&mut self, desired: &Desired) -> Result<Turn, RuntimeError> {
         if let Some(doom) = &desired.rejected {
             self.doom = Some(doom.clone());
+            self.finished = true;
+        } else if let Some(ending) = &desired.ending
+            && !self.finished
+        {
+            self.doom = Some(ending.doom.clone());
             self.finished = true;
         }
         if desired.must_stop() || self.finished {
@@ -438,7 +472,11 @@ impl Worker {
     fn exceed_deadline(&mut self, pod: &Pod) {
         const MESSAGE: &str = "Pod was active on the node longer than the specified deadline";
         self.context.events.pod(pod, EventType::Normal, "DeadlineExceeded", MESSAGE);
-        self.doom = Some(Doom { reason: "DeadlineExceeded".into(), message: MESSAGE.into() });
+        self.doom = Some(Doom {
+            reason: "DeadlineExceeded".into(),
+            message: MESSAGE.into(),
+            disrupted: false,
+        });
         self.finished = true;
     }
 
@@ -505,6 +543,7 @@ impl Worker {
             }
             self.stopped = true;
             self.report(pod, &record, &Verdicts::new(), &BTreeMap::new(), true);
+            self.handle.stopped.send_replace(true);
         } else if desired.deleted() {
             self.context.reporter.release(&self.uid, pod);
         }
@@ -520,9 +559,9 @@ impl Worker {
         let begun = tokio::time::Instant::now();
         for wave in termination::waves(pod, record) {
             let mut wish = self.desired.clone();
-            let mut current = self.desired.borrow().pod.clone();
+            let mut allowed = self.desired.borrow().grace();
             loop {
-                let grace = spec::grace(&current).saturating_sub(begun.elapsed());
+                let grace = allowed.saturating_sub(begun.elapsed());
                 let stops = join_all(wave.iter().map(|(id, name)| {
                     let context = &self.context;
                     let ip = ips.pod.first().map(String::as_str);
@@ -531,18 +570,17 @@ impl Worker {
                         lifecycle::stop(context, pod, id, name, &message, grace, ip).await;
                     }
                 }));
-                let old = spec::grace(&current);
                 let shorter = async {
-                    // A second delete may shorten the grace period.
-                    let sooner = wish.wait_for(|d| spec::grace(&d.pod) < old).await;
-                    sooner.map(|d| d.pod.clone()).ok()
+                    // A second delete, or the end of the node, may shorten the grace period.
+                    let sooner = wish.wait_for(|desired| desired.grace() < allowed).await;
+                    sooner.map(|desired| desired.grace()).ok()
                 };
                 let renewed = tokio::select! {
                     _ = stops => None,
                     renewed = shorter => renewed,
                 };
                 match renewed {
-                    Some(pod) => current = pod,
+                    Some(grace) => allowed = grace,
                     None => break,
                 }
             }

@@ -132,9 +132,11 @@ impl Mirrors {
         Self { queue, _pods: pods }
     }
 
-    /// Has the mirror of a Pod compared now.
-    pub fn check(&self, namespace: &str, name: &str) {
-        self.queue.add((namespace.to_owned(), name.to_owned()));
+    /// Has the mirror of a Pod compared now; `pod` is the static one or the mirror.
+    pub fn check_for(&self, pod: &Pod) {
+        let meta = &pod.metadata;
+        let part = |part: &Option<String>| part.clone().unwrap_or_default();
+        self.queue.add((part(&meta.namespace), part(&meta.name)));
     }
 }
 

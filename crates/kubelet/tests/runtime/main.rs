@@ -5,8 +5,10 @@
 
 mod content;
 mod harness;
+mod images;
 mod kubectl;
 mod pods;
+mod registry;
 
 use std::time::Duration;
 

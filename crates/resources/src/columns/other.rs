@@ -8,7 +8,7 @@ use serde_json::json;
 use super::apps::condition_status;
 use super::cell::{
     age, condition, count, first_three, flag, int, is_true, items, joined_or, label_selector, name,
-    scalar, text, text_or, texts,
+    scalar, since, text, text_or, texts,
 };
 
 type Row = fn(&Value, Timestamp) -> Vec<Value>;
@@ -29,6 +29,7 @@ pub(super) fn of_kind(group: &str, kind: &str) -> Option<Row> {
         ("autoscaling", "Scale") => scale,
         ("certificates.k8s.io", "CertificateSigningRequest") => signing_request,
         ("certificates.k8s.io", "ClusterTrustBundle") => trust_bundle,
+        ("certificates.k8s.io", "PodCertificateRequest") => pod_certificate,
         ("coordination.k8s.io", "Lease") => lease,
         ("coordination.k8s.io", "LeaseCandidate") => lease_candidate,
         ("flowcontrol.apiserver.k8s.io", "FlowSchema") => flow_schema,
@@ -40,6 +41,7 @@ pub(super) fn of_kind(group: &str, kind: &str) -> Option<Row> {
         ("networking.k8s.io", "ServiceCIDR") => service_cidr,
         ("node.k8s.io", "RuntimeClass") => runtime_class,
         ("rbac.authorization.k8s.io", "ClusterRoleBinding" | "RoleBinding") => role_binding,
+        ("resource.k8s.io", "DeviceTaintRule") => device_taint,
         ("resource.k8s.io", "ResourceClaim") => resource_claim,
         ("resource.k8s.io", "ResourceSlice") => resource_slice,
         ("scheduling.k8s.io", "PriorityClass") => priority_class,
@@ -139,6 +141,20 @@ fn signing_request(csr: &Value, now: Timestamp) -> Vec<Value> {
 
 fn trust_bundle(bundle: &Value, _now: Timestamp) -> Vec<Value> {
     vec![name(bundle), json!(text_or(bundle, "/spec/signerName", "<none>"))]
+}
+
+fn pod_certificate(request: &Value, _now: Timestamp) -> Vec<Value> {
+    let part = |field: &str| json!(text(request, &format!("/spec/{field}")));
+    let states = ["Denied", "Failed", "Issued"];
+    let state = states.into_iter().find(|state| is_true(request, state));
+    vec![
+        name(request),
+        part("podName"),
+        part("serviceAccountName"),
+        part("nodeName"),
+        part("signerName"),
+        json!(state.unwrap_or("Pending")),
+    ]
 }
 
 fn lease(lease: &Value, now: Timestamp) -> Vec<Value> {
@@ -260,6 +276,16 @@ fn role_binding(binding: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
+fn device_taint(rule: &Value, now: Timestamp) -> Vec<Value> {
+    let part = |field: &str| text(rule, &format!("/spec/taint/{field}"));
+    let added = match part("timeAdded") {
+        "" => String::new(),
+        _ => since(rule, "/spec/taint/timeAdded", now),
+    };
+    let [key, value, effect] = ["key", "value", "effect"].map(|field| json!(part(field)));
+    vec![name(rule), key, value, effect, json!(added), age(rule, now)]
+}
+
 fn resource_claim(claim: &Value, now: Timestamp) -> Vec<Value> {
     let mut states = Vec::new();
     let deleted = meta::deletion_timestamp(claim).is_some();
@@ -302,9 +328,5 @@ fn priority_class(class: &Value, now: Timestamp) -> Vec<Value> {
 
 fn migration(migration: &Value, _now: Timestamp) -> Vec<Value> {
     let part = |field: &str| text(migration, &format!("/spec/resource/{field}"));
-    let names: Vec<&str> = [part("resource"), part("version"), part("group")]
-        .into_iter()
-        .filter(|p| !p.is_empty())
-        .collect();
-    vec![name(migration), json!(names.join("."))]
+    vec![name(migration), json!(format!("{}.{}", part("resource"), part("group")))]
 }

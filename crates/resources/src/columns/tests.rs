@@ -267,3 +267,29 @@ fn endpoints() {
     );
     assert_eq!(cells[1..4], ["IPv4", "53", "1.1.1.1"]);
 }
+
+#[test]
+fn certificates_of_pods_taints_of_devices_and_migrations() {
+    let request = "spec: {podName: p, serviceAccountName: s, nodeName: n, signerName: a.b/c}";
+    let check = |status: &str, state: &str| {
+        let yaml =
+            format!("{{metadata: {{name: x}}, {request}, status: {{conditions: [{status}]}}}}");
+        let cells = row("certificates.k8s.io", "v1beta1", "PodCertificateRequest", &yaml);
+        assert_eq!(cells, ["x", "p", "s", "n", "a.b/c", state]);
+    };
+    check("", "Pending");
+    check("{type: Issued, status: 'True'}", "Issued");
+    check("{type: Denied, status: 'True'}", "Denied");
+    check("{type: Failed, status: 'True'}", "Failed");
+
+    let rule = "{metadata: {name: r, creationTimestamp: '2024-01-01T00:00:00Z'}, spec: {taint: {key: k, effect: NoExecute, timeAdded: '2024-01-01T00:30:00Z'}}}";
+    let cells = row("resource.k8s.io", "v1beta2", "DeviceTaintRule", rule);
+    assert_eq!(cells, ["r", "k", "", "NoExecute", "30m", "60m"]);
+    let rule = "{metadata: {name: r}, spec: {taint: {key: k, value: v, effect: None}}}";
+    let cells = row("resource.k8s.io", "v1beta2", "DeviceTaintRule", rule);
+    assert_eq!(cells[2..5], ["v", "None", ""]);
+
+    let migration = "{metadata: {name: m}, spec: {resource: {group: apps, resource: deployments}}}";
+    let cells = row("storagemigration.k8s.io", "v1beta1", "StorageVersionMigration", migration);
+    assert_eq!(cells, ["m", "deployments.apps"]);
+}

@@ -1,9 +1,10 @@
 //! What a write uses, charged to the quotas that it concerns.
 
 use machinery::Value;
+use machinery::quantity::Quantity;
 use machinery::time::Timestamp;
 
-use super::{Amounts, Evaluator, Quota, shown};
+use super::{Amounts, Evaluator, Limited, Quota, limited, shown};
 
 /// A write that may use something.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +17,8 @@ pub struct Charge<'a> {
     pub old: Option<&'a Value>,
     /// Through which subresource; what is reported of an object is never refused.
     pub subresource: &'a str,
+    /// What may be used only where a quota covers it.
+    pub limited: &'a [Limited],
 }
 
 /// What becomes used of a quota.
@@ -36,7 +39,7 @@ pub fn charge(
     charge: &Charge<'_>,
     now: Timestamp,
 ) -> Result<Vec<Change>, String> {
-    let Charge { evaluator, object, old, subresource } = *charge;
+    let Charge { evaluator, object, old, subresource, limited: limits } = *charge;
     let mut concerned = Vec::new();
     for (index, quota) in quotas.iter().enumerate() {
         if !quota.concerns(evaluator, object, &quota.hard) {
@@ -66,6 +69,13 @@ pub fn charge(
         return Err(format!("quota usage is negative for resource(s): {}", negative.join(",")));
     }
     let before = old.map(|old| evaluator.usage(old, now));
+    let adds = |(name, amount): (&String, &Quantity)| {
+        let before = before.as_ref().and_then(|before| before.get(name)).copied();
+        *amount > before.unwrap_or_default()
+    };
+    if !limits.is_empty() && usage.iter().any(adds) {
+        limited::check(limits, (evaluator, object), &usage, quotas, &concerned)?;
+    }
     let mut changes = Vec::new();
     for index in concerned {
         let quota = &quotas[index];

@@ -1,5 +1,7 @@
 //! Scopes: to which objects a quota is narrowed.
 
+use std::fmt;
+
 use machinery::Value;
 
 /// One condition of a quota.
@@ -29,8 +31,14 @@ pub(super) fn selectors(spec: &Value) -> Vec<Selector> {
         })
         .collect();
     let expressions = spec["scopeSelector"]["matchExpressions"].as_array().into_iter().flatten();
-    all.extend(expressions.map(|expression| {
-        Selector {
+    all.extend(expressions.map(Selector::of));
+    all
+}
+
+impl Selector {
+    /// From an expression of the API.
+    pub(super) fn of(expression: &Value) -> Self {
+        Self {
             scope: expression["scopeName"].as_str().unwrap_or_default().to_owned(),
             operator: match expression["operator"].as_str() {
                 Some("In") => Operator::In,
@@ -45,11 +53,8 @@ pub(super) fn selectors(spec: &Value) -> Vec<Selector> {
                 .filter_map(|value| value.as_str().map(str::to_owned))
                 .collect(),
         }
-    }));
-    all
-}
+    }
 
-impl Selector {
     /// Whether it selects what has this name, if it has one.
     pub(super) fn selects(&self, name: Option<&str>) -> bool {
         let is_listed = || name.is_some_and(|name| self.values.iter().any(|value| value == name));
@@ -59,5 +64,12 @@ impl Selector {
             Operator::In => is_listed(),
             Operator::NotIn => !is_listed(),
         }
+    }
+}
+
+/// `{PriorityClass In [high]}`
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{{} {:?} [{}]}}", self.scope, self.operator, self.values.join(" "))
     }
 }

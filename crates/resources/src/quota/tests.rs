@@ -119,7 +119,7 @@ fn pod(cpu: &str) -> Value {
 
 #[track_caller]
 fn charged(quotas: &[Quota], object: &Value, old: Option<&Value>) -> Result<Vec<Value>, String> {
-    let write = Charge { evaluator: &Evaluator::Pods, object, old, subresource: "" };
+    let write = Charge { evaluator: &Evaluator::Pods, object, old, subresource: "", limited: &[] };
     let changes = charge(quotas, &write, Timestamp::UNIX_EPOCH)?;
     Ok(changes.iter().map(|change| to_value(&change.used)).collect())
 }
@@ -220,4 +220,42 @@ fn usage_is_counted_anew() {
         to_value(&used),
         json!({"count/secrets": "0", "pods": "2", "requests.cpu": "1500m"})
     );
+}
+
+#[test]
+fn some_uses_need_a_quota() {
+    let limited = [
+        Limited::of(&json!({"resource": "pods", "matchContains": ["cpu"]})),
+        Limited::of(&json!({"resource": "pods", "matchScopes": [
+            {"scopeName": "PriorityClass", "operator": "In", "values": ["high", "higher"]}]})),
+        Limited::of(&json!({"resource": "services", "matchContains": [""]})),
+    ];
+    let charged = |quotas: &[Quota], object: &Value, old: Option<&Value>| {
+        let write =
+            Charge { evaluator: &Evaluator::Pods, object, old, subresource: "", limited: &limited };
+        charge(quotas, &write, Timestamp::UNIX_EPOCH).map(|changes| changes.len())
+    };
+    let pod = |class: &str, cpu: &str| {
+        json!({"spec": {"priorityClassName": class,
+            "containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}})
+    };
+    let why = "insufficient quota to consume: cpu,requests.cpu";
+    assert_eq!(charged(&[], &pod("", "1"), None).unwrap_err(), why);
+    // What is used already is not asked for again.
+    assert_eq!(charged(&[], &pod("", "1"), Some(&pod("", "1"))), Ok(0));
+    assert_eq!(charged(&[], &json!({"spec": {}}), None), Ok(0));
+    let quota = |spec: Value| {
+        let hard = json!({"cpu": "9", "requests.cpu": "9"});
+        let used = json!({"cpu": "0", "requests.cpu": "0"});
+        Quota::of(&json!({"metadata": {"name": "q"}, "spec": spec,
+            "status": {"hard": hard, "used": used}}))
+    };
+    let all = quota(json!({}));
+    assert_eq!(charged(std::slice::from_ref(&all), &pod("", "1"), None), Ok(1));
+    let why = "insufficient quota to match these scopes: [{PriorityClass In [high higher]}]";
+    let quotas = [all.clone()];
+    assert_eq!(charged(&quotas, &pod("high", "1"), None).unwrap_err(), why);
+    let high = quota(json!({"scopeSelector": {"matchExpressions": [
+        {"scopeName": "PriorityClass", "operator": "Exists"}]}}));
+    assert_eq!(charged(&[all, high], &pod("high", "1"), None), Ok(2));
 }

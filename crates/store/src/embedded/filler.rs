@@ -64,11 +64,11 @@ pub(super) struct Behind {
     waiting: Vec<Change>,
     /// What goes with them.
     mark: Mark,
-    /// What the file says.
+    /// What the file says, unless the last commit failed.
     noted: Mark,
     /// The newest revision of the file.
     revision: u64,
-    /// The last commit failed: what it left in the file may have to be taken back.
+    /// The last commit failed: what it left in the file, its mark too, has to be taken back.
     failing: bool,
     compaction: Option<Compaction>,
 }
@@ -103,7 +103,7 @@ impl Filler {
                 Ok(job) => self.work(job),
                 Err(true) => return,
                 // What failed may not fail any more.
-                Err(false) => drop(self.settle(None)),
+                Err(false) => self.follow(),
             }
             self.compaction_step();
         }
@@ -114,8 +114,7 @@ impl Filler {
             Job::Settle { changes, mark } => {
                 self.behind.waiting.extend(changes);
                 self.behind.mark = mark;
-                // Tried again after a pause.
-                self.settle(None).ok();
+                self.follow();
             }
             Job::Commit { changes, last, mark, reply } => {
                 self.behind.waiting.extend(changes);
@@ -133,10 +132,18 @@ impl Filler {
         }
     }
 
+    /// Takes what waits into the file. What fails is tried again after a pause.
+    fn follow(&mut self) {
+        if let Err(error) = self.settle(None) {
+            tracing::error!(%error, "the store's file is behind its journal");
+        }
+    }
+
     /// Takes what waits into the file, and `last`, with one commit.
     fn settle(&mut self, last: Option<&Change>) -> Result<(), Error> {
         let behind = &mut self.behind;
-        if behind.waiting.is_empty() && last.is_none() && behind.noted == behind.mark {
+        let is_noted = behind.noted == behind.mark && !behind.failing;
+        if behind.waiting.is_empty() && last.is_none() && is_noted {
             return Ok(());
         }
         let timer = metrics::COMMIT.start_timer();
@@ -146,10 +153,7 @@ impl Filler {
         let filled =
             self.database.write(|database| tables::fill(database, changes(), behind.mark, undo));
         behind.failing = filled.is_err();
-        if let Err(error) = filled {
-            tracing::error!(%error, "commit failed");
-            return Err(error);
-        }
+        filled?;
         timer.observe_duration();
         behind.revision = changes().last().map_or(behind.revision, Change::revision);
         behind.noted = behind.mark;

@@ -34,6 +34,7 @@ mod tables;
 mod watch;
 mod writer;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Sender, channel};
@@ -249,10 +250,10 @@ impl Core {
         // A writer that panicked hears nothing.
         self.commands.send(Command::Close).ok();
         // The filler ends after the writer, whose jobs it does.
-        let ended = threads.map(JoinHandle::join);
-        self.database.close();
-        let [writer, filler] = ended.map(|ended| ended.is_ok());
-        match (writer, filler) {
+        let [writer, filler] = threads.map(|thread| thread.join().is_ok());
+        // Where redb has panicked once, it does so again.
+        let closed = catch_unwind(AssertUnwindSafe(|| self.database.close())).is_ok();
+        match (writer, filler && closed) {
             (true, true) => Ok(()),
             (false, _) => Err(Error::Engine("the store's writer panicked".into())),
             (true, false) => Err(Error::Engine("the store's filler panicked".into())),

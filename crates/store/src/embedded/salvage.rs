@@ -212,7 +212,12 @@ impl Tables {
                 bytes.journal_len = 0;
                 return;
             }
-            Some(mark) => replay::read(bytes.journal, mark),
+            Some(mark) => {
+                if replay::is_anothers(bytes.journal, mark) {
+                    bytes.journal_len = 0;
+                }
+                replay::read(bytes.journal, mark)
+            }
             None if bytes.journal_len == 0 => return,
             None => Err(Error::Damaged("it is not known what of the journal counts".to_owned())),
         };

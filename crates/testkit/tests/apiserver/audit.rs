@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use apiserver::audit::{LogOptions, Mode, WebhookOptions};
+use apiserver::audit::{LogOptions, Mode, TruncateOptions, WebhookOptions};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -267,5 +267,33 @@ async fn a_policy_that_makes_no_sense_keeps_the_server_from_starting() -> Outcom
         error.contains("loading audit policy file: rules[0].level: Unsupported value"),
         "{error}"
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_that_are_too_large_go_without_objects() -> Outcome {
+    let mut log = PathBuf::new();
+    let server = ApiServer::start_on(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), |config| {
+        with_policy(config, POLICY);
+        log = config.data_dir.with_file_name("audit.log");
+        let limits = TruncateOptions { max_event_size: 4000, max_batch_size: 4000 };
+        let options = LogOptions { truncate: Some(limits), ..LogOptions::at(log.clone()) };
+        config.audit.log = Some(options);
+    })
+    .await?;
+    let client = server.client()?;
+    for (name, size) in [("small", 1), ("large", 4000)] {
+        let map = fixtures::config_map(name, "k", &"v".repeat(size));
+        expect(&send_json(&client, "POST", CONFIG_MAPS, &map).await?, 201);
+    }
+    let all = events(&log, CONFIG_MAPS)?;
+    let made = |name: &str| {
+        all.iter().find(|e| e["stage"] == "ResponseComplete" && e["objectRef"]["name"] == name)
+    };
+    let cut = |event: &Value| event["annotations"]["audit.k8s.io/truncated"] == "true";
+    let (small, large) = (made("small").expect("noted"), made("large").expect("noted"));
+    assert!(!cut(small) && small.get("requestObject").is_some(), "{small}");
+    assert!(cut(large) && large.get("requestObject").is_none(), "{large}");
+    assert!(large.get("responseObject").is_none(), "{large}");
     Ok(())
 }

@@ -99,10 +99,15 @@ async fn defaults_come_back_unless_somebody_took_them_over() -> Outcome {
     let shares = r#"{"spec":{"limited":{"nominalConcurrencyShares":7}}}"#;
     let mine = r#"{"metadata":{"annotations":{"apf.kubernetes.io/autoupdate-spec":"false"}},
         "spec":{"limited":{"nominalConcurrencyShares":8}}}"#;
-    for (name, patch) in [("system", shares), ("workload-low", mine), ("catch-all", mine)] {
+    for (name, patch) in [("system", shares), ("workload-low", mine)] {
         let path = format!("{LEVELS}/{name}");
         expect(&send(&client, "PATCH", &path, &merge, patch).await?, 200);
     }
+    // Nobody takes this one over.
+    let path = format!("{LEVELS}/catch-all");
+    let refused = expect(&send(&client, "PATCH", &path, &merge, mine).await?, 422);
+    let message = refused["message"].as_str().unwrap_or_default();
+    assert!(message.ends_with("spec of 'catch-all' must equal the fixed value"), "{message}");
     expect(&send_json(&client, "DELETE", &format!("{SCHEMAS}/probes"), &Value::Null).await?, 200);
     server.restart().await?;
     let client = server.client()?;

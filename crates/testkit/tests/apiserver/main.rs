@@ -2,6 +2,7 @@
 
 mod access;
 mod addresses;
+mod admission;
 mod apply;
 mod audit;
 mod backup;

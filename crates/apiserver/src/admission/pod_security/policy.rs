@@ -5,27 +5,28 @@ use std::fmt;
 use machinery::field::{Error, ErrorList, Path};
 use machinery::{Value, meta};
 
-const PREFIX: &str = "pod-security.kubernetes.io/";
+pub(super) const PREFIX: &str = "pod-security.kubernetes.io/";
 /// The release of which `latest` means the standards.
 const RELEASE: u32 = 36;
 
 /// How strict a standard is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Level {
+    #[default]
     Privileged,
     Baseline,
     Restricted,
 }
 
 /// A level as of a release; none is the latest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Standard {
     pub(super) level: Level,
-    minor: Option<u32>,
+    pub(super) minor: Option<u32>,
 }
 
 /// What is enforced, and what is only said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Policy {
     pub(super) enforce: Standard,
     pub(super) audit: Standard,
@@ -75,18 +76,28 @@ impl fmt::Display for Standard {
 // === impl Policy ===
 
 impl Policy {
-    /// The policy of a namespace, and what is wrong with its labels. What is to be enforced but
+    /// The policy of a namespace, whose labels come before the defaults, and what is wrong with
+    /// them. What is to be enforced but
     /// cannot be read is taken for the strictest level, the rest for the most lenient.
-    pub(super) fn of(namespace: &Value) -> (Self, ErrorList) {
+    pub(super) fn of(namespace: &Value, defaults: &Self) -> (Self, ErrorList) {
         let mut errors = ErrorList::new();
-        let mut standard = |mode: &str, otherwise: Level| Standard {
-            level: level(namespace, mode, otherwise, &mut errors),
-            minor: version(namespace, mode, &mut errors),
+        let mut standard = |mode: &str, default: Standard, otherwise: Level| {
+            let key = format!("{PREFIX}{mode}");
+            let level = match meta::label(namespace, &key) {
+                None => default.level,
+                Some(text) => level(text, &path(&key), &mut errors).unwrap_or(otherwise),
+            };
+            let key = format!("{PREFIX}{mode}-version");
+            let minor = match meta::label(namespace, &key) {
+                None => default.minor,
+                Some(text) => version(text, &path(&key), &mut errors),
+            };
+            Standard { level, minor }
         };
         let policy = Self {
-            enforce: standard("enforce", Level::Restricted),
-            audit: standard("audit", Level::Privileged),
-            warn: standard("warn", Level::Privileged),
+            enforce: standard("enforce", defaults.enforce, Level::Restricted),
+            audit: standard("audit", defaults.audit, Level::Privileged),
+            warn: standard("warn", defaults.warn, Level::Privileged),
         };
         (policy, errors)
     }
@@ -97,30 +108,32 @@ impl Policy {
     }
 }
 
-fn level(namespace: &Value, mode: &str, otherwise: Level, errors: &mut ErrorList) -> Level {
-    let key = format!("{PREFIX}{mode}");
-    match meta::label(namespace, &key) {
-        None | Some("privileged") => Level::Privileged,
-        Some("baseline") => Level::Baseline,
-        Some("restricted") => Level::Restricted,
-        Some(other) => {
+/// The level of a name.
+pub(super) fn level(text: &str, path: &Path, errors: &mut ErrorList) -> Option<Level> {
+    match text {
+        "privileged" => Some(Level::Privileged),
+        "baseline" => Some(Level::Baseline),
+        "restricted" => Some(Level::Restricted),
+        other => {
             let detail = "must be one of privileged, baseline, restricted";
-            errors.push(Error::invalid(&path(&key), other, detail));
-            otherwise
+            errors.push(Error::invalid(path, other, detail));
+            None
         }
     }
 }
 
-fn version(namespace: &Value, mode: &str, errors: &mut ErrorList) -> Option<u32> {
-    let key = format!("{PREFIX}{mode}-version");
-    let text = meta::label(namespace, &key).filter(|text| *text != "latest")?;
+/// The minor number of a release; none is the latest.
+pub(super) fn version(text: &str, path: &Path, errors: &mut ErrorList) -> Option<u32> {
+    if text == "latest" {
+        return None;
+    }
     let minor = text.strip_prefix("v1.").filter(|minor| {
         *minor == "0" || (!minor.starts_with('0') && minor.bytes().all(|c| c.is_ascii_digit()))
     });
     let minor = minor.and_then(|minor| minor.parse().ok());
     if minor.is_none() {
         let detail = r#"must be "latest" or "v1.x""#;
-        errors.push(Error::invalid(&path(&key), text, detail));
+        errors.push(Error::invalid(path, text, detail));
     }
     minor
 }

@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::policy::{Level, Policy, Standard};
 use super::standard::violations;
-use super::{details, existing, is_significant, template};
+use super::{Configuration, details, existing, is_significant, template};
 
 const BASELINE: Standard = Standard::latest(Level::Baseline);
 const RESTRICTED: Standard = Standard::latest(Level::Restricted);
@@ -161,7 +161,8 @@ fn standards_change_with_releases() {
 
 #[test]
 fn labels_say_what_is_asked_for() {
-    let labels = |labels: Value| Policy::of(&json!({"metadata": {"labels": labels}}));
+    let labels =
+        |labels: Value| Policy::of(&json!({"metadata": {"labels": labels}}), &Policy::default());
     let (policy, errors) = labels(json!({}));
     assert!(policy.asks_nothing() && errors.is_empty());
     let (policy, errors) = labels(json!({
@@ -224,4 +225,52 @@ fn templates_and_changes() {
     let pod = |image: &str, label: &str| json!({"metadata": {"labels": {"l": label}}, "spec": {"containers": [{"image": image}]}});
     assert!(!is_significant(&pod("a", "1"), &pod("a", "2")));
     assert!(is_significant(&pod("b", "1"), &pod("a", "1")));
+}
+
+#[test]
+fn labels_come_before_defaults_and_exempt_namespaces_before_labels() {
+    let configuration = Configuration::read(&json!({
+        "apiVersion": "pod-security.admission.config.k8s.io/v1",
+        "kind": "PodSecurityConfiguration",
+        "defaults": {"enforce": "baseline", "enforce-version": "v1.30", "warn": "restricted"},
+        "exemptions": {"namespaces": ["kube-system"], "usernames": ["jane"],
+            "runtimeClasses": ["vm"]}}))
+    .unwrap();
+    let namespace = json!({"metadata": {"name": "kube-system", "labels": {
+        "pod-security.kubernetes.io/enforce": "restricted",
+        "pod-security.kubernetes.io/warn": "privileged"}}});
+    let (policy, errors) = Policy::of(&namespace, &configuration.defaults);
+    assert!(errors.is_empty());
+    let shown = [policy.enforce, policy.audit, policy.warn].map(|standard| standard.to_string());
+    assert_eq!(shown, ["restricted:v1.30", "privileged:latest", "privileged:latest"]);
+    assert_eq!(
+        configuration.ignored(&namespace, &policy).as_deref(),
+        Some(
+            "namespace \"kube-system\" is exempt from Pod Security, and the policy \
+             (enforce=restricted:v1.30) will be ignored"
+        )
+    );
+    assert_eq!(configuration.ignored(&namespace, &configuration.defaults), None);
+    assert_eq!(configuration.exempt("kube-system", "joe"), Some("namespace"));
+    assert_eq!(configuration.exempt("n", "jane"), Some("user"));
+    assert_eq!(configuration.exempt("n", "joe"), None);
+}
+
+#[test]
+fn configurations_that_make_no_sense() {
+    let check = |document: Value, why: &str| {
+        let mut document = document;
+        document["apiVersion"] = "pod-security.admission.config.k8s.io/v1".into();
+        document["kind"] = "PodSecurityConfiguration".into();
+        assert_eq!(Configuration::read(&document).unwrap_err(), why);
+    };
+    check(
+        json!({"defaults": {"enforce": "x", "audit-version": "1"}}),
+        "defaults.enforce: Invalid value: \"x\": must be one of privileged, baseline, restricted, \
+         defaults.audit-version: Invalid value: \"1\": must be \"latest\" or \"v1.x\"",
+    );
+    check(
+        json!({"exemptions": {"namespaces": ["a", "a"], "usernames": [""]}}),
+        "exemptions.namespaces[1]: Duplicate value: \"a\", exemptions.usernames[0]: Required value",
+    );
 }

@@ -106,3 +106,17 @@ fn a_program_that_is_missing_is_tried_again() {
     all.command("s", Action::Stop, now);
     assert_eq!(all.next(now), None);
 }
+
+#[test]
+fn a_service_is_told_that_the_node_stops() {
+    let now = Instant::now();
+    let (mut all, _folder) = supervisor("/bin/sleep", &["1000"], now);
+    all.act(now);
+    assert!(all.command("s", Action::Shutdown, now));
+    all.act(now);
+    reap(&mut all, now);
+    assert_eq!(status(&all, now).last.unwrap().ending, Ending::Killed(Signal::SIGPWR as i32));
+    assert!(all.is_settled("s", now));
+    all.act(now + RESTART_DELAY);
+    assert_eq!(status(&all, now).main_pid, None, "it is not started again");
+}

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use apiserver::audit::{BatchOptions, Format, LogOptions, Mode, Options, Throttle, WebhookOptions};
+use apiserver::audit::{
+    BatchOptions, Format, LogOptions, Mode, Options, Throttle, TruncateOptions, WebhookOptions,
+};
 use clap::Args;
 
 /// Flags under upstream's names.
@@ -40,6 +42,15 @@ pub(super) struct Flags {
     /// How long an event waits for others in batch mode
     #[arg(long, default_value = "0s", value_parser = apiserver::parse_duration)]
     audit_log_batch_max_wait: Duration,
+    /// Whether events that are too large for the log go without their objects
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    audit_log_truncate_enabled: bool,
+    /// Bytes that an event in the log may have
+    #[arg(long, default_value_t = 102_400, value_name = "BYTES")]
+    audit_log_truncate_max_event_size: u64,
+    /// Bytes that events may have together
+    #[arg(long, default_value_t = 10_485_760, value_name = "BYTES")]
+    audit_log_truncate_max_batch_size: u64,
     /// Kubeconfig of a server that audit events are sent to
     #[arg(long)]
     audit_webhook_config_file: Option<PathBuf>,
@@ -67,6 +78,15 @@ pub(super) struct Flags {
     /// Batches at once
     #[arg(long, default_value_t = 15)]
     audit_webhook_batch_throttle_burst: u32,
+    /// Whether events that are too large for the webhook go without their objects
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    audit_webhook_truncate_enabled: bool,
+    /// Bytes that an event in the webhook may have
+    #[arg(long, default_value_t = 102_400, value_name = "BYTES")]
+    audit_webhook_truncate_max_event_size: u64,
+    /// Bytes that events may have together
+    #[arg(long, default_value_t = 10_485_760, value_name = "BYTES")]
+    audit_webhook_truncate_max_batch_size: u64,
 }
 
 // === impl Flags ===
@@ -87,6 +107,10 @@ impl Flags {
                     max_wait: self.audit_log_batch_max_wait,
                     throttle: None,
                 },
+                truncate: self.audit_log_truncate_enabled.then_some(TruncateOptions {
+                    max_event_size: self.audit_log_truncate_max_event_size,
+                    max_batch_size: self.audit_log_truncate_max_batch_size,
+                }),
             }),
             webhook: self.audit_webhook_config_file.map(|config_file| WebhookOptions {
                 config_file,
@@ -101,6 +125,10 @@ impl Flags {
                         burst: self.audit_webhook_batch_throttle_burst,
                     }),
                 },
+                truncate: self.audit_webhook_truncate_enabled.then_some(TruncateOptions {
+                    max_event_size: self.audit_webhook_truncate_max_event_size,
+                    max_batch_size: self.audit_webhook_truncate_max_batch_size,
+                }),
             }),
             policy_file: self.audit_policy_file,
         }

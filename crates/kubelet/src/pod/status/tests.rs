@@ -209,14 +209,31 @@ fn deleted_pods_end_by_their_exit_codes() {
 }
 
 #[test]
-fn verdicts_on_the_whole_pod_win() {
+fn verdicts_on_the_whole_pod_win_once_it_has_ended() {
     let mut case = Case::new(one(), vec![running("c")]);
-    case.doom = Some(Doom { reason: "DeadlineExceeded".into(), message: "m".into() });
+    case.doom =
+        Some(Doom { reason: "DeadlineExceeded".into(), message: "m".into(), disrupted: false });
+    let status = case.generate(None, at(5));
+    assert_eq!((status.phase.as_deref(), status.reason), (Some("Running"), None));
+    case.record.sandboxes.clear();
+    case.stopped = true;
     let status = case.generate(None, at(5));
     assert_eq!(
         (status.phase.as_deref(), status.reason.as_deref(), status.message.as_deref()),
         (Some("Failed"), Some("DeadlineExceeded"), Some("m"))
     );
+    let disruption = |status: &PodStatus| {
+        let all = status.conditions.clone().unwrap();
+        all.into_iter().filter(|c| c.type_ == "DisruptionTarget").collect::<Vec<_>>()
+    };
+    assert!(disruption(&status).is_empty());
+    case.doom = Some(Doom { reason: "Terminated".into(), message: "m".into(), disrupted: true });
+    let status = case.generate(None, at(5));
+    let first = disruption(&status);
+    assert_eq!(first.len(), 1);
+    assert_eq!(first[0].reason.as_deref(), Some("TerminationByKubelet"));
+    case.pod.status = Some(status.clone());
+    assert_eq!(disruption(&case.generate(Some(&status), at(9))), first, "once, and unchanged");
 }
 
 #[test]

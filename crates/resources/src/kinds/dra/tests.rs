@@ -48,7 +48,7 @@ fn requests() {
             r#"[0].firstAvailable[1]: Duplicate value: "b""#,
         ],
     );
-    let many = vec!["{name: b, deviceClassName: c}"; 9].join(", ");
+    let many = ["{name: b, deviceClassName: c}"; 9].join(", ");
     requests(
         &format!("{{name: a, firstAvailable: [{many}]}}"),
         &["[0].firstAvailable: Too many: 9: must have at most 8 items"],

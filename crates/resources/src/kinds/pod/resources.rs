@@ -68,9 +68,10 @@ fn together(spec: &Value, which: &str) -> Amounts {
     total
 }
 
-/// The `requests` or `limits` of a Pod as a whole: what it says itself comes before what its
+/// The `requests` or `limits` of a Pod's specification as a whole: what it says itself comes before what its
 /// containers say, and its overhead comes on top.
-pub(crate) fn total(spec: &Value, which: &str) -> BTreeMap<String, Quantity> {
+#[must_use]
+pub fn total(spec: &Value, which: &str) -> BTreeMap<String, Quantity> {
     let mut total = together(spec, which);
     for (name, amount) in amounts(spec.get("resources"), which) {
         total.insert(name, amount);

@@ -72,6 +72,8 @@ pub(super) struct Journal {
     /// What lies before this is in redb.
     settled: Arc<AtomicU64>,
     state: State,
+    /// The file was made, so redb may have a mark in it, even if it said that it has not.
+    is_made: bool,
     buffer: Vec<u8>,
 }
 
@@ -89,7 +91,7 @@ impl Journal {
     pub(super) fn new(file: Arc<dyn StorageBackend>, ring: u64, settled: Arc<AtomicU64>) -> Self {
         let ring = ring.next_multiple_of(SECTOR * SHARE);
         let (id, state) = (rand::random::<u64>().max(1), State::Unused(None));
-        Self { file, id, ring, head: 0, settled, state, buffer: Vec::new() }
+        Self { file, id, ring, head: 0, settled, state, is_made: false, buffer: Vec::new() }
     }
 
     /// Bytes of records that may wait before redb is brought up to date.
@@ -114,11 +116,16 @@ impl Journal {
         }
         self.state = State::Unused(Some(Instant::now()));
         match make(&*self.file, self.id, self.ring) {
-            Ok(()) => Some(Mark { id: self.id, at: self.head }),
+            Ok(()) => {
+                self.is_made = true;
+                Some(Mark { id: self.id, at: self.head })
+            }
             Err(error) => {
                 tracing::warn!(%error, "there is no room for the store's journal");
-                // What there is may be all the room that the store itself still has.
-                self.end();
+                if !self.is_made {
+                    // What it takes may be all the room that the store itself still has.
+                    self.end();
+                }
                 None
             }
         }
@@ -174,11 +181,15 @@ impl Journal {
 /// Makes the file with all its blocks, or takes one that is there.
 fn make(file: &dyn StorageBackend, id: u64, ring: u64) -> io::Result<()> {
     static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-    let mut at = file.len()?.max(BLOCK);
-    while at < BLOCK + ring {
-        let piece = (BLOCK + ring - at).min(ZEROS.len() as u64);
-        file.write(at, &ZEROS[..usize::try_from(piece).unwrap_or(ZEROS.len())])?;
-        at += piece;
+    // One with a header has its blocks.
+    if replay::header(file)?.is_none_or(|(_, there)| there != ring) {
+        let end = BLOCK + ring;
+        file.set_len(end)?;
+        for at in (0..end).step_by(ZEROS.len()) {
+            let piece = (end - at).min(ZEROS.len() as u64);
+            file.write(at, &ZEROS[..usize::try_from(piece).unwrap_or(ZEROS.len())])?;
+        }
+        file.sync_data()?;
     }
     let mut header = Vec::with_capacity(FILE_HEADER);
     header.extend_from_slice(&FILE_MAGIC);

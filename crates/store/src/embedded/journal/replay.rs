@@ -1,5 +1,7 @@
 //! Reading a journal: what is in it that redb does not have yet.
 
+use std::io;
+
 use redb::{Database, StorageBackend};
 
 use super::super::change::Change;
@@ -44,11 +46,15 @@ pub(in super::super) fn read(
     mark: Mark,
 ) -> Result<Vec<Found>, Error> {
     let damaged = |text: &str| Err(Error::Damaged(format!("the journal of the file {text}")));
-    let ring = match header(journal)? {
-        Some((id, ring)) if id == mark.id => Ring { id, bytes: ring },
+    let failed = |error: io::Error| Error::Engine(format!("cannot read the journal: {error}"));
+    let mut ring = match header(journal).map_err(failed)? {
+        Some((id, length)) if id == mark.id => {
+            Ring { id, bytes: vec![0; usize::try_from(length).unwrap_or(0)] }
+        }
         Some(_) => return damaged("belongs to another one"),
         None => return damaged("is missing or has no header"),
     };
+    journal.read(BLOCK, &mut ring.bytes).map_err(failed)?;
     let mut found: Vec<Found> = Vec::new();
     let mut at = mark.at;
     while let Some((place, body)) = ring.at(at).or_else(|| ring.at(ring.next_round(at)?)) {
@@ -69,27 +75,26 @@ pub(in super::super) fn read(
     Ok(found)
 }
 
-/// The number of the journal and its ring; `None` without a header.
-fn header(journal: &dyn StorageBackend) -> Result<Option<(u64, Vec<u8>)>, Error> {
-    let failed = |error: std::io::Error| Error::Engine(format!("cannot read the journal: {error}"));
-    let len = journal.len().map_err(failed)?;
+/// Whether it is known to be the journal of another file, or of another time.
+pub(in super::super) fn is_anothers(journal: &dyn StorageBackend, mark: Mark) -> bool {
+    header(journal).is_ok_and(|header| header.is_some_and(|(id, _)| id != mark.id))
+}
+
+/// The number of the journal and the bytes of its ring; `None` without a header.
+pub(super) fn header(journal: &dyn StorageBackend) -> io::Result<Option<(u64, u64)>> {
+    let len = journal.len()?;
     if len < BLOCK {
         return Ok(None);
     }
     let mut header = [0; FILE_HEADER];
-    journal.read(0, &mut header).map_err(failed)?;
+    journal.read(0, &mut header)?;
     let number = |at: usize| u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|n| header[at + n]));
     let (id, ring) = (number(12), number(20));
     let is_whole = header[..8] == FILE_MAGIC
         && header[8..12] == checksum(&header[12..]).to_le_bytes()
         && (1..=MAX_RING).contains(&ring)
         && len >= BLOCK + ring;
-    let Some(length) = is_whole.then(|| usize::try_from(ring).ok()).flatten() else {
-        return Ok(None);
-    };
-    let mut bytes = vec![0; length];
-    journal.read(BLOCK, &mut bytes).map_err(failed)?;
-    Ok(Some((id, bytes)))
+    Ok(is_whole.then_some((id, ring)))
 }
 
 /// The records of a journal.

@@ -1,0 +1,146 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::plan::{Consumer, Seen, Share, admit, message, plan, rank};
+use super::signals::{Limit, Observation, Pressure, Signal, Threshold, thresholds};
+use crate::cgroup::resources::is_critical;
+use crate::config::KubeletConfiguration;
+
+const MI: u64 = 1 << 20;
+
+fn config(hard: Option<&[(&str, &str)]>) -> KubeletConfiguration {
+    let own = |(signal, limit): &(&str, &str)| ((*signal).to_owned(), (*limit).to_owned());
+    KubeletConfiguration {
+        eviction_hard: hard.map(|all| all.iter().map(own).collect::<BTreeMap<_, _>>()),
+        ..KubeletConfiguration::default()
+    }
+}
+
+fn disk(available: u64) -> Vec<Observation> {
+    vec![Observation { signal: Signal::NodefsAvailable, available, capacity: 1000 * MI }]
+}
+
+#[test]
+fn thresholds_are_upstreams_unless_told_otherwise() {
+    let names: Vec<_> = thresholds(&config(None)).iter().map(|t| t.signal.name()).collect();
+    assert_eq!(
+        names,
+        [
+            "memory.available",
+            "nodefs.available",
+            "nodefs.inodesFree",
+            "imagefs.available",
+            "imagefs.inodesFree"
+        ]
+    );
+    let own = config(Some(&[
+        ("nodefs.available", "0%"),
+        ("imagefs.available", "100%"),
+        ("memory.available", "1Gi"),
+        ("pid.available", "2.5%"),
+    ]));
+    assert_eq!(
+        thresholds(&own),
+        [
+            Threshold { signal: Signal::MemoryAvailable, limit: Limit::Amount(1024 * MI) },
+            Threshold { signal: Signal::PidAvailable, limit: Limit::Percent(2.5) },
+        ]
+    );
+}
+
+#[test]
+fn a_pressure_outlasts_what_was_observed_by_the_transition_period() {
+    let limits = thresholds(&config(None));
+    let mut seen = Seen::new();
+    let mut round = |available: u64, second: i64| {
+        let now = Timestamp::from_second(second).unwrap();
+        let plan = plan(&limits, &disk(available), &mut seen, Duration::from_secs(30), now);
+        (plan.pressures, plan.reclaim.map(|threshold| threshold.signal))
+    };
+    assert_eq!(round(100 * MI, 0), (vec![], None), "a tenth is enough");
+    let short = (vec![Pressure::Disk], Some(Signal::NodefsAvailable));
+    assert_eq!(round(100 * MI - 1, 10), short);
+    assert_eq!(round(900 * MI, 20), (vec![Pressure::Disk], None));
+    assert_eq!(round(99 * MI, 30), short);
+    assert_eq!(round(900 * MI, 59), (vec![Pressure::Disk], None));
+    assert_eq!(round(900 * MI, 60), (vec![], None));
+}
+
+#[test]
+fn memory_is_won_back_before_disk() {
+    let mut all = disk(0);
+    all.push(Observation { signal: Signal::MemoryAvailable, available: MI, capacity: 100 * MI });
+    let now = Timestamp::UNIX_EPOCH;
+    let plan = plan(&thresholds(&config(None)), &all, &mut Seen::new(), Duration::ZERO, now);
+    assert_eq!(plan.pressures, [Pressure::Memory, Pressure::Disk]);
+    assert_eq!(plan.reclaim.map(|threshold| threshold.signal), Some(Signal::MemoryAvailable));
+}
+
+fn pod(spec: Value) -> Pod {
+    serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).unwrap()
+}
+
+#[test]
+fn a_node_under_pressure_takes_what_it_can_bear() {
+    let poor = pod(json!({"containers": [{"name": "c"}]}));
+    let asking =
+        pod(json!({"containers": [{"name": "c", "resources": {"requests": {"memory": "1Mi"}}}]}));
+    let tolerant = pod(json!({
+        "containers": [{"name": "c"}],
+        "tolerations": [{"key": "node.kubernetes.io/memory-pressure", "operator": "Exists"}],
+    }));
+    let critical = pod(json!({"containers": [{"name": "c"}], "priority": 2_000_000_000}));
+    assert!(is_critical(&critical) && !is_critical(&poor));
+    let (memory, disk) = ([Pressure::Memory], [Pressure::Memory, Pressure::Disk]);
+    for (pod, under_memory, under_both) in [
+        (&poor, false, false),
+        (&asking, true, false),
+        (&tolerant, true, false),
+        (&critical, true, true),
+    ] {
+        assert!(admit(pod, &[]).is_ok());
+        assert_eq!(admit(pod, &memory).is_ok(), under_memory);
+        assert_eq!(admit(pod, &disk).is_ok(), under_both);
+    }
+    let doom = admit(&poor, &disk).unwrap_err();
+    assert_eq!(doom.reason, "Evicted");
+    let wanted = "Pod was rejected: The node had condition: [MemoryPressure DiskPressure]. ";
+    assert_eq!(doom.message, wanted);
+}
+
+#[test]
+fn who_takes_more_than_asked_goes_first_then_the_less_important_then_the_greatest() {
+    let consumer =
+        |priority, used, requested| Consumer { priority, used, requested, shares: Vec::new() };
+    let mut all = vec![
+        ("modest", consumer(0, 5, 9)),
+        ("important", consumer(10, 90, 0)),
+        ("small", consumer(0, 3, 1)),
+        ("large", consumer(0, 30, 20)),
+    ];
+    rank(&mut all, Signal::MemoryAvailable);
+    let order: Vec<_> = all.iter().map(|(name, _)| *name).collect();
+    assert_eq!(order, ["large", "small", "important", "modest"]);
+    rank(&mut all, Signal::PidAvailable);
+    assert_eq!(all.last().map(|(name, _)| *name), Some("important"));
+}
+
+#[test]
+fn an_evicted_pod_says_what_was_short_and_who_took_it() {
+    let shares = [("greedy", 30 * MI, 10 * MI), ("modest", MI, 2 * MI)];
+    let shares =
+        shares.map(|(name, used, requested)| Share { container: name.to_owned(), used, requested });
+    let consumer = Consumer { priority: 0, used: 0, requested: 0, shares: shares.to_vec() };
+    let threshold = Threshold { signal: Signal::NodefsAvailable, limit: Limit::Percent(10.0) };
+    let text = message(&threshold, &disk(40 * MI)[0], &consumer);
+    assert_eq!(
+        text,
+        "The node was low on resource: ephemeral-storage. Threshold quantity: 100Mi, available: \
+         40Mi. Container greedy was using 30Mi, request is 10Mi, has larger consumption of \
+         ephemeral-storage. "
+    );
+}
