@@ -147,7 +147,7 @@ impl Site {
     pub fn find(clusters: &Path, name: Option<&str>) -> Result<Self, SiteError> {
         let (nodes, kubeconfig) = locate(clusters, name)?;
         let control_planes = nodes.iter().filter(|node| node.control_plane);
-        let servers = control_planes.map(|node| Server::read(node));
+        let servers = control_planes.map(Server::read);
         let servers: Vec<_> = servers.collect::<Result<_, _>>()?;
         if servers.is_empty() {
             return Err(SiteError::NoControlPlane { path: Path::new("/").join(MANIFEST) });
