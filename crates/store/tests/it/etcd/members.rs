@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures::StreamExt;
 use store::etcd::{Options, connect};
@@ -145,7 +146,15 @@ async fn members_hold_the_same_and_come_and_go() {
     assert!(digests.iter().all(|digest| digest.hash == digests[0].hash), "{digests:?}");
 
     let url = "http://127.0.0.1:1";
-    let all = store.members(Some(MemberChange::Add(url.to_owned()))).await.unwrap();
+    // They agree once they have been in touch for some seconds.
+    let all = loop {
+        match store.members(Some(MemberChange::Add(url.to_owned()))).await {
+            Err(Error::Unavailable(text)) if text == "etcdserver: unhealthy cluster" => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            made => break made.unwrap(),
+        }
+    };
     let added = all.iter().find(|member| member.peer_urls == [url]).unwrap();
     assert!(added.learner && added.name.is_empty(), "{added:?}");
     // It has not learned anything.
