@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::process::Command;
 use tokio::sync::mpsc;
@@ -21,6 +22,10 @@ use crate::static_pods::watch_dir::WatchDir;
 
 /// The label by which containerd knows an image that must stay.
 const PINNED: &str = "io.cri-containerd.pinned";
+
+/// Between looks for an image that was just imported, and how many.
+const LOOK: Duration = Duration::from_millis(10);
+const LOOKS: usize = 200;
 
 /// Failure to import image archives.
 #[derive(Debug, thiserror::Error)]
@@ -139,7 +144,7 @@ impl Importer {
         for (archive, images) in fresh {
             let imported = match self.are_there(&images).await {
                 true => Ok(()),
-                false => self.import(&archive.path).await,
+                false => self.import(&archive.path, &images).await,
             };
             let error = imported.err().map(|error| error.to_string());
             if let Some(error) = &error {
@@ -195,7 +200,7 @@ impl Importer {
         if self.are_there(&entry.images).await {
             return Ok(());
         }
-        self.import(path).await?;
+        self.import(path, &entry.images).await?;
         let images = entry.images.clone();
         self.pin(&images);
         Ok(())
@@ -220,10 +225,24 @@ impl Importer {
         !images.is_empty()
     }
 
-    async fn import(&self, path: &Path) -> Result<(), ImportError> {
+    async fn import(&self, path: &Path, images: &[Listed]) -> Result<(), ImportError> {
         self.client(&["import".as_ref(), path.as_os_str()]).await?;
+        for name in images.iter().flat_map(|image| &image.names) {
+            self.noticed(name).await;
+        }
         tracing::info!(file = %path.display(), "imported image");
         Ok(())
+    }
+
+    /// Waits until the part of the runtime that kubelets speak with has noticed an image, of which
+    /// nobody tells.
+    async fn noticed(&self, name: &str) {
+        for _ in 0..LOOKS {
+            if !matches!(self.runtime.image_status(name).await, Ok(None)) {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Tells the runtime which images stay. Should it not listen: the kubelet's own rule is the
