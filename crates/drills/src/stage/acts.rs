@@ -198,8 +198,12 @@ impl Stage {
 
     /// Runs `ironclad` with `arguments` on the drill's cluster, and returns what it prints.
     pub(crate) async fn ironclad(&mut self, arguments: &str) -> Outcome<String> {
+        self.act(&format!("ironclad {arguments}"));
+        self.command(arguments).await
+    }
+
+    async fn command(&mut self, arguments: &str) -> Outcome<String> {
         let what = format!("ironclad {arguments}");
-        self.act(&what);
         let program = std::env::current_exe().map_err(|error| not_done(&what, error))?;
         let mut command = tokio::process::Command::new(program);
         command

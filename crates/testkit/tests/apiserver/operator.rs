@@ -206,9 +206,10 @@ async fn a_leader_is_told_whenever_its_lease_is_renewed() -> Outcome {
     let mut renewals = elector.renewals();
     assert!(renewals.borrow_and_update().is_none());
     let mut seen = Vec::new();
-    let work = |_| async {
+    let told = &mut seen;
+    let work = move |_| async move {
         for _ in 0..3 {
-            seen.push(*renewals.borrow_and_update());
+            told.push(*renewals.borrow_and_update());
             renewals.changed().await.expect("the elector is there");
         }
     };
