@@ -36,7 +36,7 @@ use crate::node::lease;
 use crate::node::registration::Registration;
 use crate::node::runtime_state::{self, RuntimeState};
 use crate::node::shutdown;
-use crate::node::status::{StatusOptions, StatusReporter};
+use crate::node::status::{Signs, StatusOptions, StatusReporter};
 use crate::objects::Objects;
 use crate::pod::context::Context;
 use crate::pod::manager::Manager;
@@ -438,12 +438,15 @@ impl Parts<'_> {
             },
             kube::Api::all(api.clone()),
             context.runtime.clone(),
-            (context.runtime_state.clone(), context.pressures.clone()),
-            {
-                let access = access.clone();
-                Arc::new(move || access.relist_problem().into_iter().collect())
+            Signs {
+                state: context.runtime_state.clone(),
+                pressures: context.pressures.clone(),
+                health: {
+                    let access = access.clone();
+                    Arc::new(move || access.relist_problem().into_iter().collect())
+                },
+                going_down: context.going_down.clone(),
             },
-            context.going_down.clone(),
             node.clone(),
             context.events.clone(),
         );

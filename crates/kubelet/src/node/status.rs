@@ -56,15 +56,24 @@ pub struct StatusOptions {
     pub report_frequency: Duration,
 }
 
+/// What the Node's conditions come from.
+pub struct Signs {
+    /// The runtime and its network.
+    pub state: watch::Receiver<RuntimeState>,
+    /// What the node is short of.
+    pub pressures: watch::Receiver<Vec<Pressure>>,
+    /// Names further reasons for not being ready.
+    pub health: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// Whether the node is about to stop.
+    pub going_down: watch::Receiver<bool>,
+}
+
 /// Reports the Node's status until shutdown.
 pub struct StatusReporter {
     options: StatusOptions,
     api: kube::Api<Node>,
     runtime: Runtime,
-    state: watch::Receiver<RuntimeState>,
-    pressures: watch::Receiver<Vec<Pressure>>,
-    health: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
-    going_down: watch::Receiver<bool>,
+    signs: Signs,
     node: Arc<dyn Fn() -> Option<Arc<Node>> + Send + Sync>,
     events: Events,
     sent: Option<(Value, Instant)>,
@@ -75,31 +84,16 @@ pub struct StatusReporter {
 // === impl StatusReporter ===
 
 impl StatusReporter {
-    /// A reporter of the runtime's state and of what the node is short of; `health` names further reasons for not being ready, `node` is the Node as last
-    /// seen.
+    /// A reporter; `node` is the Node as last seen.
     pub fn new(
         options: StatusOptions,
         api: kube::Api<Node>,
         runtime: Runtime,
-        (state, pressures): (watch::Receiver<RuntimeState>, watch::Receiver<Vec<Pressure>>),
-        health: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
-        going_down: watch::Receiver<bool>,
+        signs: Signs,
         node: Arc<dyn Fn() -> Option<Arc<Node>> + Send + Sync>,
         events: Events,
     ) -> Self {
-        Self {
-            options,
-            api,
-            runtime,
-            state,
-            pressures,
-            health,
-            going_down,
-            node,
-            events,
-            sent: None,
-            written: None,
-        }
+        Self { options, api, runtime, signs, node, events, sent: None, written: None }
     }
 
     /// Reports until shutdown: at once when readiness changes, otherwise as configured.
@@ -114,17 +108,17 @@ impl StatusReporter {
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                changed = self.state.changed() => {
+                changed = self.signs.state.changed() => {
                     if changed.is_err() {
                         return;
                     }
                 }
-                changed = self.pressures.changed() => {
+                changed = self.signs.pressures.changed() => {
                     if changed.is_err() {
                         return;
                     }
                 }
-                Ok(()) = self.going_down.changed() => {}
+                Ok(()) = self.signs.going_down.changed() => {}
                 () = shutdown.cancelled() => return,
             }
         }
@@ -133,13 +127,13 @@ impl StatusReporter {
     async fn report(&mut self) -> Result<(), kube::Error> {
         let now = Timestamp::now();
         let old = self.known();
-        let mut others = (self.health)();
-        if *self.going_down.borrow_and_update() {
+        let mut others = (self.signs.health)();
+        if *self.signs.going_down.borrow_and_update() {
             others.push(GOING_DOWN.to_owned());
         }
-        let problem = self.state.borrow_and_update().message(&others);
+        let problem = self.signs.state.borrow_and_update().message(&others);
         let images = self.images().await.or_else(|| old.images.clone());
-        let pressures = self.pressures.borrow_and_update().clone();
+        let pressures = self.signs.pressures.borrow_and_update().clone();
         let status = generate(&self.options, &old, &pressures, &problem, images, now);
         let essence = essence(&status);
         let due = self.sent.as_ref().is_none_or(|(sent, at)| {

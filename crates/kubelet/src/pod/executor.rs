@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, Pod, Secret};
@@ -92,17 +93,51 @@ async fn runtime_handler(context: &Context, pod: &Pod) -> Result<String, String>
     }
 }
 
-/// Starts one container of a Pod whose sandbox is up.
+/// A container that the runtime can be told to start.
+struct Prepared {
+    spec: Container,
+    sandbox: String,
+    sandbox_config: proto::PodSandboxConfig,
+    config: proto::ContainerConfig,
+    log: PathBuf,
+    ip: Option<String>,
+}
+
+/// Starts one container of a Pod whose sandbox is up, unless `stop` comes first; tells whether it
+/// was started. What takes long is broken off by `stop`, but never the runtime while it starts the
+/// container: containerd 1.6 keeps one of which the start was broken off for ever.
 pub(super) async fn start_container(
     context: &Context,
     pod: &Arc<Pod>,
     record: &PodRecord,
     volumes: &PodVolumes,
     start: &Start,
-) -> Result<(), StartFailure> {
-    let Some((kind, spec)) = spec::container(pod, &start.name) else { return Ok(()) };
-    let Some(sandbox) = record.sandbox() else { return Ok(()) };
-    let sandbox_id = sandbox.id.clone();
+    stop: impl Future<Output = ()>,
+) -> Result<bool, StartFailure> {
+    let mut stop = pin!(stop);
+    let prepared = tokio::select! {
+        prepared = prepare(context, pod, record, volumes, start) => prepared?,
+        () = &mut stop => return Ok(false),
+    };
+    let Some(prepared) = prepared else { return Ok(true) };
+    let id = launch(context, pod, &prepared).await?;
+    tokio::select! {
+        done = after_start(context, pod, &prepared, &id) => done.map(|()| true),
+        () = &mut stop => Ok(false),
+    }
+}
+
+/// Fetches the image, and gathers what the container is made of; `None` when the Pod has no such
+/// container, or no sandbox.
+async fn prepare(
+    context: &Context,
+    pod: &Arc<Pod>,
+    record: &PodRecord,
+    volumes: &PodVolumes,
+    start: &Start,
+) -> Result<Option<Prepared>, StartFailure> {
+    let Some((kind, spec)) = spec::container(pod, &start.name) else { return Ok(None) };
+    let Some(sandbox) = record.sandbox() else { return Ok(None) };
     let config = sandbox_config(context, pod, sandbox.attempt)
         .map_err(|error| failure("CreateContainerConfigError", error))?;
 
@@ -146,21 +181,51 @@ pub(super) async fn start_container(
         security,
         log_path: log_path.clone(),
     };
-    let description = container::config(pod, &spec, inputs);
-    let id = context
-        .runtime
-        .create_container(&sandbox_id, description, config)
-        .await
-        .map_err(|error| warn("CreateContainerError", &error.message()))?;
-    context.events.container(pod, &spec.name, EventType::Normal, "Created", "Container created");
-    if let Err(error) = context.runtime.start_container(&id).await {
-        return Err(warn("RunContainerError", &error.message()));
-    }
-    context.events.container(pod, &spec.name, EventType::Normal, "Started", "Container started");
-    link_log(context, pod, &spec.name, &id, &log_dir.join(log_path));
+    Ok(Some(Prepared {
+        config: container::config(pod, &spec, inputs),
+        spec,
+        sandbox: sandbox.id.clone(),
+        sandbox_config: config,
+        log: log_dir.join(log_path),
+        ip: ips.pod.into_iter().next(),
+    }))
+}
 
-    let ip = ips.pod.first().map(String::as_str);
-    if let Err(error) = lifecycle::post_start(context, &spec, &id, ip).await {
+/// Creates the container and starts it; returns its ID.
+async fn launch(
+    context: &Context,
+    pod: &Arc<Pod>,
+    prepared: &Prepared,
+) -> Result<String, StartFailure> {
+    let Prepared { spec, config, .. } = prepared;
+    let tell = |type_, reason: &str, message: &str| {
+        context.events.container(pod, &spec.name, type_, reason, message.to_owned());
+    };
+    let warn = |reason: &str, text: &str| {
+        tell(EventType::Warning, "Failed", &format!("Error: {text}"));
+        failure(reason, text.to_owned())
+    };
+    let runtime = &context.runtime;
+    let sandbox = prepared.sandbox_config.clone();
+    let created = runtime.create_container(&prepared.sandbox, config.clone(), sandbox).await;
+    let id = created.map_err(|error| warn("CreateContainerError", &error.message()))?;
+    tell(EventType::Normal, "Created", "Container created");
+    let started = runtime.start_container(&id).await;
+    started.map_err(|error| warn("RunContainerError", &error.message()))?;
+    tell(EventType::Normal, "Started", "Container started");
+    link_log(context, pod, &spec.name, &id, &prepared.log);
+    Ok(id)
+}
+
+/// Runs the hook of a container that was started; one that fails ends the container.
+async fn after_start(
+    context: &Context,
+    pod: &Arc<Pod>,
+    prepared: &Prepared,
+    id: &str,
+) -> Result<(), StartFailure> {
+    let (spec, ip) = (&prepared.spec, prepared.ip.as_deref());
+    if let Err(error) = lifecycle::post_start(context, spec, id, ip).await {
         let message = format!("PostStartHook failed: {error}");
         tracing::warn!(pod = spec::key(pod), container = spec.name, %error, "postStart failed");
         context.events.container(
@@ -170,7 +235,7 @@ pub(super) async fn start_container(
             "FailedPostStartHook",
             &*message,
         );
-        lifecycle::stop(context, pod, &id, &spec.name, "FailedPostStartHook", spec::grace(pod), ip)
+        lifecycle::stop(context, pod, id, &spec.name, "FailedPostStartHook", spec::grace(pod), ip)
             .await;
         return Err(failure("PostStartHookError", message));
     }

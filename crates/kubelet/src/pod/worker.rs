@@ -401,12 +401,12 @@ impl Worker {
                 self.backoff.next(&backoff_key(&container), ended, Timestamp::now());
             }
             let mut wish = self.desired.clone();
-            let begun = tokio::select! {
-                begun = executor::start_container(&context, pod, record, volumes, start) => begun,
-                _ = wish.wait_for(Desired::must_stop) => return Some(Turn::Again),
+            let stop = async {
+                wish.wait_for(Desired::must_stop).await.ok();
             };
-            match begun {
-                Ok(()) => {
+            match executor::start_container(&context, pod, record, volumes, start, stop).await {
+                Ok(false) => return Some(Turn::Again),
+                Ok(true) => {
                     self.failures.remove(&start.name);
                 }
                 Err(failure) => {
