@@ -8,9 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::files::{self, FileError, Held};
-use super::inventory::{
-    self, AUTHORITIES, CONTROL_PLANE, ETCD_CA, Entry, KUBELET, Root, VIRTUAL_IP,
-};
+use super::inventory::{self, AUTHORITIES, ETCD_CA, Entry, KUBELET, Root};
 
 /// What is wrong with a certificate or a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,9 +85,7 @@ pub fn node(
     let has_etcd = root.join(ETCD_CA.path).with_added_extension("crt").exists();
     let applies = |authority: &str| authority != ETCD_CA.name || has_etcd;
     let mut rows = Vec::new();
-    let shares = |entry: &Entry| entry.name != VIRTUAL_IP || root.join(entry.path).exists();
-    let own = CONTROL_PLANE.iter().filter(|entry| applies(entry.authority) && shares(entry));
-    let own = own.filter(|_| control_plane);
+    let own = inventory::expected(root).filter(|_| control_plane);
     for entry in own.chain(&KUBELET) {
         rows.push(leaf(node, root, *entry, control_plane, now)?);
     }

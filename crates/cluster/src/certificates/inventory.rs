@@ -1,5 +1,7 @@
 //! What certificates a node has, under kubeadm's names.
 
+use std::path::Path;
+
 /// How a certificate is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -58,7 +60,7 @@ const fn entry(
 }
 
 /// The certificates of a control plane, by name.
-pub const CONTROL_PLANE: [Entry; 12] = [
+pub static CONTROL_PLANE: [Entry; 12] = [
     entry(
         "admin.conf",
         "certificate embedded in the kubeconfig file for the admin to use",
@@ -162,6 +164,16 @@ pub const KUBELET: [Entry; 2] = [
         "ca",
     ),
 ];
+
+/// The certificates that the control plane whose files are below `root` must have: those of etcd only
+/// if it has a member of it, and that of the virtual address only if there is one.
+pub fn expected(root: &Path) -> impl Iterator<Item = &'static Entry> {
+    let has_etcd = root.join(ETCD_CA.path).with_added_extension("crt").exists();
+    let shares = root.join("etc/kubernetes").join(VIRTUAL_IP).exists();
+    CONTROL_PLANE.iter().filter(move |entry| {
+        (has_etcd || entry.authority != ETCD_CA.name) && (shares || entry.name != VIRTUAL_IP)
+    })
+}
 
 /// The authority of a name in the table.
 ///

@@ -19,7 +19,7 @@ use serde_json::json;
 
 use super::files::{self, FileError};
 use super::inspect::{self, Kind};
-use super::inventory::{CA, CONTROL_PLANE, Entry, Form};
+use super::inventory::{self, CA, CONTROL_PLANE, Entry, Form};
 use super::renew::{self, RenewError};
 
 /// Between looks at what others have to do.
@@ -367,7 +367,8 @@ fn act(members: &[Member], step: Step, options: &Options) -> Result<(), RotateEr
                 if step == Step::Sign {
                     files::replace(&path("ca.key"), &text("ca-next.key")?, 0o600)?;
                 }
-                for entry in CONTROL_PLANE.iter().filter(|entry| entry.form == Form::Kubeconfig) {
+                let kubeconfigs = inventory::expected(&member.root);
+                for entry in kubeconfigs.filter(|entry| entry.form == Form::Kubeconfig) {
                     files::trust(&member.root.join(entry.path), &bundle)?;
                 }
                 // Last: it tells how far this step came.

@@ -167,11 +167,10 @@ fn renew(flags: &Renew) -> anyhow::Result<()> {
     let mut failed = false;
     for node in &nodes {
         let validity = flags.validity.unwrap_or_else(|| node.certificate_validity());
-        let has_etcd = node.root.join(inventory::ETCD_CA.path).with_extension("crt").exists();
+        let expected: Vec<_> = inventory::expected(&node.root).collect();
         for entry in &CONTROL_PLANE {
             let named = flags.certificates.iter().any(|name| name == entry.name);
-            let local = has_etcd || entry.authority != inventory::ETCD_CA.name;
-            if !(named || all && local) {
+            if !(named || all && expected.contains(&entry)) {
                 continue;
             }
             match renew::renew(&node.root, entry, validity) {

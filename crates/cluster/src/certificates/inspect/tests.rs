@@ -101,7 +101,8 @@ fn mistakes_are_seen_and_mended_by_renewal() {
     let root = folder.path();
     let now = SystemTime::now();
     let other = ClusterKeys::generate().unwrap();
-    let entry = |name: &str| *CONTROL_PLANE.iter().find(|entry| entry.name == name).unwrap();
+    let entry =
+        |name: &str| *inventory::CONTROL_PLANE.iter().find(|entry| entry.name == name).unwrap();
     let renewed = |name: &str| renew::renew(root, &entry(name), Duration::from_secs(3600));
 
     fs::write(pki(root, "apiserver.key"), &other.ca.pair().key).unwrap();
