@@ -588,7 +588,7 @@ fn start_static(
 ) -> Option<Mirrors> {
     let lookup = {
         let manager = manager.clone();
-        move |namespace: &str, name: &str| manager.wanted(namespace, name)
+        move |namespace: &str, name: &str| manager.static_pod(namespace, name)
     };
     let sources = manager.context().sources.clone();
     let mirrors = api.zip(informers).map(|(api, informers)| {

@@ -19,7 +19,7 @@ use crate::events::EventType;
 use crate::eviction;
 use crate::runtime::records::PodOutline;
 use crate::seam::{PodUid, pod_uid};
-use crate::static_pods::mirror;
+use crate::static_pods::mirror::{self, Standing};
 
 /// Keeps the workers.
 pub struct Manager {
@@ -237,21 +237,28 @@ impl Manager {
         handles.iter().find(|h| wanted(&h.desired.borrow().pod)).map(|h| with_status(h))
     }
 
-    /// The static Pod of a name that there is to be: one that waits for another's end is, one that
-    /// ends is not.
-    pub fn wanted(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
+    /// How it is with the static Pod of a name; one that waits for another's end counts before that.
+    pub fn static_pod(&self, namespace: &str, name: &str) -> Standing {
         let named = |pod: &Pod| {
             mirror::is_static(pod)
                 && pod.metadata.namespace.as_deref() == Some(namespace)
                 && pod.metadata.name.as_deref() == Some(name)
         };
         self.with(|state| {
-            let waiting = state.successors.values().find(|pod| named(pod)).cloned();
-            waiting.or_else(|| {
-                let desired = state.handles.values().map(|handle| handle.desired.borrow());
-                let mut staying = desired.filter(|desired| !desired.gone);
-                staying.find(|desired| named(&desired.pod)).map(|desired| desired.pod.clone())
-            })
+            if let Some(waiting) = state.successors.values().find(|pod| named(pod)) {
+                return Standing::Wanted(waiting.clone());
+            }
+            let mut ending = false;
+            for handle in state.handles.values() {
+                let desired = handle.desired.borrow();
+                if named(&desired.pod) {
+                    if !desired.gone {
+                        return Standing::Wanted(desired.pod.clone());
+                    }
+                    ending = true;
+                }
+            }
+            if ending { Standing::Ending } else { Standing::Absent }
         })
     }
 

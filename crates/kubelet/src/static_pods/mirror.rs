@@ -64,6 +64,17 @@ pub fn mirror_of(pod: &Pod, node: Option<&Node>) -> Pod {
     mirror
 }
 
+/// How it is with a static Pod.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Standing {
+    /// There is to be this one.
+    Wanted(Arc<Pod>),
+    /// Its file is gone, but something of it still runs.
+    Ending,
+    /// There is none.
+    Absent,
+}
+
 /// What to do about a mirror. Pure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verb {
@@ -72,11 +83,11 @@ enum Verb {
     Delete,
 }
 
-fn verb(wanted: Option<&Pod>, found: Option<&Pod>) -> Verb {
-    match (wanted, found) {
-        (None, Some(found)) if is_mirror(found) => Verb::Delete,
-        (Some(_), None) => Verb::Create,
-        (Some(wanted), Some(found)) if is_mirror(found) => {
+fn verb(standing: &Standing, found: Option<&Pod>) -> Verb {
+    match (standing, found) {
+        (Standing::Absent, Some(found)) if is_mirror(found) => Verb::Delete,
+        (Standing::Wanted(_), None) => Verb::Create,
+        (Standing::Wanted(wanted), Some(found)) if is_mirror(found) => {
             let current = annotation(found, MIRROR) == annotation(wanted, HASH);
             let going = found.metadata.deletion_timestamp.is_some();
             if current && !going { Verb::Leave } else { Verb::Delete }
@@ -96,12 +107,12 @@ pub struct Mirrors {
 // === impl Mirrors ===
 
 impl Mirrors {
-    /// Starts keeping mirrors; `wanted` finds the static Pod of a namespace and name.
+    /// Starts keeping mirrors; `standing` tells of the static Pod of a namespace and name.
     pub fn start(
         api: kube::Client,
         pods: Informer<Pod>,
         node: impl Fn() -> Option<Arc<Node>> + Send + Sync + 'static,
-        wanted: impl Fn(&str, &str) -> Option<Arc<Pod>> + Send + Sync + 'static,
+        standing: impl Fn(&str, &str) -> Standing + Send + Sync + 'static,
         shutdown: &CancellationToken,
     ) -> Self {
         let queue: WorkQueue<(String, String)> = WorkQueue::new();
@@ -109,7 +120,7 @@ impl Mirrors {
             api,
             pods: pods.clone(),
             node: Box::new(node),
-            wanted: Box::new(wanted),
+            standing: Box::new(standing),
         });
         tokio::spawn(client::run_workers(
             queue.clone(),
@@ -141,27 +152,27 @@ impl Mirrors {
 }
 
 type NodeFn = Box<dyn Fn() -> Option<Arc<Node>> + Send + Sync>;
-type WantedFn = Box<dyn Fn(&str, &str) -> Option<Arc<Pod>> + Send + Sync>;
+type StandingFn = Box<dyn Fn(&str, &str) -> Standing + Send + Sync>;
 
 struct Keeper {
     api: kube::Client,
     pods: Informer<Pod>,
     node: NodeFn,
-    wanted: WantedFn,
+    standing: StandingFn,
 }
 
 // === impl Keeper ===
 
 impl Keeper {
     async fn sync(&self, namespace: &str, name: &str) -> Result<Action, kube::Error> {
-        let wanted = (self.wanted)(namespace, name);
+        let standing = (self.standing)(namespace, name);
         // Before the first list, an absent mirror may be one not seen yet.
         if !self.pods.has_synced() {
             return Ok(Action::RequeueAfter(Duration::from_millis(200)));
         }
         let found = self.pods.get(Some(namespace), name);
         let api: kube::Api<Pod> = kube::Api::namespaced(self.api.clone(), namespace);
-        match verb(wanted.as_deref(), found.as_deref()) {
+        match verb(&standing, found.as_deref()) {
             Verb::Leave => {}
             Verb::Create => {
                 let node = (self.node)();
@@ -169,7 +180,7 @@ impl Keeper {
                 if node.is_none() {
                     return Ok(Action::RequeueAfter(Duration::from_millis(200)));
                 }
-                let Some(pod) = wanted else { return Ok(Action::Done) };
+                let Standing::Wanted(pod) = standing else { return Ok(Action::Done) };
                 let mirror = mirror_of(&pod, node.as_deref());
                 match api.create(&PostParams::default(), &mirror).await {
                     Ok(_) => tracing::info!(namespace, name, "mirror pod created"),
@@ -209,25 +220,29 @@ mod tests {
 
     #[test]
     fn mirrors_follow_their_static_pods() {
-        let wanted = pod(&[(SOURCE, "file"), (HASH, "h1")]);
-        let current = mirror_of(&wanted, None);
-        assert!(is_static(&wanted) && is_mirror(&current) && !is_static(&current));
+        let static_pod = pod(&[(SOURCE, "file"), (HASH, "h1")]);
+        let current = mirror_of(&static_pod, None);
+        assert!(is_static(&static_pod) && is_mirror(&current) && !is_static(&current));
         let stale = pod(&[(SOURCE, "file"), (HASH, "h0"), (MIRROR, "h0")]);
         let foreign = pod(&[]);
         let mut going = current.clone();
         going.metadata.deletion_timestamp =
             Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::default()));
-        for (wanted, found, expected) in [
-            (Some(&wanted), None, Verb::Create),
-            (Some(&wanted), Some(&current), Verb::Leave),
-            (Some(&wanted), Some(&stale), Verb::Delete),
-            (Some(&wanted), Some(&going), Verb::Delete),
-            (Some(&wanted), Some(&foreign), Verb::Leave),
-            (None, Some(&current), Verb::Delete),
-            (None, Some(&foreign), Verb::Leave),
-            (None, None, Verb::Leave),
+        let wanted = Standing::Wanted(Arc::new(static_pod));
+        for (standing, found, expected) in [
+            (&wanted, None, Verb::Create),
+            (&wanted, Some(&current), Verb::Leave),
+            (&wanted, Some(&stale), Verb::Delete),
+            (&wanted, Some(&going), Verb::Delete),
+            (&wanted, Some(&foreign), Verb::Leave),
+            (&Standing::Ending, Some(&current), Verb::Leave),
+            (&Standing::Ending, Some(&going), Verb::Leave),
+            (&Standing::Ending, None, Verb::Leave),
+            (&Standing::Absent, Some(&current), Verb::Delete),
+            (&Standing::Absent, Some(&foreign), Verb::Leave),
+            (&Standing::Absent, None, Verb::Leave),
         ] {
-            assert_eq!(verb(wanted, found), expected);
+            assert_eq!(verb(standing, found), expected);
         }
     }
 }
