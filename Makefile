@@ -12,6 +12,11 @@ CLUSTER := KUBECONFIG=/var/lib/ironclad/clusters/$(NAME)/admin.conf
 # since procedural macros cannot be built that way.
 STATIC  := CARGO_TARGET_$(TRIPLE)_RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static"
 
+# Functions of the same code are one function in the file, where the linker can do that.
+ifeq ($(HOST),x86_64-unknown-linux-gnu)
+FOLD    := -C link-arg=-Wl,--icf=all
+endif
+
 .PHONY: up down test bench build images deps tools-test
 
 up: deps build images
@@ -28,7 +33,7 @@ bench: deps build images
 	scripts/bench.sh $(BIN) $(IMAGES)
 
 build:
-	$(STATIC) cargo build --release --locked --package ironclad --target $(HOST)
+	$(STATIC) cargo rustc --release --locked --package ironclad --target $(HOST) -- $(FOLD)
 
 images:
 	cargo xtask image --out $(IMAGES)
