@@ -263,8 +263,10 @@ impl fmt::Display for Quantity {
         if self.nanos == 0 {
             return f.write_str("0");
         }
-        if self.format == Format::BinarySi && self.nanos.abs() >= 1024 * NANOS {
-            let mut n = div_up(self.nanos, NANOS);
+        // What binary units cannot say exactly is said in decimal ones, as upstream.
+        let whole = self.is_integer() && self.nanos.abs() >= 1024 * NANOS;
+        if self.format == Format::BinarySi && whole {
+            let mut n = self.nanos / NANOS;
             let mut power = 0;
             while n % 1024 == 0 && power < 6 {
                 n /= 1024;
@@ -411,6 +413,7 @@ mod tests {
         check("8Ei", "9223372036854775807");
         check("1000000Ki", "1000000Ki");
         check("500Mi", "500Mi");
+        check("52.96Gi", "56865366999040m");
     }
 
     #[test]
