@@ -37,7 +37,11 @@ pub(super) fn check_forms(object: &Value, ty: TypeRef<'_>) {
     assert_eq!(pretty.expect("indented JSON can be read").value, *object, "indented JSON");
     // The binary forms have limits of their own, so that what they refuse is no fault.
     let bytes = cbor::encode(object, ty);
-    if let Ok(again) = cbor::decode(&bytes, ty, strict) {
+    // Numbers that are kept as they were written have no such form in CBOR.
+    let verbatim = object.to_string().contains("$serde_json::private::Number");
+    if let Ok(again) = cbor::decode(&bytes, ty, strict)
+        && !verbatim
+    {
         assert_eq!(again.value, *object, "CBOR");
         assert_eq!(cbor::encode(&again.value, ty), bytes, "CBOR of what was read from CBOR");
     }

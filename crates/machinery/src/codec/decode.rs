@@ -160,7 +160,9 @@ fn whole(number: Number) -> Number {
         {
             (float as i64).into()
         }
-        _ => number,
+        // One with more digits than a double has is the double next to it, as in Go.
+        Some(float) => Number::from_f64(float).unwrap_or(number),
+        None => number,
     }
 }
 
