@@ -10,7 +10,7 @@ use machinery::duration::parse as parse_duration;
 use serde::{Deserialize, Serialize};
 
 /// How long certificates are good unless something else is said (kubeadm's default).
-const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(crate) const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// What renewal keeps up with.
 const SHORTEST: Duration = Duration::from_secs(60);
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use client::ConnectOptions;
 use serde_json::Value;
 
+use crate::config::YEAR;
 use crate::plan::Role;
 use crate::state::{self, StateError};
 
@@ -233,7 +234,6 @@ impl NodeFiles {
     /// How long certificates are good that are issued here, as its manifests say.
     #[must_use]
     pub fn certificate_validity(&self) -> Duration {
-        const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
         let path = self.root.join("etc/kubernetes/manifests/kube-certificates.yaml");
         let arguments = std::fs::read_to_string(path).ok().and_then(|text| arguments(&text).ok());
         let arguments = arguments.unwrap_or_default();

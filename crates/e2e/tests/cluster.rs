@@ -170,6 +170,24 @@ pub(crate) fn stdout(command: &mut Command) -> String {
     check(&format!("{command:?}"), &output)
 }
 
+/// What `ironclad` prints of `cluster`; panics when it fails.
+pub(crate) fn run(cluster: &Cluster, arguments: &str) -> String {
+    stdout(&mut on(cluster, arguments))
+}
+
+/// The error of an `ironclad` that has to fail.
+pub(crate) fn refused(cluster: &Cluster, arguments: &str) -> String {
+    let output = on(cluster, arguments).output().expect("ironclad runs");
+    assert!(!output.status.success(), "{arguments}: {output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn on(cluster: &Cluster, arguments: &str) -> Command {
+    let mut command = ironclad();
+    command.args(arguments.split_whitespace()).args(["--name", &cluster.name]);
+    command
+}
+
 /// Runs a command with `input`.
 pub(crate) fn feed(command: &mut Command, input: &str) -> Output {
     use std::io::Write as _;

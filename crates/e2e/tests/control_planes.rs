@@ -4,15 +4,11 @@
 use std::collections::BTreeSet;
 
 use crate::chaos::{Own, processes};
-use crate::cluster::{Cluster, Namespace, WEB, eventually, eventually_equal, ironclad, stdout};
+use crate::cluster::{
+    Cluster, Namespace, WEB, eventually, eventually_equal, ironclad, run, stdout,
+};
 
 const MASTERS: [&str; 3] = ["m1", "m2", "m3"];
-
-fn run(cluster: &Cluster, arguments: &str) -> String {
-    let mut command = ironclad();
-    command.args(arguments.split_whitespace()).args(["--name", &cluster.name]);
-    stdout(&mut command)
-}
 
 /// What kubectl prints, or why it does not.
 fn ask(cluster: &Cluster, arguments: &str) -> Result<String, String> {

@@ -8,21 +8,9 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 
 use crate::chaos::Own;
-use crate::cluster::{BUSYBOX, Cluster, Namespace, eventually, images, ironclad, stdout};
-
-fn run(cluster: &Cluster, arguments: &str) -> String {
-    let mut command = ironclad();
-    command.args(arguments.split_whitespace()).args(["--name", &cluster.name]);
-    stdout(&mut command)
-}
-
-fn refused(cluster: &Cluster, arguments: &str) -> String {
-    let mut command = ironclad();
-    command.args(arguments.split_whitespace()).args(["--name", &cluster.name]);
-    let output = command.output().expect("ironclad runs");
-    assert!(!output.status.success(), "{arguments}: {output:?}");
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
+use crate::cluster::{
+    BUSYBOX, Cluster, Namespace, eventually, images, ironclad, refused, run, stdout,
+};
 
 fn shell(script: &str) -> String {
     stdout(Command::new("sh").args(["-ec", script]))

@@ -3,23 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::chaos::{Own, processes};
-use crate::cluster::{BUSYBOX, Cluster, Namespace, eventually, eventually_equal, ironclad, stdout};
-
-/// What `ironclad` prints; panics when it fails.
-fn run(cluster: &Cluster, arguments: &str) -> String {
-    let mut command = ironclad();
-    command.args(arguments.split_whitespace()).args(["--name", &cluster.name]);
-    stdout(&mut command)
-}
-
-/// The error of an `ironclad` that has to fail.
-fn refused(cluster: &Cluster, arguments: &str) -> String {
-    let mut command = ironclad();
-    command.args(arguments.split_whitespace()).args(["--name", &cluster.name]);
-    let output = command.output().expect("ironclad runs");
-    assert!(!output.status.success(), "{arguments}: {output:?}");
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
+use crate::cluster::{
+    BUSYBOX, Cluster, Namespace, eventually, eventually_equal, ironclad, refused, run,
+};
 
 /// The status of the node's condition `Ready`.
 fn ready(cluster: &Cluster, node: &str) -> String {

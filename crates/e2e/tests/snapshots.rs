@@ -5,14 +5,8 @@ use std::process::Command;
 
 use crate::chaos::{Own, processes};
 use crate::cluster::{
-    BUSYBOX, Cluster, Namespace, WEB, environment, eventually, eventually_equal, ironclad, stdout,
+    BUSYBOX, Cluster, Namespace, WEB, environment, eventually, eventually_equal, run,
 };
-
-fn run(cluster: &Cluster, arguments: &str) -> String {
-    let mut command = ironclad();
-    command.args(arguments.split_whitespace()).args(["--name", &cluster.name]);
-    stdout(&mut command)
-}
 
 /// A Pod without a controller on w1, whose process is told by how long it sleeps.
 fn bare(space: &Namespace, name: &str, seconds: u32) {

@@ -74,11 +74,8 @@ impl Configuration {
     pub fn load(path: &Path) -> Result<Self, Error> {
         let invalid = |why: String| Error::Invalid { path: path.to_owned(), why };
         let document = Document::deserialize(read(path)?).map_err(|e| invalid(e.to_string()))?;
-        if document.api_version != API_VERSION || document.kind != "AdmissionConfiguration" {
-            let Document { api_version, kind, .. } = document;
-            let why = format!("no kind {kind:?} is registered for version {api_version:?}");
-            return Err(invalid(why));
-        }
+        let found = (&*document.api_version, &*document.kind);
+        of_kind(found, (API_VERSION, "AdmissionConfiguration")).map_err(invalid)?;
         let mut configuration = Self::default();
         for plugin in document.plugins {
             let own = path.parent().unwrap_or(path).join(&plugin.path);
@@ -108,13 +105,20 @@ fn read(path: &Path) -> Result<Value, Error> {
         .map_err(|error| Error::Invalid { path: path.to_owned(), why: error.to_string() })
 }
 
+/// Checks the version and kind of a document.
+pub(super) fn of_kind(found: (&str, &str), wanted: (&str, &str)) -> Result<(), String> {
+    let (version, kind) = found;
+    if found == wanted {
+        return Ok(());
+    }
+    Err(format!("no kind {kind:?} is registered for version {version:?}"))
+}
+
 /// The entries of a ResourceQuotaConfiguration.
 fn limited(document: &Value) -> Result<Vec<Limited>, String> {
     let text = |field: &str| document[field].as_str().unwrap_or_default();
-    let (version, kind) = (text("apiVersion"), text("kind"));
-    if version != API_VERSION || kind != "ResourceQuotaConfiguration" {
-        return Err(format!("no kind {kind:?} is registered for version {version:?}"));
-    }
+    let found = (text("apiVersion"), text("kind"));
+    of_kind(found, (API_VERSION, "ResourceQuotaConfiguration"))?;
     let entries = document["limitedResources"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut errors = ErrorList::new();
     for (index, entry) in entries.iter().enumerate() {

@@ -8,7 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::files::{self, FileError, Held};
-use super::inventory::{self, AUTHORITIES, ETCD_CA, Entry, KUBELET, Root};
+use super::inventory::{self, Entry, KUBELET, Root};
 
 /// What is wrong with a certificate or a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,8 +82,6 @@ pub fn node(
     control_plane: bool,
     now: SystemTime,
 ) -> Result<Vec<Row>, FileError> {
-    let has_etcd = root.join(ETCD_CA.path).with_added_extension("crt").exists();
-    let applies = |authority: &str| authority != ETCD_CA.name || has_etcd;
     let mut rows = Vec::new();
     let own = inventory::expected(root).filter(|_| control_plane);
     for entry in own.chain(&KUBELET) {
@@ -92,7 +90,7 @@ pub fn node(
     if !control_plane {
         return Ok(rows);
     }
-    for authority in AUTHORITIES.into_iter().filter(|authority| applies(authority.name)) {
+    for authority in inventory::authorities(root) {
         let path = root.join(authority.path);
         let bundle = files::text(&path.with_added_extension("crt"))?;
         let key = files::text(&path.with_added_extension("key"))?;

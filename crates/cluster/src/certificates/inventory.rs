@@ -168,11 +168,21 @@ pub const KUBELET: [Entry; 2] = [
 /// The certificates that the control plane whose files are below `root` must have: those of etcd only
 /// if it has a member of it, and that of the virtual address only if there is one.
 pub fn expected(root: &Path) -> impl Iterator<Item = &'static Entry> {
-    let has_etcd = root.join(ETCD_CA.path).with_added_extension("crt").exists();
+    let has_etcd = has_etcd(root);
     let shares = root.join("etc/kubernetes").join(VIRTUAL_IP).exists();
     CONTROL_PLANE.iter().filter(move |entry| {
         (has_etcd || entry.authority != ETCD_CA.name) && (shares || entry.name != VIRTUAL_IP)
     })
+}
+
+/// The authorities of the control plane whose files are below `root`.
+pub fn authorities(root: &Path) -> impl Iterator<Item = Root> {
+    let has_etcd = has_etcd(root);
+    AUTHORITIES.into_iter().filter(move |authority| has_etcd || *authority != ETCD_CA)
+}
+
+fn has_etcd(root: &Path) -> bool {
+    root.join(ETCD_CA.path).with_added_extension("crt").exists()
 }
 
 /// The authority of a name in the table.

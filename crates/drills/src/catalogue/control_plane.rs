@@ -16,6 +16,22 @@ const SCHEDULER: &str = "kube-scheduler";
 const CONTROLLERS: &str = "kube-controller-manager";
 const API_SERVER: &str = "kube-apiserver";
 
+async fn scheduler(stage: &mut Stage) -> Outcome<Pods> {
+    stage.see("the scheduler runs", |now| now.static_pod(SCHEDULER, CONTROL_PLANE).exactly(1)).await
+}
+
+/// Waits for the scheduler's Pod to be made anew.
+async fn scheduler_again(stage: &mut Stage, before: &Pods) -> Outcome {
+    stage
+        .figure("recovery")
+        .see("it is there again, with another UID", |now| {
+            let pod = now.static_pod(SCHEDULER, CONTROL_PLANE).exactly(1)?;
+            pod.except(before).exactly(1)?.ready()
+        })
+        .await
+        .map(drop)
+}
+
 pub(super) const SCHEDULER_DELETED: Drill = Drill {
     name: "scheduler-deleted",
     purpose: "a Pod of the control plane that is deleted comes back",
@@ -26,17 +42,9 @@ pub(super) const SCHEDULER_DELETED: Drill = Drill {
 };
 
 async fn scheduler_deleted(stage: &mut Stage) -> Outcome {
-    let before = stage
-        .see("the scheduler runs", |now| now.static_pod(SCHEDULER, CONTROL_PLANE).exactly(1))
-        .await?;
+    let before = scheduler(stage).await?;
     stage.delete(&before).await?;
-    stage
-        .figure("recovery")
-        .see("it is there again, with another UID", |now| {
-            let pod = now.static_pod(SCHEDULER, CONTROL_PLANE).exactly(1)?;
-            pod.except(&before).exactly(1)?.ready()
-        })
-        .await?;
+    scheduler_again(stage, &before).await?;
     running(stage, &Workload::deployment("new", 2), 2).await.map(drop)
 }
 
@@ -117,9 +125,7 @@ pub(super) const KUBELET_STOPPED: Drill = Drill {
 };
 
 async fn kubelet_stopped(stage: &mut Stage) -> Outcome {
-    let before = stage
-        .see("the scheduler runs", |now| now.static_pod(SCHEDULER, CONTROL_PLANE).exactly(1))
-        .await?;
+    let before = scheduler(stage).await?;
     let kubelet = Broken::service("kubelet", CONTROL_PLANE);
     stage.break_it(kubelet.clone()).await?;
     stage.delete(&before).await?;
@@ -135,13 +141,7 @@ async fn kubelet_stopped(stage: &mut Stage) -> Outcome {
         })
         .await?;
     stage.mend(&kubelet).await?;
-    stage
-        .figure("recovery")
-        .see("it is there again, with another UID", |now| {
-            let pod = now.static_pod(SCHEDULER, CONTROL_PLANE).exactly(1)?;
-            pod.except(&before).exactly(1)?.ready()
-        })
-        .await?;
+    scheduler_again(stage, &before).await?;
     stage.scale("new", 4).await?;
     stage.see("Pods are scheduled", |now| now.pods("new").exactly(4)?.ready()).await.map(drop)
 }

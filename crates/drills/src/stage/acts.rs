@@ -24,6 +24,25 @@ const POLL: Duration = Duration::from_millis(50);
 /// How long it may take to answer one.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
+/// Asks for what no informer tells, again after each pause, until there is an answer; an error of
+/// the question says what there is instead.
+async fn until<T>(
+    what: &str,
+    pause: Duration,
+    mut ask: impl AsyncFnMut() -> Result<T, String>,
+) -> Outcome<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(instead) if Instant::now() > deadline => {
+                return Err(Failure::NotSeen { what: what.to_owned(), within: PATIENCE, instead });
+            }
+            Err(_) => tokio::time::sleep(pause).await,
+        }
+    }
+}
+
 impl Stage {
     pub(super) fn act(&mut self, text: &str) {
         self.timeline.act(if self.mending { Kind::Mend } else { Kind::Do }, text);
@@ -121,26 +140,21 @@ impl Stage {
 
     /// Waits until the API server answers.
     pub(crate) async fn api_answers(&mut self) -> Outcome {
-        let deadline = Instant::now() + PATIENCE;
         let what = "the API server answers";
-        loop {
+        let ask = async || {
             let request =
                 http::Request::get("/readyz").body(Vec::new()).expect("the path is valid");
             let answer = tokio::time::timeout(ATTEMPT, self.client.request_text(request)).await;
-            let instead = match answer {
-                Ok(Ok(text)) if text == "ok" => {
-                    self.saw(what, Vec::new());
-                    return Ok(());
-                }
-                Ok(Ok(text)) => text,
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => "no answer".to_owned(),
-            };
-            if Instant::now() > deadline {
-                return Err(Failure::NotSeen { what: what.into(), within: PATIENCE, instead });
+            match answer {
+                Ok(Ok(text)) if text == "ok" => Ok(()),
+                Ok(Ok(text)) => Err(text),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err("no answer".to_owned()),
             }
-            tokio::time::sleep(POLL).await;
-        }
+        };
+        until(what, POLL, ask).await?;
+        self.saw(what, Vec::new());
+        Ok(())
     }
 
     /// The node of whoever holds a Lease of `kube-system`.
@@ -156,42 +170,24 @@ impl Stage {
 
     /// Waits until a Lease is held by another node than `lost`.
     pub(crate) async fn another_leads(&mut self, lease: &str, lost: &str) -> Outcome {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let instead = match self.leader(lease).await {
-                Ok(leader) if leader != lost && !leader.is_empty() => {
-                    self.saw(&format!("another has {lease}"), vec![format!("on node {leader}")]);
-                    return Ok(());
-                }
-                Ok(leader) => leader,
-                Err(failure) => failure.to_string(),
-            };
-            if Instant::now() > deadline {
-                let what = format!("another has {lease}");
-                return Err(Failure::NotSeen { what, within: PATIENCE, instead });
-            }
-            tokio::time::sleep(POLL).await;
-        }
+        let what = format!("another has {lease}");
+        let ask = async || match self.leader(lease).await {
+            Ok(leader) if leader != lost && !leader.is_empty() => Ok(leader),
+            Ok(leader) => Err(leader),
+            Err(failure) => Err(failure.to_string()),
+        };
+        let leader = until(&what, POLL, ask).await?;
+        self.saw(&what, vec![format!("on node {leader}")]);
+        Ok(())
     }
 
     /// Waits until every member of the store answers and holds the same.
     pub(crate) async fn store_agrees(&mut self) -> Outcome {
-        let deadline = Instant::now() + PATIENCE;
         self.act("ironclad store check");
-        loop {
-            let instead = match self.command("store check").await {
-                Ok(text) => {
-                    self.saw("its members agree", text.lines().map(str::to_owned).collect());
-                    return Ok(());
-                }
-                Err(failure) => failure.to_string(),
-            };
-            if Instant::now() > deadline {
-                let what = "the members of the store agree".to_owned();
-                return Err(Failure::NotSeen { what, within: PATIENCE, instead });
-            }
-            tokio::time::sleep(ATTEMPT).await;
-        }
+        let ask = async || self.command("store check").await.map_err(|failure| failure.to_string());
+        let text = until("the members of the store agree", ATTEMPT, ask).await?;
+        self.saw("its members agree", text.lines().map(str::to_owned).collect());
+        Ok(())
     }
 
     // With the program's own commands.

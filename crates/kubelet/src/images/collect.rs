@@ -13,7 +13,7 @@ use super::folder::Folders;
 use super::record::Held;
 use crate::cri::{Runtime, RuntimeError, proto};
 use crate::events::{EventType, Events};
-use crate::node::facts;
+use crate::node::facts::{self, Disk};
 
 /// Between looks.
 const PERIOD: Duration = Duration::from_secs(300);
@@ -29,15 +29,6 @@ pub struct Policy {
     pub min_age: SignedDuration,
     /// How long an image may be unused; for ever if zero.
     pub max_age: SignedDuration,
-}
-
-/// The filesystem that holds images, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Disk {
-    /// All of it.
-    pub capacity: u64,
-    /// What is free.
-    pub available: u64,
 }
 
 /// An image that may go.
@@ -183,7 +174,7 @@ impl Ledger {
         disk: Disk,
         now: Timestamp,
     ) -> Room {
-        let Disk { capacity, available } = disk;
+        let Disk { capacity, available, .. } = disk;
         let percent = |part: u64| u128::from(part) * 100 / u128::from(capacity.max(1));
         if capacity == 0 || 100 - percent(available.min(capacity)) < u128::from(policy.high) {
             return Room::default();
@@ -335,7 +326,7 @@ impl Collector {
     async fn disk(&self) -> Option<Disk> {
         let path = mountpoint(&self.runtime).await.unwrap_or_else(|| self.fallback.clone());
         let disk = facts::disk(&path);
-        (disk.capacity > 0).then_some(Disk { capacity: disk.capacity, available: disk.available })
+        (disk.capacity > 0).then_some(disk)
     }
 }
 
@@ -424,14 +415,14 @@ mod tests {
         ledger.note(&all, &ids(&["used", "new"]), at(200));
         let used = ids(&["used"]);
         let room = |available, now| {
-            let disk = Disk { capacity: 1000, available };
+            let disk = Disk { capacity: 1000, available, ..Disk::default() };
             ledger.room(&all, &used, &held(), &POLICY, disk, at(now))
         };
         assert_eq!(room(160, 300), Room::default(), "below the threshold");
         let plan = room(159, 300);
         assert_eq!((plan.bytes, names(&plan.candidates)), (41, vec!["never", "old", "new"]));
         assert_eq!(room(0, 300).bytes, 200);
-        let none = Disk { capacity: 0, available: 0 };
+        let none = Disk { capacity: 0, available: 0, ..Disk::default() };
         assert_eq!(ledger.room(&all, &used, &held(), &POLICY, none, at(300)), Room::default());
     }
 
@@ -441,7 +432,7 @@ mod tests {
         ledger.note(&images(&["first"]), &ids(&[]), at(100));
         let all = images(&["first", "later"]);
         ledger.note(&all, &ids(&[]), at(110));
-        let full = Disk { capacity: 1000, available: 0 };
+        let full = Disk { capacity: 1000, available: 0, ..Disk::default() };
         let room = |now| ledger.room(&all, &ids(&[]), &held(), &POLICY, full, at(now));
         assert_eq!(names(&room(111).candidates), ["first"]);
         assert_eq!(names(&room(170).candidates), ["first", "later"]);

@@ -8,6 +8,7 @@ use machinery::{Value, meta, names};
 use serde::Deserialize;
 
 use super::policy::{self, PREFIX, Policy, Standard};
+use crate::admission::configuration::of_kind;
 
 const API_VERSION: &str = "pod-security.admission.config.k8s.io/v1";
 const KIND: &str = "PodSecurityConfiguration";
@@ -60,10 +61,7 @@ impl Configuration {
     /// What is wrong with it.
     pub(in crate::admission) fn read(document: &Value) -> Result<Self, String> {
         let document = Document::deserialize(document).map_err(|error| error.to_string())?;
-        if document.api_version != API_VERSION || document.kind != KIND {
-            let Document { api_version, kind, .. } = document;
-            return Err(format!("no kind {kind:?} is registered for version {api_version:?}"));
-        }
+        of_kind((&document.api_version, &document.kind), (API_VERSION, KIND))?;
         let Document { defaults, exemptions, .. } = document;
         let mut errors = ErrorList::new();
         let mut standard = |mode: &'static str, level: &str, version: &str| {
