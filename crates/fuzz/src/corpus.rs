@@ -41,7 +41,7 @@ pub(crate) fn objects() -> Vec<Value> {
             "strategy": {"rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 1}, "type": "RollingUpdate"},
             "template": template}}),
         json!({"kind": "Secret", "apiVersion": "v1", "metadata": metadata, "data": {"k": "aGVsbG8=", "e": ""}, "type": "Opaque"}),
-        json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata, "data": {"a": "b"}, "binaryData": {"x": "/w=="}}),
+        json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata, "data": {"a": "b\nc"}, "binaryData": {"x": "/w=="}}),
         json!({"kind": "Service", "apiVersion": "v1", "metadata": metadata, "spec": {"ports": [
             {"port": 80, "targetPort": "http", "nodePort": 30000}], "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 9}}}}),
         json!({"kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "metadata": metadata, "spec": {

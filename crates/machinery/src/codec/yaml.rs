@@ -12,6 +12,8 @@ mod resolve;
 mod tests;
 mod write;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use self::load::read;
@@ -31,6 +33,26 @@ pub struct Document {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("error converting YAML to JSON: {0}")]
 pub struct Error(String);
+
+/// Reads the first document of a stream as what it is meant to be.
+///
+/// # Errors
+/// When the text is no YAML, has a key twice, or says something else.
+pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
+    let document = read(text)?;
+    if let Some(error) = document.duplicate_keys() {
+        return Err(error);
+    }
+    serde_json::from_value(document.value).map_err(|error| Error(error.to_string()))
+}
+
+/// What something with a JSON form is in YAML.
+///
+/// # Errors
+/// When it has none, because of keys that are no text.
+pub fn to_string(value: &impl Serialize) -> Result<String, serde_json::Error> {
+    serde_json::to_value(value).map(|value| write(&value))
+}
 
 impl Document {
     /// The objection of a strict reader to keys that stand there twice.

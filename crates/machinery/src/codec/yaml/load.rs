@@ -1,10 +1,11 @@
 //! From the events of the parser to a tree.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use libyaml_safer::{self as libyaml, ErrorKind, Event, EventData, Parser};
+use libyaml_safer::{self as libyaml, ErrorKind, Event, EventData, Parser, ScalarStyle};
 use serde_json::{Map, Value};
 
 use super::resolve::Scalar;
@@ -27,11 +28,16 @@ pub fn read(text: &str) -> Result<Document, Error> {
     if let Some(value) = json::read(text) {
         return Ok(Document { value, duplicates: Vec::new() });
     }
-    let mut input = text.as_bytes();
+    let open = text.rsplit(is_break).next().filter(|line| !line.is_empty());
+    // The parser wants the break that the last line of a block of text lacks.
+    let whole = open.map_or(Cow::Borrowed(text), |_| Cow::Owned(format!("{text}\n")));
+    let mut input = whole.as_bytes();
     let mut parser = Parser::new();
     parser.set_input_string(&mut input);
     let loader = Loader {
         parser,
+        end: text.len() as u64,
+        open,
         anchors: HashMap::new(),
         duplicates: Vec::new(),
         values: 0,
@@ -50,6 +56,10 @@ type Anchored = Option<(Value, usize)>;
 
 struct Loader<'i, 't> {
     parser: Parser<&'i mut &'t [u8]>,
+    /// Bytes of the text as it was given.
+    end: u64,
+    /// Its last line, if that has no break.
+    open: Option<&'t str>,
     anchors: HashMap<String, Anchored>,
     duplicates: Vec<String>,
     values: usize,
@@ -66,7 +76,15 @@ struct Key {
 
 impl Loader<'_, '_> {
     fn next(&mut self) -> Result<Event, Error> {
-        self.parser.parse().map_err(|error| syntax(&error))
+        let mut event = self.parser.parse().map_err(|error| syntax(&error))?;
+        if let Some(line) = self.open
+            && event.end_mark.index > self.end
+            && let EventData::Scalar { value, style, .. } = &mut event.data
+            && matches!(style, ScalarStyle::Literal | ScalarStyle::Folded)
+        {
+            unbroken(value, line);
+        }
+        Ok(event)
     }
 
     fn document(mut self) -> Result<Document, Error> {
@@ -254,6 +272,22 @@ impl Loader<'_, '_> {
             }
         })
     }
+}
+
+/// Takes back the break that was added to the last line, if it is in the text. It is not where that
+/// line is empty but for its indentation and the text ends with one break however many there are.
+fn unbroken(text: &mut String, line: &str) {
+    let Some(rest) = text.strip_suffix('\n') else { return };
+    let last = rest.rsplit('\n').next().unwrap_or_default();
+    let is_blank = |line: &str| line.chars().all(|c| c == ' ');
+    if !is_blank(line) || is_blank(last) {
+        text.pop();
+    }
+}
+
+/// What ends a line in YAML 1.1.
+fn is_break(c: char) -> bool {
+    matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
 fn unsupported_key(text: &str) -> Error {

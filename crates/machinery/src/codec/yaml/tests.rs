@@ -169,3 +169,28 @@ fn what_is_written_is_read_back() {
     );
     assert_eq!(write(&json!("2024-01-02T03:04:05Z")), "\"2024-01-02T03:04:05Z\"\n");
 }
+
+#[test]
+fn text_in_a_block_ends_as_it_does() {
+    let text = |yaml: &str| read(yaml).unwrap().value["t"].as_str().unwrap().to_owned();
+    for (style, kept) in [("|", "\n"), (">", "\n"), ("|-", ""), ("|+", "\n\n")] {
+        let begin = format!("t: {style}\n  a");
+        assert_eq!(text(&begin), "a", "{style}");
+        assert_eq!(text(&format!("{begin}\n\n")), format!("a{kept}"), "{style}");
+        // Blanks beyond the indentation are text.
+        assert_eq!(text(&format!("t: {style}\n  a\n   ")).replace('\n', ""), "a ", "{style}");
+    }
+    assert_eq!(text("t: |\n  a\n "), "a\n");
+    assert_eq!(text("t: |+\n  a\n "), "a\n");
+    assert_eq!(text("t: |+\n  a\n\n# end"), "a\n\n");
+    assert_eq!(text("t: >\n  a\n  b"), "a b");
+}
+
+#[test]
+fn what_is_meant_is_read_and_written() {
+    let map: std::collections::BTreeMap<String, u8> = super::from_str("{b: 2, a: 0x1}").unwrap();
+    assert_eq!(super::to_string(&map).unwrap(), "a: 1\nb: 2\n");
+    let refused = |text| super::from_str::<Vec<u8>>(text).unwrap_err().to_string();
+    assert!(refused("[1, x]").starts_with("error converting YAML to JSON: invalid type"));
+    assert!(refused("[{a: 1, a: 2}]").contains("already set in map"));
+}
