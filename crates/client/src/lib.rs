@@ -20,17 +20,18 @@ pub mod leader;
 mod queue;
 mod retry;
 mod transport;
+mod watch;
 mod workers;
 
 pub use connect::{ConnectError, ConnectOptions, connect, connect_as, connect_with};
 pub use events::{EventRecorder, EventType};
 pub use expectations::Expectations;
 pub use feed::{Feed, Found};
-pub use informer::{Event, Informer, InformerBuilder, watch_forever};
+pub use informer::{Event, Informer, InformerBuilder};
 pub use leader::{LeaderConfig, LeaderElector};
 pub use queue::WorkQueue;
+pub use watch::wait_for;
 pub use workers::{Action, run_workers};
 
 pub use k8s_openapi;
-pub use kube::runtime::watcher::Event as WatchDelta;
 pub use kube::{Api, Client, Error, Resource, ResourceExt, api, core};

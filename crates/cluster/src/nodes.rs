@@ -281,8 +281,7 @@ async fn join(
     progress.doing(&format!("Waiting for node {}", node.name));
     power::on(layout.folder, cluster, node).await?;
     let ready = up::node_ready(client, &node.name);
-    let ready = up::patiently(progress, client, &[&node.name], ready).await;
-    ready.map_err(|error| NodeError::Wait(Box::new(error)))?;
+    up::patiently(progress, client, &[&node.name], ready).await;
     tokens::delete(client, &token.id).await?;
     progress.done(&format!("Node {} is Ready", node.name));
     Ok(())

@@ -10,7 +10,6 @@ use std::time::Duration;
 use client::ConnectOptions;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::Node;
-use kube::runtime::wait::{Condition, await_condition};
 use kube::{Api, Client};
 use nix::fcntl::{Flock, FlockArg};
 use tokio_util::sync::CancellationToken;
@@ -90,8 +89,6 @@ pub enum UpError {
     Connect(#[from] client::ConnectError),
     #[error(transparent)]
     Addon(#[from] AddonError),
-    #[error("waiting for {what}: {source}")]
-    Wait { what: String, source: Box<kube::runtime::wait::Error> },
     #[error("the cluster was not there after {} seconds; the last step was: {step}", patience.as_secs())]
     TimedOut { patience: Duration, step: String },
     #[error("interrupted")]
@@ -222,11 +219,11 @@ async fn build(
     let names: Vec<_> = plan.nodes.iter().map(|node| node.name.as_str()).collect();
     let all = async {
         for node in &plan.nodes {
-            registered(&client, &node.name).await?;
+            registered(&client, &node.name).await;
             if node.role == Role::ControlPlane {
                 addons::mark_control_plane(&client, &node.name).await?;
             }
-            node_ready(&client, &node.name).await?;
+            node_ready(&client, &node.name).await;
         }
         Ok::<(), UpError>(())
     };
@@ -234,7 +231,7 @@ async fn build(
     progress.done("All nodes are Ready");
 
     progress.doing("Waiting for DNS and the control plane's Pods");
-    patiently(progress, &client, &names, system_ready(&client)).await?;
+    patiently(progress, &client, &names, system_ready(&client)).await;
     tokens::delete(&client, &token.id).await?;
     progress.done("DNS answers");
     Ok(())
@@ -250,12 +247,12 @@ async fn connect(kubeconfig: PathBuf) -> Result<Client, UpError> {
 }
 
 /// Waits for `work`, and says why when it takes long. `nodes` are those that there should be.
-pub(crate) async fn patiently<T, E>(
+pub(crate) async fn patiently<T>(
     progress: &mut Progress,
     client: &Client,
     nodes: &[&str],
-    work: impl Future<Output = Result<T, E>>,
-) -> Result<T, E> {
+    work: impl Future<Output = T>,
+) -> T {
     let mut work = pin!(work);
     let mut told = Vec::new();
     loop {
@@ -334,45 +331,33 @@ async fn api_server(client: &Client, cluster: &Cluster) -> Result<(), UpError> {
 }
 
 /// Waits until node `name` is known.
-pub(crate) async fn registered(client: &Client, name: &str) -> Result<(), UpError> {
-    wait(Api::all(client.clone()), name, |node: Option<&Node>| node.is_some()).await
+pub(crate) async fn registered(client: &Client, name: &str) {
+    let nodes: Api<Node> = Api::all(client.clone());
+    client::wait_for(&nodes, name, |node| node.is_some()).await;
 }
 
 /// Waits until node `name` is Ready.
-pub(crate) async fn node_ready(client: &Client, name: &str) -> Result<(), UpError> {
+pub(crate) async fn node_ready(client: &Client, name: &str) {
     let nodes: Api<Node> = Api::all(client.clone());
-    wait(nodes, name, |node: Option<&Node>| node.is_some_and(is_ready)).await
+    client::wait_for(&nodes, name, |node| node.is_some_and(is_ready)).await;
 }
 
-async fn system_ready(client: &Client) -> Result<(), UpError> {
+async fn system_ready(client: &Client) {
     let daemon_sets: Api<DaemonSet> = Api::namespaced(client.clone(), "kube-system");
-    wait(daemon_sets, "kube-proxy", |set: Option<&DaemonSet>| {
+    client::wait_for(&daemon_sets, "kube-proxy", |set| {
         let status = set.and_then(|set| set.status.as_ref());
         status.is_some_and(|s| {
             s.desired_number_scheduled > 0 && s.number_ready == s.desired_number_scheduled
         })
     })
-    .await?;
+    .await;
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), "kube-system");
-    wait(deployments, "kube-dns", |deployment: Option<&Deployment>| {
+    client::wait_for(&deployments, "kube-dns", |deployment| {
         let wanted = deployment.and_then(|d| d.spec.as_ref()?.replicas);
         let ready = deployment.and_then(|d| d.status.as_ref()?.ready_replicas);
         wanted.is_some() && wanted == ready
     })
-    .await
-}
-
-async fn wait<K>(api: Api<K>, name: &str, condition: impl Condition<K>) -> Result<(), UpError>
-where
-    K: kube::Resource<DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + Send
-        + serde::de::DeserializeOwned
-        + 'static,
-{
-    let failed = |source| UpError::Wait { what: name.to_owned(), source: Box::new(source) };
-    await_condition(api, name, condition).await.map(drop).map_err(failed)
+    .await;
 }
 
 /// What the cluster says of itself and the end of the log of every node, for a user who has to find

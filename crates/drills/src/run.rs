@@ -6,8 +6,6 @@ use std::path::PathBuf;
 use client::Api;
 use client::api::{DeleteParams, PostParams};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::runtime::conditions::is_deleted;
-use kube::runtime::wait::await_condition;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalogue;
@@ -194,10 +192,9 @@ async fn close(stage: &mut Stage) -> Outcome {
         Err(client::Error::Api(status)) if status.is_not_found() => return Ok(()),
         deleted => deleted.map_err(|error| failed(error.to_string()))?,
     };
-    let uid = there.metadata.uid.unwrap_or_default();
-    match tokio::time::timeout(PATIENCE, await_condition(api, &name, is_deleted(&uid))).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(failed(error.to_string())),
-        Err(_) => Err(failed(format!("it is still there after {} s", PATIENCE.as_secs()))),
-    }
+    let uid = there.metadata.uid;
+    let is_gone = |found: Option<&Namespace>| found.is_none_or(|found| found.metadata.uid != uid);
+    let gone = tokio::time::timeout(PATIENCE, client::wait_for(&api, &name, is_gone)).await;
+    let late = |_| failed(format!("it is still there after {} s", PATIENCE.as_secs()));
+    gone.map(drop).map_err(late)
 }

@@ -8,13 +8,10 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
 
-use futures::{Stream, StreamExt};
+use futures::stream::{self, Stream, StreamExt as _};
 use kube::api::Api;
-use kube::runtime::watcher::{self, Event as Delta};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -22,9 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use store::Store;
 
-/// First and longest wait between attempts to reach the API server. Short, because a restarted
-/// API server is back within a second and everything waits for the informers to notice.
-const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+use crate::watch::{Delta, Watch};
 
 /// A change of the local copy, seen after the copy has it.
 #[derive(Debug, Clone)]
@@ -75,44 +70,37 @@ impl<K> Clone for Informer<K> {
 
 /// What an informer follows and how it keeps it.
 pub struct InformerBuilder<K> {
-    api: Api<K>,
-    config: watcher::Config,
+    watch: Watch,
     transforms: Vec<Transform<K>>,
     store: Store<K>,
 }
 
 impl<K> Informer<K>
 where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Resource + Clone + DeserializeOwned + Send + Sync + 'static,
 {
     /// Starts describing an informer on what `api` covers (all namespaces or one).
     #[must_use]
     pub fn builder(api: Api<K>) -> InformerBuilder<K> {
-        InformerBuilder {
-            api,
-            // One consistent answer, not pages: the server answers from memory.
-            config: watcher::Config { page_size: None, ..watcher::Config::default() },
-            transforms: Vec::new(),
-            store: Store::default(),
-        }
+        InformerBuilder { watch: Watch::new(&api), transforms: Vec::new(), store: Store::default() }
     }
 }
 
 impl<K> InformerBuilder<K>
 where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Resource + Clone + DeserializeOwned + Send + Sync + 'static,
 {
     /// Restricts to objects matching a field selector such as `spec.nodeName=w1`.
     #[must_use]
     pub fn fields(mut self, selector: &str) -> Self {
-        self.config = self.config.fields(selector);
+        self.watch = self.watch.fields(selector);
         self
     }
 
     /// Restricts to objects matching a label selector.
     #[must_use]
     pub fn labels(mut self, selector: &str) -> Self {
-        self.config = self.config.labels(selector);
+        self.watch = self.watch.labels(selector);
         self
     }
 
@@ -137,12 +125,13 @@ where
     /// Starts following the resource until `shutdown` is cancelled.
     #[must_use]
     pub fn start(self, shutdown: &CancellationToken) -> Informer<K> {
-        let Self { api, config, transforms, store } = self;
+        let Self { watch, transforms, store } = self;
         let informer = Informer::from_store(store);
         let follower = informer.clone();
         let shutdown = shutdown.clone();
         tokio::spawn(async move {
-            let feed = watch_forever(api, config);
+            let feed =
+                stream::unfold(watch, |mut watch| async { Some((watch.next().await, watch)) });
             follower.follow(Box::pin(feed), &transforms, &shutdown).await;
         });
         informer
@@ -248,80 +237,34 @@ where
         transforms: &[Transform<K>],
         shutdown: &CancellationToken,
     ) {
-        let mut listed = Vec::new();
+        let kept = |mut object: K| {
+            object.meta_mut().managed_fields = None;
+            for transform in transforms {
+                transform(&mut object);
+            }
+            object
+        };
         loop {
             let delta = tokio::select! {
                 () = shutdown.cancelled() => return,
                 delta = feed.next() => delta,
             };
-            let Some(delta) = delta else { return };
-            let delta = delta.modify(|object| {
-                object.meta_mut().managed_fields = None;
-                for transform in transforms {
-                    transform(object);
-                }
-            });
             match delta {
-                Delta::Init => listed.clear(),
-                Delta::InitApply(object) => listed.push(object),
-                Delta::InitDone => {
-                    let objects = std::mem::take(&mut listed);
+                None => return,
+                Some(Delta::List(objects)) => {
+                    let objects = objects.into_iter().map(kept).collect();
                     self.change(|store| store.replace(objects));
                     self.shared.synced.send_replace(true);
                 }
-                Delta::Apply(object) => {
-                    self.change(|store| store.apply(object));
+                Some(Delta::Apply(object)) => {
+                    self.change(|store| store.apply(kept(object)));
                 }
-                Delta::Delete(object) => {
-                    self.change(|store| store.delete(object).into_iter().collect());
+                Some(Delta::Delete(object)) => {
+                    self.change(|store| store.delete(kept(object)).into_iter().collect());
                 }
             }
         }
     }
-}
-
-/// The changes of a resource for ever: lists, watches, and starts over when it must.
-///
-/// After [`Delta::Init`] everything until [`Delta::InitDone`] is the complete list; what is not
-/// in it is gone. Informers use this; use it directly only to keep another kind of copy.
-pub fn watch_forever<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = Delta<K>> + Send
-where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-{
-    let open = move || watcher::watcher(api.clone(), config.clone()).boxed();
-    let first = open();
-    futures::stream::unfold((first, open, RETRY.0), |(mut feed, open, mut wait)| async move {
-        loop {
-            match feed.next().await {
-                Some(Ok(delta)) => {
-                    // `Init` only says that a list is about to be asked for.
-                    let wait = if matches!(delta, Delta::Init) { wait } else { RETRY.0 };
-                    return Some((delta, (feed, open, wait)));
-                }
-                Some(Err(error)) => {
-                    tracing::debug!(%error, "watch interrupted");
-                    if must_list_again(&error) {
-                        feed = open();
-                    }
-                }
-                None => feed = open(),
-            }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(RETRY.1);
-        }
-    })
-}
-
-/// Whether the server refused the resourceVersion, so that asking again for it is futile: it is
-/// compacted (410), or from the future because the store was restored from a snapshot (504).
-fn must_list_again(error: &watcher::Error) -> bool {
-    let code = match error {
-        watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code,
-        watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code,
-        watcher::Error::WatchError(status) => status.code,
-        _ => return false,
-    };
-    matches!(code, 400 | 410 | 504)
 }
 
 /// The key of an object in a store: `namespace/name`, or `name` without a namespace.

@@ -50,10 +50,7 @@ async fn list_and_watch_become_events_and_a_copy() {
     feed(
         &informer,
         vec![
-            Delta::Init,
-            Delta::InitApply(map("n", "a", "1")),
-            Delta::InitApply(map("n", "b", "2")),
-            Delta::InitDone,
+            Delta::List(vec![map("n", "a", "1"), map("n", "b", "2")]),
             Delta::Apply(map("n", "a", "3")),
             Delta::Apply(map("n", "a", "3")),
             Delta::Delete(map("n", "b", "4")),
@@ -71,23 +68,10 @@ async fn list_and_watch_become_events_and_a_copy() {
 #[tokio::test]
 async fn a_new_list_reports_what_went_missing() {
     let (informer, log) = informer();
-    let list = |maps: Vec<ConfigMap>| {
-        let mut deltas = vec![Delta::Init];
-        deltas.extend(maps.into_iter().map(Delta::InitApply));
-        deltas.push(Delta::InitDone);
-        deltas
-    };
+    let list = |maps| vec![Delta::List(maps)];
     feed(&informer, list(vec![map("n", "a", "1"), map("n", "b", "2")])).await;
     feed(&informer, list(vec![map("n", "b", "2"), map("n", "c", "5")])).await;
     assert_eq!(*log.lock().unwrap(), ["+a@1", "+b@2", "-a@1", "+c@5"]);
-}
-
-#[tokio::test]
-async fn an_interrupted_list_changes_nothing() {
-    let (informer, log) = informer();
-    feed(&informer, vec![Delta::Init, Delta::InitApply(map("n", "a", "1")), Delta::Init]).await;
-    assert!(log.lock().unwrap().is_empty());
-    assert!(!informer.has_synced());
 }
 
 #[tokio::test]

@@ -143,8 +143,8 @@ async fn finish(
         say(format!("[virtual-ip] The API server answers at {address}"));
     }
     within(options.patience, "the Node of this host", client, &options.name, async {
-        let registered = up::registered(client, &options.name).await;
-        registered.map_err(|error| HostError::Wait(Box::new(error)))
+        up::registered(client, &options.name).await;
+        Ok(())
     })
     .await?;
     addons::mark_control_plane(client, &options.name).await?;

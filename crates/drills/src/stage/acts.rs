@@ -328,12 +328,9 @@ impl Stage {
         let what = "making the drill's namespace";
         let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &self.namespace);
         let there = |account: Option<&ServiceAccount>| account.is_some();
-        let waited = kube::runtime::wait::await_condition(api, "default", there);
-        match tokio::time::timeout(PATIENCE, waited).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(not_done(what, error)),
-            Err(_) => Err(not_done(what, "it gets no service account")),
-        }
+        let waited = client::wait_for(&api, "default", there);
+        let waited = tokio::time::timeout(PATIENCE, waited).await;
+        waited.map(drop).map_err(|_| not_done(what, "it gets no service account"))
     }
 
     /// Writes ConfigMaps with a fixed name; for what needs an object that says what it is.

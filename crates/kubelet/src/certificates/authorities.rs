@@ -23,6 +23,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Node};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use kube::config::Kubeconfig;
+use machinery::codec::yaml;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -152,7 +153,7 @@ fn with_authorities(text: &str, bundle: &str) -> Option<String> {
             changed = true;
         }
     }
-    if changed { serde_yaml::to_string(&config).ok() } else { None }
+    if changed { yaml::to_string(&config).ok() } else { None }
 }
 
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {

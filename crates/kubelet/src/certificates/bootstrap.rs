@@ -10,6 +10,7 @@ use client::ConnectOptions;
 use component::pki::Certificate;
 use k8s_openapi::jiff::Timestamp;
 use kube::config::{AuthInfo, Context, Kubeconfig, NamedAuthInfo, NamedContext};
+use machinery::codec::yaml;
 use tokio_util::sync::CancellationToken;
 
 use super::request::{self, Purpose, RequestError, obtain};
@@ -190,7 +191,7 @@ fn write_kubeconfig(
     config.current_context = Some(CONTEXT.to_owned());
     config.api_version = Some("v1".to_owned());
     config.kind = Some("Config".to_owned());
-    let text = serde_yaml::to_string(&config).map_err(|error| BootstrapError::File {
+    let text = yaml::to_string(&config).map_err(|error| BootstrapError::File {
         path: kubeconfig.to_owned(),
         source: io::Error::other(error),
     })?;

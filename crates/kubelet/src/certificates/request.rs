@@ -11,7 +11,6 @@ use k8s_openapi::api::certificates::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::PostParams;
-use kube::runtime::wait::await_condition;
 use sha2::{Digest, Sha256};
 
 /// How long a request may wait for its approval and signature before it is made again, as upstream.
@@ -32,9 +31,6 @@ pub enum RequestError {
     /// The API server refused or cannot be reached.
     #[error("cannot create certificate signing request: {0}")]
     Api(#[from] Box<kube::Error>),
-    /// The watch of the request broke.
-    #[error("cannot watch certificate signing request: {0}")]
-    Watch(#[from] Box<kube::runtime::wait::Error>),
     /// The request cannot be made.
     #[error(transparent)]
     Pki(#[from] component::pki::Error),
@@ -151,8 +147,8 @@ pub async fn obtain(
     }
     let settled =
         |csr: Option<&CertificateSigningRequest>| csr.is_none_or(|csr| verdict(csr).is_some());
-    let settled = tokio::time::timeout(PATIENCE, await_condition(api, &name, settled)).await;
-    let found = settled.map_err(|_| RequestError::TimedOut(name.clone()))?.map_err(Box::new)?;
+    let settled = tokio::time::timeout(PATIENCE, client::wait_for(&api, &name, settled)).await;
+    let found = settled.map_err(|_| RequestError::TimedOut(name.clone()))?;
     match found.as_ref().and_then(verdict) {
         Some(Verdict::Issued(certificate)) => Ok(certificate),
         Some(Verdict::Refused(condition)) => Err(RequestError::Refused {

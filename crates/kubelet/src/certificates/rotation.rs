@@ -70,7 +70,7 @@ pub async fn keep(client: kube::Client, kept: Kept, shutdown: CancellationToken)
             Err(error) => {
                 tracing::warn!(purpose = ?kept.purpose, %error, "no new certificate");
                 match error {
-                    RequestError::Api(_) | RequestError::Watch(_) => MAX_REACH,
+                    RequestError::Api(_) => MAX_REACH,
                     _ => MAX_RETRY,
                 }
             }
@@ -93,7 +93,7 @@ async fn renew(
         None => pending.insert(component::pki::signing_key()?.0).clone(),
     };
     let asked = obtain(client, kept.purpose, &kept.subject, &key).await;
-    if !matches!(asked, Err(RequestError::Api(_) | RequestError::Watch(_))) {
+    if !matches!(asked, Err(RequestError::Api(_))) {
         *pending = None;
     }
     let certificate = asked?;
