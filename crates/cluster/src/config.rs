@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use machinery::codec::yaml;
 use machinery::duration::parse as parse_duration;
 use serde::{Deserialize, Serialize};
 
@@ -204,7 +205,7 @@ impl ClusterConfiguration {
     /// [`ConfigError`] when it is something else, or does not fit together.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let config: Self =
-            serde_yaml::from_str(text).map_err(|error| ConfigError::Decode(error.to_string()))?;
+            yaml::from_str(text).map_err(|error| ConfigError::Decode(error.to_string()))?;
         config.validate()?;
         Ok(config)
     }
@@ -212,7 +213,7 @@ impl ClusterConfiguration {
     /// As it is kept.
     #[must_use]
     pub fn to_yaml(&self) -> String {
-        serde_yaml::to_string(self).expect("a configuration has string keys only")
+        yaml::to_string(self).expect("a configuration has string keys only")
     }
 
     /// Looks for mistakes.

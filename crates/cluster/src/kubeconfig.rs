@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use component::bootstrap_token::Token;
 use component::pki::Pair;
+use machinery::codec::yaml;
 use serde_json::json;
 
 /// With what a user is recognized.
@@ -44,7 +45,7 @@ pub fn render(
                 "apiVersion": "v1", "kind": "Config", "clusters": clusters,
                 "contexts": [], "current-context": "", "preferences": {}, "users": [],
             });
-            return serde_yaml::to_string(&config).expect("a JSON value is always valid YAML");
+            return yaml::write(&config);
         }
     };
     let context = format!("{user}@{cluster}");
@@ -57,5 +58,5 @@ pub fn render(
         "current-context": context,
         "preferences": {},
     });
-    serde_yaml::to_string(&config).expect("a JSON value is always valid YAML")
+    yaml::write(&config)
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use client::ConnectOptions;
+use machinery::codec::yaml;
 use serde_json::Value;
 
 use crate::config::YEAR;
@@ -313,7 +314,7 @@ impl Server {
 
 /// The arguments of the first container of a Pod.
 fn arguments(manifest: &str) -> Result<Vec<String>, String> {
-    let pod: Value = serde_yaml::from_str(manifest).map_err(|error| error.to_string())?;
+    let pod: Value = yaml::from_str(manifest).map_err(|error| error.to_string())?;
     let container = &pod["spec"]["containers"][0];
     let words = ["command", "args"]
         .into_iter()

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Taint;
 use k8s_openapi::jiff::SignedDuration;
+use machinery::codec::yaml;
 use serde::{Deserialize, Serialize};
 
 use crate::images::collect::Policy;
@@ -198,7 +199,7 @@ impl KubeletConfiguration {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        serde_yaml::from_str(&text).map_err(|error| ConfigError::Decode {
+        yaml::from_str(&text).map_err(|error| ConfigError::Decode {
             path: path.to_owned(),
             message: error.to_string(),
         })
@@ -349,7 +350,7 @@ nodeStatusReportFrequency: 0s
 nodeStatusUpdateFrequency: 2s
 staticPodPath: /etc/kubernetes/manifests
 ";
-        let config: KubeletConfiguration = serde_yaml::from_str(text).unwrap();
+        let config: KubeletConfiguration = yaml::from_str(text).unwrap();
         assert_eq!(config.cluster_dns, ["10.96.0.10"]);
         assert_eq!(config.static_pod_path.as_deref(), Some(Path::new("/etc/kubernetes/manifests")));
         assert_eq!(
@@ -367,7 +368,7 @@ staticPodPath: /etc/kubernetes/manifests
     #[test]
     fn pods_end_in_order_when_there_is_time_for_it() {
         let groups = |text: &str| -> Vec<(i32, u64)> {
-            let config: KubeletConfiguration = serde_yaml::from_str(text).unwrap();
+            let config: KubeletConfiguration = yaml::from_str(text).unwrap();
             config.shutdown_groups().iter().map(|group| (group.priority, group.seconds)).collect()
         };
         assert_eq!(groups("{}"), []);
@@ -385,7 +386,7 @@ staticPodPath: /etc/kubernetes/manifests
         assert_eq!(KubeletConfiguration::default().image_gc(), default);
         let text = "{imageGCHighThresholdPercent: 90, imageGCLowThresholdPercent: 50, \
                     imageMinimumGCAge: 0s, imageMaximumGCAge: 1h}";
-        let config: KubeletConfiguration = serde_yaml::from_str(text).unwrap();
+        let config: KubeletConfiguration = yaml::from_str(text).unwrap();
         let wanted = Policy { high: 90, low: 50, min_age: minute * 2, max_age: minute * 60 };
         assert_eq!(config.image_gc(), wanted);
     }

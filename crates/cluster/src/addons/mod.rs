@@ -3,13 +3,13 @@
 
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use serde::Deserialize as _;
+use machinery::codec::yaml;
 use serde_json::json;
 
 use crate::config::ClusterConfiguration;
 use crate::image;
 use crate::kubeconfig::{self, Credentials};
-use crate::node::files::{kubelet_config, yaml};
+use crate::node::files::kubelet_config;
 
 const ACCESS: &str = include_str!("access.yaml");
 const JOINING: &str = include_str!("joining.yaml");
@@ -64,7 +64,7 @@ pub fn objects(settings: &Settings<'_>) -> Vec<DynamicObject> {
         ("$CLUSTER_DOMAIN", networking.dns_domain.clone()),
         ("$CLUSTER_INFO", indented(&cluster_info)),
         ("$CLUSTER_CONFIGURATION", indented(&config.to_yaml())),
-        ("$KUBELET_CONFIGURATION", indented(&yaml(&kubelet_config(config)))),
+        ("$KUBELET_CONFIGURATION", indented(&yaml::write(&kubelet_config(config)))),
     ];
     let virtual_ip = config.virtual_address.map(|_| VIRTUAL_IP);
     // The address first: others need it to reach the API.
@@ -82,10 +82,9 @@ pub fn objects(settings: &Settings<'_>) -> Vec<DynamicObject> {
 }
 
 fn parse(manifest: &str) -> Vec<DynamicObject> {
-    serde_yaml::Deserializer::from_str(manifest)
-        .map(|document| {
-            DynamicObject::deserialize(document).expect("the built-in manifests are valid")
-        })
+    manifest
+        .split("\n---\n")
+        .map(|document| yaml::from_str(document).expect("the built-in manifests are valid"))
         .collect()
 }
 

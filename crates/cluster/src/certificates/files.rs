@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use component::pki::Pair;
-use serde_yaml::Value;
+use machinery::codec::yaml;
+use serde_json::Value;
 
 use super::inventory::{Entry, Form};
 
@@ -114,13 +115,13 @@ pub fn trust(path: &Path, bundle: &str) -> Result<bool, FileError> {
 #[must_use]
 pub fn trusting(text: &str, bundle: &str) -> Option<String> {
     let new = with_credentials(text, None, bundle)?;
-    let parse = |text: &str| serde_yaml::from_str::<Value>(text).ok();
+    let parse = |text: &str| yaml::from_str::<Value>(text).ok();
     (parse(&new) != parse(text)).then_some(new)
 }
 
 /// The certificate and key in a kubeconfig.
 fn credentials(text: &str) -> Option<Held> {
-    let config: Value = serde_yaml::from_str(text).ok()?;
+    let config: Value = yaml::from_str(text).ok()?;
     let user = &config["users"][0]["user"];
     let decode = |field: &str| {
         let bytes = STANDARD.decode(user[field].as_str()?).ok()?;
@@ -132,12 +133,12 @@ fn credentials(text: &str) -> Option<Held> {
 
 /// The kubeconfig with another certificate, or only with another authority.
 fn with_credentials(text: &str, pair: Option<&Pair>, bundle: &str) -> Option<String> {
-    let mut config: Value = serde_yaml::from_str(text).ok()?;
+    let mut config: Value = yaml::from_str(text).ok()?;
     let set = |object: Option<&mut Value>, field: &str, value: &str| {
-        object?.as_mapping_mut()?.insert(field.into(), STANDARD.encode(value).into());
+        object?.as_object_mut()?.insert(field.into(), STANDARD.encode(value).into());
         Some(())
     };
-    for cluster in config.get_mut("clusters")?.as_sequence_mut()? {
+    for cluster in config.get_mut("clusters")?.as_array_mut()? {
         set(cluster.get_mut("cluster"), "certificate-authority-data", bundle)?;
     }
     if let Some(pair) = pair {
@@ -145,7 +146,7 @@ fn with_credentials(text: &str, pair: Option<&Pair>, bundle: &str) -> Option<Str
         set(user.get_mut("user"), "client-certificate-data", &pair.certificate)?;
         set(user.get_mut("user"), "client-key-data", &pair.key)?;
     }
-    serde_yaml::to_string(&config).ok()
+    yaml::to_string(&config).ok()
 }
 
 /// Replaces a file by renaming: it is the old one or the new one, whatever happens.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use component::bootstrap_token::Token;
 use component::pki::{self, Authority, Pair, Subject};
+use machinery::codec::yaml;
 use serde_json::{Value, json};
 
 use crate::config::ClusterConfiguration;
@@ -177,7 +178,7 @@ fn local_server(address: Ipv4Addr, port: u16) -> String {
 #[must_use]
 pub fn every_node(machine: &Machine<'_>, kubelet: &Value) -> Vec<File> {
     vec![
-        plain(KUBELET_CONFIG, yaml(kubelet)),
+        plain(KUBELET_CONFIG, yaml::write(kubelet)),
         plain(
             machine.containerd_config,
             containerd::config(
@@ -258,7 +259,7 @@ pub fn control_plane(
         etcd: member,
     };
     for (file, pod) in manifests::control_plane(config, &site) {
-        files.push(secret(&format!("{MANIFESTS}/{file}"), yaml(&pod)));
+        files.push(secret(&format!("{MANIFESTS}/{file}"), yaml::write(&pod)));
     }
     Ok(files)
 }
@@ -400,11 +401,6 @@ pub(crate) fn client(user: &str, groups: &[&str]) -> Subject {
         client: true,
         ..Subject::default()
     }
-}
-
-/// A value as YAML.
-pub(crate) fn yaml(value: &Value) -> String {
-    serde_yaml::to_string(value).expect("a JSON value is always valid YAML")
 }
 
 /// A certificate and its key.

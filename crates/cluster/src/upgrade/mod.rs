@@ -25,6 +25,7 @@ use crate::config::ClusterConfiguration;
 use crate::image::{self, ImageError, REPOSITORY};
 use crate::status::is_ready;
 use machine::{Machine, MachineError};
+use machinery::codec::yaml;
 use skew::{Kubelet, NoVersion, Version};
 
 /// Between looks at what others have to do.
@@ -346,8 +347,8 @@ fn set_image(pod: &mut PodSpec) -> bool {
 /// The manifest with another image of this program, and all that an administrator changed; nothing if
 /// it has that already.
 fn with_image(manifest: &str, own: &str) -> Option<String> {
-    let mut pod: serde_yaml::Value = serde_yaml::from_str(manifest).ok()?;
-    let containers = pod.get_mut("spec")?.get_mut("containers")?.as_sequence_mut()?;
+    let mut pod: serde_json::Value = yaml::from_str(manifest).ok()?;
+    let containers = pod.get_mut("spec")?.get_mut("containers")?.as_array_mut()?;
     let mut changed = false;
     for image in containers.iter_mut().filter_map(|container| container.get_mut("image")) {
         if image.as_str().is_some_and(|image| is_ours(image) && image != own) {
@@ -355,7 +356,7 @@ fn with_image(manifest: &str, own: &str) -> Option<String> {
             changed = true;
         }
     }
-    if changed { serde_yaml::to_string(&pod).ok() } else { None }
+    if changed { yaml::to_string(&pod).ok() } else { None }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use machinery::codec::yaml;
 use serde::Deserialize;
 
 /// Versions of the protocol with programs.
@@ -134,7 +135,7 @@ pub fn load(config: &Path, programs: &Path) -> Result<Vec<Provider>, ProviderCon
 }
 
 fn decode(text: &str) -> Result<Vec<Provider>, String> {
-    let config: Config = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+    let config: Config = yaml::from_str(text).map_err(|error| error.to_string())?;
     let (version, kind) = (&config.api_version, &config.kind);
     if kind != "CredentialProviderConfig" || !VERSIONS.contains(&version.as_str()) {
         return Err(format!("no kind {kind:?} is registered for version {version:?}"));

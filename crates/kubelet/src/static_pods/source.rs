@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
+use machinery::codec::yaml;
 use sha2::{Digest as _, Sha256};
 
 use super::{defaults, mirror};
@@ -110,7 +111,7 @@ fn read_pod(path: &Path, node_name: &str) -> Result<Pod, FileError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| FileError::Read { path: path.to_owned(), source })?;
     let bad = |message: String| FileError::Parse { path: path.to_owned(), message };
-    let mut pod: Pod = serde_yaml::from_str(&text).map_err(|error| bad(error.to_string()))?;
+    let mut pod: Pod = yaml::from_str(&text).map_err(|error| bad(error.to_string()))?;
     if pod.spec.as_ref().is_none_or(|spec| spec.containers.is_empty()) {
         return Err(bad("no containers".into()));
     }
