@@ -380,6 +380,7 @@ impl Parts<'_> {
             log_dir: config.pod_log_dir.clone(),
             node_name: self.identity.node_name.clone(),
             host_ips: Arc::new(RwLock::new(self.identity.addresses.clone())),
+            allowed_unsafe_sysctls: kubelet.allowed_unsafe_sysctls.clone(),
             memory,
             events,
             going_down,

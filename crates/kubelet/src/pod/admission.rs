@@ -29,6 +29,11 @@ pub fn going_down() -> Doom {
     doom("NodeShutdown", "Pod was rejected as the node is shutting down.".into())
 }
 
+/// For a Pod that wants to set kernel parameters which it must not.
+pub fn forbidden(why: String) -> Doom {
+    doom("SysctlForbidden", why)
+}
+
 fn node_affinity(pod: &Pod, node: &Node) -> Result<(), Doom> {
     let labels = node.metadata.labels.clone().unwrap_or_default();
     let spec = spec::spec(pod);

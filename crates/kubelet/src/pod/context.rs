@@ -67,6 +67,8 @@ pub struct Context {
     pub node_name: String,
     /// Addresses of the node.
     pub host_ips: Arc<RwLock<Vec<String>>>,
+    /// Kernel parameters that Pods may set besides the safe ones.
+    pub allowed_unsafe_sysctls: Vec<String>,
     /// Memory facts for OOM scores.
     pub memory: NodeMemory,
     /// Whether the node is about to stop, so that it takes no more Pods.

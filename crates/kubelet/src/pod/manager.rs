@@ -17,6 +17,7 @@ use super::resize::metrics::Trigger;
 use super::resize::resources::PodResources;
 use super::spec;
 use super::status::Doom;
+use super::sysctls;
 use super::worker::{Desired, Ending, Handle, View, Worker};
 use crate::events::EventType;
 use crate::eviction;
@@ -180,6 +181,9 @@ impl Manager {
         }
         if *self.context.going_down.borrow() {
             return Some(admission::going_down());
+        }
+        if let Err(why) = sysctls::check(pod, &self.context.allowed_unsafe_sysctls) {
+            return Some(admission::forbidden(why));
         }
         let node = self.context.sources.node()?;
         let others: Vec<Arc<Pod>> = self

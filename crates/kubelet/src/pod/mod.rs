@@ -20,5 +20,6 @@ pub mod resize;
 pub mod spec;
 pub mod status;
 mod status_patch;
+pub mod sysctls;
 pub mod termination;
 pub mod worker;
