@@ -42,6 +42,8 @@ use crate::pod::context::Context;
 use crate::pod::manager::Manager;
 use crate::pod::relist;
 use crate::pod::reporter::Reporter;
+use crate::pod::resize::ledger::Ledger;
+use crate::pod::resize::{CheckpointError, review};
 use crate::probe;
 use crate::runtime::dns::{self, DnsContext};
 use crate::runtime::security::SecurityDefaults;
@@ -82,6 +84,9 @@ pub enum Error {
     /// The programs that know credentials cannot be used.
     #[error("failed to register CRI auth plugins: {0}")]
     Providers(#[from] ProviderConfigError),
+    /// What Pods were allocated cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// The server cannot serve.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -146,6 +151,7 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
     let (pressure_sender, pressures) = watch::channel(Vec::new());
     let (going_down_sender, going_down) = watch::channel(false);
 
+    let (ledger, nudges) = Ledger::open(&config.root_dir)?;
     let parts =
         Parts { config: &config, identity: &identity, version: &version, shutdown: &shutdown };
     let context = parts.context(
@@ -154,6 +160,7 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
         api.clone(),
         informers.as_ref(),
         Wiring {
+            ledger,
             probes_changed: changed_sender,
             image_folders: image_folders.clone(),
             plugins,
@@ -205,6 +212,7 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
         ready_sender,
         shutdown.clone(),
     ));
+    tokio::spawn(review::run(manager.clone(), nudges, sources_ready.clone(), shutdown.clone()));
     tokio::spawn(relist::relist(manager.clone(), relisted_sender, sources_ready, shutdown.clone()));
 
     tokio::select! {
@@ -299,6 +307,7 @@ impl Informers {
 
 /// What connects the parts that share a context with others.
 struct Wiring {
+    ledger: Ledger,
     probes_changed: mpsc::UnboundedSender<PodUid>,
     image_folders: Folders,
     plugins: Arc<[Plugin]>,
@@ -324,7 +333,7 @@ impl Parts<'_> {
         informers: Option<&Informers>,
         wiring: Wiring,
     ) -> Arc<Context> {
-        let Wiring { probes_changed, image_folders, plugins, going_down } = wiring;
+        let Wiring { ledger, probes_changed, image_folders, plugins, going_down } = wiring;
         let (config, kubelet) = (self.config, &self.config.kubelet);
         let events = Events::new(&self.identity.node_name, api.clone());
         let sources: Arc<dyn Sources> = Arc::new(ApiSources::new(
@@ -360,6 +369,7 @@ impl Parts<'_> {
             cgroups,
             images: Images::new(runtime.clone(), events.clone(), pulls, image_folders, plugins),
             sources,
+            ledger,
             reporter,
             dns: dns_context(kubelet),
             security: SecurityDefaults {
@@ -370,6 +380,7 @@ impl Parts<'_> {
             log_dir: config.pod_log_dir.clone(),
             node_name: self.identity.node_name.clone(),
             host_ips: Arc::new(RwLock::new(self.identity.addresses.clone())),
+            allowed_unsafe_sysctls: kubelet.allowed_unsafe_sysctls.clone(),
             memory,
             events,
             going_down,
@@ -388,6 +399,7 @@ impl Parts<'_> {
             pids: 0,
         };
         let found = Cgroups::detect(Path::new("/sys/fs/cgroup"))
+            .map(|cgroups| cgroups.below(&kubelet.cgroup_root))
             .map(|cgroups| cgroups.with_pod_pids_limit(kubelet.pod_pids_limit))
             .and_then(|cgroups| cgroups.ensure_roots(&allocatable).map(|()| cgroups));
         let cgroups = match found {

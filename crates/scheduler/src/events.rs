@@ -53,6 +53,9 @@ impl Events {
     /// A Pod has left its node.
     pub const POD_GONE: Events = Events(1 << 7);
 
+    /// A node declares other features.
+    pub const NODE_FEATURES: Events = Events(1 << 8);
+
     /// Either of both.
     pub const fn or(self, other: Events) -> Events {
         Events(self.0 | other.0)
@@ -84,6 +87,7 @@ impl Change<'_> {
                         old.taints != new.taints || old.unschedulable != new.unschedulable,
                         Events::NODE_TAINTS,
                     ))
+                    .or(when(old.features != new.features, Events::NODE_FEATURES))
             }
             Change::PodPlaced(_) => Events::POD_PLACED,
             Change::PodUpdated { old, new } => {

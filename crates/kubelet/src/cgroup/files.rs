@@ -15,6 +15,9 @@ use super::{CgroupError, Version};
 /// Controllers that Pods' groups use on v2.
 const V2_CONTROLLERS: [&str; 6] = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids"];
 
+/// From here on, a v1 memory limit is none: the kernel's own maximum in whole pages, at most.
+const V1_UNLIMITED: i64 = i64::MAX - (1 << 20);
+
 /// Mounted control groups.
 #[derive(Debug)]
 pub(super) enum Hierarchy {
@@ -143,6 +146,40 @@ impl Hierarchy {
         Ok(())
     }
 
+    /// The limits that `group` has; what cannot be read is absent.
+    pub(super) fn limits(&self, group: &str) -> GroupLimits {
+        let file = |controller: &str, name: &str| {
+            let path = below(self.controller(controller)?, group).join(name);
+            Some(fs::read_to_string(path).ok()?.trim().to_owned())
+        };
+        let number = |controller: &str, name: &str| file(controller, name)?.parse::<i64>().ok();
+        let mut limits = GroupLimits::default();
+        match self {
+            Self::V1(_) => {
+                limits.cpu_shares = number("cpu", "cpu.shares");
+                limits.cpu_quota = number("cpu", "cpu.cfs_quota_us");
+                if let Some(period) = number("cpu", "cpu.cfs_period_us") {
+                    limits.cpu_period = period;
+                }
+                let memory = number("memory", "memory.limit_in_bytes");
+                limits.memory = memory.filter(|limit| *limit < V1_UNLIMITED);
+                limits.pids = number("pids", "pids.max");
+            }
+            Self::V2(_) => {
+                limits.cpu_shares = number("cpu", "cpu.weight").map(shares);
+                if let Some((quota, period)) =
+                    file("cpu", "cpu.max").as_deref().and_then(|max| max.split_once(' '))
+                {
+                    limits.cpu_quota = Some(quota.parse().unwrap_or(-1));
+                    limits.cpu_period = period.parse().unwrap_or(limits.cpu_period);
+                }
+                limits.memory = number("memory", "memory.max");
+                limits.pids = number("pids", "pids.max");
+            }
+        }
+        limits
+    }
+
     /// Sends SIGKILL to every process in `group` and below.
     pub(super) fn kill(&self, group: &str) -> Result<(), CgroupError> {
         for root in self.roots() {
@@ -267,6 +304,11 @@ fn write_v2(path: &Path, limits: &GroupLimits) -> Result<(), CgroupError> {
 /// v2 weight (1 to 10000) for v1 shares (2 to 262144), as the runtimes convert them.
 pub(super) fn weight(shares: i64) -> i64 {
     1 + ((shares.clamp(2, 262_144) - 2) * 9999) / 262_142
+}
+
+/// The fewest v1 shares that a v2 weight stands for.
+fn shares(weight: i64) -> i64 {
+    2 + ((weight.clamp(1, 10_000) - 1) * 262_142 + 9998) / 9999
 }
 
 fn processes(path: &Path) -> Vec<Pid> {

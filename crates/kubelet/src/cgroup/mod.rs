@@ -1,4 +1,4 @@
-//! Control groups of the node: `/kubepods`, one group per quality of service, one per Pod, on
+//! Control groups of the node: `kubepods`, one group per quality of service, one per Pod, on
 //! cgroup v1 and v2 (driver `cgroupfs`). Containers get theirs from the runtime, below the Pod's.
 //!
 //! The hierarchies are taken as they are mounted: inside a cgroup namespace their root is the
@@ -20,8 +20,8 @@ use crate::seam::{PodUid, pod_uid};
 use files::Hierarchy;
 use resources::{GroupLimits, Qos, qos};
 
-/// Root of all Pods' groups.
-const PODS_ROOT: &str = "/kubepods";
+/// Name of the group of all Pods.
+const PODS: &str = "kubepods";
 /// How often a group that still has processes is tried again.
 const REMOVE_ATTEMPTS: u32 = 100;
 const REMOVE_PAUSE: Duration = Duration::from_millis(50);
@@ -77,13 +77,25 @@ pub struct NodeAllocatable {
 #[derive(Clone, Debug)]
 pub struct Cgroups {
     hierarchy: Arc<Hierarchy>,
+    /// The group of all Pods.
+    root: Arc<str>,
     pod_pids_limit: Option<i64>,
 }
 
 impl Cgroups {
     /// Finds out what is mounted below `root`, usually `/sys/fs/cgroup`.
     pub fn detect(root: &Path) -> Result<Self, CgroupError> {
-        Ok(Self { hierarchy: Arc::new(Hierarchy::detect(root)?), pod_pids_limit: None })
+        let hierarchy = Arc::new(Hierarchy::detect(root)?);
+        Ok(Self { hierarchy, root: format!("/{PODS}").into(), pod_pids_limit: None })
+    }
+
+    /// Has the group of all Pods in `group` instead of the hierarchies' root.
+    #[must_use]
+    pub fn below(mut self, group: &str) -> Self {
+        let group = group.trim_matches('/');
+        let parent = if group.is_empty() { String::new() } else { format!("/{group}") };
+        self.root = format!("{parent}/{PODS}").into();
+        self
     }
 
     /// Limits the processes of each Pod.
@@ -98,17 +110,25 @@ impl Cgroups {
         self.hierarchy.version()
     }
 
-    /// The group of all Pods, as a path inside the hierarchies.
-    pub fn pods_root(&self) -> &'static str {
-        PODS_ROOT
-    }
-
     /// The group of a Pod, which the runtime is told as the sandbox's parent.
     pub fn pod_parent(&self, pod: &Pod) -> String {
-        pod_group(qos(pod), &pod_uid(pod))
+        self.pod_group(qos(pod), &pod_uid(pod))
     }
 
-    /// Makes `/kubepods` and the groups for quality of service, with their limits.
+    fn class_group(&self, class: Qos) -> String {
+        let root = &self.root;
+        match class {
+            Qos::Guaranteed => root.to_string(),
+            Qos::Burstable => format!("{root}/burstable"),
+            Qos::BestEffort => format!("{root}/besteffort"),
+        }
+    }
+
+    fn pod_group(&self, class: Qos, uid: &PodUid) -> String {
+        format!("{}/pod{uid}", self.class_group(class))
+    }
+
+    /// Makes the group of all Pods and the groups for quality of service, with their limits.
     pub fn ensure_roots(&self, allocatable: &NodeAllocatable) -> Result<(), CgroupError> {
         let limits = GroupLimits {
             cpu_shares: Some(resources::shares(allocatable.cpu_millis)),
@@ -116,11 +136,11 @@ impl Cgroups {
             pids: Some(allocatable.pids).filter(|limit| *limit > 0),
             ..GroupLimits::default()
         };
-        self.hierarchy.ensure(PODS_ROOT, &limits)?;
+        self.hierarchy.ensure(&self.root, &limits)?;
         for class in [Qos::BestEffort, Qos::Burstable] {
             let limits =
                 GroupLimits { cpu_shares: Some(resources::MIN_SHARES), ..GroupLimits::default() };
-            self.hierarchy.ensure(&class_group(class), &limits)?;
+            self.hierarchy.ensure(&self.class_group(class), &limits)?;
         }
         Ok(())
     }
@@ -136,25 +156,40 @@ impl Cgroups {
             .sum();
         let limits =
             GroupLimits { cpu_shares: Some(resources::shares(millis)), ..GroupLimits::default() };
-        self.hierarchy.ensure(&class_group(Qos::Burstable), &limits)
+        self.hierarchy.ensure(&self.class_group(Qos::Burstable), &limits)
     }
 
     /// Makes the group of a Pod, or brings its limits up to date.
     pub fn ensure_pod(&self, pod: &Pod) -> Result<(), CgroupError> {
         let mut limits = resources::pod_limits(pod);
         limits.pids = self.pod_pids_limit;
-        self.hierarchy.ensure(&self.pod_parent(pod), &limits)
+        self.limit_pod(pod, &limits)
     }
 
-    /// Brings the limits of a Pod's group up to date.
-    pub fn update_pod(&self, pod: &Pod) -> Result<(), CgroupError> {
-        self.ensure_pod(pod)
+    /// Changes limits of a Pod's group.
+    pub fn limit_pod(&self, pod: &Pod, limits: &GroupLimits) -> Result<(), CgroupError> {
+        self.hierarchy.ensure(&self.pod_parent(pod), limits)
+    }
+
+    /// Whether a Pod has a group.
+    pub fn has_pod(&self, pod: &Pod) -> bool {
+        self.hierarchy.exists(&self.pod_parent(pod))
+    }
+
+    /// The limits that a Pod's group has now.
+    pub fn pod_limits(&self, pod: &Pod) -> GroupLimits {
+        self.hierarchy.limits(&self.pod_parent(pod))
+    }
+
+    /// The limits that the group of a Pod's container has now.
+    pub fn container_limits(&self, pod: &Pod, id: &str) -> GroupLimits {
+        self.hierarchy.limits(&format!("{}/{id}", self.pod_parent(pod)))
     }
 
     /// Kills what is left of a Pod and removes its groups, whatever its quality of service was.
     pub async fn destroy_pod(&self, uid: &PodUid) -> Result<(), CgroupError> {
         for class in [Qos::Guaranteed, Qos::Burstable, Qos::BestEffort] {
-            let group = pod_group(class, uid);
+            let group = self.pod_group(class, uid);
             let mut attempt = 0;
             while self.hierarchy.exists(&group) {
                 self.hierarchy.kill(&group)?;
@@ -176,7 +211,7 @@ impl Cgroups {
     pub fn pod_uids(&self) -> Vec<PodUid> {
         let mut found = BTreeSet::new();
         for class in [Qos::Guaranteed, Qos::Burstable, Qos::BestEffort] {
-            for name in self.hierarchy.children(&class_group(class)) {
+            for name in self.hierarchy.children(&self.class_group(class)) {
                 if let Some(uid) = name.strip_prefix("pod") {
                     found.insert(PodUid(uid.to_owned()));
                 }
@@ -192,25 +227,13 @@ impl Cgroups {
 
     /// What all Pods together use now.
     pub fn pods_usage(&self) -> usage::Usage {
-        self.hierarchy.usage(PODS_ROOT)
+        self.hierarchy.usage(&self.root)
     }
 
     /// What everything in the hierarchies' root uses now.
     pub fn root_usage(&self) -> usage::Usage {
         self.hierarchy.usage("/")
     }
-}
-
-fn class_group(class: Qos) -> String {
-    match class {
-        Qos::Guaranteed => PODS_ROOT.to_owned(),
-        Qos::Burstable => format!("{PODS_ROOT}/burstable"),
-        Qos::BestEffort => format!("{PODS_ROOT}/besteffort"),
-    }
-}
-
-fn pod_group(class: Qos, uid: &PodUid) -> String {
-    format!("{}/pod{uid}", class_group(class))
 }
 
 #[cfg(test)]

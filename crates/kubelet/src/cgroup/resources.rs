@@ -13,6 +13,8 @@ use crate::cri::proto;
 const PERIOD: i64 = 100_000;
 /// Smallest quota that the kernel takes, in microseconds.
 const MIN_QUOTA: i64 = 1000;
+/// CPU limit that the smallest quota stands for, in thousandths of a core.
+pub const MIN_MILLI_LIMIT: i64 = MIN_QUOTA * 1000 / PERIOD;
 /// CPU shares of a container that asked for nothing.
 pub const MIN_SHARES: i64 = 2;
 const MAX_SHARES: i64 = 262_144;
@@ -55,6 +57,19 @@ pub struct GroupLimits {
     pub memory: Option<i64>,
     /// Processes and threads.
     pub pids: Option<i64>,
+}
+
+/// CPU and memory of one container; 0 for what it lacks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// CPU request in thousandths of a core; the limit where there is none.
+    pub cpu_request: i64,
+    /// CPU limit in thousandths of a core.
+    pub cpu_limit: i64,
+    /// Memory request in bytes.
+    pub memory_request: i64,
+    /// Memory limit in bytes.
+    pub memory_limit: i64,
 }
 
 /// CPU and memory of something.
@@ -101,12 +116,44 @@ pub fn shares(millis: i64) -> i64 {
     (millis * 1024 / 1000).clamp(MIN_SHARES, MAX_SHARES)
 }
 
+/// The request in thousandths of a core that CPU shares stand for.
+pub fn millis_of_shares(shares: i64) -> i64 {
+    (shares * 1000 + 1023) / 1024
+}
+
+/// The limit in thousandths of a core that a CFS quota stands for.
+pub fn millis_of_quota(quota: i64, period: i64) -> i64 {
+    quota * 1000 / period.max(1)
+}
+
 /// CFS quota in microseconds for a limit in thousandths of a core; `None` without limit.
 pub fn quota(millis: i64) -> Option<i64> {
     (millis > 0).then(|| (millis * PERIOD / 1000).max(MIN_QUOTA))
 }
 
 type Resources = Option<ResourceRequirements>;
+
+// === impl Sizes ===
+
+impl Sizes {
+    /// Those of a container with `own` resources, in a Pod with those of `whole`, whose limits hold
+    /// for a container that has none of its own.
+    pub fn of(own: Option<&ResourceRequirements>, whole: Option<&ResourceRequirements>) -> Self {
+        let limit = |name: &str| {
+            let limit =
+                |all: Option<&ResourceRequirements>| entry(all?.limits.as_ref(), name).cloned();
+            limit(own).or_else(|| limit(whole))
+        };
+        let request = |name: &str| entry(own?.requests.as_ref(), name);
+        let cpu_limit = limit("cpu").as_ref().map_or(0, milli_value);
+        Self {
+            cpu_request: request("cpu").map_or(cpu_limit, milli_value),
+            cpu_limit,
+            memory_request: request("memory").map_or(0, value),
+            memory_limit: limit("memory").as_ref().map_or(0, value),
+        }
+    }
+}
 
 fn entry<'a>(map: Option<&'a BTreeMap<String, Quantity>>, name: &str) -> Option<&'a Quantity> {
     map?.get(name).filter(|quantity| milli_value(quantity) > 0)
@@ -267,8 +314,17 @@ pub fn container(
     container: &Container,
     node: &NodeMemory,
 ) -> proto::LinuxContainerResources {
-    let cpu_limit = limit(&container.resources, "cpu").map_or(0, milli_value);
-    let cpu_request = request(&container.resources, "cpu").map_or(cpu_limit, milli_value);
+    let whole = pod.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+    sized(pod, container, &Sizes::of(container.resources.as_ref(), whole), node)
+}
+
+/// What the runtime is told for one container of these sizes.
+pub fn sized(
+    pod: &Pod,
+    container: &Container,
+    sizes: &Sizes,
+    node: &NodeMemory,
+) -> proto::LinuxContainerResources {
     let mut unified = HashMap::new();
     if node.unified_cgroups {
         // One process killed for memory takes its container along, so that it restarts as a whole.
@@ -286,9 +342,9 @@ pub fn container(
         .collect();
     proto::LinuxContainerResources {
         cpu_period: PERIOD,
-        cpu_quota: quota(cpu_limit).unwrap_or(0),
-        cpu_shares: shares(cpu_request),
-        memory_limit_in_bytes: limit(&container.resources, "memory").map_or(0, value),
+        cpu_quota: quota(sizes.cpu_limit).unwrap_or(0),
+        cpu_shares: shares(sizes.cpu_request),
+        memory_limit_in_bytes: sizes.memory_limit,
         oom_score_adj: oom_score_adj(pod, container, node),
         hugepage_limits,
         unified,

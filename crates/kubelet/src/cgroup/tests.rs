@@ -112,8 +112,17 @@ async fn groups_of_pods_come_and_go_on_v1() {
     assert_eq!(read("cpu/kubepods/burstable/podu-1/cpu.shares"), "102");
     assert_eq!(read("pids/kubepods/burstable/podu-1/pids.max"), "64");
     assert_eq!(cgroups.pod_uids(), [PodUid("u-1".into())]);
+    let limits = GroupLimits {
+        cpu_shares: Some(512),
+        cpu_quota: Some(50_000),
+        memory: Some(64 << 20),
+        ..GroupLimits::default()
+    };
+    fs::write(root.path().join("cpu/kubepods/burstable/podu-1/cpu.cfs_period_us"), "").unwrap();
+    cgroups.limit_pod(&pod, &limits).unwrap();
+    assert_eq!(cgroups.pod_limits(&pod), GroupLimits { pids: Some(64), ..limits });
     // The kernel's files vanish with their directory; these do not.
-    for controller in ["cpu", "pids"] {
+    for controller in ["cpu", "memory", "pids"] {
         let path = root.path().join(controller).join("kubepods/burstable/podu-1");
         for entry in fs::read_dir(path).unwrap() {
             fs::remove_file(entry.unwrap().path()).unwrap();
@@ -121,6 +130,28 @@ async fn groups_of_pods_come_and_go_on_v1() {
     }
     cgroups.destroy_pod(&PodUid("u-1".into())).await.unwrap();
     assert_eq!(cgroups.pod_uids(), []);
+}
+
+#[test]
+fn limits_are_read_back_on_v2() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("cgroup.controllers"), "cpu memory pids").unwrap();
+    let cgroups = Cgroups::detect(root.path()).unwrap().below("/tests/");
+    let pod = pod(json!([container_with(json!({}), json!({ "cpu": "1", "memory": "1Gi" }))]));
+    assert_eq!(cgroups.pod_parent(&pod), "/tests/kubepods/podu-1");
+    let group = root.path().join("tests/kubepods/podu-1");
+    fs::create_dir_all(&group).unwrap();
+    for file in ["cpu.weight", "cpu.max", "memory.max"] {
+        fs::write(group.join(file), "").unwrap();
+    }
+    cgroups.ensure_pod(&pod).unwrap();
+    let limits = cgroups.pod_limits(&pod);
+    assert_eq!((limits.cpu_quota, limits.memory), (Some(100_000), Some(1 << 30)));
+    assert_eq!(limits.cpu_shares.map(weight), Some(39));
+    fs::write(group.join("cpu.max"), "max 100000\n").unwrap();
+    fs::write(group.join("memory.max"), "max\n").unwrap();
+    let limits = cgroups.pod_limits(&pod);
+    assert_eq!((limits.cpu_quota, limits.memory), (Some(-1), None));
 }
 
 #[test]

@@ -141,12 +141,9 @@ impl Evictor {
         let context = self.manager.context();
         // Without them all seem to use nothing, and importance alone decides.
         let stats = context.runtime.list_container_stats().await.unwrap_or_default();
-        let evictable = |pod: &Arc<Pod>| {
-            !spec::is_terminal(pod)
-                && pod.metadata.deletion_timestamp.is_none()
-                && !is_critical(pod)
-        };
-        let pods = self.manager.pods().into_iter().filter(evictable);
+        let evictable =
+            |pod: &Arc<Pod>| pod.metadata.deletion_timestamp.is_none() && !is_critical(pod);
+        let pods = self.manager.allocated_pods().into_iter().filter(evictable);
         pods.map(|pod| {
             let consumer = usage::consumer(context, &pod, signal, &stats);
             (pod, consumer)

@@ -24,6 +24,14 @@ use crate::events::{EventType, Events};
 use crate::eviction::Pressure;
 use crate::pod::conditions::whole_seconds;
 
+/// Features of v1.36 that a kubelet tells of, so that the API server and the scheduler know what
+/// they may ask of the node (KEP-5328). In alphabetical order.
+const DECLARED: [&str; 4] = [
+    "ExtendWebSocketsToKubelet",
+    "InPlacePodLevelResourcesVerticalScaling",
+    "InPlacePodVerticalScalingInitContainers",
+    "RestartAllContainersOnContainerExits",
+];
 /// Most images that a Node lists.
 const MAX_IMAGES: usize = 50;
 /// Most names of one image.
@@ -247,6 +255,7 @@ fn generate(
         daemon_endpoints: Some(NodeDaemonEndpoints {
             kubelet_endpoint: Some(DaemonEndpoint { port: options.port }),
         }),
+        declared_features: Some(DECLARED.map(str::to_owned).to_vec()),
         images,
         node_info: Some(options.info.clone()),
         ..Default::default()

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{
     Node, NodeSelectorRequirement, NodeSelectorTerm, Pod, ResourceRequirements,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use machinery::quantity::Quantity;
 
 use super::spec;
@@ -26,6 +27,11 @@ fn doom(reason: &str, message: String) -> Doom {
 /// For every Pod that comes while the node is shutting down.
 pub fn going_down() -> Doom {
     doom("NodeShutdown", "Pod was rejected as the node is shutting down.".into())
+}
+
+/// For a Pod that wants to set kernel parameters which it must not.
+pub fn forbidden(why: String) -> Doom {
+    doom("SysctlForbidden", why)
 }
 
 fn node_affinity(pod: &Pod, node: &Node) -> Result<(), Doom> {
@@ -117,7 +123,7 @@ pub fn requested(pod: &Pod, resource: &str) -> i64 {
     let spec = spec::spec(pod);
     let of = |resources: &Option<ResourceRequirements>| -> i64 {
         let requests = resources.as_ref().and_then(|r| r.requests.as_ref());
-        requests.and_then(|r| r.get(resource)).map_or(0, |q| milli(&q.0))
+        requests.and_then(|r| r.get(resource)).map_or(0, amount)
     };
     let mut sidecars = 0;
     let mut peak = 0;
@@ -130,23 +136,32 @@ pub fn requested(pod: &Pod, resource: &str) -> i64 {
         }
     }
     let regular: i64 = spec.containers.iter().map(|c| of(&c.resources)).sum();
-    let overhead = spec.overhead.as_ref().and_then(|o| o.get(resource)).map_or(0, |q| milli(&q.0));
+    let overhead = spec.overhead.as_ref().and_then(|o| o.get(resource)).map_or(0, amount);
     let whole = of(&spec.resources);
     let total = if whole > 0 { whole } else { peak.max(regular + sidecars) };
     total + overhead
 }
 
-fn milli(text: &str) -> i64 {
-    text.parse::<Quantity>().map_or(0, |quantity| quantity.milli_value())
+/// A quantity in milli-units; 0 for what is none.
+pub fn amount(quantity: &Text) -> i64 {
+    quantity.0.parse::<Quantity>().map_or(0, |quantity| quantity.milli_value())
 }
 
 fn resources(pod: &Pod, node: &Node, others: &[Arc<Pod>]) -> Result<(), Doom> {
+    match shortage(pod, node, others) {
+        Some((resource, message)) => Err(doom(&format!("OutOf{resource}"), message)),
+        None => Ok(()),
+    }
+}
+
+/// What the node has too little of for `pod` besides the others, and how that is said.
+pub fn shortage(pod: &Pod, node: &Node, others: &[Arc<Pod>]) -> Option<(String, String)> {
     let status = node.status.clone().unwrap_or_default();
     let allocatable = status.allocatable.unwrap_or_default();
     for (resource, capacity) in &allocatable {
         // The unit in which upstream prints it: CPU in thousandths, the rest in ones.
         let unit = if resource == "cpu" { 1 } else { 1000 };
-        let capacity = milli(&capacity.0);
+        let capacity = amount(capacity);
         let (wanted, used) = if resource == "pods" {
             (1000, i64::try_from(others.len()).unwrap_or(i64::MAX / 1000) * 1000)
         } else {
@@ -159,10 +174,10 @@ fn resources(pod: &Pod, node: &Node, others: &[Arc<Pod>]) -> Result<(), Doom> {
                 used / unit,
                 capacity / unit
             );
-            return Err(doom(&format!("OutOf{resource}"), message));
+            return Some((resource.clone(), message));
         }
     }
-    Ok(())
+    None
 }
 
 #[cfg(test)]

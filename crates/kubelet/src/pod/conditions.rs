@@ -5,13 +5,27 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::phase::Phase;
+use super::plan::trigger;
+use super::resize::conditions::{IN_PROGRESS, PENDING};
 use super::spec::{self, Kind};
 use super::status::{Doom, Input};
 
-/// Types of condition that the kubelet owns, in the order in which they are reported.
-pub const OWNED: [&str; 5] =
-    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+/// Types of condition that the kubelet owns.
+pub const OWNED: [&str; 8] = [
+    PENDING,
+    IN_PROGRESS,
+    RESTARTING,
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+];
+/// Those of them that are there only while they are true.
+pub const PASSING: [&str; 2] = [PENDING, IN_PROGRESS];
 
+/// The condition of a Pod whose containers start anew; others do not have it.
+const RESTARTING: &str = "AllContainersRestarting";
 /// The condition of a Pod that is ended for another's sake; others set it too.
 const DISRUPTION: &str = "DisruptionTarget";
 /// Why the kubelet sets it.
@@ -36,9 +50,9 @@ pub fn conditions(
     status: &PodStatus,
     phase: Phase,
     sandbox_ready: bool,
-    previous: Option<&PodStatus>,
-    now: Timestamp,
+    input: &Input<'_>,
 ) -> Vec<PodCondition> {
+    let (previous, now) = (input.previous, input.now);
     let api = pod.status.as_ref().and_then(|s| s.conditions.clone()).unwrap_or_default();
     let init = status.init_container_statuses.clone().unwrap_or_default();
     let regular = status.container_statuses.clone().unwrap_or_default();
@@ -52,8 +66,16 @@ pub fn conditions(
     ];
     let old = previous.and_then(|s| s.conditions.clone()).unwrap_or_else(|| api.clone());
     let generation = pod.metadata.generation;
-    let mut all: Vec<PodCondition> =
-        drafts.into_iter().map(|draft| finish(draft, &old, generation, now)).collect();
+    let mut all = input.resize.to_vec();
+    if spec::may_restart_all(pod) {
+        let draft = match phase {
+            Phase::Succeeded => Draft { reason: "PodCompleted", ..plain(RESTARTING, false) },
+            Phase::Failed => Draft { reason: "PodFailed", ..plain(RESTARTING, false) },
+            _ => plain(RESTARTING, trigger(pod, input.record).is_some()),
+        };
+        all.push(finish(draft, &old, generation, now));
+    }
+    all.extend(drafts.into_iter().map(|draft| finish(draft, &old, generation, now)));
     all.extend(api.into_iter().filter(|c| !OWNED.contains(&c.type_.as_str())));
     all
 }

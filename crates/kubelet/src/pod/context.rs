@@ -17,6 +17,7 @@ use crate::images::Images;
 use crate::node::runtime_state::RuntimeState;
 use crate::objects::Objects;
 use crate::pod::reporter::Reporter;
+use crate::pod::resize::ledger::Ledger;
 use crate::probe;
 use crate::runtime::dns::DnsContext;
 use crate::runtime::records::PodRecord;
@@ -50,6 +51,8 @@ pub struct Context {
     pub images: Images,
     /// Node and Services.
     pub sources: Arc<dyn Sources>,
+    /// What Pods were allocated.
+    pub ledger: Ledger,
     /// Writer of statuses.
     pub reporter: Reporter,
     /// Resolver facts.
@@ -64,6 +67,8 @@ pub struct Context {
     pub node_name: String,
     /// Addresses of the node.
     pub host_ips: Arc<RwLock<Vec<String>>>,
+    /// Kernel parameters that Pods may set besides the safe ones.
+    pub allowed_unsafe_sysctls: Vec<String>,
     /// Memory facts for OOM scores.
     pub memory: NodeMemory,
     /// Whether the node is about to stop, so that it takes no more Pods.

@@ -95,6 +95,7 @@ async fn runtime_handler(context: &Context, pod: &Pod) -> Result<String, String>
 
 /// A container that the runtime can be told to start.
 struct Prepared {
+    kind: Kind,
     spec: Container,
     sandbox: String,
     sandbox_config: proto::PodSandboxConfig,
@@ -183,6 +184,7 @@ async fn prepare(
     };
     Ok(Some(Prepared {
         config: container::config(pod, &spec, inputs),
+        kind,
         spec,
         sandbox: sandbox.id.clone(),
         sandbox_config: config,
@@ -209,6 +211,10 @@ async fn launch(
     let sandbox = prepared.sandbox_config.clone();
     let created = runtime.create_container(&prepared.sandbox, config.clone(), sandbox).await;
     let id = created.map_err(|error| warn("CreateContainerError", &error.message()))?;
+    if prepared.kind != Kind::Ephemeral {
+        let resources = spec.resources.clone().unwrap_or_default();
+        context.ledger.actuate(&pod_uid(pod), [(spec.name.clone(), resources)]);
+    }
     tell(EventType::Normal, "Created", "Container created");
     let started = runtime.start_container(&id).await;
     started.map_err(|error| warn("RunContainerError", &error.message()))?;
@@ -360,14 +366,15 @@ pub(super) async fn remove_leftovers(context: &Context, pod: &Pod, record: &PodR
     }
 }
 
-async fn remove_container(context: &Context, container: &ContainerRecord) {
+/// Removes an ended container with its log; says whether it is gone.
+pub(super) async fn remove_container(context: &Context, container: &ContainerRecord) -> bool {
     if let Err(error) = context.runtime.remove_container(&container.id).await {
         tracing::warn!(container = container.name, %error, "old container stays");
-        return;
+        return false;
     }
     let (Some(dir), Some(file)) = (container.log_path.parent(), container.log_path.file_name())
     else {
-        return;
+        return true;
     };
     let prefix = file.to_string_lossy().into_owned();
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
@@ -385,6 +392,7 @@ async fn remove_container(context: &Context, container: &ContainerRecord) {
         tracing::debug!(%error, "old termination log stays");
     }
     prune_log_links(&context.log_dir);
+    true
 }
 
 /// Removes links to logs that are gone.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -12,8 +12,12 @@ use k8s_openapi::jiff::Timestamp;
 use super::admission;
 use super::conditions::OWNED;
 use super::context::Context;
+use super::resize::ledger::Nudge;
+use super::resize::metrics::Trigger;
+use super::resize::resources::PodResources;
 use super::spec;
 use super::status::Doom;
+use super::sysctls;
 use super::worker::{Desired, Ending, Handle, View, Worker};
 use crate::events::EventType;
 use crate::eviction;
@@ -25,6 +29,8 @@ use crate::static_pods::mirror::{self, Standing};
 pub struct Manager {
     context: Arc<Context>,
     state: Mutex<State>,
+    /// Held while it is decided who gets room on the node.
+    admitting: Mutex<()>,
     /// Who is told of Pods of which nothing is left.
     ended: Mutex<Vec<Ended>>,
 }
@@ -43,7 +49,12 @@ struct State {
 impl Manager {
     /// A manager without Pods.
     pub fn new(context: Arc<Context>) -> Arc<Self> {
-        Arc::new(Self { context, state: Mutex::default(), ended: Mutex::default() })
+        Arc::new(Self {
+            context,
+            state: Mutex::default(),
+            admitting: Mutex::default(),
+            ended: Mutex::default(),
+        })
     }
 
     /// Shared services.
@@ -71,12 +82,18 @@ impl Manager {
     }
 
     fn update(&self, uid: &PodUid, handle: &Handle, pod: Arc<Pod>) {
+        let before = handle.desired.borrow().pod.clone();
         handle.desired.send_if_modified(|desired| {
             let changed = differs(&desired.pod, &pod);
             desired.pod = pod.clone();
             changed
         });
         self.context.reporter.recheck(uid);
+        let wishes = |pod: &Pod| PodResources::of(pod);
+        if before.spec != pod.spec && wishes(&before) != wishes(&pod) {
+            self.context.ledger.metrics.requested(&before, &pod);
+            self.context.ledger.nudge(Nudge::Wish(uid.clone()));
+        }
     }
 
     /// A static Pod with the same name but other content runs: let it end first.
@@ -101,11 +118,17 @@ impl Manager {
     }
 
     fn start(self: &Arc<Self>, uid: PodUid, pod: Arc<Pod>, gone: bool) {
-        let rejected = if gone { None } else { self.rejection(&pod) };
+        let alone = self.admitting();
+        let ledger = &self.context.ledger;
+        let rejected = if gone { None } else { self.rejection(&ledger.allocated(&pod)) };
+        if !gone && rejected.is_none() {
+            ledger.admit(&pod);
+        }
         if let Some(doom) = &rejected {
             let message = doom.message.trim_start_matches("Pod was rejected: ");
             self.context.events.pod(&pod, EventType::Warning, &doom.reason, message);
         }
+        let pending = ledger.is_pending(&pod) || !ledger.conditions(&uid).is_empty();
         let handle = Arc::new(Handle::new(Desired { pod, gone, rejected, ending: None }));
         let fresh = self.with(|state| {
             if state.handles.contains_key(&uid) {
@@ -114,8 +137,13 @@ impl Manager {
             state.handles.insert(uid.clone(), handle.clone());
             true
         });
+        drop(alone);
         if !fresh {
             return;
+        }
+        ledger.nudge(Nudge::Room(Trigger::PodsAdded));
+        if pending {
+            ledger.nudge(Nudge::Wish(uid.clone()));
         }
         let manager = self.clone();
         tokio::spawn(async move {
@@ -154,9 +182,15 @@ impl Manager {
         if *self.context.going_down.borrow() {
             return Some(admission::going_down());
         }
+        if let Err(why) = sysctls::check(pod, &self.context.allowed_unsafe_sysctls) {
+            return Some(admission::forbidden(why));
+        }
         let node = self.context.sources.node()?;
-        let others: Vec<Arc<Pod>> =
-            self.pods().into_iter().filter(|other| !spec::is_terminal(other)).collect();
+        let others: Vec<Arc<Pod>> = self
+            .allocated_pods()
+            .into_iter()
+            .filter(|other| pod_uid(other) != pod_uid(pod))
+            .collect();
         admission::admit(pod, &node, &others).err()
     }
 
@@ -225,6 +259,24 @@ impl Manager {
     pub fn pods(&self) -> Vec<Arc<Pod>> {
         let handles: Vec<_> = self.with(|state| state.handles.values().cloned().collect());
         handles.iter().map(|handle| with_status(handle)).collect()
+    }
+
+    /// Pods that have not ended, with what they were allocated, and with their current status.
+    pub fn allocated_pods(&self) -> Vec<Arc<Pod>> {
+        let active = self.pods().into_iter().filter(|pod| !spec::is_terminal(pod));
+        active.map(|pod| self.context.ledger.allocated(&pod)).collect()
+    }
+
+    /// A Pod with what it wishes for, if it is to run on.
+    pub fn wished(&self, uid: &PodUid) -> Option<Arc<Pod>> {
+        let handle = self.with(|state| state.handles.get(uid).cloned())?;
+        let desired = handle.desired.borrow();
+        (!desired.gone && desired.rejected.is_none()).then(|| desired.pod.clone())
+    }
+
+    /// Lets nobody else decide about room on the node meanwhile.
+    pub fn admitting(&self) -> MutexGuard<'_, ()> {
+        self.admitting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One Pod with its current status.

@@ -1,7 +1,7 @@
 //! What a Pod that should run needs next. Pure: the same inputs give the same plan, and once the
 //! plan is carried out the next one is empty.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::jiff::Timestamp;
@@ -43,8 +43,21 @@ pub struct Kill {
     pub name: String,
     /// Text of the `Killing` event.
     pub message: String,
-    /// The probe whose own grace period applies.
-    pub probe: Option<String>,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// Why a container is stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It is not what it should be.
+    Changed,
+    /// A probe failed, whose own grace period applies.
+    Probe(String),
+    /// It is to be started with other resources.
+    Resize,
+    /// All containers start anew, at once and without hooks.
+    Anew,
 }
 
 /// A container to start.
@@ -69,6 +82,8 @@ pub struct Plan {
     pub kill: Vec<Kill>,
     /// Containers to start, in this order.
     pub start: Vec<Start>,
+    /// Ended containers to remove, in this order, so that the Pod starts anew.
+    pub remove: Vec<String>,
     /// Containers that may not start yet.
     pub waiting: BTreeMap<String, Waiting>,
     /// All containers ended for good; what is left (sidecars, sandbox) can go.
@@ -85,6 +100,12 @@ pub struct Input<'a> {
     pub record: &'a PodRecord,
     /// What the probes say.
     pub verdicts: &'a Verdicts,
+    /// Running containers that have to be restarted to get what they were allocated.
+    pub resize: &'a BTreeSet<String>,
+    /// Containers that were stopped for that, and have to be started whatever their policy.
+    pub resized: &'a BTreeSet<String>,
+    /// Restart counts with which containers go on whose instances were removed.
+    pub counts: &'a BTreeMap<String, u32>,
     /// Restart back-off, keyed by [`backoff_key`].
     pub backoff: &'a Backoff,
     /// The time.
@@ -96,10 +117,22 @@ pub fn backoff_key(container: &Container) -> String {
     format!("{}_{:x}", container.name, container_hash(container))
 }
 
+// === impl Plan ===
+
+impl Plan {
+    /// Whether it starts anything.
+    pub fn starts(&self) -> bool {
+        self.create_sandbox.is_some() || !self.start.is_empty()
+    }
+}
+
 /// Plans the next steps.
 pub fn plan(input: &Input<'_>) -> Plan {
     let planner = Planner { input, sandbox: usable_sandbox(input) };
     let Some(sandbox) = planner.sandbox else { return planner.without_sandbox() };
+    if let Some(trigger) = trigger(input.pod, input.record) {
+        return planner.anew(trigger);
+    }
     let mut plan = Plan::default();
     for container in spec::ephemeral(input.pod) {
         if input.record.latest(&container.name).is_none() {
@@ -118,6 +151,18 @@ pub fn plan(input: &Input<'_>) -> Plan {
     plan
 }
 
+/// The container, if any, whose end has all containers of the Pod start anew (KEP-5532).
+pub fn trigger<'a>(pod: &Pod, record: &'a PodRecord) -> Option<&'a ContainerRecord> {
+    let sandbox = record.sandbox()?;
+    let spec = spec::spec(pod);
+    spec.init_containers.iter().flatten().chain(&spec.containers).find_map(|container| {
+        let latest = record.latest(&container.name)?;
+        let ended = latest.state == State::Exited && latest.sandbox_id == sandbox.id;
+        let rule = spec::restart_rule(container, latest.exit_code)?;
+        (ended && rule == spec::RESTART_ALL).then_some(latest)
+    })
+}
+
 enum Init {
     Done,
     Pending,
@@ -128,7 +173,7 @@ enum Init {
 enum Verb {
     Leave,
     Start,
-    Kill { message: String, probe: Option<String> },
+    Kill(String, Cause),
     Wait(Waiting, Timestamp),
     Over,
 }
@@ -191,6 +236,40 @@ impl Planner<'_> {
         Some(reported.state.as_ref()?.terminated.as_ref()?.exit_code)
     }
 
+    /// Stops and removes all containers; after that, none has ever run.
+    fn anew(&self, trigger: &ContainerRecord) -> Plan {
+        let mut plan = Plan::default();
+        let all: Vec<_> = spec::containers(self.input.pod)
+            .into_iter()
+            .filter(|(kind, _)| *kind != Kind::Ephemeral)
+            .filter_map(|(kind, container)| Some((kind, self.in_sandbox(&container.name)?)))
+            .collect();
+        for (_, record) in all.iter().filter(|(_, r)| r.state != State::Exited) {
+            let message =
+                format!("Container {} restarts with all containers of the pod", record.name);
+            let (id, name) = (record.id.clone(), record.name.clone());
+            plan.kill.push(Kill { id, name, message, cause: Cause::Anew });
+        }
+        if !plan.kill.is_empty() {
+            return plan;
+        }
+        if let Some((_, container)) = spec::container(self.input.pod, &trigger.name)
+            && let Verb::Wait(waiting, until) = self.after_backoff(&container, trigger)
+        {
+            plan.waiting.insert(trigger.name.clone(), waiting);
+            plan.wake_at = Some(until);
+            return plan;
+        }
+        // The one that started it goes last: what was begun is known until it is done.
+        let names = all.iter().map(|(_, record)| record.name.as_str());
+        let others = names.filter(|name| *name != trigger.name).chain([trigger.name.as_str()]);
+        plan.remove = others
+            .flat_map(|name| self.input.record.instances(name))
+            .map(|record| record.id.clone())
+            .collect();
+        plan
+    }
+
     fn in_sandbox(&self, name: &str) -> Option<&ContainerRecord> {
         let sandbox = self.sandbox?;
         self.input.record.containers.iter().find(|c| c.name == name && c.sandbox_id == sandbox.id)
@@ -235,6 +314,7 @@ impl Planner<'_> {
             let record = self.in_sandbox(&container.name);
             // In a new sandbox, one that had ended for good in the old one stays ended.
             if record.is_none()
+                && !self.input.counts.contains_key(&container.name)
                 && let Some(code) = self.ended(container, Kind::Regular)
                 && !spec::should_restart(self.input.pod, Kind::Regular, container, code)
             {
@@ -264,14 +344,18 @@ impl Planner<'_> {
                 let name = &container.name;
                 if changed && kind != Kind::Init {
                     let message = format!("Container {name} definition changed, will be restarted");
-                    return Verb::Kill { message, probe: None };
+                    return Verb::Kill(message, Cause::Changed);
                 }
                 let verdict = self.input.verdicts.get(&record.id);
                 match verdict.and_then(|v| v.failed.clone()) {
                     Some(probe) => {
                         let message =
                             format!("Container {name} failed {probe} probe, will be restarted");
-                        Verb::Kill { message, probe: Some(probe) }
+                        Verb::Kill(message, Cause::Probe(probe))
+                    }
+                    None if self.input.resize.contains(name) => {
+                        let message = format!("Container {name} resize requires restart");
+                        Verb::Kill(message, Cause::Resize)
                     }
                     None => Verb::Leave,
                 }
@@ -283,8 +367,9 @@ impl Planner<'_> {
                     "Container {} is in unknown state, try killing it before restart",
                     container.name
                 );
-                Verb::Kill { message, probe: None }
+                Verb::Kill(message, Cause::Changed)
             }
+            State::Exited if self.input.resized.contains(&container.name) => Verb::Start,
             State::Exited => {
                 let again = spec::should_restart(self.input.pod, kind, container, record.exit_code);
                 if again || (changed && kind == Kind::Regular) {
@@ -324,9 +409,9 @@ impl Planner<'_> {
         match verb {
             Verb::Leave | Verb::Over => {}
             Verb::Start => plan.start.push(self.start(container, kind)),
-            Verb::Kill { message, probe } => {
+            Verb::Kill(message, cause) => {
                 let id = record.map(|r| r.id.clone()).unwrap_or_default();
-                plan.kill.push(Kill { id, name: container.name.clone(), message, probe });
+                plan.kill.push(Kill { id, name: container.name.clone(), message, cause });
             }
             Verb::Wait(waiting, until) => {
                 plan.waiting.insert(container.name.clone(), waiting);
@@ -339,9 +424,16 @@ impl Planner<'_> {
         let latest = self.input.record.latest(&container.name);
         let restart_count = match latest {
             Some(record) => record.restart_count + 1,
-            None => self.reported_restarts(&container.name),
+            None => match self.input.counts.get(&container.name) {
+                Some(count) => *count,
+                None => self.reported_restarts(&container.name),
+            },
         };
-        let after = latest.filter(|r| r.state == State::Exited).and_then(|r| r.finished_at);
+        // One that was stopped for a resize did not fail.
+        let failed = |r: &&ContainerRecord| {
+            r.state == State::Exited && !self.input.resized.contains(&container.name)
+        };
+        let after = latest.filter(failed).and_then(|r| r.finished_at);
         Start { name: container.name.clone(), kind, restart_count, after }
     }
 

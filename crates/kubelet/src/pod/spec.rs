@@ -30,6 +30,8 @@ pub enum Kind {
     Ephemeral,
 }
 
+/// The rule that has all containers of a Pod start anew.
+pub const RESTART_ALL: &str = "RestartAllContainers";
 /// Grace period of a Pod that sets none.
 const DEFAULT_GRACE: i64 = 30;
 
@@ -104,12 +106,8 @@ pub fn should_restart(pod: &Pod, kind: Kind, container: &Container, exit_code: i
     if kind == Kind::Ephemeral {
         return false;
     }
-    for rule in container.restart_policy_rules.iter().flatten() {
-        let Some(codes) = &rule.exit_codes else { continue };
-        let listed = codes.values.iter().flatten().any(|&code| code == exit_code);
-        if (codes.operator == "In") == listed && rule.action == "Restart" {
-            return true;
-        }
+    if restart_rule(container, exit_code) == Some("Restart") {
+        return true;
     }
     let policy = match container.restart_policy.as_deref() {
         Some("Always") => RestartPolicy::Always,
@@ -123,6 +121,26 @@ pub fn should_restart(pod: &Pod, kind: Kind, container: &Container, exit_code: i
         RestartPolicy::OnFailure => exit_code != 0,
         RestartPolicy::Never => false,
     }
+}
+
+/// What the first of the container's own rules that is about this exit code asks for.
+pub fn restart_rule(container: &Container, exit_code: i32) -> Option<&str> {
+    let rules = container.restart_policy_rules.iter().flatten();
+    let mut matching = rules.filter(|rule| {
+        rule.exit_codes.as_ref().is_some_and(|codes| {
+            let listed = codes.values.iter().flatten().any(|&code| code == exit_code);
+            (codes.operator == "In") == listed
+        })
+    });
+    matching.next().map(|rule| rule.action.as_str())
+}
+
+/// Whether the end of a container may have all containers of the Pod start anew.
+pub fn may_restart_all(pod: &Pod) -> bool {
+    let spec = spec(pod);
+    let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let mut rules = containers.flat_map(|c| c.restart_policy_rules.iter().flatten());
+    rules.any(|rule| rule.action == RESTART_ALL)
 }
 
 /// Grace period for stopping the Pod: that of its deletion, else its own.

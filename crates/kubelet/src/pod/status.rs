@@ -4,15 +4,21 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
-    ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodIP, PodStatus, VolumeMountStatus,
+    ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus,
+    VolumeMountStatus,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
+use machinery::quantity::Quantity as Amount;
 
 use super::conditions::{self, whole_seconds};
 use super::phase::{self, Phase};
 use super::plan::{Verdicts, Waiting};
+use super::resize::actual;
+use super::resize::resources::PodResources;
 use super::spec::{self, Kind};
+use crate::cgroup::resources::pod_requests;
 use crate::runtime::records::{ContainerRecord, PodRecord, State};
 
 /// A verdict on the Pod as a whole that overrides what its containers say.
@@ -28,10 +34,16 @@ pub struct Doom {
 
 /// What a status is made from.
 pub struct Input<'a> {
-    /// The Pod with the API's last status.
+    /// The Pod with what it was allocated, and with the API's last status.
     pub pod: &'a Pod,
     /// What the runtime has.
     pub record: &'a PodRecord,
+    /// Whether containers that ended start anew, with all of the Pod.
+    pub anew: bool,
+    /// What the runtime was told of the Pod's resources.
+    pub actuated: Option<&'a PodResources>,
+    /// What is told of a resize.
+    pub resize: &'a [PodCondition],
     /// What was reported before, if this kubelet did.
     pub previous: Option<&'a PodStatus>,
     /// What the probes say.
@@ -94,6 +106,9 @@ pub fn generate(input: &Input<'_>) -> PodStatus {
         ephemeral_list.iter().map(|c| container_status(input, old, c, Kind::Ephemeral)).collect();
 
     let mut phase = phase::phase(input.pod, &init, &regular, input.stopped);
+    if phase.is_terminal() && !input.stopped && input.anew {
+        phase = Phase::Running;
+    }
     // A Pod never leaves a terminal phase.
     match old.phase.as_deref() {
         Some("Failed") => phase = Phase::Failed,
@@ -139,20 +154,31 @@ pub fn generate(input: &Input<'_>) -> PodStatus {
         ephemeral_container_statuses: list(ephemeral),
         nominated_node_name: api.nominated_node_name.clone(),
         resource_claim_statuses: api.resource_claim_statuses.clone(),
+        allocated_resources: allocated(input.pod),
+        resources: spec.resources.as_ref().map(|allocated| {
+            input.actuated.and_then(|actuated| actuated.pod.as_ref()).unwrap_or(allocated).clone()
+        }),
         ..Default::default()
     };
-    status.conditions = Some(conditions::conditions(
-        input.pod,
-        &status,
-        phase,
-        sandbox_ready,
-        input.previous,
-        input.now,
-    ));
+    status.conditions =
+        Some(conditions::conditions(input.pod, &status, phase, sandbox_ready, input));
     if let Some(doom) = input.doom.filter(|doom| doom.disrupted) {
         conditions::disrupt(&mut status, doom, input);
     }
     status
+}
+
+/// What the node has set aside for the Pod.
+fn allocated(pod: &Pod) -> Option<BTreeMap<String, Quantity>> {
+    let total = pod_requests(pod);
+    let cpu = (total.cpu_millis > 0).then(|| ("cpu", Amount::from_millis(total.cpu_millis)));
+    let memory = (total.memory > 0).then(|| ("memory", Amount::from_bytes(total.memory)));
+    let all: BTreeMap<_, _> = cpu
+        .into_iter()
+        .chain(memory)
+        .map(|(name, amount)| (name.to_owned(), Quantity(amount.to_string())))
+        .collect();
+    (!all.is_empty()).then_some(all)
 }
 
 /// Whether the init phase is over: all init containers did their part.
@@ -273,7 +299,10 @@ fn seen(
         Kind::Ephemeral => false,
         Kind::Sidecar | Kind::Regular => running && verdict.started && verdict.ready,
     };
-    let resources = container.resources.clone().unwrap_or_default();
+    let requests = container.resources.as_ref().and_then(|resources| resources.requests.clone());
+    let same = before.filter(|before| before.container_id.as_deref() == Some(id.as_str()));
+    let actuated = input.actuated.and_then(|all| all.containers.get(&container.name));
+    let resources = || actual::resources(container, record, actuated, same);
     ContainerStatus {
         name: container.name.clone(),
         image: if record.image.is_empty() {
@@ -288,8 +317,8 @@ fn seen(
         started: Some(running && verdict.started),
         state: Some(state),
         last_state: Some(last_state),
-        allocated_resources: resources.requests.clone().filter(|all| !all.is_empty()),
-        resources: (kind != Kind::Ephemeral).then_some(resources),
+        allocated_resources: requests.filter(|all| !all.is_empty()),
+        resources: (kind != Kind::Ephemeral).then(resources),
         ..Default::default()
     }
 }

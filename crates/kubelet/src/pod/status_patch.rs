@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::PodStatus;
 use serde_json::{Map, Value, json};
 
-use super::conditions::{OWNED, is_ours};
+use super::conditions::{OWNED, PASSING, is_ours};
 
 /// Lists that the API merges by key and that are therefore replaced explicitly.
 const REPLACED: [&str; 2] = ["podIPs", "hostIPs"];
@@ -46,6 +46,12 @@ fn changed_conditions(old: Option<&Value>, new: &Value) -> Vec<Value> {
     let none = Vec::new();
     let old = old.and_then(Value::as_array).unwrap_or(&none);
     let find = |type_: &Value| old.iter().find(|c| c.get("type") == Some(type_));
+    let there = |type_: &str| {
+        let has = |list: &Vec<Value>| list.iter().any(|c| c.get("type") == Some(&json!(type_)));
+        (has(old), new.as_array().is_some_and(has))
+    };
+    let gone = PASSING.into_iter().filter(|type_| there(type_) == (true, false));
+    let gone = gone.map(|type_| json!({"$patch": "delete", "type": type_}));
     let owned = new.as_array().into_iter().flatten().filter(|condition| {
         let text = |key: &str| condition.get(key).and_then(Value::as_str).unwrap_or_default();
         is_ours(text("type"), text("reason"))
@@ -70,6 +76,7 @@ fn changed_conditions(old: Option<&Value>, new: &Value) -> Vec<Value> {
             }
             Some(condition)
         })
+        .chain(gone)
         .collect()
 }
 
@@ -121,6 +128,18 @@ mod tests {
                 "reason": null
             }))
         );
+    }
+
+    #[test]
+    fn the_end_of_a_resize_is_sent() {
+        let ready = json!({"type": "Ready", "status": "True"});
+        let resize = json!({"type": "PodResizeInProgress", "status": "True"});
+        let old = json!({"conditions": [resize, ready]});
+        let new = json!({"conditions": [ready]});
+        let gone = json!({"$patch": "delete", "type": "PodResizeInProgress"});
+        assert_eq!(status_patch(&old, &new), Some(json!({"conditions": [gone]})));
+        assert_eq!(status_patch(&new, &new), None);
+        assert_eq!(status_patch(&new, &old), Some(json!({"conditions": [resize]})));
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! One task per Pod: look at the runtime, plan, act, report, wait.
 
-use std::collections::{BTreeMap, HashMap};
+mod anew;
+mod resize;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,15 +14,18 @@ use tokio::sync::{Notify, watch};
 
 use super::backoff::{Backoff, later};
 use super::context::Context;
-use super::plan::{self, Plan, Verdict, Verdicts, Waiting, backoff_key};
-use super::spec::{self};
+use super::plan::{self, Cause, Plan, Verdict, Verdicts, Waiting, backoff_key};
+use super::resize::ledger::Nudge;
+use super::resize::metrics::Trigger;
+use super::resize::plan::Differences;
+use super::spec;
 use super::status::{self, Doom};
 use super::{executor, lifecycle, termination};
 use crate::cgroup::resources::qos;
 use crate::cri::RuntimeError;
 use crate::events::EventType;
 use crate::probe::ProbeTarget;
-use crate::runtime::records::{self, PodRecord, State};
+use crate::runtime::records::{self, Applied, PodRecord, State};
 use crate::seam::{PodUid, pod_uid};
 use crate::volumes::{PodVolumes, VolumeError};
 
@@ -85,6 +91,12 @@ pub struct Worker {
     failures: BTreeMap<String, Waiting>,
     /// Containers that wait for their back-off, and when an event last said so.
     crash_loops: BTreeMap<String, Timestamp>,
+    /// Containers that were stopped to get other resources, until they are started.
+    resized: BTreeSet<String>,
+    /// Restart counts of containers whose instances were removed to start anew.
+    counts: BTreeMap<String, u32>,
+    /// Whether a resize went wrong, until it succeeds.
+    resize_failed: bool,
     /// Failed turns in a row.
     failed_turns: u32,
     /// Last words by container ID, read once.
@@ -175,6 +187,9 @@ impl Worker {
             backoff: Backoff::default(),
             failures: BTreeMap::new(),
             crash_loops: BTreeMap::new(),
+            resized: BTreeSet::new(),
+            counts: BTreeMap::new(),
+            resize_failed: false,
             failed_turns: 0,
             last_words: HashMap::new(),
             registered: false,
@@ -187,10 +202,12 @@ impl Worker {
     /// Works until the Pod is gone and nothing is left of it.
     pub async fn run(mut self) {
         loop {
-            let desired = self.desired.borrow_and_update().clone();
+            let mut desired = self.desired.borrow_and_update().clone();
+            desired.pod = self.context.ledger.allocated(&desired.pod);
             let turn = match self.turn(&desired).await {
                 Ok(turn) => {
-                    if !matches!(turn, Turn::Wait(_)) || self.failures.is_empty() {
+                    let failing = !self.failures.is_empty() || self.resize_failed;
+                    if !matches!(turn, Turn::Wait(_)) || !failing {
                         self.failed_turns = 0;
                     }
                     turn
@@ -208,6 +225,7 @@ impl Worker {
         }
         self.unregister();
         self.context.reporter.forget(&self.uid);
+        self.context.ledger.forget(&self.uid);
     }
 
     async fn wait(&mut self, until: Timestamp) {
@@ -262,22 +280,27 @@ impl Worker {
                 return Ok(Turn::Again);
             }
             let verdicts = self.verdicts(pod, &record);
+            let actuated = self.context.ledger.actuated(&self.uid);
+            let differences = Differences::new(pod, actuated.as_ref(), &record);
             let plan = plan::plan(&plan::Input {
                 pod,
                 record: &record,
                 verdicts: &verdicts,
+                resize: &differences.restart,
+                resized: &self.resized,
+                counts: &self.counts,
                 backoff: &self.backoff,
                 now,
             });
             self.note_crash_loops(pod, &plan, now);
+            self.note_resize(pod, &differences, now);
             self.report(pod, &record, &verdicts, &plan.waiting, false);
             if plan.finished {
                 self.finished = true;
                 return Ok(Turn::Again);
             }
-            let idle =
-                plan.create_sandbox.is_none() && plan.kill.is_empty() && plan.start.is_empty();
-            if idle {
+            let still = plan.kill.is_empty() && plan.remove.is_empty();
+            if !plan.starts() && still && !differences.has_steps() {
                 if volumes.is_none() && !record.is_empty() {
                     self.refresh_volumes(pod, &record).await;
                 }
@@ -290,14 +313,14 @@ impl Worker {
             if self.desired.has_changed().unwrap_or(false) {
                 return Ok(Turn::Again);
             }
-            if volumes.is_none() {
+            if volumes.is_none() && plan.starts() {
                 match self.prepare(pod, &record).await {
                     Ok(ready) => volumes = Some(ready),
                     Err(turn) => return Ok(turn),
                 }
             }
-            let ready = volumes.as_ref().expect("prepared above");
-            if let Some(turn) = self.act(pod, &record, ready, &plan).await {
+            let acted = self.act(pod, &record, volumes.as_ref(), &plan, &differences).await;
+            if let Some(turn) = acted {
                 return Ok(turn);
             }
         }
@@ -316,12 +339,16 @@ impl Worker {
             context.events.pod(pod, EventType::Warning, "NetworkNotReady", message);
             return Err(self.when_network_is_up().await);
         }
+        // While containers run in it, a group is changed only together with them.
         if let Some(cgroups) = &context.cgroups
-            && let Err(error) = cgroups.ensure_pod(pod)
+            && (record.alive().next().is_none() || !cgroups.has_pod(pod))
         {
-            let message = format!("unable to ensure pod container exists: {error}");
-            context.events.pod(pod, EventType::Warning, "FailedCreatePodContainer", message);
-            return Err(Turn::Wait(self.retry_at()));
+            if let Err(error) = cgroups.ensure_pod(pod) {
+                let message = format!("unable to ensure pod container exists: {error}");
+                context.events.pod(pod, EventType::Warning, "FailedCreatePodContainer", message);
+                return Err(Turn::Wait(self.retry_at()));
+            }
+            context.ledger.actuate_pod(&self.uid, spec::spec(pod).resources.as_ref());
         }
         let ips = context.ips(pod, record);
         let mut wish = self.desired.clone();
@@ -363,8 +390,9 @@ impl Worker {
         &mut self,
         pod: &Arc<Pod>,
         record: &PodRecord,
-        volumes: &PodVolumes,
+        volumes: Option<&PodVolumes>,
         plan: &Plan,
+        differences: &Differences,
     ) -> Option<Turn> {
         let context = self.context.clone();
         if let Some(attempt) = plan.create_sandbox {
@@ -389,13 +417,23 @@ impl Worker {
         let ips = context.ips(pod, record);
         let ip = ips.pod.first().map(String::as_str);
         join_all(plan.kill.iter().map(|kill| {
-            let grace = probe_grace(pod, &kill.name, kill.probe.as_deref());
+            let grace = match &kill.cause {
+                Cause::Anew => Duration::ZERO,
+                Cause::Probe(probe) => probe_grace(pod, &kill.name, probe),
+                Cause::Changed | Cause::Resize => spec::grace(pod),
+            };
             lifecycle::stop(&context, pod, &kill.id, &kill.name, &kill.message, grace, ip)
         }))
         .await;
+        self.resized
+            .extend(plan.kill.iter().filter(|k| k.cause == Cause::Resize).map(|k| k.name.clone()));
+        if !plan.remove.is_empty() {
+            return self.start_anew(pod, record, &plan.remove).await;
+        }
         let mut retry_at: Option<Timestamp> = None;
-        let mut failed = false;
+        let mut failed = !self.resize(pod, differences).await;
         for start in &plan.start {
+            let volumes = volumes?;
             let (_, container) = spec::container(pod, &start.name)?;
             if let Some(ended) = start.after {
                 self.backoff.next(&backoff_key(&container), ended, Timestamp::now());
@@ -407,7 +445,9 @@ impl Worker {
             match executor::start_container(&context, pod, record, volumes, start, stop).await {
                 Ok(false) => return Some(Turn::Again),
                 Ok(true) => {
+                    self.counts.remove(&start.name);
                     self.failures.remove(&start.name);
+                    self.resized.remove(&start.name);
                 }
                 Err(failure) => {
                     tracing::warn!(
@@ -544,6 +584,7 @@ impl Worker {
             self.stopped = true;
             self.report(pod, &record, &Verdicts::new(), &BTreeMap::new(), true);
             self.handle.stopped.send_replace(true);
+            self.context.ledger.nudge(Nudge::Room(Trigger::PodTerminated));
         } else if desired.deleted() {
             self.context.reporter.release(&self.uid, pod);
         }
@@ -613,6 +654,14 @@ impl Worker {
     async fn inspect(&mut self, pod: &Pod) -> Result<PodRecord, RuntimeError> {
         let mut record = records::inspect(&self.context.runtime, &self.uid).await?;
         for container in &mut record.containers {
+            if container.state == State::Running
+                && container.applied.is_none()
+                && let Some(cgroups) = &self.context.cgroups
+            {
+                // Not every runtime tells; the kernel knows.
+                container.applied =
+                    Some(Applied::of(&cgroups.container_limits(pod, &container.id)));
+            }
             if container.state != State::Exited {
                 continue;
             }
@@ -678,6 +727,9 @@ impl Worker {
         let status = status::generate(&status::Input {
             pod,
             record,
+            anew: !self.counts.is_empty() || plan::trigger(pod, record).is_some(),
+            actuated: self.context.ledger.actuated(&self.uid).as_ref(),
+            resize: &self.context.ledger.conditions(&self.uid),
             previous: self.previous.as_ref(),
             verdicts,
             waiting: &waiting,
@@ -724,9 +776,9 @@ fn mount_message(error: &VolumeError) -> String {
 }
 
 /// Grace period of a container that a probe condemned, by the probe's own setting first.
-fn probe_grace(pod: &Pod, name: &str, probe: Option<&str>) -> Duration {
+fn probe_grace(pod: &Pod, name: &str, probe: &str) -> Duration {
     let own = spec::container(pod, name).and_then(|(_, container)| {
-        let probe = match probe? {
+        let probe = match probe {
             "startup" => container.startup_probe?,
             _ => container.liveness_probe?,
         };

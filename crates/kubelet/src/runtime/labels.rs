@@ -86,6 +86,10 @@ pub fn container_hash(container: &Container) -> u32 {
         ("name", container.name.as_str()),
     ]);
     let text = serde_json::to_string(&picked).expect("a map of strings has a JSON form");
-    text.bytes()
-        .fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    fnv1a(text.bytes())
+}
+
+/// 32-bit FNV-1a.
+pub fn fnv1a(bytes: impl Iterator<Item = u8>) -> u32 {
+    bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

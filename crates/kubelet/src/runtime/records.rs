@@ -7,6 +7,7 @@ use futures::future::{join_all, try_join};
 use k8s_openapi::jiff::Timestamp;
 
 use super::labels;
+use crate::cgroup::resources::{self, GroupLimits};
 use crate::cri::{Runtime, RuntimeError, proto};
 use crate::seam::PodUid;
 
@@ -37,6 +38,17 @@ pub struct SandboxRecord {
     pub created_at: Timestamp,
     /// Its addresses; empty for host-network sandboxes.
     pub ips: Vec<String>,
+}
+
+/// Limits of a container that are enforced, as far as they are known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// CPU request in thousandths of a core, as its weight tells.
+    pub cpu_request: Option<i64>,
+    /// CPU limit in thousandths of a core.
+    pub cpu_limit: Option<i64>,
+    /// Memory limit in bytes.
+    pub memory_limit: Option<i64>,
 }
 
 /// One container instance of a Pod.
@@ -76,6 +88,8 @@ pub struct ContainerRecord {
     pub termination_log: Option<PathBuf>,
     /// Whether the log stands in for missing last words after a failure.
     pub log_as_message: bool,
+    /// What limits it; absent while it does not run, and when the runtime does not tell.
+    pub applied: Option<Applied>,
 }
 
 /// Everything of one Pod.
@@ -96,6 +110,21 @@ pub struct PodOutline {
     pub namespace: String,
     /// State by ID of each sandbox and container.
     pub states: BTreeMap<String, i32>,
+}
+
+// === impl Applied ===
+
+impl Applied {
+    /// From the limits of a control group; what is zero or less is not set.
+    pub fn of(limits: &GroupLimits) -> Self {
+        let set = |value: Option<i64>| value.filter(|value| *value > 0);
+        Self {
+            cpu_request: set(limits.cpu_shares).map(resources::millis_of_shares),
+            cpu_limit: set(limits.cpu_quota)
+                .map(|quota| resources::millis_of_quota(quota, limits.cpu_period)),
+            memory_limit: set(limits.memory),
+        }
+    }
 }
 
 // === impl PodRecord ===
@@ -230,6 +259,15 @@ fn container_record(sandbox_id: String, mut status: proto::ContainerStatus) -> C
         .and_then(|count| count.parse().ok())
         .unwrap_or_else(|| status.metadata.as_ref().map_or(0, |metadata| metadata.attempt));
     let log_as_message = annotation(labels::TERMINATION_POLICY) == Some("FallbackToLogsOnError");
+    let applied = status.resources.take().and_then(|all| all.linux).map(|linux| {
+        Applied::of(&GroupLimits {
+            cpu_shares: Some(linux.cpu_shares),
+            cpu_quota: Some(linux.cpu_quota),
+            cpu_period: linux.cpu_period,
+            memory: Some(linux.memory_limit_in_bytes),
+            pids: None,
+        })
+    });
     let image_ref = if status.image_ref.is_empty() { &status.image_id } else { &status.image_ref };
     ContainerRecord {
         state,
@@ -237,6 +275,7 @@ fn container_record(sandbox_id: String, mut status: proto::ContainerStatus) -> C
         hash,
         restart_count,
         log_as_message,
+        applied,
         image_ref: image_ref.clone(),
         name: status.labels.remove(labels::CONTAINER_NAME).unwrap_or_default(),
         sandbox_id,

@@ -30,7 +30,7 @@ pub(crate) struct Containerd {
     pub(crate) dir: TempDir,
     pub(crate) runtime: Runtime,
     process: Child,
-    cgroup: String,
+    pub(crate) cgroup: String,
 }
 
 impl Containerd {

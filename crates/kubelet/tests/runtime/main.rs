@@ -9,6 +9,7 @@ mod images;
 mod kubectl;
 mod pods;
 mod registry;
+mod resize;
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Whole Pods without an API server: static Pods on a real container runtime.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kubelet::cri::proto::{self, ContainerState};
@@ -11,15 +11,16 @@ use tokio_util::sync::CancellationToken;
 use crate::harness::{Containerd, IMAGE, free_port};
 
 /// A kubelet of the test's own.
-struct Kubelet {
+pub(crate) struct Kubelet {
     shutdown: CancellationToken,
     task: JoinHandle<Result<(), kubelet::Error>>,
 }
 
 impl Kubelet {
-    fn start(containerd: &Containerd, dir: &Path) -> Self {
+    pub(crate) fn start(containerd: &Containerd, dir: &Path, kubeconfig: Option<PathBuf>) -> Self {
         let shared = KubeletConfiguration {
             static_pod_path: Some(dir.join("manifests")),
+            cgroup_root: containerd.cgroup.clone(),
             container_runtime_endpoint: format!("unix://{}", containerd.runtime.socket().display()),
             port: free_port(),
             healthz_port: free_port(),
@@ -27,6 +28,7 @@ impl Kubelet {
         };
         let config = Config {
             node_name: Some("n1".into()),
+            kubeconfig,
             root_dir: dir.join("kubelet"),
             pod_log_dir: dir.join("log/pods"),
             ..Config::new(shared)
@@ -36,7 +38,7 @@ impl Kubelet {
         Self { shutdown, task }
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.shutdown.cancel();
         self.task.await.unwrap().unwrap();
     }
@@ -90,14 +92,14 @@ async fn static_pods_run_outlive_the_kubelet_and_go_with_their_file() {
     );
     manifest(dir.path(), "web", &(init + &main));
 
-    let kubelet = Kubelet::start(&containerd, dir.path());
+    let kubelet = Kubelet::start(&containerd, dir.path(), None);
     let all = containers(&containerd, "running pod", |all| runs(all, "main")).await;
     assert_eq!(named(&all, "setup")[0].state(), ContainerState::ContainerExited);
     let before = named(&all, "main")[0].id.clone();
     kubelet.stop().await;
 
     // The next kubelet takes the container over, and restarts what crashes.
-    let kubelet = Kubelet::start(&containerd, dir.path());
+    let kubelet = Kubelet::start(&containerd, dir.path(), None);
     manifest(dir.path(), "crash", &format!("  containers:\n{}", container("crash", "exit 3")));
     let again = |all: &[proto::Container]| {
         named(all, "crash").iter().any(|c| c.metadata.as_ref().is_some_and(|m| m.attempt == 1))
@@ -125,19 +127,8 @@ async fn static_pods_run_outlive_the_kubelet_and_go_with_their_file() {
     assert_eq!(entries(&dir.path().join("kubelet/pods")), 0);
     assert_eq!(entries(&dir.path().join("log/pods")), 0);
     kubelet.stop().await;
-    remove_pod_groups();
 }
 
 fn entries(dir: &Path) -> usize {
     std::fs::read_dir(dir).map_or(0, Iterator::count)
-}
-
-/// The kubelet leaves its own (empty) cgroups for the next one; a test does not.
-fn remove_pod_groups() {
-    for hierarchy in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
-        for group in ["kubepods/besteffort", "kubepods/burstable", "kubepods"] {
-            // Absent in some hierarchies, and kept where something else lives in it.
-            std::fs::remove_dir(hierarchy.path().join(group)).ok();
-        }
-    }
 }

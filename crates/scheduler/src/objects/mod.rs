@@ -59,6 +59,8 @@ pub struct Pod {
     pub spread: Vec<Spread>,
     /// Images of its containers, normalized.
     pub images: Vec<String>,
+    /// Features that its node must declare.
+    pub features: Vec<&'static str>,
     /// Has scheduling gates.
     pub gated: bool,
     /// Has succeeded or failed: holds no resources.
@@ -109,6 +111,8 @@ pub struct Node {
     pub allocatable: Resources,
     /// Image names on the node with their size in bytes.
     pub images: Vec<(String, i64)>,
+    /// status.declaredFeatures.
+    pub features: Vec<String>,
 }
 
 /// An object that selects Pods by labels: Service, ReplicaSet, StatefulSet, ReplicationController.

@@ -41,10 +41,18 @@ struct PodSpec {
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
 struct Container {
+    name: String,
     image: Option<String>,
     ports: Vec<api::ContainerPort>,
     resources: Requirements,
     restart_policy: Option<String>,
+    restart_policy_rules: Vec<RestartRule>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct RestartRule {
+    action: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -61,6 +69,19 @@ struct PodStatus {
     nominated_node_name: Option<String>,
     conditions: Vec<Condition>,
     start_time: Option<meta::Time>,
+    container_statuses: Vec<ContainerStatus>,
+    init_container_statuses: Vec<ContainerStatus>,
+    allocated_resources: Option<BTreeMap<String, Quantity>>,
+    resources: Option<Requirements>,
+}
+
+/// What a container was granted, and what it has.
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct ContainerStatus {
+    name: String,
+    allocated_resources: Option<BTreeMap<String, Quantity>>,
+    resources: Option<Requirements>,
 }
 
 #[derive(Deserialize, Default)]
@@ -94,6 +115,8 @@ struct NodeSpec {
 struct NodeStatus {
     allocatable: BTreeMap<String, Quantity>,
     images: Vec<Image>,
+    #[serde(rename = "declaredFeatures")]
+    declared_features: Vec<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -128,7 +151,6 @@ impl From<Pod> for super::Pod {
     fn from(pod: Pod) -> Self {
         let Pod { metadata, mut spec, status } = pod;
         let namespace = metadata.namespace.clone().unwrap_or_default();
-        let (requests, nonzero_cpu, nonzero_memory) = requests(&spec);
         let best_effort = spec.containers.iter().chain(&spec.init_containers).all(|c| {
             let none = |list: &Option<BTreeMap<_, _>>| list.as_ref().is_none_or(BTreeMap::is_empty);
             none(&c.resources.requests) && none(&c.resources.limits)
@@ -136,6 +158,11 @@ impl From<Pod> for super::Pod {
             .resources
             .as_ref()
             .is_none_or(|r| r.requests.is_none() && r.limits.is_none());
+        count_resize(&mut spec, &status);
+        let (requests, nonzero_cpu, nonzero_memory) = requests(&spec);
+        let restarts_all = spec.containers.iter().chain(&spec.init_containers).any(|c| {
+            c.restart_policy_rules.iter().any(|rule| rule.action == "RestartAllContainers")
+        });
         let sidecars = spec.init_containers.iter().filter(|c| c.is_sidecar());
         let host_ports = spec
             .containers
@@ -184,6 +211,10 @@ impl From<Pod> for super::Pod {
             pod_affinity,
             spread,
             images,
+            features: restarts_all
+                .then_some("RestartAllContainersOnContainerExits")
+                .into_iter()
+                .collect(),
             gated: !spec.scheduling_gates.is_empty(),
             terminal: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
             nominated_node: status.nominated_node_name.filter(|n| !n.is_empty()),
@@ -210,6 +241,7 @@ impl From<Node> for super::Node {
             taints: node.spec.taints,
             allocatable: Resources::from_list(&node.status.allocatable),
             images: images.collect(),
+            features: node.status.declared_features,
         }
     }
 }
@@ -238,6 +270,45 @@ fn slim(mut metadata: meta::ObjectMeta) -> meta::ObjectMeta {
     metadata.annotations = None;
     metadata.managed_fields = None;
     metadata
+}
+
+/// Has what was granted and what is there count while it is more than what is asked for, as long as
+/// a resize is not done; what a node can never grant does not count. KEP-1287.
+fn count_resize(spec: &mut PodSpec, status: &PodStatus) {
+    let infeasible = status.conditions.iter().any(|c| {
+        c.type_ == "PodResizePending"
+            && c.status == "True"
+            && c.reason.as_deref() == Some("Infeasible")
+    });
+    type Granted = Option<BTreeMap<String, Quantity>>;
+    let count = |own: &mut Requirements, has: &Option<Requirements>, granted: &Granted| {
+        let Some(resources) = has else { return };
+        if infeasible {
+            own.requests = None;
+        }
+        let lists = [&resources.requests, granted];
+        for (name, amount) in lists.into_iter().flatten().flatten() {
+            let list = own.requests.get_or_insert_default();
+            let value = |text: &Quantity| machinery::quantity::Quantity::parse(&text.0).ok();
+            if list.get(name).is_none_or(|here| value(here) < value(amount)) {
+                list.insert(name.clone(), amount.clone());
+            }
+        }
+    };
+    let lists = [
+        (&mut spec.containers, &status.container_statuses),
+        (&mut spec.init_containers, &status.init_container_statuses),
+    ];
+    for (containers, statuses) in lists {
+        for container in containers {
+            if let Some(seen) = statuses.iter().find(|seen| seen.name == container.name) {
+                count(&mut container.resources, &seen.resources, &seen.allocated_resources);
+            }
+        }
+    }
+    if let Some(own) = &mut spec.resources {
+        count(own, &status.resources, &status.allocated_resources);
+    }
 }
 
 /// What the Pod needs at its peak: the containers and sidecars together, or an init container beside

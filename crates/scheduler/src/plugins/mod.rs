@@ -4,6 +4,7 @@ mod balanced_allocation;
 mod image_locality;
 mod inter_pod_affinity;
 mod node_affinity;
+mod node_declared_features;
 mod node_name;
 mod node_ports;
 mod node_unschedulable;
@@ -30,6 +31,7 @@ pub fn default_profile() -> Vec<Box<dyn Plugin>> {
         Box::new(inter_pod_affinity::InterPodAffinity),
         Box::new(balanced_allocation::BalancedAllocation),
         Box::new(image_locality::ImageLocality),
+        Box::new(node_declared_features::NodeDeclaredFeatures),
     ]
 }
 

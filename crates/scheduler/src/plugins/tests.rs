@@ -74,6 +74,63 @@ fn check(cluster: &Cluster, pod: &Pod, want: Result<&str, &str>) {
 }
 
 #[test]
+fn a_resize_counts_until_it_is_done() {
+    let mut cluster = cluster(&[node("a", json!({}))]);
+    let mut resized = |granted: &str, has: &str, conditions: Value, fits: bool| {
+        let status = json!({"conditions": conditions, "containerStatuses": [{"name": "c",
+            "allocatedResources": {"cpu": granted}, "resources": {"requests": {"cpu": has}}}]});
+        on(&mut cluster, "a", &requesting("x", "2", json!({"status": status})));
+        let want = if fits { Ok("a") } else { Err("0/1 nodes are available: 1 Insufficient cpu.") };
+        check(&cluster, &requesting("p", "2", json!({})), want);
+    };
+    resized("1", "1", json!([]), true);
+    resized("2500m", "1", json!([]), false);
+    resized("1", "2500m", json!([]), false);
+    let grown = requesting(
+        "x",
+        "2500m",
+        json!({"status": {"containerStatuses": [
+        {"name": "c", "resources": {}, "allocatedResources": {"cpu": "1"}}]}}),
+    );
+    let pending = |reason: &str| {
+        let mut pod = json!({"status": {"conditions":
+            [{"type": "PodResizePending", "status": "True", "reason": reason}],
+            "containerStatuses": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]}});
+        pod["spec"] = json!({"containers": [{"name": "c", "image": "app",
+            "resources": {"requests": {"cpu": "2500m"}}}]});
+        pod_of(pod).requests.milli_cpu
+    };
+    assert_eq!(grown.requests.milli_cpu, 2500);
+    assert_eq!((pending("Deferred"), pending("Infeasible")), (2500, 1000));
+}
+
+fn pod_of(pod: Value) -> Pod {
+    serde_json::from_value(pod).unwrap()
+}
+
+#[test]
+fn nodes_must_declare_what_a_pod_needs() {
+    let needy = pod(
+        "p",
+        json!({"spec": {"containers": [{"name": "c", "image": "app",
+        "restartPolicy": "Never", "restartPolicyRules": [{"action": "RestartAllContainers"}]}]}}),
+    );
+    let mut cluster = cluster(&[node("a", json!({}))]);
+    check(
+        &cluster,
+        &needy,
+        Err("0/1 nodes are available: 1 node(s) didn't match Pod's required features."),
+    );
+    let declared =
+        json!({"status": {"declaredFeatures": ["RestartAllContainersOnContainerExits"]}});
+    let (old, new) = (node("a", json!({})), node("a", declared));
+    let change = crate::events::Change::NodeUpdated { old: &old, new: &new };
+    assert_eq!(change.kinds(), crate::events::Events::NODE_FEATURES);
+    cluster.set_node(Arc::clone(&new));
+    check(&cluster, &needy, Ok("a"));
+}
+
+#[test]
 fn resources_are_counted_and_shortage_is_named() {
     let mut cluster = cluster(&[node("a", json!({})), node("b", json!({}))]);
     on(&mut cluster, "a", &requesting("x", "3500m", json!({})));

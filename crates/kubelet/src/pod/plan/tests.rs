@@ -30,6 +30,9 @@ struct World {
     pod: Pod,
     record: PodRecord,
     verdicts: Verdicts,
+    resize: BTreeSet<String>,
+    resized: BTreeSet<String>,
+    counts: BTreeMap<String, u32>,
     backoff: Backoff,
     second: i64,
     made: usize,
@@ -41,6 +44,9 @@ impl World {
             pod: pod(spec),
             record: PodRecord::default(),
             verdicts: Verdicts::new(),
+            resize: BTreeSet::new(),
+            resized: BTreeSet::new(),
+            counts: BTreeMap::new(),
             backoff: Backoff::default(),
             second: 0,
             made: 0,
@@ -52,6 +58,9 @@ impl World {
             pod: &self.pod,
             record: &self.record,
             verdicts: &self.verdicts,
+            resize: &self.resize,
+            resized: &self.resized,
+            counts: &self.counts,
             backoff: &self.backoff,
             now: at(self.second),
         })
@@ -84,20 +93,33 @@ impl World {
                 );
                 continue;
             }
-            if plan.kill.is_empty() && plan.start.is_empty() {
+            if plan.kill.is_empty() && plan.start.is_empty() && plan.remove.is_empty() {
                 return log;
             }
             for kill in &plan.kill {
                 log.push(format!("kill {}: {}", kill.name, kill.message));
-                self.exit(&kill.name.clone(), 137);
+                let resize = kill.cause == Cause::Resize;
+                self.exit(&kill.name.clone(), if resize { 0 } else { 137 });
+                if resize {
+                    self.resize.remove(&kill.name);
+                    self.resized.insert(kill.name.clone());
+                }
+            }
+            for id in &plan.remove {
+                let at = self.record.containers.iter().position(|c| c.id == *id).unwrap();
+                let gone = self.record.containers.remove(at);
+                log.push(format!("remove {}", gone.name));
+                self.counts.insert(gone.name, gone.restart_count + 1);
             }
             for start in &plan.start {
+                self.counts.remove(&start.name);
                 log.push(format!("start {} {}", start.name, start.restart_count));
                 let (_, spec) = spec::container(&self.pod, &start.name).unwrap();
                 if let Some(ended) = start.after {
                     self.backoff.next(&backoff_key(&spec), ended, at(self.second));
                 }
                 self.made += 1;
+                self.resized.remove(&start.name);
                 let id = format!("c{}", self.made);
                 self.verdicts
                     .insert(id.clone(), Verdict { started: true, ready: true, failed: None });
@@ -130,6 +152,61 @@ impl World {
     fn id(&self, name: &str) -> String {
         self.record.latest(name).unwrap().id.clone()
     }
+}
+
+#[test]
+fn a_resize_restarts_whatever_the_policy_and_at_once() {
+    let mut spec =
+        json!({"restartPolicy": "OnFailure", "containers": [container("a"), container("b")]});
+    spec["initContainers"] = json!([sidecar("s")]);
+    let mut world = World::new(spec);
+    world.settle();
+    for again in 1..3 {
+        world.resize = ["a".to_owned(), "s".to_owned()].into();
+        let requires = |name| format!("kill {name}: Container {name} resize requires restart");
+        let log = world.settle();
+        assert_eq!(
+            log,
+            [requires("s"), requires("a"), format!("start s {again}"), format!("start a {again}")]
+        );
+        assert_eq!(world.plan(), Plan::default());
+    }
+}
+
+#[test]
+fn the_end_of_one_container_may_start_all_anew() {
+    let rules = json!([{"action": "RestartAllContainers",
+        "exitCodes": {"operator": "In", "values": [88]}}]);
+    let mut main = container("a");
+    main["restartPolicy"] = "Never".into();
+    main["restartPolicyRules"] = rules;
+    let mut world = World::new(json!({"restartPolicy": "Never",
+        "initContainers": [container("i"), sidecar("s")], "containers": [main, container("b")]}));
+    world.settle();
+    world.exit("i", 0);
+    assert_eq!(world.settle(), ["start s 0", "start a 0", "start b 0"]);
+    world.exit("a", 88);
+    assert!(trigger(&world.pod, &world.record).is_some());
+    let stop =
+        |name| format!("kill {name}: Container {name} restarts with all containers of the pod");
+    let remove = |name| format!("remove {name}");
+    assert_eq!(
+        world.settle(),
+        [
+            stop("s"),
+            stop("b"),
+            remove("i"),
+            remove("s"),
+            remove("b"),
+            remove("a"),
+            "start i 1".into()
+        ]
+    );
+    world.exit("i", 0);
+    assert_eq!(world.settle(), ["start s 1", "start a 1", "start b 1"]);
+    assert_eq!(world.plan(), Plan::default());
+    world.exit("a", 3);
+    assert_eq!(world.settle(), [""; 0], "another exit code is the end of it alone");
 }
 
 #[test]

@@ -51,6 +51,8 @@ struct Case {
     record: PodRecord,
     verdicts: Verdicts,
     waiting: BTreeMap<String, Waiting>,
+    resize: Vec<PodCondition>,
+    anew: bool,
     stopped: bool,
     doom: Option<Doom>,
 }
@@ -67,6 +69,8 @@ impl Case {
             record: PodRecord { sandboxes: vec![sandbox()], containers },
             verdicts,
             waiting: BTreeMap::new(),
+            resize: Vec::new(),
+            anew: false,
             stopped: false,
             doom: None,
         }
@@ -76,6 +80,9 @@ impl Case {
         generate(&Input {
             pod: &self.pod,
             record: &self.record,
+            anew: self.anew,
+            actuated: None,
+            resize: &self.resize,
             previous,
             verdicts: &self.verdicts,
             waiting: &self.waiting,
@@ -174,6 +181,48 @@ fn phases_and_conditions() {
     ] {
         assert_eq!(Case::new(spec, containers).summary(), expected);
     }
+}
+
+#[test]
+fn a_pod_that_starts_anew_has_not_failed() {
+    let spec = json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "x",
+        "restartPolicyRules": [{"action": "RestartAllContainers",
+            "exitCodes": {"operator": "In", "values": [88]}}]}]});
+    let mut case = Case::new(spec, vec![exited("c", 88)]);
+    case.anew = true;
+    assert_eq!(
+        case.summary(),
+        "Running ACR=True PRTSC=True I=True R=False(ContainersNotReady) CR=False(ContainersNotReady) PS=True"
+    );
+    case.record.containers[0].exit_code = 3;
+    case.anew = false;
+    assert_eq!(
+        case.summary(),
+        "Failed ACR=False(PodFailed) PRTSC=True I=True R=False(PodFailed) CR=False(PodFailed) PS=True"
+    );
+}
+
+#[test]
+fn a_resize_is_told_and_what_the_runtime_enforces() {
+    let spec = json!({"containers": [{"name": "c", "image": "x",
+        "resources": {"requests": {"cpu": "200m"}}}]});
+    let mut case = Case::new(spec, vec![running("c")]);
+    let applied = crate::runtime::records::Applied { cpu_request: Some(100), ..Default::default() };
+    case.record.containers[0].applied = Some(applied);
+    let mut told = crate::pod::resize::conditions::ResizeConditions::default();
+    told.granted(Some(3), at(4));
+    case.resize = told.list();
+    let status = serde_json::to_value(case.generate(None, at(5))).unwrap();
+    assert_eq!(status["conditions"][0]["type"], "PodResizeInProgress");
+    let container = &status["containerStatuses"][0];
+    assert_eq!(container["resources"]["requests"]["cpu"], "100m");
+    assert_eq!(container["allocatedResources"]["cpu"], "200m");
+    assert_eq!(status["allocatedResources"]["cpu"], "200m");
+    // It goes with its end.
+    case.pod.status = serde_json::from_value(status).unwrap();
+    case.resize.clear();
+    let status = case.generate(None, at(6));
+    assert!(status.conditions.unwrap().iter().all(|c| c.type_ != "PodResizeInProgress"));
 }
 
 #[test]
