@@ -268,10 +268,7 @@ impl Version {
         // The root is an object, whether or not the schema says so.
         schema.kind.get_or_insert(Kind::Object);
         let flag = |field: &str| source.get(field).and_then(Value::as_bool).unwrap_or_default();
-        // Rules that do not compile were refused with their definition.
-        let rules = source
-            .pointer("/schema/openAPIV3Schema")
-            .map(|schema| Rules::compile_stored(schema, &Path::root()).unwrap_or_default());
+        let rules = source.pointer("/schema/openAPIV3Schema").map(Rules::compile_stored);
         let ty = compile(&schema, &openapi::definition_name(group, &name, kind));
         Some(Self {
             served: flag("served"),
