@@ -63,13 +63,14 @@ pub enum Certificates {
 pub struct Options {
     /// How long running requests may go on after shutdown began.
     pub drain: Duration,
-    /// HTTP/2 streams per connection.
+    /// HTTP/2 streams that may be open on one connection; more are refused, each by itself.
     pub max_streams: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { drain: Duration::from_secs(10), max_streams: 1000 }
+        // What Go's clients assume until they are told, and upstream's servers allow.
+        Self { drain: Duration::from_secs(10), max_streams: 100 }
     }
 }
 
@@ -297,11 +298,20 @@ mod tests {
     use bytes::Bytes;
     use http_body_util::Full;
     use hyper::service::service_fn;
+    use rustls::pki_types::pem::PemObject as _;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::sync::Notify;
 
     /// A server whose answers wait for `gate`; `arrived` tells when a request has come in.
     async fn start(
+        options: Options,
+        shutdown: &CancellationToken,
+    ) -> (SocketAddr, Arc<Notify>, Arc<Notify>, tokio::task::JoinHandle<()>) {
+        start_with(None, options, shutdown).await
+    }
+
+    async fn start_with(
+        tls: Option<ServerTls>,
         options: Options,
         shutdown: &CancellationToken,
     ) -> (SocketAddr, Arc<Notify>, Arc<Notify>, tokio::task::JoinHandle<()>) {
@@ -322,7 +332,7 @@ mod tests {
                 })
             }
         };
-        let task = tokio::spawn(serve(listener, None, options, connect, shutdown.clone()));
+        let task = tokio::spawn(serve(listener, tls, options, connect, shutdown.clone()));
         (address, arrived, gate, task)
     }
 
@@ -344,6 +354,65 @@ mod tests {
         assert!(answer.ends_with("done"), "{answer}");
         task.await.unwrap();
         assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    /// A frame without flags or with some.
+    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+        frame.extend([kind, flags]);
+        frame.extend(stream.to_be_bytes());
+        frame.extend(payload);
+        frame
+    }
+
+    #[tokio::test]
+    async fn streams_beyond_the_limit_are_refused() {
+        const HEADERS: u8 = 1;
+        const RESET: u8 = 3;
+        const SETTINGS: u8 = 4;
+        /// The code of a stream that may be tried again.
+        const REFUSED_STREAM: u8 = 7;
+        let shutdown = CancellationToken::new();
+        let options = Options { max_streams: 3, drain: Duration::ZERO };
+        let pair = crate::pki::self_signed(&["localhost".to_owned()]).unwrap();
+        let tls = ServerTls::new(pair.certificate.as_bytes(), pair.key.as_bytes(), None).unwrap();
+        let (address, _arrived, _gate, task) = start_with(Some(tls), options, &shutdown).await;
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()).unwrap();
+        let mut config =
+            rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let stream = TcpStream::connect(address).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let mut stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+        let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        sent.extend(frame(SETTINGS, 0, 0, &[]));
+        for stream in [1, 3, 5, 7] {
+            // GET https, path / and authority "x".
+            let request = [0x82, 0x87, 0x84, 0x01, 1, b'x'];
+            sent.extend(frame(HEADERS, 0b101, stream, &request));
+        }
+        stream.write_all(&sent).await.unwrap();
+        let mut told = None;
+        let refused = loop {
+            let mut head = [0; 9];
+            stream.read_exact(&mut head).await.unwrap();
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+            let mut payload = vec![0; length];
+            stream.read_exact(&mut payload).await.unwrap();
+            match head[3] {
+                SETTINGS if told.is_none() => {
+                    let limit = payload.chunks(6).find(|s| s[..2] == [0, 3]).unwrap();
+                    told = Some(limit[2..].to_vec());
+                }
+                RESET => break (head[5..].to_vec(), payload),
+                _ => {}
+            }
+        };
+        assert_eq!(told.unwrap(), [0, 0, 0, 3]);
+        assert_eq!(refused, (vec![0, 0, 0, 7], vec![0, 0, 0, REFUSED_STREAM]));
+        shutdown.cancel();
+        task.await.unwrap();
     }
 
     #[tokio::test]
