@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use resources::Enablement;
+
 use crate::audit;
 
 /// Configuration of the API server.
@@ -47,6 +49,8 @@ pub struct Config {
     /// Whether Secrets of type `bootstrap.kubernetes.io/token` let new nodes in
     /// (`--enable-bootstrap-token-auth`).
     pub enable_bootstrap_token_auth: bool,
+    /// Which built-in resources are served (`--runtime-config`).
+    pub enablement: Enablement,
     /// Range of cluster IPs (`--service-cluster-ip-range`).
     pub service_cluster_ip_range: String,
     /// First and last node port, `30000-32767` (`--service-node-port-range`).
@@ -106,6 +110,7 @@ impl Default for Config {
             kubelet_client_certificate: None,
             kubelet_client_key: None,
             kubelet_certificate_authority: None,
+            enablement: Enablement::default(),
             front_proxy_ca: None,
             event_ttl: Duration::from_secs(3600),
             max_requests_in_flight: 400,

@@ -38,4 +38,5 @@ pub use config::Config;
 pub use machinery::duration::parse as parse_duration;
 pub use metrics::resource_of_key;
 pub use server::{Error, STORE_FILE, run, serve};
+pub use resources::Enablement;
 pub use store::etcd::Options as EtcdOptions;

@@ -205,7 +205,9 @@ async fn serve_from(
     tasks.spawn(certificates.follow(tls.clone(), shutdown.clone()));
     let options =
         registry::Options { ranges, event_ttl: config.event_ttl, ..registry::Options::default() };
-    let registry = Registry::open(store.clone(), options).await.map_err(Error::Registry)?;
+    let served = config.enablement.served();
+    let registry = Registry::open_with(store.clone(), &served, options).await;
+    let registry = registry.map_err(Error::Registry)?;
     let service_accounts = Arc::new(ServiceAccounts::new(
         config.service_account_issuer.clone(),
         config.audiences.clone(),

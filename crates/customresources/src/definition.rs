@@ -4,7 +4,6 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use cel::rules::Rules;
-use machinery::field::Path;
 use machinery::gvk::GroupVersionKind;
 use machinery::schema::Type;
 use machinery::{Value, codec, meta};
@@ -178,7 +177,6 @@ impl Definition {
                 &version.published(),
                 version.source.get("selectableFields"),
             ))),
-            served_by_default: true,
         }
     }
 

@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use apiserver::Config;
+pub use apiserver::{Config, Enablement};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use apiserver::{Config, EtcdOptions};
+use apiserver::{Config, Enablement, EtcdOptions};
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
@@ -79,6 +79,10 @@ pub(crate) struct Flags {
     /// Whether bootstrap tokens let new nodes in
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     enable_bootstrap_token_auth: bool,
+    /// Which APIs are served: api/all, api/ga, api/beta, api/alpha, group/version or
+    /// group/version/resource with =true or =false; stable versions unless told otherwise
+    #[arg(long, value_delimiter = ',', value_name = "KEY=VALUE,…")]
+    runtime_config: Vec<String>,
     /// Range of cluster IPs
     #[arg(long, default_value = "10.96.0.0/12")]
     service_cluster_ip_range: String,
@@ -111,7 +115,7 @@ pub(crate) struct Flags {
     /// AdmissionConfiguration that says what admission plugins do
     #[arg(long)]
     admission_control_config_file: Option<PathBuf>,
-    /// HTTP/2 streams that a client may have open on one connection; 0 is the default
+    /// HTTP/2 streams that a client may have open on one connection; 0 is 100
     #[arg(long, default_value_t = 0)]
     http2_max_streams_per_connection: u32,
     /// Seconds that an ordinary request may take
@@ -150,6 +154,7 @@ pub(crate) async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Re
         kubelet_client_key: flags.kubelet_client_key,
         kubelet_certificate_authority: flags.kubelet_certificate_authority,
         front_proxy_ca: flags.requestheader_client_ca_file,
+        enablement: Enablement::parse(&flags.runtime_config)?,
         event_ttl: Duration::from_secs(flags.event_ttl),
         max_requests_in_flight: flags.max_requests_inflight,
         max_mutating_requests_in_flight: flags.max_mutating_requests_inflight,

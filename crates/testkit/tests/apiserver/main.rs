@@ -13,6 +13,7 @@ mod customresources;
 mod customversions;
 mod discovery;
 mod flow;
+mod enablement;
 mod freshness;
 mod identity;
 mod metrics;
