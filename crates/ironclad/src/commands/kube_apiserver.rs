@@ -101,6 +101,12 @@ pub(crate) struct Flags {
     /// Authorities of the aggregation layer's client certificates
     #[arg(long)]
     requestheader_client_ca_file: Option<PathBuf>,
+    /// Certificate for requests that are passed on to other API servers
+    #[arg(long, requires = "proxy_client_key_file")]
+    proxy_client_cert_file: Option<PathBuf>,
+    /// Its key
+    #[arg(long, requires = "proxy_client_cert_file")]
+    proxy_client_key_file: Option<PathBuf>,
     /// Seconds for which events are kept
     #[arg(long, default_value_t = 3600, value_name = "SECONDS")]
     event_ttl: u64,
@@ -148,13 +154,15 @@ pub(crate) async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Re
         service_account_signing_key: flags.service_account_signing_key_file,
         service_account_issuer: flags.service_account_issuer,
         audiences: flags.api_audiences,
+        enablement: Enablement::parse(&flags.runtime_config)?,
         service_cluster_ip_range: flags.service_cluster_ip_range,
         service_node_port_range: flags.service_node_port_range,
         kubelet_client_certificate: flags.kubelet_client_certificate,
         kubelet_client_key: flags.kubelet_client_key,
         kubelet_certificate_authority: flags.kubelet_certificate_authority,
         front_proxy_ca: flags.requestheader_client_ca_file,
-        enablement: Enablement::parse(&flags.runtime_config)?,
+        proxy_client_certificate: flags.proxy_client_cert_file,
+        proxy_client_key: flags.proxy_client_key_file,
         event_ttl: Duration::from_secs(flags.event_ttl),
         max_requests_in_flight: flags.max_requests_inflight,
         max_mutating_requests_in_flight: flags.max_mutating_requests_inflight,

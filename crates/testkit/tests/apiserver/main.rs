@@ -3,6 +3,7 @@
 mod access;
 mod addresses;
 mod admission;
+mod aggregation;
 mod apply;
 mod audit;
 mod backup;
@@ -12,8 +13,8 @@ mod credentials;
 mod customresources;
 mod customversions;
 mod discovery;
-mod flow;
 mod enablement;
+mod flow;
 mod freshness;
 mod identity;
 mod metrics;

@@ -242,7 +242,12 @@ pub(crate) fn target(server: &ApiServer) -> Result<Target, Error> {
     let ca = server.authority().certificate().as_bytes();
     let tls = ::streams::tls::client_config(Some(ca), Some(identity))?;
     let address = server.address();
-    Ok(Target { host: address.ip().to_string(), port: address.port(), tls: Some(tls) })
+    Ok(Target {
+        host: address.ip().to_string(),
+        port: address.port(),
+        tls: Some(tls),
+        server_name: None,
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
