@@ -10,7 +10,7 @@ use hyper::body::Bytes;
 use machinery::Value;
 use machinery::status::Status;
 use serde_json::json;
-use streams::upgrade::{Reply, Target, UpgradeError};
+use streams::upgrade::{self, Reply, Target, UpgradeError};
 
 use crate::cache::Object;
 use crate::pipeline::Failure;
@@ -104,7 +104,7 @@ async fn look(port: u16) -> Health {
         Ok(Ok((status, _))) => {
             (false, format!("HTTP probe failed with statuscode: {}", status.as_u16()))
         }
-        Ok(Err(error)) => (false, failure(port, &cause(&error, &host, port))),
+        Ok(Err(error)) => (false, failure(port, &upgrade::explain(&error))),
         Err(_) => (false, failure(port, "context deadline exceeded")),
     }
 }
@@ -113,23 +113,11 @@ fn failure(port: u16, cause: &str) -> String {
     format!("Get \"https://127.0.0.1:{port}/healthz\": {cause}")
 }
 
-/// A refused connection in Go's words, which people know.
-fn cause(error: &UpgradeError, host: &str, port: u16) -> String {
-    match error {
-        UpgradeError::Dial { source, .. }
-            if source.kind() == std::io::ErrorKind::ConnectionRefused =>
-        {
-            format!("dial tcp {host}:{port}: connect: connection refused")
-        }
-        error => error.to_string(),
-    }
-}
-
 async fn ask(host: String, port: u16) -> Result<(StatusCode, String), UpgradeError> {
     let tls = streams::tls::client_config(None, None).ok();
     let request = Request::get("/healthz").body(Empty::<Bytes>::new());
     let request = request.expect("the request is well-formed");
-    Ok(match (Target { host, port, tls }).send(request).await? {
+    Ok(match (Target { host, port, tls, server_name: None }).send(request).await? {
         Reply::Switched { response, .. } => (response.status(), String::new()),
         Reply::Answered(response) => {
             let status = response.status();

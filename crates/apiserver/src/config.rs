@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use resources::Enablement;
+
 use crate::audit;
 
 /// Configuration of the API server.
@@ -47,6 +49,8 @@ pub struct Config {
     /// Whether Secrets of type `bootstrap.kubernetes.io/token` let new nodes in
     /// (`--enable-bootstrap-token-auth`).
     pub enable_bootstrap_token_auth: bool,
+    /// Which built-in resources are served (`--runtime-config`).
+    pub enablement: Enablement,
     /// Range of cluster IPs (`--service-cluster-ip-range`).
     pub service_cluster_ip_range: String,
     /// First and last node port, `30000-32767` (`--service-node-port-range`).
@@ -60,6 +64,11 @@ pub struct Config {
     /// Authority of the aggregation layer's client certificates
     /// (`--requestheader-client-ca-file`), published for extension servers.
     pub front_proxy_ca: Option<PathBuf>,
+    /// Certificate for requests that are passed on to other API servers
+    /// (`--proxy-client-cert-file`).
+    pub proxy_client_certificate: Option<PathBuf>,
+    /// Its key (`--proxy-client-key-file`).
+    pub proxy_client_key: Option<PathBuf>,
     /// How long events are kept (`--event-ttl`).
     pub event_ttl: Duration,
     /// Reads that run at once, long-running ones aside; 0 is no limit
@@ -101,12 +110,15 @@ impl Default for Config {
             service_account_issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
             audiences: Vec::new(),
             enable_bootstrap_token_auth: false,
+            enablement: Enablement::default(),
             service_cluster_ip_range: "10.96.0.0/12".to_owned(),
             service_node_port_range: "30000-32767".to_owned(),
             kubelet_client_certificate: None,
             kubelet_client_key: None,
             kubelet_certificate_authority: None,
             front_proxy_ca: None,
+            proxy_client_certificate: None,
+            proxy_client_key: None,
             event_ttl: Duration::from_secs(3600),
             max_requests_in_flight: 400,
             max_mutating_requests_in_flight: 200,

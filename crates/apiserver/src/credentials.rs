@@ -10,6 +10,7 @@ use component::followed::Followed;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::aggregation;
 use crate::authn::jwt::{Signer, Verifier};
 use crate::authn::service_account::Keys;
 use crate::bootstrap;
@@ -56,6 +57,17 @@ pub(crate) fn follow(api: &Arc<Api>, (tasks, shutdown): (&TaskTracker, &Cancella
         tasks.spawn(on_change(kubelets, shutdown.clone(), move || {
             if let Err(error) = own.kubelets.reload(&own.config) {
                 tracing::warn!(%error, "certificates for kubelets are left as they were");
+            }
+            std::future::ready(())
+        }));
+    }
+
+    let proxy = aggregation::files(config);
+    let own = api.clone();
+    if !proxy.is_empty() {
+        tasks.spawn(on_change(proxy, shutdown.clone(), move || {
+            if let Err(error) = own.aggregation.reload(&own.config) {
+                tracing::warn!(%error, "the certificate for API services is left as it was");
             }
             std::future::ready(())
         }));

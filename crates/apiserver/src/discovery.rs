@@ -7,6 +7,7 @@ mod aggregated;
 mod legacy;
 mod openapi;
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use ring::digest::{SHA256, digest};
 
+use crate::aggregation::{Aggregation, Backend, local};
 use crate::http::negotiate;
 use crate::registry::{Registry, Resource};
 
@@ -36,14 +38,34 @@ pub struct Document {
 #[derive(Default)]
 struct Made {
     /// What the documents were made from.
-    resources: Option<Arc<[Arc<Resource>]>>,
+    from: Option<Sources>,
     documents: HashMap<String, Document>,
 }
 
+/// What is served here, and by other servers.
+#[derive(Clone)]
+struct Sources {
+    resources: Arc<[Arc<Resource>]>,
+    backends: Arc<[Arc<Backend>]>,
+}
+
+/// A group with its versions, best first.
+struct Group<'a> {
+    name: &'a str,
+    versions: Vec<Version<'a>>,
+}
+
+/// A version of a group.
+struct Version<'a> {
+    name: &'a str,
+    /// Who serves it, if it is another server.
+    backend: Option<&'a Backend>,
+}
+
 /// Makes and keeps documents.
-#[derive(Default)]
 pub struct Discovery {
     server_address: String,
+    aggregation: Arc<Aggregation>,
     made: Mutex<Made>,
 }
 
@@ -112,8 +134,8 @@ impl Document {
 impl Discovery {
     /// Documents that send clients to `server_address` (`host:port`).
     #[must_use]
-    pub fn new(server_address: String) -> Self {
-        Self { server_address, made: Mutex::default() }
+    pub(crate) fn new(server_address: String, aggregation: Arc<Aggregation>) -> Self {
+        Self { server_address, aggregation, made: Mutex::default() }
     }
 
     /// The discovery document of a path below `/api` or `/apis`.
@@ -123,14 +145,15 @@ impl Discovery {
             && let Some(form) = Aggregated::wanted(accept)
         {
             let key = format!("{path};{}", form.version());
-            return self.kept(registry, &key, |resources| {
-                Some(aggregated::document(resources, path == "/api", form))
+            return self.kept(registry, &key, |sources| {
+                Some(aggregated::document(sources, path == "/api", form))
             });
         }
-        self.kept(registry, path, |resources| {
+        self.kept(registry, path, |sources| {
+            let resources = &sources.resources;
             let value = match path {
                 "/api" => Some(legacy::api_versions(&self.server_address)),
-                "/apis" => Some(legacy::groups(resources)),
+                "/apis" => Some(legacy::groups(&sources.groups())),
                 "/api/v1" => legacy::resources(resources, "", "v1"),
                 _ => {
                     let (group, version) = match path.strip_prefix("/apis/")?.split_once('/') {
@@ -139,7 +162,7 @@ impl Discovery {
                     };
                     match version {
                         Some(version) => legacy::resources(resources, group, version),
-                        None => legacy::group(resources, group),
+                        None => legacy::group(&sources.groups(), group),
                     }
                 }
             }?;
@@ -153,8 +176,10 @@ impl Discovery {
     pub fn openapi(&self, registry: &Registry, path: &str) -> Option<Document> {
         let path = path.strip_prefix("/openapi/")?;
         match path.split_once('/').unwrap_or((path, "")) {
-            ("v2", "") => self.kept(registry, path, |all| Some(openapi::v2(all))),
-            ("v2", OPENAPI_PROTOBUF) => self.kept(registry, path, openapi::v2_protobuf),
+            ("v2", "") => self.kept(registry, path, |all| Some(openapi::v2(&all.resources))),
+            ("v2", OPENAPI_PROTOBUF) => {
+                self.kept(registry, path, |all| openapi::v2_protobuf(&all.resources))
+            }
             ("v3", "") => {
                 let groups = openapi::group_versions(&registry.resources());
                 let mut hashes = std::collections::BTreeMap::new();
@@ -163,55 +188,113 @@ impl Discovery {
                     let document = self.openapi(registry, &format!("/openapi/v3/{own}"))?;
                     hashes.insert(own, document.hash().to_owned());
                 }
+                for backend in self.sources(registry).backends.iter() {
+                    let own = machinery::openapi::v3_path(&backend.group, &backend.version);
+                    let hash = backend.known.as_ref().and_then(|known| known.openapi.clone());
+                    hashes.extend(hash.map(|hash| (own, hash)));
+                }
                 let bytes = machinery::openapi::v3_index(&hashes);
                 Some(Document::new(bytes, "application/json"))
             }
-            ("v3", own) => self.kept(registry, path, |all| openapi::v3(all, own)),
+            ("v3", own) => self.kept(registry, path, |all| openapi::v3(&all.resources, own)),
             _ => None,
         }
+    }
+
+    fn sources(&self, registry: &Registry) -> Sources {
+        Sources { resources: registry.resources(), backends: self.aggregation.backends() }
     }
 
     fn kept(
         &self,
         registry: &Registry,
         key: &str,
-        make: impl FnOnce(&[Arc<Resource>]) -> Option<Document>,
+        make: impl FnOnce(&Sources) -> Option<Document>,
     ) -> Option<Document> {
-        let resources = registry.resources();
+        let sources = self.sources(registry);
         {
             let mut made = self.made.lock().expect("nothing panics under the lock");
-            if !made.resources.as_ref().is_some_and(|known| Arc::ptr_eq(known, &resources)) {
+            if !made.from.as_ref().is_some_and(|known| known.same(&sources)) {
                 made.documents.clear();
-                made.resources = Some(resources.clone());
+                made.from = Some(sources.clone());
             }
             if let Some(document) = made.documents.get(key) {
                 return Some(document.clone());
             }
         }
-        let document = make(&resources)?;
+        let document = make(&sources)?;
         let mut made = self.made.lock().expect("nothing panics under the lock");
-        if made.resources.as_ref().is_some_and(|known| Arc::ptr_eq(known, &resources)) {
+        if made.from.as_ref().is_some_and(|known| known.same(&sources)) {
             made.documents.insert(key.to_owned(), document.clone());
         }
         Some(document)
     }
 }
 
-/// Groups in their order with their versions, best first.
-fn groups(resources: &[Arc<Resource>]) -> Vec<(&str, Vec<&str>)> {
-    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
-    for resource in resources {
-        let (group, version) = (&*resource.group, &*resource.version);
-        match groups.iter_mut().find(|(name, _)| *name == group) {
-            Some((_, versions)) => {
-                if !versions.contains(&version) {
-                    versions.push(version);
+// === impl Sources ===
+
+impl Sources {
+    fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.resources, &other.resources)
+            && Arc::ptr_eq(&self.backends, &other.backends)
+    }
+
+    /// Groups in their order: built-in ones as they are, the others by priority and name.
+    fn groups(&self) -> Vec<Group<'_>> {
+        let own = self.resources.iter().map(|resource| Listed {
+            group: &resource.group,
+            version: &resource.version,
+            priorities: resource.published.as_ref().map_or(BUILTIN, |_| local::CUSTOM),
+            backend: None,
+        });
+        let foreign = self.backends.iter().map(|backend| Listed {
+            group: &backend.group,
+            version: &backend.version,
+            priorities: (backend.group_priority, backend.version_priority),
+            backend: Some(&**backend),
+        });
+        let mut groups: Vec<(i64, Vec<Listed<'_>>)> = Vec::new();
+        for listed in own.chain(foreign) {
+            let found = groups.iter_mut().find(|(_, versions)| versions[0].group == listed.group);
+            match found {
+                None => groups.push((listed.priorities.0, vec![listed])),
+                Some((priority, versions)) => {
+                    *priority = listed.priorities.0.max(*priority);
+                    match versions.iter_mut().find(|known| known.version == listed.version) {
+                        // What an APIService leads elsewhere is not served here.
+                        Some(known) if listed.backend.is_some() => *known = listed,
+                        Some(_) => {}
+                        None => versions.push(listed),
+                    }
                 }
             }
-            None => groups.push((group, vec![version])),
         }
+        groups.sort_by_key(|(priority, versions)| {
+            let name = if *priority == BUILTIN.0 { "" } else { versions[0].group };
+            (Reverse(*priority), name)
+        });
+        groups.into_iter().map(|(_, versions)| Group::of(versions)).collect()
     }
-    groups
+}
+
+impl<'a> Group<'a> {
+    fn of(mut versions: Vec<Listed<'a>>) -> Self {
+        versions.sort_by_key(|listed| Reverse(listed.priorities.1));
+        let version =
+            |listed: &Listed<'a>| Version { name: listed.version, backend: listed.backend };
+        Self { name: versions[0].group, versions: versions.iter().map(version).collect() }
+    }
+}
+
+/// Built-in groups and versions come first, in the order in which they are.
+const BUILTIN: (i64, i64) = (i64::MAX, i64::MAX);
+
+struct Listed<'a> {
+    group: &'a str,
+    version: &'a str,
+    /// Of the group and of the version; higher ones come first.
+    priorities: (i64, i64),
+    backend: Option<&'a Backend>,
 }
 
 #[cfg(test)]

@@ -19,7 +19,9 @@ use hyper::body::Incoming;
 use machinery::status::Status;
 
 pub use streams::{KubeletError, Kubelets};
+pub(crate) use streams::{passed_on, without_credentials};
 
+use crate::aggregation;
 use crate::http::respond::{self, Reply};
 use crate::pipeline::{Call, Failure};
 use crate::registry::{Resource, Target};
@@ -34,6 +36,9 @@ const RELEASE: &str = "1.36";
 /// Whatever the handler has to say to the client.
 pub async fn dispatch(call: &mut Call<'_>, body: Incoming) -> Result<Reply, Failure> {
     let info = call.info;
+    if let Some(backend) = call.api.aggregation.backend(info.path) {
+        return Box::pin(aggregation::pass(call, &backend, body)).await;
+    }
     if !info.is_resource {
         return non_resource::dispatch(call).await;
     }

@@ -8,6 +8,7 @@
 //! kind, except the few whose answer is not an object (logs, reviews, tokens).
 
 pub mod admission;
+mod aggregation;
 pub mod audit;
 pub mod authn;
 pub mod authz;
@@ -37,5 +38,6 @@ pub use cache::ROOT;
 pub use config::Config;
 pub use machinery::duration::parse as parse_duration;
 pub use metrics::resource_of_key;
+pub use resources::Enablement;
 pub use server::{Error, STORE_FILE, run, serve};
 pub use store::etcd::Options as EtcdOptions;

@@ -7,7 +7,7 @@
 mod audit_id;
 mod impersonate;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,6 +54,8 @@ pub struct Call<'a> {
     pub parts: &'a mut Parts,
     /// The user, and the warnings to send along.
     pub context: Context,
+    /// From where it came.
+    pub client: IpAddr,
 }
 
 // === impl Call ===
@@ -281,7 +283,8 @@ impl Understood<'_> {
     ) -> Result<Reply, Failure> {
         self.authorize(&context)?;
         let Self { api, info, query, .. } = self;
-        let mut call = Call { api, info, query, parts, context };
+        let client = self.client.ip();
+        let mut call = Call { api, info, query, parts, context, client };
         let result = handlers::dispatch(&mut call, body).await;
         let reply = result.unwrap_or_else(|status| {
             respond::failure(&status, failure_form(call.headers(), query))

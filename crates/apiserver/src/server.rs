@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::{self, Plugins};
+use crate::aggregation::{self, Aggregation};
 use crate::audit::{self, Auditor};
 use crate::authn::service_account::{Keys, Objects, ServiceAccounts};
 use crate::authn::{Authenticator, Secrets, jwt};
@@ -121,6 +122,7 @@ pub struct Api {
     pub(crate) checks: Checks,
     pub(crate) discovery: Discovery,
     pub(crate) kubelets: Kubelets,
+    pub(crate) aggregation: Arc<Aggregation>,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -205,7 +207,9 @@ async fn serve_from(
     tasks.spawn(certificates.follow(tls.clone(), shutdown.clone()));
     let options =
         registry::Options { ranges, event_ttl: config.event_ttl, ..registry::Options::default() };
-    let registry = Registry::open(store.clone(), options).await.map_err(Error::Registry)?;
+    let served = config.enablement.served();
+    let registry = Registry::open_with(store.clone(), &served, options).await;
+    let registry = registry.map_err(Error::Registry)?;
     let service_accounts = Arc::new(ServiceAccounts::new(
         config.service_account_issuer.clone(),
         config.audiences.clone(),
@@ -214,10 +218,11 @@ async fn serve_from(
     ));
     let authorizer = Arc::new(Authorizer::default());
     registry.set_admission(Arc::new(Plugins::new(authorizer.clone(), admission)));
+    let aggregation = Arc::new(Aggregation::new(&config, registry.caller().clone())?);
     let bootstrapped = Arc::new(AtomicBool::new(false));
     let port = listener.local_addr().map_or(config.bind.port(), |address| address.port());
     let api = Arc::new(Api {
-        discovery: Discovery::new(format!("{}:{port}", config.advertise)),
+        discovery: Discovery::new(format!("{}:{port}", config.advertise), aggregation.clone()),
         authenticator: Authenticator::new(
             service_accounts.clone(),
             config.enable_bootstrap_token_auth.then(|| {
@@ -237,6 +242,7 @@ async fn serve_from(
         )),
         checks: health::checks(&registry, &bootstrapped, (&tasks, &shutdown)),
         kubelets,
+        aggregation,
         authorizer,
         registry: registry.clone(),
         shutdown: shutdown.clone(),
@@ -252,9 +258,13 @@ async fn serve_from(
     feed::authorization(&registry, &api.authorizer, (&tasks, &shutdown)).await;
     feed::flow_control(&registry, &api.flow, (&tasks, &shutdown)).await;
     custom::follow(&registry, (&tasks, &shutdown)).await;
+    aggregation::local::reconcile(&registry).await.map_err(Error::Bootstrap)?;
+    aggregation::follow(&registry, &api.aggregation, (&tasks, &shutdown)).await;
     bootstrapped.store(true, Ordering::Release);
     credentials::follow(&api, (&tasks, &shutdown));
     tasks.spawn(bootstrap::kubernetes_service::keep(api.clone(), port));
+    tasks.spawn(aggregation::local::keep(api.clone()));
+    tasks.spawn(aggregation::availability::keep(api.clone()));
     tasks.spawn(service_cidr::keep(api.clone(), networks));
     tasks.spawn(bootstrap::flow_control::keep(api.clone()));
     tasks.spawn(api.flow.clone().lend(shutdown.clone()));

@@ -14,5 +14,5 @@ mod config;
 pub(crate) mod conversion;
 pub(crate) mod tls;
 
-pub(crate) use caller::Caller;
+pub(crate) use caller::{Caller, Unresolved};
 pub(crate) use config::ClientConfig;

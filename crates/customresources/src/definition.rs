@@ -4,7 +4,6 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use cel::rules::Rules;
-use machinery::field::Path;
 use machinery::gvk::GroupVersionKind;
 use machinery::schema::Type;
 use machinery::{Value, codec, meta};
@@ -178,7 +177,6 @@ impl Definition {
                 &version.published(),
                 version.source.get("selectableFields"),
             ))),
-            served_by_default: true,
         }
     }
 
@@ -268,10 +266,7 @@ impl Version {
         // The root is an object, whether or not the schema says so.
         schema.kind.get_or_insert(Kind::Object);
         let flag = |field: &str| source.get(field).and_then(Value::as_bool).unwrap_or_default();
-        // Rules that do not compile were refused with their definition.
-        let rules = source
-            .pointer("/schema/openAPIV3Schema")
-            .map(|schema| Rules::compile_stored(schema, &Path::root()).unwrap_or_default());
+        let rules = source.pointer("/schema/openAPIV3Schema").map(Rules::compile_stored);
         let ty = compile(&schema, &openapi::definition_name(group, &name, kind));
         Some(Self {
             served: flag("served"),

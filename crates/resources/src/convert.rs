@@ -1,5 +1,6 @@
 //! Resources that are two views of the same stored objects, and where objects are stored.
 
+mod devices;
 mod event;
 mod hpa;
 
@@ -7,7 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use machinery::Value;
-use machinery::gvk::GroupVersionKind;
+use machinery::gvk::{GroupVersion, GroupVersionKind};
 
 /// A change of an object in place that needs nothing but the object.
 pub type Step = Arc<dyn Fn(&mut Value) + Send + Sync>;
@@ -45,10 +46,12 @@ pub(crate) struct StoredAs {
     pub(crate) conversion: Option<Conversion>,
 }
 
-/// Where upstream keeps a resource, so that its tools and backups fit.
+/// Where upstream keeps a resource, so that its tools and backups fit. `newest` is the version of
+/// the group that is preferred among those that have the resource.
 pub(crate) fn storage(
     group: &'static str,
     version: &'static str,
+    newest: &'static str,
     resource: &'static str,
     kind: &'static str,
 ) -> StoredAs {
@@ -75,9 +78,29 @@ pub(crate) fn storage(
             kind: stored("autoscaling", "v2"),
             conversion: Some(pure(hpa::v1_to_v2, hpa::v2_to_v1)),
         },
-        _ => StoredAs { prefix, kind: stored(group, version), conversion: None },
+        ("resource.k8s.io", "v1beta1", _) if kind != "DeviceClass" => StoredAs {
+            prefix,
+            kind: stored(group, newest),
+            conversion: Some(pure(devices::to_v1, devices::from_v1)),
+        },
+        _ => StoredAs {
+            prefix,
+            kind: stored(group, newest),
+            conversion: (version != newest).then(|| named(group, version, newest)),
+        },
     }
 }
+
+/// Between versions that differ in nothing but their names.
+fn named(group: &str, served: &str, stored: &str) -> Conversion {
+    let step = |version: &str| -> Step {
+        let version = GroupVersion::new(group, version).to_string();
+        Arc::new(move |object| object["apiVersion"] = version.as_str().into())
+    };
+    Conversion::Pure { to_storage: step(stored), from_storage: step(served) }
+}
+
+pub(crate) use devices::{from_v1 as devices_from_v1, to_v1 as devices_to_v1};
 
 /// The newest form of an autoscaler of the older one.
 pub(crate) fn autoscaler_to_v2(autoscaler: &mut Value) {
@@ -86,4 +109,55 @@ pub(crate) fn autoscaler_to_v2(autoscaler: &mut Value) {
 
 fn pure(to_storage: fn(&mut Value), from_storage: fn(&mut Value)) -> Conversion {
     Conversion::Pure { to_storage: Arc::new(to_storage), from_storage: Arc::new(from_storage) }
+}
+
+#[cfg(test)]
+mod tests {
+    use machinery::schema::TypeRef;
+
+    use super::*;
+    use crate::all;
+
+    /// Whether two types have the same fields to some depth, however the types are called.
+    fn same(a: TypeRef<'_>, b: TypeRef<'_>, depth: usize) -> bool {
+        match (a.element(), b.element()) {
+            (Some(a), Some(b)) => return same(a, b, depth),
+            (None, None) => {}
+            _ => return false,
+        }
+        a.fields().len() == b.fields().len()
+            && a.fields().zip(b.fields()).all(|(a, b)| {
+                a.name() == b.name() && (depth == 0 || same(a.type_ref(), b.type_ref(), depth - 1))
+            })
+    }
+
+    #[test]
+    fn versions_that_differ_are_converted() {
+        let mut renamed = 0;
+        for served in all().iter().filter(|r| r.gvk() != r.storage.kind) {
+            let Some(Conversion::Pure { to_storage, from_storage }) = &served.storage.conversion
+            else {
+                panic!("{} has no conversion", served.gvk());
+            };
+            let mut object = serde_json::json!({"kind": &*served.kind,
+                "apiVersion": served.api_version()});
+            to_storage(&mut object);
+            assert_eq!(object["apiVersion"], served.storage.kind.api_version());
+            from_storage(&mut object);
+            assert_eq!(object["apiVersion"], served.api_version());
+            let differs = matches!(
+                (&*served.group, &*served.version, &*served.kind),
+                ("events.k8s.io", ..)
+                    | ("autoscaling", "v1", _)
+                    | (
+                        "resource.k8s.io",
+                        "v1beta1",
+                        "ResourceClaim" | "ResourceClaimTemplate" | "ResourceSlice"
+                    )
+            );
+            assert_eq!(!same(served.ty(), served.storage.ty(), 8), differs, "{}", served.gvk());
+            renamed += usize::from(!differs);
+        }
+        assert!(renamed > 10);
+    }
 }

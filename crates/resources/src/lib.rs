@@ -15,6 +15,7 @@ pub mod columns;
 mod convert;
 mod cursor;
 mod declarative;
+mod enablement;
 #[cfg(test)]
 mod golden;
 pub mod kinds;
@@ -27,13 +28,12 @@ pub mod strategy;
 
 pub use columns::{ColumnDefinition, Columns};
 pub use convert::{Conversion, Step, WebhookConversion};
+pub use enablement::{Enablement, EnablementError};
 pub use kinds::flowcontrol::mandatory as mandatory_flow_control;
 pub use kinds::pod::resources::total as pod_total;
 pub use kinds::service;
 pub use object_meta::check_embedded as check_embedded_metadata;
-pub use registration::{
-    Registration, ScalePaths, Storage, Subresource, all, find, find_kind, served_by_default,
-};
+pub use registration::{Registration, ScalePaths, Storage, Subresource, all, find, find_kind};
 pub use selectable::{Read, SelectableField, SelectableFields};
 pub use strategy::{
     Ctx, Generation, PlainSubdomain, Propagation, StatusMetadata, StatusOnCreate, Strategy,

@@ -1,6 +1,7 @@
 //! One registration per API resource, and the order in which generic and own rules run.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use machinery::Value;
@@ -61,8 +62,6 @@ pub struct Registration {
     pub deprecation: Option<String>,
     /// Its schemas in documents, unless they derive from a built-in type.
     pub published: Option<Arc<Published>>,
-    /// Whether a server serves it without being asked to: stable versions.
-    pub served_by_default: bool,
 }
 
 /// Where the parts of a Scale are, as dotted paths such as `.spec.replicas`.
@@ -153,11 +152,6 @@ pub fn all() -> &'static [Registration] {
     &ALL
 }
 
-/// The built-in resources that are served without being asked for.
-pub fn served_by_default() -> impl Iterator<Item = &'static Registration> + Clone {
-    all().iter().filter(|r| r.served_by_default)
-}
-
 /// A built-in resource.
 pub fn find(group: &str, version: &str, resource: &str) -> Option<&'static Registration> {
     all().iter().find(|r| r.resource == resource && r.group == group && r.version == version)
@@ -173,8 +167,11 @@ fn load() -> Vec<Registration> {
         .expect("the data file of the crate is well-formed");
     let mut all = Vec::new();
     for group in table.groups {
+        // The versions of a group stand in the order of preference.
+        let mut newest: BTreeMap<&str, &str> = BTreeMap::new();
         for resource in group.resources {
-            all.push(register(group.group, resource));
+            let newest = *newest.entry(resource.name).or_insert(resource.version);
+            all.push(register(group.group, newest, resource));
         }
     }
     all
@@ -184,7 +181,11 @@ fn borrowed(names: Vec<&'static str>) -> Vec<Cow<'static, str>> {
     names.into_iter().map(Cow::Borrowed).collect()
 }
 
-fn register(group: &'static str, entry: TableResource<'static>) -> Registration {
+fn register(
+    group: &'static str,
+    newest: &'static str,
+    entry: TableResource<'static>,
+) -> Registration {
     let table = schema::builtin();
     let type_of = |gvk: &GroupVersionKind| {
         table
@@ -192,7 +193,7 @@ fn register(group: &'static str, entry: TableResource<'static>) -> Registration 
             .unwrap_or_else(|| panic!("{gvk} is in the discovery table and must be in the schema"))
     };
     let kind = GroupVersionKind::new(group, entry.version, entry.kind);
-    let storage = convert::storage(group, entry.version, entry.name, entry.kind);
+    let storage = convert::storage(group, entry.version, newest, entry.name, entry.kind);
     let subresources = entry.subresources.into_iter().map(|sub| Subresource {
         name: sub.name.into(),
         kind: GroupVersionKind::new(
@@ -202,7 +203,6 @@ fn register(group: &'static str, entry: TableResource<'static>) -> Registration 
         ),
         verbs: borrowed(sub.verbs),
     });
-    let stable = entry.version.strip_prefix('v').is_some_and(|v| v.parse::<u32>().is_ok());
     Registration {
         group: group.into(),
         version: entry.version.into(),
@@ -228,7 +228,6 @@ fn register(group: &'static str, entry: TableResource<'static>) -> Registration 
         scale: None,
         deprecation: None,
         published: None,
-        served_by_default: stable,
     }
 }
 

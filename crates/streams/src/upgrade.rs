@@ -43,6 +43,26 @@ pub enum UpgradeError {
     NoHost(Uri),
 }
 
+/// An error with what it comes from, as people know it from Go's clients.
+pub fn explain(error: &UpgradeError) -> String {
+    if let UpgradeError::Dial { address, source } = error
+        && source.kind() == std::io::ErrorKind::ConnectionRefused
+    {
+        return format!("dial tcp {address}: connect: connection refused");
+    }
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
 /// Where to send a request.
 #[derive(Clone)]
 pub struct Target {
@@ -52,6 +72,8 @@ pub struct Target {
     pub port: u16,
     /// TLS configuration; plain TCP without.
     pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// The name that the server's certificate must have, if it is not the host's.
+    pub server_name: Option<String>,
 }
 
 impl Target {
@@ -59,7 +81,7 @@ impl Target {
     pub fn plain(uri: &Uri) -> Result<Self, UpgradeError> {
         let host = uri.host().ok_or_else(|| UpgradeError::NoHost(uri.clone()))?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self { host, port: uri.port_u16().unwrap_or(80), tls: None })
+        Ok(Self { host, port: uri.port_u16().unwrap_or(80), tls: None, server_name: None })
     }
 
     /// `host:port`, with brackets around an IPv6 address.
@@ -80,8 +102,9 @@ impl Target {
             let Some(tls) = &self.tls else {
                 return Ok(Box::new(tcp) as BoxIo);
             };
-            let name = ServerName::try_from(self.host.clone())
-                .map_err(|_| UpgradeError::ServerName(self.host.clone()))?;
+            let name = self.server_name.as_ref().unwrap_or(&self.host);
+            let name = ServerName::try_from(name.clone())
+                .map_err(|_| UpgradeError::ServerName(name.clone()))?;
             let connector = tokio_rustls::TlsConnector::from(Arc::clone(tls));
             Ok(Box::new(connector.connect(name, tcp).await.map_err(dial)?) as BoxIo)
         };

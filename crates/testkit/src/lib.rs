@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use apiserver::Config;
+pub use apiserver::{Config, Enablement};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -119,6 +119,14 @@ impl ApiServer {
             },
             DAY,
         )?;
+        let front_proxy = authority.issue(
+            &Subject {
+                common_name: "front-proxy-client".to_owned(),
+                client: true,
+                ..Subject::default()
+            },
+            DAY,
+        )?;
         let (private, public) = component::pki::signing_key()?;
         write("ca.crt", authority.certificate())?;
         write("ca.key", &authority.pair().key)?;
@@ -126,6 +134,8 @@ impl ApiServer {
         write("apiserver.key", &serving.key)?;
         write("apiserver-kubelet-client.crt", &kubelet_client.certificate)?;
         write("apiserver-kubelet-client.key", &kubelet_client.key)?;
+        write("front-proxy-client.crt", &front_proxy.certificate)?;
+        write("front-proxy-client.key", &front_proxy.key)?;
         write("sa.key", &private)?;
         write("sa.pub", &public)?;
         let mut config = Config {
@@ -141,6 +151,8 @@ impl ApiServer {
             kubelet_client_certificate: Some(at("apiserver-kubelet-client.crt")),
             kubelet_client_key: Some(at("apiserver-kubelet-client.key")),
             kubelet_certificate_authority: Some(at("ca.crt")),
+            proxy_client_certificate: Some(at("front-proxy-client.crt")),
+            proxy_client_key: Some(at("front-proxy-client.key")),
             drain: Duration::from_secs(2),
             ..Config::default()
         };

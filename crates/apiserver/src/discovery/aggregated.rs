@@ -7,28 +7,24 @@ use machinery::Value;
 use machinery::gvk::GroupVersionKind;
 use serde_json::{Map, json};
 
-use super::{Aggregated, Document};
+use super::{Aggregated, Document, Sources};
+use crate::aggregation::Backend;
 use crate::registry::Resource;
 
-pub(super) fn document(resources: &[Arc<Resource>], core: bool, form: Aggregated) -> Document {
+pub(super) fn document(sources: &Sources, core: bool, form: Aggregated) -> Document {
     let version = form.version();
-    let items: Vec<Value> = super::groups(resources)
+    let items: Vec<Value> = sources
+        .groups()
         .iter()
-        .filter(|(group, _)| group.is_empty() == core)
-        .map(|(group, versions)| {
-            let versions: Vec<Value> = versions
-                .iter()
-                .map(|version| {
-                    let mut own: Vec<_> = resources
-                        .iter()
-                        .filter(|r| r.group == *group && r.version == *version)
-                        .collect();
-                    own.sort_by(|a, b| a.name.cmp(&b.name));
-                    let own: Vec<Value> = own.into_iter().map(|r| resource(r)).collect();
-                    json!({"version": version, "resources": own, "freshness": "Current"})
-                })
-                .collect();
-            let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
+        .filter(|group| group.name.is_empty() == core)
+        .map(|group| {
+            let versions = group.versions.iter().map(|version| match version.backend {
+                Some(backend) => foreign(backend),
+                None => own(&sources.resources, group.name, version.name),
+            });
+            let versions: Vec<Value> = versions.collect();
+            let metadata =
+                if group.name.is_empty() { json!({}) } else { json!({"name": group.name}) };
             json!({"metadata": metadata, "versions": versions})
         })
         .collect();
@@ -43,6 +39,26 @@ pub(super) fn document(resources: &[Arc<Resource>], core: bool, form: Aggregated
     let mut document = Document::new(crate::http::respond::encode_json(&list, false), &kind);
     document.aggregated = true;
     document
+}
+
+fn own(resources: &[Arc<Resource>], group: &str, version: &str) -> Value {
+    let mut own: Vec<_> =
+        resources.iter().filter(|r| r.group == group && r.version == version).collect();
+    own.sort_by(|a, b| a.name.cmp(&b.name));
+    let own: Vec<Value> = own.into_iter().map(|r| resource(r)).collect();
+    json!({"version": version, "resources": own, "freshness": "Current"})
+}
+
+/// What another server serves, as far as it is known.
+fn foreign(backend: &Backend) -> Value {
+    match &backend.known {
+        Some(known) => json!({
+            "version": backend.version,
+            "resources": known.resources,
+            "freshness": if known.is_stale { "Stale" } else { "Current" },
+        }),
+        None => json!({"version": backend.version, "freshness": "Stale"}),
+    }
 }
 
 fn response_kind(kind: &GroupVersionKind) -> Value {

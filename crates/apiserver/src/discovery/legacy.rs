@@ -8,6 +8,7 @@ use machinery::Value;
 use ring::digest::{SHA256, digest};
 use serde_json::{Map, json};
 
+use super::Group;
 use crate::registry::Resource;
 
 pub(super) fn api_versions(server_address: &str) -> Value {
@@ -19,33 +20,30 @@ pub(super) fn api_versions(server_address: &str) -> Value {
     })
 }
 
-pub(super) fn groups(resources: &[Arc<Resource>]) -> Value {
-    let groups = super::groups(resources);
-    let groups = groups.iter().filter(|(name, _)| !name.is_empty());
-    let groups: Vec<Value> = groups.map(|(name, versions)| one(name, versions)).collect();
+pub(super) fn groups(groups: &[Group<'_>]) -> Value {
+    let groups = groups.iter().filter(|group| !group.name.is_empty());
+    let groups: Vec<Value> = groups.map(one).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
-pub(super) fn group(resources: &[Arc<Resource>], wanted: &str) -> Option<Value> {
-    let groups = super::groups(resources);
-    let (name, versions) = groups.iter().find(|(name, _)| *name == wanted && !name.is_empty())?;
+pub(super) fn group(groups: &[Group<'_>], wanted: &str) -> Option<Value> {
+    let found = groups.iter().find(|group| group.name == wanted && !group.name.is_empty())?;
     let mut group = Map::new();
     group.insert("kind".to_owned(), "APIGroup".into());
     group.insert("apiVersion".to_owned(), "v1".into());
-    if let Value::Object(fields) = one(name, versions) {
+    if let Value::Object(fields) = one(found) {
         group.extend(fields);
     }
     Some(Value::Object(group))
 }
 
-fn one(name: &str, versions: &[&str]) -> Value {
+fn one(group: &Group<'_>) -> Value {
+    let name = group.name;
     let version =
         |version: &str| json!({"groupVersion": format!("{name}/{version}"), "version": version});
-    json!({
-        "name": name,
-        "versions": versions.iter().map(|v| version(v)).collect::<Vec<_>>(),
-        "preferredVersion": version(versions.first().copied().unwrap_or_default()),
-    })
+    let versions: Vec<Value> = group.versions.iter().map(|v| version(v.name)).collect();
+    let preferred = versions.first().cloned().unwrap_or_else(|| version(""));
+    json!({"name": name, "versions": versions, "preferredVersion": preferred})
 }
 
 pub(super) fn resources(all: &[Arc<Resource>], group: &str, version: &str) -> Option<Value> {

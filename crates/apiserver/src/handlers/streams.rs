@@ -181,7 +181,7 @@ async fn pass_upgrade(call: &mut Call<'_>, target: &Target, uri: Uri) -> Result<
     Ok(passed_on(response))
 }
 
-fn without_credentials(headers: &HeaderMap) -> HeaderMap {
+pub(crate) fn without_credentials(headers: &HeaderMap) -> HeaderMap {
     let mut headers = headers.clone();
     headers.remove(http::header::AUTHORIZATION);
     headers.remove(http::header::HOST);
@@ -189,7 +189,7 @@ fn without_credentials(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// A response whose body streams through.
-fn passed_on<B>(response: http::Response<B>) -> Reply
+pub(crate) fn passed_on<B>(response: http::Response<B>) -> Reply
 where
     B: hyper::body::Body<Data = bytes::Bytes> + Send + 'static,
     B::Error: Into<crate::http::body::StreamError>,
@@ -210,16 +210,7 @@ where
 
 /// 503 for a backend that cannot be reached; kubelets' are 500 upstream too.
 fn unreachable(error: &upgrade::UpgradeError) -> Failure {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
+    let text = upgrade::explain(error);
     Box::new(Status::internal(format!("error dialing backend: {text}")))
 }
 

@@ -79,8 +79,9 @@ pub struct Accepted {
     pub pretty: bool,
 }
 
-/// The media types that objects can have, in requests and responses.
-pub const ACCEPTED: [&str; 4] = [JSON, YAML, PROTOBUF, CBOR];
+/// The media types that clients are told of. CBOR, which upstream has behind a switch that is off,
+/// is for those who ask for it by name.
+pub const ACCEPTED: [&str; 3] = [JSON, YAML, PROTOBUF];
 
 /// Text, which is also what an absent header means.
 pub const JSON: &str = "application/json";
@@ -254,6 +255,8 @@ mod tests {
         check(&format!("application/json,{PROTOBUF}"), Some((Json, Transform::None)));
         check(&format!("*/*,{PROTOBUF}"), Some((Protobuf, Transform::None)));
         check("application/*,application/yaml", Some((Yaml, Transform::None)));
+        check("application/*", Some((Json, Transform::None)));
+        check("application/cbor;q=0.5,*/*", Some((Json, Transform::None)));
         check(&format!("{PROTOBUF};q=0.4,application/json;q=0.5"), Some((Json, Transform::None)));
         check(&format!("{PROTOBUF};stream=watch"), Some((Protobuf, Transform::None)));
         check(&format!("{PROTOBUF};as=Table;v=v1;g=meta.k8s.io"), None);
@@ -286,14 +289,15 @@ mod tests {
 
     #[test]
     fn what_is_not_offered_is_refused() {
-        let all = "application/json, application/yaml, application/vnd.kubernetes.protobuf, application/cbor";
+        let all = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
         check_refused("text/html", EVERYTHING, all);
         let custom = Offer { protobuf: false, ..EVERYTHING };
-        check_refused(PROTOBUF, custom, "application/json, application/yaml, application/cbor");
+        check_refused(PROTOBUF, custom, "application/json, application/yaml");
         let metadata = format!("{PROTOBUF};as=PartialObjectMetadata;v=v1;g=meta.k8s.io");
         assert_eq!(choose(&metadata, custom).unwrap().format, Format::Protobuf);
         let watch = Offer { watch: true, ..EVERYTHING };
-        let streams = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch, application/cbor;stream=watch";
+        let streams =
+            "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
         check_refused("application/yaml", watch, streams);
         assert_eq!(choose(CBOR_SEQUENCE, watch).unwrap().format, Format::Cbor);
     }

@@ -33,7 +33,7 @@ use std::sync::{Arc, OnceLock};
 
 use machinery::status::Status;
 use machinery::time::Timestamp;
-use resources::Registration;
+use resources::{Enablement, Registration};
 use store::Store;
 use tokio::sync::watch;
 
@@ -131,8 +131,7 @@ impl Registry {
     /// # Errors
     /// When the store cannot be read.
     pub async fn open(store: Store, options: Options) -> Result<Self, Failure> {
-        let served: Vec<&Registration> = resources::served_by_default().collect();
-        Self::open_with(store, &served, options).await
+        Self::open_with(store, &Enablement::default().served(), options).await
     }
 
     /// Like [`Registry::open`] for other registrations.

@@ -164,6 +164,14 @@ impl Registry {
         oldest: u64,
     ) -> Result<Snapshot, Failure> {
         let cache = resource.cache();
+        if revision < self.0.dispatcher.applied() {
+            // A revision ends with its compaction, even where the cache could still tell of it:
+            // clients can count on that, and all servers say the same.
+            let compacted = self.0.store.compacted().await.map_err(|e| store_failure(&e))?;
+            if revision < compacted {
+                return Err(Status::too_old_resource_version(oldest, compacted).into());
+            }
+        }
         if let Exact::Known(snapshot) = cache.at(revision) {
             return Ok(snapshot);
         }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use resources::{Registration, SelectableFields};
+use tokio::sync::watch;
 
 use super::{Failure, Registry, Resource, write};
 use crate::cache::FieldSet;
@@ -14,6 +15,8 @@ pub(super) struct Served {
     /// What is served from start to end.
     builtin: Vec<Arc<Resource>>,
     now: RwLock<Set>,
+    /// Tells that the set is another one.
+    changed: watch::Sender<()>,
 }
 
 #[derive(Debug)]
@@ -36,7 +39,7 @@ impl Set {
 impl Served {
     pub(super) fn new(builtin: Vec<Arc<Resource>>) -> Self {
         let now = RwLock::new(Set::new(builtin.iter().cloned().collect()));
-        Self { builtin, now }
+        Self { builtin, now, changed: watch::Sender::new(()) }
     }
 
     pub(super) fn all(&self) -> Arc<[Arc<Resource>]> {
@@ -57,6 +60,11 @@ impl Served {
 }
 
 impl Registry {
+    /// Tells of every change of what is served.
+    pub(crate) fn served_changes(&self) -> watch::Receiver<()> {
+        self.0.served.changed.subscribe()
+    }
+
     /// Makes resources of the versions of one custom resource, which share their stored objects.
     /// They are served once [`Registry::serve`] is told to. Their cache is kept from an earlier
     /// call as long as the same fields are selectable.
@@ -93,5 +101,6 @@ impl Registry {
         let builtin = served.builtin.iter().map(|resource| &*resource.storage.prefix);
         let kept: HashSet<&str> = builtin.chain(kept.iter().copied()).collect();
         self.0.dispatcher.leave_all_but(&kept);
+        served.changed.send_replace(());
     }
 }

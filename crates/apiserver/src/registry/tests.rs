@@ -336,7 +336,7 @@ async fn lists_select_and_continue_at_their_revision() {
 }
 
 #[tokio::test]
-async fn an_old_page_comes_from_the_store_until_it_is_compacted() {
+async fn an_old_page_can_be_had_until_it_is_compacted() {
     let f = fixture().await;
     for name in ["a", "b", "c"] {
         f.create("configmaps", configmap(name)).await.unwrap();
@@ -365,6 +365,14 @@ async fn an_old_page_comes_from_the_store_until_it_is_compacted() {
     let token = status.metadata["continue"].as_str().unwrap().to_owned();
     let inconsistent = ListOptions { continue_token: token, ..Default::default() };
     assert_eq!(names(&f.list("configmaps", inconsistent).await.unwrap()), ["b", "c"]);
+
+    // So it is with a page that the cache could still give.
+    let page = f.list("configmaps", ListOptions { limit: 1, ..Default::default() }).await.unwrap();
+    f.create("configmaps", configmap("d")).await.unwrap();
+    let next = ListOptions { continue_token: page.continue_token, ..Default::default() };
+    assert_eq!(names(&f.list("configmaps", next.clone()).await.unwrap()), ["b", "c"]);
+    f.registry.store().compact(page.resource_version + 1).await.unwrap();
+    assert_eq!(f.list("configmaps", next).await.unwrap_err().code, 410);
 }
 
 #[tokio::test(start_paused = true)]

@@ -64,11 +64,19 @@ pub(crate) enum CallError {
 
 /// A Service that cannot be asked.
 #[derive(Debug, thiserror::Error)]
-enum Unresolved {
+pub(crate) enum Unresolved {
+    /// It is not there.
     #[error("service {0:?} not found")]
     NotFound(String),
+    /// It does not have the port.
     #[error("no service port {port} found for service {name:?}")]
-    NoPort { name: String, port: u16 },
+    NoPort {
+        /// Of the Service.
+        name: String,
+        /// The port that is wanted.
+        port: u16,
+    },
+    /// It has no address of its own.
     #[error("service {0:?} has no cluster IP")]
     Headless(String),
 }
@@ -85,6 +93,19 @@ impl Caller {
     /// A caller that finds Services in a cache.
     pub(crate) fn new(services: Option<Arc<Cache>>) -> Self {
         Self(Arc::new(Inner { services, clients: Mutex::default() }))
+    }
+
+    /// The address of a Service's port.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn resolve(
+        &self,
+        namespace: &str,
+        name: &str,
+        port: u16,
+    ) -> Result<(String, u16), Unresolved> {
+        resolve(self.0.services.as_deref(), namespace, name, port)
     }
 
     /// Posts an object and gives the one in the answer.

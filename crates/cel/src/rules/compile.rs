@@ -17,30 +17,32 @@ const SCHEMA_LIMIT: u64 = 100_000_000;
 /// How many of the costliest expressions are named when the sum is too high.
 const NAMED: usize = 4;
 
-/// `root` says whether the values are whole objects, and `limited` whether the rules may cost too
-/// much.
-pub(super) fn compile(
+/// The rules of a new schema. `root` says whether the values are whole objects, and `limited`
+/// whether the rules may cost too much.
+pub(super) fn checked(
     schema: &Json,
     root: bool,
     limited: bool,
     path: &Path,
 ) -> Result<Rules, ErrorList> {
     let mut compiler = Compiler { limited, ..Compiler::default() };
-    let place = Place {
-        decl: Decl::of_schema(schema, root, "self").map(Arc::new),
-        root,
-        cardinality: Some(1),
-        uncorrelatable: None,
-    };
-    let root = compiler.node(schema, schema, path, &place);
+    let root = compiler.schema(schema, root, path);
     compiler.check_total(path);
     let mut errors = compiler.form_errors;
     errors.extend(compiler.errors);
     if errors.is_empty() { Ok(Rules { root }) } else { Err(errors) }
 }
 
+/// The rules of a whole object's schema that was checked when it was new.
+pub(super) fn stored(schema: &Json) -> Rules {
+    let mut compiler = Compiler { stored: true, ..Compiler::default() };
+    Rules { root: compiler.schema(schema, true, &Path::root()) }
+}
+
 #[derive(Default)]
 struct Compiler {
+    /// Whether mistakes are for the objects to find, not for the schema.
+    stored: bool,
     /// Mistakes of form. While there are some, nothing is compiled where they are.
     form_errors: ErrorList,
     errors: ErrorList,
@@ -63,6 +65,16 @@ struct Place {
 }
 
 impl Compiler {
+    fn schema(&mut self, schema: &Json, root: bool, path: &Path) -> Option<Node> {
+        let place = Place {
+            decl: Decl::of_schema(schema, root, "self").map(Arc::new),
+            root,
+            cardinality: Some(1),
+            uncorrelatable: None,
+        };
+        self.node(schema, schema, path, &place)
+    }
+
     /// Compiles the rules of `schema`. `spine` is the schema that says what the values are, which
     /// differs from `schema` inside of `allOf`.
     fn node(&mut self, schema: &Json, spine: &Json, path: &Path, place: &Place) -> Option<Node> {
@@ -83,7 +95,7 @@ impl Compiler {
         let rules = schema.get("x-kubernetes-validations").and_then(Json::as_array);
         let rules_path = path.child("x-kubernetes-validations");
         let rules = rules.map_or(&[][..], Vec::as_slice);
-        for (at, rule) in rules.iter().enumerate() {
+        for (at, rule) in rules.iter().enumerate().filter(|_| !self.stored) {
             rule::check_form(rule, spine, &rules_path.index(at), &mut self.form_errors);
         }
         if self.form_errors.len() == form_errors && !rules.is_empty() {
@@ -145,37 +157,49 @@ impl Compiler {
         }
     }
 
-    fn rules(&mut self, rules: &[Json], spine: &Json, path: &Path, place: &Place) -> Vec<Rule> {
+    fn rules(
+        &mut self,
+        rules: &[Json],
+        spine: &Json,
+        path: &Path,
+        place: &Place,
+    ) -> Vec<Result<Rule, String>> {
         let Some(decl) = &place.decl else {
             let ty = spine.get("type").and_then(Json::as_str).unwrap_or_default();
             let preserved = flag(spine, "x-kubernetes-preserve-unknown-fields");
-            self.errors.push(Error::internal(path, format!(
+            let detail = format!(
                 "rule declared on schema that does not support validation rules type: '{ty}' x-kubernetes-preserve-unknown-fields: '{preserved}'"
-            )));
-            return Vec::new();
+            );
+            self.errors.push(Error::internal(path, detail.as_str()));
+            return vec![Err(format!("rule compiler initialization error: {detail}"))];
         };
         let mut compiled = Vec::new();
-        for (at, rule) in rules.iter().enumerate() {
+        for (at, rule) in rules.iter().enumerate().filter(|(_, rule)| !rule::is_blank(rule)) {
             let path = path.index(at);
-            let Some(rule) = rule::compile(rule, spine, decl, &path, &mut self.errors) else {
-                continue;
-            };
-            let times = place.cardinality.unwrap_or_else(|| decl.max_cardinality());
-            let cost = rule.program.max_cost().saturating_mul(times);
-            self.observe(&path.child("rule"), "estimated rule cost", cost);
-            if let Some((_, message)) = &rule.message_expression {
-                let path = path.child("messageExpression");
-                self.observe(&path, "estimated messageExpression cost", message.max_cost());
+            let rule = rule::compile(rule, spine, decl, &path, &mut self.errors);
+            if let Ok(rule) = &rule {
+                self.check(rule, decl, &path, place);
             }
-            if let Some(within) = place.uncorrelatable.as_ref().filter(|_| rule.uses_old_self) {
-                let detail = format!(
-                    "oldSelf cannot be used on the uncorrelatable portion of the schema within {within}"
-                );
-                self.errors.push(Error::invalid(&path.child("rule"), rule.text.as_str(), detail));
-            }
-            compiled.push(rule);
+            compiled.push(rule.map_err(|detail| format!("rule compile error: {detail}")));
         }
         compiled
+    }
+
+    /// Checks what a rule costs and whether it can see what it asks for.
+    fn check(&mut self, rule: &Rule, decl: &Decl, path: &Path, place: &Place) {
+        let times = place.cardinality.unwrap_or_else(|| decl.max_cardinality());
+        let cost = rule.program.max_cost().saturating_mul(times);
+        self.observe(&path.child("rule"), "estimated rule cost", cost);
+        if let Some((_, message)) = &rule.message_expression {
+            let path = path.child("messageExpression");
+            self.observe(&path, "estimated messageExpression cost", message.max_cost());
+        }
+        if let Some(within) = place.uncorrelatable.as_ref().filter(|_| rule.uses_old_self) {
+            let detail = format!(
+                "oldSelf cannot be used on the uncorrelatable portion of the schema within {within}"
+            );
+            self.errors.push(Error::invalid(&path.child("rule"), rule.text.as_str(), detail));
+        }
     }
 
     fn observe(&mut self, path: &Path, what: &str, cost: u64) {

@@ -44,7 +44,8 @@ struct Node {
     decl: Option<Arc<Decl>>,
     /// The type as the schema spells it, which errors show in place of the value.
     ty: String,
-    rules: Vec<Rule>,
+    /// In the order of the schema; of one that does not compile, what is wrong with it.
+    rules: Vec<Result<Rule, String>>,
     properties: BTreeMap<String, Node>,
     values: Option<Box<Node>>,
     items: Option<Box<Node>>,
@@ -61,15 +62,21 @@ impl Rules {
     /// # Errors
     /// Everything that is wrong with the rules, at `path`.
     pub fn compile(schema: &Json, path: &Path) -> Result<Self, ErrorList> {
-        compile::compile(schema, true, true, path)
+        compile::checked(schema, true, true, path)
     }
 
-    /// Compiles all rules of a schema that was accepted before, whatever they may cost by now.
+    /// Compiles all rules of a schema that replaces one with rules of the same cost.
     ///
     /// # Errors
     /// As [`Rules::compile`], without the limits of cost.
-    pub fn compile_stored(schema: &Json, path: &Path) -> Result<Self, ErrorList> {
-        compile::compile(schema, true, false, path)
+    pub fn compile_unlimited(schema: &Json, path: &Path) -> Result<Self, ErrorList> {
+        compile::checked(schema, true, false, path)
+    }
+
+    /// Compiles all rules of a schema that was accepted before, perhaps by a server that knew more.
+    /// A rule that does not compile is broken by every value, and says why; the others apply.
+    pub fn compile_stored(schema: &Json) -> Self {
+        compile::stored(schema)
     }
 
     /// Compiles the rules of a part of a schema, to be applied to values of that part alone.
@@ -78,7 +85,7 @@ impl Rules {
     /// As [`Rules::compile`].
     pub fn compile_part(schema: &Json, path: &Path) -> Result<Self, ErrorList> {
         let is_object = crate::schema::flag(schema, "x-kubernetes-embedded-resource");
-        compile::compile(schema, is_object, true, path)
+        compile::checked(schema, is_object, true, path)
     }
 
     /// Whether there are no rules at all.

@@ -41,6 +41,11 @@ const REASONS: [(&str, Reason); 4] = [
     ("FieldValueRequired", Reason::Required),
 ];
 
+/// Whether a rule says nothing at all.
+pub(super) fn is_blank(rule: &Json) -> bool {
+    rule.get("rule").and_then(Json::as_str).is_none_or(|text| text.trim().is_empty())
+}
+
 /// Checks what does not need compiling.
 pub(super) fn check_form(rule: &Json, schema: &Json, path: &Path, errors: &mut ErrorList) {
     let text = |name: &str| rule.get(name).and_then(Json::as_str).unwrap_or_default();
@@ -83,23 +88,26 @@ pub(super) fn check_form(rule: &Json, schema: &Json, path: &Path, errors: &mut E
     }
 }
 
-/// Compiles a rule and its message. What fails is an error, and then there is no rule.
+/// Compiles a rule and its message. What fails is an error; a rule can do without its message.
+///
+/// # Errors
+/// What is wrong with the rule itself.
 pub(super) fn compile(
     rule: &Json,
     schema: &Json,
     decl: &Arc<Decl>,
     path: &Path,
     errors: &mut ErrorList,
-) -> Option<Rule> {
+) -> Result<Rule, String> {
     let text = |name: &str| rule.get(name).and_then(Json::as_str).unwrap_or_default();
     let said_optional = rule.get("optionalOldSelf").and_then(Json::as_bool);
     let optional_old_self = said_optional.unwrap_or(false);
     let ty = decl.ty().clone();
     let old = if optional_old_self { Type::optional(ty.clone()) } else { ty.clone() };
     let env = Env::new().with("self", ty).with("oldSelf", old).with_sizes(decl.clone());
-    let program = compiled(&env, text("rule"), &Type::Bool)
-        .map_err(|detail| errors.push(Error::invalid(&path.child("rule"), rule.clone(), detail)))
-        .ok();
+    let program = compiled(&env, text("rule"), &Type::Bool).inspect_err(|detail| {
+        errors.push(Error::invalid(&path.child("rule"), rule.clone(), detail.as_str()));
+    });
     let expression = text("messageExpression");
     let mut message = None;
     if !expression.trim().is_empty() {
@@ -118,7 +126,7 @@ pub(super) fn compile(
         errors.push(Error::invalid(&path.child("optionalOldSelf"), said, detail));
     }
     let reason = REASONS.iter().find(|(name, _)| *name == text("reason"));
-    Some(Rule {
+    Ok(Rule {
         uses_old_self,
         program,
         optional_old_self,

@@ -132,7 +132,9 @@ fn costs_are_limited() {
             "openAPIV3Schema: Forbidden: x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema exceeds budget by factor of more than 100x",
         ],
     );
-    Rules::compile_stored(&with_spec(nested), &path()).expect("whatever it costs");
+    let stored = Rules::compile_stored(&with_spec(nested));
+    let errors = stored.validate(&Path::root(), &json!({"spec": []}), None, &mut Budget::new());
+    assert!(errors.is_empty(), "whatever it could cost: {errors:?}");
     let limited = json!({
         "type": "array", "maxItems": 10,
         "items": {"type": "array", "maxItems": 10, "items": {"type": "string", "maxLength": 10}},
@@ -363,6 +365,43 @@ fn all_of_may_hold_rules() {
         &json!({"spec": {"a": 1}}),
         None,
         &["spec.a: Invalid value: \"integer\": failed rule: self > 1"],
+    );
+}
+
+#[test]
+fn stored_rules_that_do_not_compile_fail_alone() {
+    let rules = Rules::compile_stored(&with_spec(json!({
+        "type": "object",
+        "properties": {
+            "a": {"type": "integer", "x-kubernetes-validations": [{"rule": "self > 1"}]},
+            "any": {"x-kubernetes-preserve-unknown-fields": true,
+                "x-kubernetes-validations": [{"rule": "true"}]},
+        },
+        "x-kubernetes-validations": [
+            {"rule": "self.a"},
+            {"rule": "nothing(self)", "fieldPath": ".a", "reason": "FieldValueForbidden"},
+            {"rule": " "},
+            {"rule": "self.a == 3", "messageExpression": "nothing()", "message": "not three"},
+        ],
+    })));
+    let mut budget = Budget::new();
+    let new = json!({"spec": {"a": 1, "any": {}}});
+    let errors = rules.validate(&Path::root(), &new, Some(&new), &mut budget);
+    assert_eq!(
+        lines(&errors),
+        [
+            "spec: Invalid value: \"object\": rule compile error: cel expression must evaluate to a bool",
+            "spec: Invalid value: \"object\": rule compile error: compilation failed: ERROR: <input>:1:8: undeclared reference to 'nothing' (in container '')\n | nothing(self)\n | .......^",
+            "spec.any: Invalid value: \"\": rule compiler initialization error: rule declared on schema that does not support validation rules type: '' x-kubernetes-preserve-unknown-fields: 'true'",
+        ],
+        "what did not change is no excuse for a broken rule"
+    );
+    assert_eq!(
+        budget.warnings,
+        [
+            "spec: Invalid value: \"object\": not three",
+            "spec.a: Invalid value: \"integer\": failed rule: self > 1",
+        ]
     );
 }
 

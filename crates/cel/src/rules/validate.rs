@@ -141,18 +141,27 @@ impl Run<'_> {
         old: Option<&Json>,
         unchanged: Unchanged<'_>,
     ) {
-        let Some(decl) = node.decl.as_ref().filter(|_| !node.rules.is_empty()) else {
+        if node.rules.is_empty() {
             return;
-        };
+        }
         if self.budget.left <= 0 {
             self.errors.push(Error::invalid(path, node.ty.as_str(), OUT_OF_BUDGET));
             self.budget.exhaust();
             return;
         }
-        let new = decl.value(new);
-        let uses_old = node.rules.iter().any(|rule| rule.uses_old_self);
-        let old = old.filter(|_| uses_old).map(|old| decl.value(old));
+        // Where the schema declares nothing, no rule compiled.
+        let value = |json| node.decl.as_ref().map_or(Value::Null, |decl| decl.value(json));
+        let new = value(new);
+        let uses_old = node.rules.iter().flatten().any(|rule| rule.uses_old_self);
+        let old = old.filter(|_| uses_old).map(value);
         for rule in &node.rules {
+            let rule = match rule {
+                Ok(rule) => rule,
+                Err(detail) => {
+                    self.errors.push(Error::invalid(path, node.ty.as_str(), detail.as_str()));
+                    continue;
+                }
+            };
             if rule.uses_old_self && old.is_none() && !rule.optional_old_self {
                 continue;
             }

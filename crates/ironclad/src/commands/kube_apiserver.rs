@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use apiserver::{Config, EtcdOptions};
+use apiserver::{Config, Enablement, EtcdOptions};
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
@@ -79,6 +79,10 @@ pub(crate) struct Flags {
     /// Whether bootstrap tokens let new nodes in
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     enable_bootstrap_token_auth: bool,
+    /// Which APIs are served: api/all, api/ga, api/beta, api/alpha, group/version or
+    /// group/version/resource with =true or =false; stable versions unless told otherwise
+    #[arg(long, value_delimiter = ',', value_name = "KEY=VALUE,…")]
+    runtime_config: Vec<String>,
     /// Range of cluster IPs
     #[arg(long, default_value = "10.96.0.0/12")]
     service_cluster_ip_range: String,
@@ -97,6 +101,12 @@ pub(crate) struct Flags {
     /// Authorities of the aggregation layer's client certificates
     #[arg(long)]
     requestheader_client_ca_file: Option<PathBuf>,
+    /// Certificate for requests that are passed on to other API servers
+    #[arg(long, requires = "proxy_client_key_file")]
+    proxy_client_cert_file: Option<PathBuf>,
+    /// Its key
+    #[arg(long, requires = "proxy_client_cert_file")]
+    proxy_client_key_file: Option<PathBuf>,
     /// Seconds for which events are kept
     #[arg(long, default_value_t = 3600, value_name = "SECONDS")]
     event_ttl: u64,
@@ -111,7 +121,7 @@ pub(crate) struct Flags {
     /// AdmissionConfiguration that says what admission plugins do
     #[arg(long)]
     admission_control_config_file: Option<PathBuf>,
-    /// HTTP/2 streams that a client may have open on one connection; 0 is the default
+    /// HTTP/2 streams that a client may have open on one connection; 0 is 100
     #[arg(long, default_value_t = 0)]
     http2_max_streams_per_connection: u32,
     /// Seconds that an ordinary request may take
@@ -144,12 +154,15 @@ pub(crate) async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Re
         service_account_signing_key: flags.service_account_signing_key_file,
         service_account_issuer: flags.service_account_issuer,
         audiences: flags.api_audiences,
+        enablement: Enablement::parse(&flags.runtime_config)?,
         service_cluster_ip_range: flags.service_cluster_ip_range,
         service_node_port_range: flags.service_node_port_range,
         kubelet_client_certificate: flags.kubelet_client_certificate,
         kubelet_client_key: flags.kubelet_client_key,
         kubelet_certificate_authority: flags.kubelet_certificate_authority,
         front_proxy_ca: flags.requestheader_client_ca_file,
+        proxy_client_certificate: flags.proxy_client_cert_file,
+        proxy_client_key: flags.proxy_client_key_file,
         event_ttl: Duration::from_secs(flags.event_ttl),
         max_requests_in_flight: flags.max_requests_inflight,
         max_mutating_requests_in_flight: flags.max_mutating_requests_inflight,

@@ -109,7 +109,7 @@ fn target(uri: &Uri) -> Result<Target, String> {
         None
     };
     let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
-    Ok(Target { host, port, tls })
+    Ok(Target { host, port, tls, server_name: None })
 }
 
 fn request(uri: &Uri, action: &HTTPGetAction) -> Request<Empty<Bytes>> {

@@ -342,6 +342,7 @@ impl Served {
             host: "127.0.0.1".into(),
             port,
             tls: Some(streams::tls::client_config(Some(ca), identity).unwrap()),
+            server_name: None,
         };
         let served = Self { target: target(Some(identity)), stranger: target(None), shutdown };
         for _ in 0..100 {

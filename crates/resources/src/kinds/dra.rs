@@ -5,6 +5,7 @@ mod claim;
 mod conditions;
 mod device;
 mod forms;
+mod older;
 mod request;
 mod selector;
 mod slice;
@@ -17,6 +18,7 @@ use machinery::Value;
 use machinery::field::{Error, ErrorList};
 
 pub(super) use self::claim::{ResourceClaim, ResourceClaimTemplate};
+pub(super) use self::older::Older;
 pub(super) use self::slice::ResourceSlice;
 pub(super) use self::taint::DeviceTaintRule;
 use crate::cursor::{At, same};

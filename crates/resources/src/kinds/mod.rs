@@ -98,6 +98,9 @@ pub(crate) fn strategy(group: &str, version: &str, kind: &str) -> Arc<dyn Strate
         ("rbac.authorization.k8s.io", "RoleBinding") => {
             Arc::new(rbac::RoleBinding { namespaced: true })
         }
+        ("resource.k8s.io", kind) if version == "v1beta1" && kind != "DeviceClass" => {
+            Arc::new(dra::Older(strategy(group, "v1", kind)))
+        }
         ("resource.k8s.io", "DeviceClass") => Arc::new(dra::DeviceClass),
         ("resource.k8s.io", "DeviceTaintRule") => Arc::new(dra::DeviceTaintRule),
         ("resource.k8s.io", "ResourceClaim") => Arc::new(dra::ResourceClaim),

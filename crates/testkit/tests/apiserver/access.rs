@@ -120,7 +120,7 @@ async fn certificates_of_others_are_refused() -> Outcome {
     let ca = server.authority().certificate().as_bytes();
     let tls = ::streams::tls::client_config(Some(ca), Some(identity))?;
     let (host, port) = (server.address().ip().to_string(), server.address().port());
-    let target = ::streams::upgrade::Target { host, port, tls: Some(tls) };
+    let target = ::streams::upgrade::Target { host, port, tls: Some(tls), server_name: None };
     let request = http::Request::get("/version").body(http_body_util::Empty::<&[u8]>::new())?;
     let ::streams::upgrade::Reply::Answered(answer) = target.send(request).await? else {
         return Err("nobody asked for an upgrade".into());

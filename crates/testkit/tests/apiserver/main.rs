@@ -3,6 +3,7 @@
 mod access;
 mod addresses;
 mod admission;
+mod aggregation;
 mod apply;
 mod audit;
 mod backup;
@@ -12,6 +13,7 @@ mod credentials;
 mod customresources;
 mod customversions;
 mod discovery;
+mod enablement;
 mod flow;
 mod freshness;
 mod identity;

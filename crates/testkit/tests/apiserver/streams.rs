@@ -126,7 +126,12 @@ async fn commands_run_over_a_switched_connection() -> Outcome {
     let ca = server.authority().certificate().as_bytes();
     let tls = ::streams::tls::client_config(Some(ca), Some(identity))?;
     let address = server.address();
-    let target = Target { host: address.ip().to_string(), port: address.port(), tls: Some(tls) };
+    let target = Target {
+        host: address.ip().to_string(),
+        port: address.port(),
+        tls: Some(tls),
+        server_name: None,
+    };
     let path = "/api/v1/namespaces/default/pods/p/exec?command=echo&command=a%20b&stdout=true\
         &stdin=true&container=main";
     let request = Request::post(path)

@@ -118,7 +118,7 @@ async fn what_cannot_be_had() -> Outcome {
         ))
     };
     let all = "only the following media types are accepted: application/json, application/yaml, \
-               application/vnd.kubernetes.protobuf, application/cbor";
+               application/vnd.kubernetes.protobuf";
     assert_eq!(get(&one, "text/html").await?, (406, all.to_owned()));
     let table = format!("{PROTOBUF};as=Table;g=meta.k8s.io;v=v1");
     assert_eq!(get(&one, &table).await?, (406, all.to_owned()));
@@ -160,7 +160,7 @@ async fn what_cannot_be_had() -> Outcome {
         (
             415,
             format!(
-                "{text}application/json, application/yaml, application/vnd.kubernetes.protobuf, application/cbor"
+                "{text}application/json, application/yaml, application/vnd.kubernetes.protobuf"
             )
         )
     );
@@ -242,7 +242,12 @@ pub(crate) fn target(server: &ApiServer) -> Result<Target, Error> {
     let ca = server.authority().certificate().as_bytes();
     let tls = ::streams::tls::client_config(Some(ca), Some(identity))?;
     let address = server.address();
-    Ok(Target { host: address.ip().to_string(), port: address.port(), tls: Some(tls) })
+    Ok(Target {
+        host: address.ip().to_string(),
+        port: address.port(),
+        tls: Some(tls),
+        server_name: None,
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

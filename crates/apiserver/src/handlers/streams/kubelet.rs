@@ -91,7 +91,7 @@ impl Kubelets {
             .filter(|port| *port > 0)
             .unwrap_or(DEFAULT_PORT);
         let tls = self.tls.read().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(Target { host, port, tls: Some(tls) })
+        Ok(Target { host, port, tls: Some(tls), server_name: None })
     }
 }
 

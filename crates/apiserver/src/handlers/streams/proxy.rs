@@ -100,7 +100,7 @@ fn target(call: &Call<'_>) -> Result<Target, Failure> {
                 container_port(&pod, address.port).ok_or_else(missing)?
             };
             let tls = address.https.then(|| kubelets.anything.clone());
-            Ok(Target { host: ip.to_owned(), port, tls })
+            Ok(Target { host: ip.to_owned(), port, tls, server_name: None })
         }
         _ => {
             let service = registry.cached("", "services", info.namespace, address.name);
@@ -112,7 +112,7 @@ fn target(call: &Call<'_>) -> Result<Target, Failure> {
                 ))
             })?;
             let tls = address.https.then(|| kubelets.anything.clone());
-            Ok(Target { host, port, tls })
+            Ok(Target { host, port, tls, server_name: None })
         }
     }
 }

@@ -613,3 +613,21 @@ fn answers_about_pools_are_given_once() {
         ]
     );
 }
+
+#[test]
+fn the_older_form_is_judged_as_the_newer_one() {
+    let older = |kind: &str, spec: &str| {
+        format!("{{apiVersion: resource.k8s.io/v1beta1, kind: {kind}, spec: {{{spec}}}}}")
+    };
+    let claim = older("ResourceClaim", "devices: {requests: [{name: a, deviceClassName: gpu}]}");
+    check(&claim, &[]);
+    let whole = "{name: a, deviceClassName: gpu, allocationMode: ExactCount, count: 1}";
+    check_default(&claim, "/spec/devices/requests/0", whole);
+    check(
+        &older("ResourceClaim", "devices: {requests: [{name: a}]}"),
+        &["spec.devices.requests[0].exactly.deviceClassName: Required value"],
+    );
+    let slice =
+        "driver: d.example.com, pool: {name: p, resourceSliceCount: 1}, nodeName: n, devices:";
+    check(&older("ResourceSlice", &format!("{slice} [{{name: a, basic: {{}}}}]")), &[]);
+}

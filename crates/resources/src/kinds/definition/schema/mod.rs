@@ -51,7 +51,7 @@ pub(super) fn check(schema: &At<'_>, has_status: bool, stored: bool, errors: &mu
     plain::check(schema, errors);
     // Rules are about types, which have to be known.
     if is_structural && errors.len() == before {
-        let compile = if stored { Rules::compile_stored } else { Rules::compile };
+        let compile = if stored { Rules::compile_unlimited } else { Rules::compile };
         if let Err(found) = compile(schema.value, &schema.path) {
             errors.extend(found);
         }
