@@ -22,6 +22,7 @@ mod network;
 mod nodes;
 mod pods;
 mod power;
+mod resize;
 mod snapshots;
 mod streams;
 mod upgrade;

@@ -1,8 +1,8 @@
 //! Defaults and bounds that a namespace's LimitRanges set for Pods, containers and claims:
 //! <https://kubernetes.io/docs/concepts/policy/limit-range/>.
 
-use machinery::Value;
 use machinery::quantity::Quantity;
+use machinery::{Value, meta};
 use serde_json::{Map, json};
 
 use super::{Plugin, forbidden, is};
@@ -12,7 +12,7 @@ pub(super) struct LimitRanger;
 
 impl Plugin for LimitRanger {
     fn admit(&self, attributes: &mut Attributes<'_>) -> Result<(), Failure> {
-        if is(attributes, Operation::Create, "", "pods") {
+        if concerns_pods(attributes) {
             let items = items(attributes);
             if let Some(pod) = &mut attributes.object {
                 set_defaults(pod, &items);
@@ -23,9 +23,10 @@ impl Plugin for LimitRanger {
 
     fn validate(&self, attributes: &Attributes<'_>) -> Result<(), Failure> {
         let Some(object) = &attributes.object else { return Ok(()) };
-        let errors = if is(attributes, Operation::Create, "", "pods") {
+        let claim = |operation| is(attributes, operation, "", "persistentvolumeclaims");
+        let errors = if concerns_pods(attributes) {
             check_pod(object, &items(attributes))
-        } else if is(attributes, Operation::Create, "", "persistentvolumeclaims") {
+        } else if (claim(Operation::Create) || claim(Operation::Update)) && !is_ending(attributes) {
             check_claim(object, &items(attributes))
         } else {
             return Ok(());
@@ -36,6 +37,21 @@ impl Plugin for LimitRanger {
             many => Err(forbidden(attributes, format!("[{}]", many.join(", ")))),
         }
     }
+}
+
+/// Whether a write decides about the resources of a Pod's containers.
+fn concerns_pods(attributes: &Attributes<'_>) -> bool {
+    is(attributes, Operation::Create, "", "pods")
+        || attributes.operation == Operation::Update
+            && attributes.subresource == "resize"
+            && attributes.resource.group.is_empty()
+            && attributes.resource.name == "pods"
+            && !is_ending(attributes)
+}
+
+/// What is being deleted is left alone.
+fn is_ending(attributes: &Attributes<'_>) -> bool {
+    attributes.old.is_some_and(|old| meta::deletion_timestamp(old).is_some())
 }
 
 /// All limits of the namespace.

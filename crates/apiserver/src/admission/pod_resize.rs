@@ -11,10 +11,10 @@ use crate::registry::{Attributes, Failure, Operation};
 
 /// The label that says a node's operating system.
 const OS: &str = "kubernetes.io/os";
-/// Nodes with it can change the CPUs of Pods that have them for themselves.
-const GUARANTEED_CPU: &str = "GuaranteedQoSPodCPUResize";
 /// Nodes with it can change the resources of Pods as a whole.
 const POD_LEVEL: &str = "InPlacePodLevelResourcesVerticalScaling";
+/// Nodes with it can change those of init containers that run to completion.
+const INIT: &str = "InPlacePodVerticalScalingInitContainers";
 
 /// Checks changes of Pods on nodes.
 pub(super) struct PodResize;
@@ -52,17 +52,16 @@ impl Plugin for PodResize {
 /// The features that a node must declare for an update, by name.
 fn needed(new: &Value, old: &Value) -> Vec<&'static str> {
     let mut needed = Vec::new();
-    let cpu = |pod: &Value, index: usize| {
-        let request = &pod["spec"]["containers"][index]["resources"]["requests"]["cpu"];
-        Quantity::from_value(request).unwrap_or_default()
-    };
-    let containers = old["spec"]["containers"].as_array().map_or(0, Vec::len);
-    let guaranteed = old["status"]["qosClass"] == "Guaranteed";
-    if guaranteed && (0..containers).any(|index| cpu(old, index) != cpu(new, index)) {
-        needed.push(GUARANTEED_CPU);
-    }
     if !same_amounts(&old["spec"]["resources"], &new["spec"]["resources"]) {
         needed.push(POD_LEVEL);
+    }
+    let inits =
+        |pod: &'_ Value| pod["spec"]["initContainers"].as_array().cloned().unwrap_or_default();
+    let resized = |(new, old): (Value, Value)| {
+        old["restartPolicy"] != "Always" && !same_amounts(&old["resources"], &new["resources"])
+    };
+    if inits(new).into_iter().zip(inits(old)).any(resized) {
+        needed.push(INIT);
     }
     needed
 }
@@ -114,7 +113,7 @@ fn check_room(pod: &Value, node: &Value) -> Result<(), String> {
     }
     if !lacks.is_empty() {
         let lacks = lacks.join("; ");
-        return Err(format!("Node didn't have enough allocatable resources: {lacks}"));
+        return Err(format!("node didn't have enough allocatable resources: {lacks}"));
     }
     let labels = meta::labels(node);
     match labels.and_then(|labels| labels.get(OS)).and_then(Value::as_str).unwrap_or_default() {
@@ -139,24 +138,29 @@ mod tests {
     #[test]
     fn features_that_an_update_needs() {
         let old = pod("Guaranteed", "1");
-        assert_eq!(needed(&pod("Guaranteed", "1000m"), &old), [""; 0]);
-        assert_eq!(needed(&pod("Guaranteed", "2"), &old), [GUARANTEED_CPU]);
-        assert_eq!(needed(&pod("Burstable", "2"), &pod("Burstable", "1")), [""; 0]);
+        assert_eq!(needed(&pod("Guaranteed", "2"), &old), [""; 0]);
         let mut new = old.clone();
         new["spec"]["resources"] = json!({"requests": {"cpu": "1"}});
         assert_eq!(needed(&new, &old), [POD_LEVEL]);
         let mut same = new.clone();
         same["spec"]["resources"]["requests"]["cpu"] = "1000m".into();
         assert_eq!(needed(&same, &new), [""; 0]);
+        for (policy, expected) in [(json!(null), vec![INIT]), (json!("Always"), vec![])] {
+            let with_init = |cpu: &str| {
+                json!({"spec": {"initContainers": [{"restartPolicy": policy,
+                    "resources": {"requests": {"cpu": cpu}}}]}})
+            };
+            assert_eq!(needed(&with_init("2"), &with_init("1")), expected);
+        }
 
         let mut node = json!({"metadata": {"name": "n"}});
         assert_eq!(
-            check_features(&[GUARANTEED_CPU, POD_LEVEL], &node).unwrap_err(),
-            "pod update requires features GuaranteedQoSPodCPUResize, \
-             InPlacePodLevelResourcesVerticalScaling which are not available on node \"n\""
+            check_features(&[POD_LEVEL, INIT], &node).unwrap_err(),
+            "pod update requires features InPlacePodLevelResourcesVerticalScaling, \
+             InPlacePodVerticalScalingInitContainers which are not available on node \"n\""
         );
-        node["status"]["declaredFeatures"] = json!([GUARANTEED_CPU]);
-        check_features(&[GUARANTEED_CPU], &node).unwrap();
+        node["status"]["declaredFeatures"] = json!([POD_LEVEL]);
+        check_features(&[POD_LEVEL], &node).unwrap();
     }
 
     #[test]
@@ -166,12 +170,12 @@ mod tests {
         check_room(&pod("", "1"), &node).unwrap();
         assert_eq!(
             check_room(&pod("", "1100m"), &node).unwrap_err(),
-            "Node didn't have enough allocatable resources: cpu, requested: 1100, allocatable: 1000"
+            "node didn't have enough allocatable resources: cpu, requested: 1100, allocatable: 1000"
         );
         node["status"]["allocatable"]["memory"] = "1Mi".into();
         assert_eq!(
             check_room(&pod("", "2"), &node).unwrap_err(),
-            "Node didn't have enough allocatable resources: cpu, requested: 2000, allocatable: \
+            "node didn't have enough allocatable resources: cpu, requested: 2000, allocatable: \
              1000; memory, requested: 1073741824, allocatable: 1048576"
         );
         node["metadata"]["labels"][OS] = "windows".into();

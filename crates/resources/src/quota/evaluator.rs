@@ -210,7 +210,7 @@ impl Evaluator {
             Self::Pods => {
                 if is_charged(object, now) {
                     used.insert("pods".to_owned(), one);
-                    pod(&object["spec"], &mut used);
+                    pod(object, &mut used);
                 }
             }
             Self::Services => {
@@ -275,8 +275,8 @@ fn is_charged(pod: &Value, now: Timestamp) -> bool {
     }
 }
 
-fn pod(spec: &Value, used: &mut Amounts) {
-    for (name, amount) in pods::total(spec, "requests") {
+fn pod(object: &Value, used: &mut Amounts) {
+    for (name, amount) in pods::in_use(object, "requests") {
         if COMPUTE.contains(&name.as_str()) || name.starts_with(HUGE) {
             used.insert(format!("{REQUESTS}{name}"), amount);
             used.insert(name, amount);
@@ -284,7 +284,7 @@ fn pod(spec: &Value, used: &mut Amounts) {
             used.insert(format!("{REQUESTS}{name}"), amount);
         }
     }
-    for (name, amount) in pods::total(spec, "limits") {
+    for (name, amount) in pods::in_use(object, "limits") {
         if COMPUTE.contains(&name.as_str()) {
             used.insert(format!("{LIMITS}{name}"), amount);
         }

@@ -52,6 +52,30 @@ fn what_pods_use() {
 }
 
 #[test]
+fn what_pods_that_are_resized_use() {
+    let check = |status: Value, cpu: &str, limit: &str| {
+        let list = |cpu: &str| json!({"cpu": cpu});
+        let mut pod = json!({"spec": {"containers": [{"name": "a",
+            "resources": {"requests": list("200m"), "limits": list("400m")}}]}});
+        pod["status"] = status;
+        let usage = Evaluator::of("", "pods").unwrap().usage(&pod, Timestamp::UNIX_EPOCH);
+        let usage = to_value(&usage);
+        assert_eq!((&usage["requests.cpu"], &usage["limits.cpu"]), (&json!(cpu), &json!(limit)));
+    };
+    let status = |granted: &str, has: &str, conditions: Value| {
+        json!({"conditions": conditions, "containerStatuses": [{"name": "a",
+            "allocatedResources": {"cpu": granted},
+            "resources": {"requests": {"cpu": has}, "limits": {"cpu": has}}}]})
+    };
+    check(json!({}), "200m", "400m");
+    check(status("100m", "100m", json!([])), "200m", "400m");
+    check(status("100m", "500m", json!([])), "500m", "500m");
+    check(status("600m", "500m", json!([])), "600m", "500m");
+    let never = json!([{"type": "PodResizePending", "status": "True", "reason": "Infeasible"}]);
+    check(status("100m", "100m", never), "100m", "100m");
+}
+
+#[test]
 fn what_other_objects_use() {
     let service = |kind: &str, allocate: bool| {
         json!({"spec": {"type": kind, "allocateLoadBalancerNodePorts": allocate,

@@ -56,22 +56,37 @@ async fn pods_on_nodes_know_the_zone_and_stay_within_what_their_node_can() -> Ou
     };
     let strategic = [("content-type", "application/strategic-merge-patch+json")];
     let resized = format!("{path}/resize");
-    let refused = expect(&send(&client, "PATCH", &resized, &strategic, resize("600m")).await?, 403);
+    let amounts = json!({"cpu": "1", "memory": "128Mi"});
+    let whole =
+        json!({"spec": {"resources": {"requests": amounts, "limits": amounts}}}).to_string();
+    let refused = expect(&send(&client, "PATCH", &resized, &strategic, whole.clone()).await?, 403);
     assert_eq!(
         refused["message"],
-        "pods \"bound\" is forbidden: pod update requires features GuaranteedQoSPodCPUResize \
-         which are not available on node \"n\""
+        "pods \"bound\" is forbidden: pod update requires features \
+         InPlacePodLevelResourcesVerticalScaling which are not available on node \"n\""
     );
-    let features = json!({"status": {"declaredFeatures": ["GuaranteedQoSPodCPUResize"]}});
-    let status = format!("{NODES}/n/status");
-    expect(&send(&client, "PATCH", &status, &MERGE, features.to_string()).await?, 200);
+    let limits = json!({"kind": "LimitRange", "apiVersion": "v1", "metadata": {"name": "l"},
+        "spec": {"limits": [{"type": "Container", "max": {"cpu": "800m"}}]}});
+    let ranges = "/api/v1/namespaces/default/limitranges";
+    expect(&send_json(&client, "POST", ranges, &limits).await?, 201);
+    let refused = expect(&send(&client, "PATCH", &resized, &strategic, resize("900m")).await?, 403);
+    assert_eq!(
+        refused["message"],
+        "pods \"bound\" is forbidden: maximum cpu usage per Container is 800m, but limit is 900m"
+    );
+    expect(&send_json(&client, "DELETE", &format!("{ranges}/l"), &Value::Null).await?, 200);
     expect(&send(&client, "PATCH", &resized, &strategic, resize("600m")).await?, 200);
     let refused = expect(&send(&client, "PATCH", &resized, &strategic, resize("2")).await?, 403);
     assert_eq!(
         refused["message"],
-        "pods \"bound\" is forbidden: Node didn't have enough allocatable resources: cpu, \
+        "pods \"bound\" is forbidden: node didn't have enough allocatable resources: cpu, \
          requested: 2000, allocatable: 1000"
     );
+    let features =
+        json!({"status": {"declaredFeatures": ["InPlacePodLevelResourcesVerticalScaling"]}});
+    let status = format!("{NODES}/n/status");
+    expect(&send(&client, "PATCH", &status, &MERGE, features.to_string()).await?, 200);
+    expect(&send(&client, "PATCH", &resized, &strategic, whole).await?, 200);
     Ok(())
 }
 

@@ -70,8 +70,8 @@ impl Ledger {
 
     /// Whether `pod` wishes for other resources than it was allocated.
     pub fn is_pending(&self, pod: &Pod) -> bool {
-        let matches = |allocated: &PodResources| allocated.matches(pod);
-        self.with(|books| !books.allocated.get(&pod_uid(pod)).is_none_or(matches))
+        let differs = |allocated: &PodResources| !allocated.matches(pod);
+        self.with(|books| books.allocated.get(&pod_uid(pod)).is_some_and(differs))
     }
 
     /// Takes over a Pod that was admitted: what it was allocated before a restart of the kubelet,

@@ -36,25 +36,25 @@ fn at_least(total: &mut Amounts, other: &Amounts) {
 
 /// What all containers of a Pod together ask for.
 pub(crate) fn container_requests(spec: &Value) -> BTreeMap<String, Quantity> {
-    together(spec, "requests")
+    together(spec, &|container| amounts(container.get("resources"), "requests"))
 }
 
 /// What all containers of a Pod together may use.
 pub(super) fn container_limits(spec: &Value) -> BTreeMap<String, Quantity> {
-    together(spec, "limits")
+    together(spec, &|container| amounts(container.get("resources"), "limits"))
 }
 
 /// Containers that run together are added, init containers run one after the other, sidecars run
 /// on.
-fn together(spec: &Value, which: &str) -> Amounts {
+fn together(spec: &Value, of: &dyn Fn(&Value) -> Amounts) -> Amounts {
     let mut total = Amounts::new();
     for container in list(spec, "containers") {
-        add(&mut total, &amounts(container.get("resources"), which));
+        add(&mut total, &of(container));
     }
     let mut sidecars = Amounts::new();
     let mut init = Amounts::new();
     for container in list(spec, "initContainers") {
-        let mut own = amounts(container.get("resources"), which);
+        let mut own = of(container);
         if container.get("restartPolicy").and_then(Value::as_str) == Some("Always") {
             add(&mut total, &own);
             add(&mut sidecars, &own);
@@ -72,8 +72,47 @@ fn together(spec: &Value, which: &str) -> Amounts {
 /// containers say, and its overhead comes on top.
 #[must_use]
 pub fn total(spec: &Value, which: &str) -> BTreeMap<String, Quantity> {
-    let mut total = together(spec, which);
-    for (name, amount) in amounts(spec.get("resources"), which) {
+    sum(spec, which, &|object| amounts(object.get("resources"), which))
+}
+
+/// Like [`total`], of a Pod whose resources may be about to change: what its node granted it, and
+/// what it has, count as long as they are more than what it asks for; what it can never get does
+/// not count.
+pub(crate) fn in_use(pod: &Value, which: &str) -> BTreeMap<String, Quantity> {
+    let (spec, status) = (&pod["spec"], &pod["status"]);
+    let infeasible = list(status, "conditions").iter().any(|condition| {
+        condition["type"] == "PodResizePending"
+            && condition["status"] == "True"
+            && condition["reason"] == "Infeasible"
+    });
+    let seen = |object: &Value| -> Option<&Value> {
+        // The specification of the Pod as a whole has no name.
+        let Some(name) = object.get("name") else { return Some(status) };
+        let mut statuses = ["containerStatuses", "initContainerStatuses"]
+            .into_iter()
+            .flat_map(|field| list(status, field));
+        statuses.find(|status| status.get("name") == Some(name))
+    };
+    sum(spec, which, &|object| {
+        let asked = amounts(object.get("resources"), which);
+        let Some(seen) = seen(object).filter(|seen| seen["resources"].is_object()) else {
+            return asked;
+        };
+        let mut counted = amounts(seen.get("resources"), which);
+        if which == "requests" {
+            at_least(&mut counted, &amounts(Some(seen), "allocatedResources"));
+        }
+        if !infeasible {
+            at_least(&mut counted, &asked);
+        }
+        counted
+    })
+}
+
+fn sum(spec: &Value, which: &str, of: &dyn Fn(&Value) -> Amounts) -> Amounts {
+    let mut total = together(spec, of);
+    let whole = spec.get("resources").filter(|resources| resources.is_object());
+    for (name, amount) in whole.map(|_| of(spec)).unwrap_or_default() {
         total.insert(name, amount);
     }
     for (name, amount) in amounts(Some(spec), "overhead") {
