@@ -87,6 +87,8 @@ pub enum HostError {
     OneControlPlane,
     #[error("{0}")]
     CertificateKey(&'static str),
+    #[error(transparent)]
+    Seal(#[from] crate::seal::SealError),
     #[error("{}: {}", .0.what, .0.remedy)]
     Missing(Problem),
     #[error("this host has no address that other nodes could reach")]
