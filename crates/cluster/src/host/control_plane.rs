@@ -58,6 +58,15 @@ impl std::fmt::Display for CertificateKey {
     }
 }
 
+/// The keys of a control plane that has them in `folder`.
+pub(crate) fn keys_of(folder: &Path) -> Result<ClusterKeys, HostError> {
+    if !folder.join("ca.key").exists() {
+        let problem = "the key of the cluster's authority is not here".to_owned();
+        return Err(HostError::Keys { path: folder.join("ca.key").display().to_string(), problem });
+    }
+    keys(folder)
+}
+
 /// The keys that are in `folder`, and new ones for those that are not.
 pub(super) fn keys(folder: &Path) -> Result<ClusterKeys, HostError> {
     let read = |name: &str| fs::read_to_string(folder.join(name)).ok();

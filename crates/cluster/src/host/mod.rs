@@ -9,11 +9,11 @@
 //! [`reset`] from [`record`] alone; a file that was there before is neither changed nor removed.
 
 mod checks;
-mod control_plane;
+pub(crate) mod control_plane;
 mod discovery;
 pub mod init;
 pub mod join;
-mod members;
+pub(crate) mod members;
 mod record;
 pub mod reset;
 mod runtime;
