@@ -109,6 +109,9 @@ pub struct KubeletConfiguration {
     pub kube_reserved: BTreeMap<String, String>,
     pub system_reserved: BTreeMap<String, String>,
     pub eviction_hard: Option<BTreeMap<String, String>>,
+    pub eviction_soft: BTreeMap<String, String>,
+    pub eviction_soft_grace_period: BTreeMap<String, String>,
+    pub eviction_max_pod_grace_period: u64,
     pub eviction_pressure_transition_period: Option<String>,
     pub shutdown_grace_period: Option<String>,
     pub shutdown_grace_period_critical_pods: Option<String>,
@@ -242,19 +245,20 @@ impl KubeletConfiguration {
         }
     }
 
-    /// The threshold of a signal in `evictionHard`, or upstream's default for it.
-    pub fn eviction(&self, signal: &str) -> Option<String> {
-        match &self.eviction_hard {
-            Some(own) => own.get(signal).cloned(),
-            None => match signal {
-                "memory.available" => Some("100Mi".into()),
-                "nodefs.available" => Some("10%".into()),
-                "nodefs.inodesFree" => Some("5%".into()),
-                "imagefs.available" => Some("15%".into()),
-                "imagefs.inodesFree" => Some("5%".into()),
-                _ => None,
-            },
-        }
+    /// The thresholds of `evictionHard`, or upstream's defaults.
+    pub fn eviction_hard(&self) -> BTreeMap<String, String> {
+        let defaults = || {
+            [
+                ("memory.available", "100Mi"),
+                ("nodefs.available", "10%"),
+                ("nodefs.inodesFree", "5%"),
+                ("imagefs.available", "15%"),
+                ("imagefs.inodesFree", "5%"),
+            ]
+            .map(|(signal, limit)| (signal.to_owned(), limit.to_owned()))
+            .into()
+        };
+        self.eviction_hard.clone().unwrap_or_else(defaults)
     }
 }
 
@@ -296,6 +300,9 @@ impl Default for KubeletConfiguration {
             kube_reserved: BTreeMap::new(),
             system_reserved: BTreeMap::new(),
             eviction_hard: None,
+            eviction_soft: BTreeMap::new(),
+            eviction_soft_grace_period: BTreeMap::new(),
+            eviction_max_pod_grace_period: 0,
             eviction_pressure_transition_period: None,
             shutdown_grace_period: None,
             shutdown_grace_period_critical_pods: None,
@@ -358,8 +365,8 @@ staticPodPath: /etc/kubernetes/manifests
         );
         assert_eq!(config.status_frequency(), Duration::from_secs(2));
         assert_eq!(config.report_frequency(), Duration::from_secs(300));
-        assert_eq!(config.eviction("nodefs.available").as_deref(), Some("0%"));
-        assert_eq!(config.eviction("memory.available"), None);
+        let own = BTreeMap::from([("nodefs.available".to_owned(), "0%".to_owned())]);
+        assert_eq!(config.eviction_hard(), own);
         assert_eq!((config.port, config.max_pods), (10250, 110));
         assert!(config.rotate_certificates && config.server_tls_bootstrap);
     }

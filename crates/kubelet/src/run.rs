@@ -24,7 +24,7 @@ use crate::cgroup::{Cgroups, NodeAllocatable, Version};
 use crate::config::{Config, KubeletConfiguration};
 use crate::cri::{Runtime, RuntimeError, proto};
 use crate::events::{EventType, Events};
-use crate::eviction::{Evictor, Pressure};
+use crate::eviction::{Evictor, Pressure, ThresholdError};
 use crate::images::collect::Collector;
 use crate::images::folder::{Folders, folders};
 use crate::images::provider_config::{self, ProviderConfigError};
@@ -82,6 +82,9 @@ pub enum Error {
     /// The programs that know credentials cannot be used.
     #[error("failed to register CRI auth plugins: {0}")]
     Providers(#[from] ProviderConfigError),
+    /// What is to be left of the machine's resources cannot be understood.
+    #[error(transparent)]
+    Thresholds(#[from] ThresholdError),
     /// The server cannot serve.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -181,7 +184,7 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
     let (collecting, until) = (collector.clone(), shutdown.clone());
     tokio::spawn(async move { collecting.run(until).await });
     let evictor =
-        Evictor::new(manager.clone(), &config.kubelet, root_dir, collector, pressure_sender);
+        Evictor::new(manager.clone(), &config.kubelet, root_dir, collector, pressure_sender)?;
     tokio::spawn(evictor.run(shutdown.clone()));
     let power = shutdown::on_power_failure(
         manager.clone(),
@@ -711,14 +714,15 @@ fn reserved(kubelet: &KubeletConfiguration, root_dir: &Path) -> Reserved {
         let amount = if name == "cpu" { amount.milli_value() } else { amount.value() };
         *all.entry(name.clone()).or_default() += amount;
     }
-    if let Some(limit) = kubelet.eviction("memory.available").and_then(|limit| bytes(&limit)) {
+    let hard = kubelet.eviction_hard();
+    if let Some(limit) = hard.get("memory.available").and_then(|limit| bytes(limit)) {
         *all.entry("memory".into()).or_default() += limit;
     }
-    if let Some(limit) = kubelet.eviction("nodefs.available") {
+    if let Some(limit) = hard.get("nodefs.available") {
         let capacity = i64::try_from(facts::disk(root_dir).capacity).unwrap_or(0);
         let kept = match limit.strip_suffix('%').and_then(|p| p.parse::<i64>().ok()) {
             Some(percent) => capacity / 100 * percent,
-            None => bytes(&limit).unwrap_or(0),
+            None => bytes(limit).unwrap_or(0),
         };
         *all.entry("ephemeral-storage".into()).or_default() += kept;
     }
