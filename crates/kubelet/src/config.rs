@@ -9,6 +9,7 @@ use k8s_openapi::jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use crate::images::collect::Policy;
+use crate::images::pull_records;
 use crate::node::shutdown::{self, Group};
 
 /// Failure to read a configuration.
@@ -92,6 +93,8 @@ pub struct KubeletConfiguration {
     pub container_runtime_endpoint: String,
     pub serialize_image_pulls: bool,
     pub max_parallel_image_pulls: Option<usize>,
+    pub image_pull_credentials_verification_policy: pull_records::Policy,
+    pub preloaded_images_verification_allowlist: Vec<String>,
     #[serde(rename = "imageGCHighThresholdPercent")]
     pub image_gc_high_threshold_percent: u8,
     #[serde(rename = "imageGCLowThresholdPercent")]
@@ -287,6 +290,8 @@ impl Default for KubeletConfiguration {
             container_runtime_endpoint: "unix:///run/containerd/containerd.sock".into(),
             serialize_image_pulls: true,
             max_parallel_image_pulls: None,
+            image_pull_credentials_verification_policy: pull_records::Policy::default(),
+            preloaded_images_verification_allowlist: Vec::new(),
             image_gc_high_threshold_percent: 85,
             image_gc_low_threshold_percent: 80,
             image_minimum_gc_age: None,

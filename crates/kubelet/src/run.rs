@@ -25,10 +25,12 @@ use crate::config::{Config, KubeletConfiguration};
 use crate::cri::{Runtime, RuntimeError, proto};
 use crate::events::{EventType, Events};
 use crate::eviction::{Evictor, Pressure, ThresholdError};
+use crate::images::accounts::Accounts;
 use crate::images::collect::Collector;
 use crate::images::folder::{Folders, folders};
 use crate::images::provider_config::{self, ProviderConfigError};
 use crate::images::providers::Plugin;
+use crate::images::pull_records::PullRecords;
 use crate::images::{Images, import::Importer};
 use crate::logs::{self, RotationLimits};
 use crate::node::facts::{self, Reserved};
@@ -149,6 +151,11 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
     let (pressure_sender, pressures) = watch::channel(Vec::new());
     let (going_down_sender, going_down) = watch::channel(false);
 
+    let records = Arc::new(PullRecords::new(
+        &config.root_dir,
+        config.kubelet.image_pull_credentials_verification_policy,
+        config.kubelet.preloaded_images_verification_allowlist.clone(),
+    ));
     let parts =
         Parts { config: &config, identity: &identity, version: &version, shutdown: &shutdown };
     let context = parts.context(
@@ -160,6 +167,7 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
             probes_changed: changed_sender,
             image_folders: image_folders.clone(),
             plugins,
+            records: records.clone(),
             going_down: going_down.clone(),
         },
     );
@@ -180,6 +188,7 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
         config.kubelet.image_gc(),
         root_dir.clone(),
         context.events.clone(),
+        records,
     ));
     let (collecting, until) = (collector.clone(), shutdown.clone());
     tokio::spawn(async move { collecting.run(until).await });
@@ -305,6 +314,7 @@ struct Wiring {
     probes_changed: mpsc::UnboundedSender<PodUid>,
     image_folders: Folders,
     plugins: Arc<[Plugin]>,
+    records: Arc<PullRecords>,
     going_down: watch::Receiver<bool>,
 }
 
@@ -327,7 +337,9 @@ impl Parts<'_> {
         informers: Option<&Informers>,
         wiring: Wiring,
     ) -> Arc<Context> {
-        let Wiring { probes_changed, image_folders, plugins, going_down } = wiring;
+        let Wiring { probes_changed, image_folders, plugins, records, going_down } = wiring;
+        let tokens = Tokens::new(api.clone());
+        let accounts = Accounts::new(api.clone(), tokens.clone());
         let (config, kubelet) = (self.config, &self.config.kubelet);
         let events = Events::new(&self.identity.node_name, api.clone());
         let sources: Arc<dyn Sources> = Arc::new(ApiSources::new(
@@ -340,7 +352,7 @@ impl Parts<'_> {
             node_name: self.identity.node_name.clone(),
             client: api.clone(),
             objects: objects.clone(),
-            tokens: Tokens::new(api.clone()),
+            tokens,
             sources: sources.clone(),
         });
         let pulls = if kubelet.serialize_image_pulls {
@@ -361,7 +373,14 @@ impl Parts<'_> {
             objects,
             probes: probe::Manager::new(runtime.clone(), events.clone(), probes_changed),
             cgroups,
-            images: Images::new(runtime.clone(), events.clone(), pulls, image_folders, plugins),
+            images: Images::new(
+                runtime.clone(),
+                events.clone(),
+                pulls,
+                image_folders,
+                (plugins, accounts),
+                records,
+            ),
             sources,
             reporter,
             dns: dns_context(kubelet),
