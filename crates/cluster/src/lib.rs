@@ -35,6 +35,7 @@ pub mod power;
 pub mod preflight;
 pub mod progress;
 pub mod registries;
+mod seal;
 pub mod service;
 pub mod site;
 pub mod state;

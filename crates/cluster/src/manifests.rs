@@ -122,17 +122,15 @@ pub fn control_plane(config: &ClusterConfiguration, site: &Site<'_>) -> Vec<(Str
     let folders = [scheduler_conf];
     all.push(component("kube-scheduler", arguments, "100m", probe, &folders));
 
-    // Renews the certificates of all of them, and of the administrators.
+    // Renews the certificates of all of them and of the administrators, and replaces authorities.
     let kubernetes = Folder { name: "kubernetes", path: "/etc/kubernetes", read_only: false };
     let folders = [kubernetes];
-    let validity = config.certificate_validity_period.iter();
+    let mut arguments = vec![flag("node-name", site.node)];
+    arguments.extend(config.certificate_validity_period.iter().map(|p| flag("validity", p)));
     all.push(Component {
         name: "kube-certificates",
         image: site.image,
-        command: command(
-            ["/ironclad", "certs", "keep"],
-            validity.map(|period| flag("validity", period)).collect(),
-        ),
+        command: command(["/ironclad", "certs", "keep"], arguments),
         requests: json!({"cpu": "10m"}),
         probe: None,
         folders: &folders,

@@ -1,5 +1,7 @@
 //! What an administrator does to single nodes of a running cluster on this machine.
 
+mod control_plane;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,10 +37,17 @@ pub struct Addition {
     pub patience: Duration,
     /// Bytes of a disk of its own, rather than this machine's.
     pub disk: Option<u64>,
+    /// What it is to do.
+    pub role: Role,
 }
 
 /// How long the token is good with which a node joins.
 const TOKEN_TTL: Duration = Duration::from_secs(600);
+
+/// How long the API may take to answer elsewhere when a control plane is gone.
+const MOVING: Duration = Duration::from_secs(60);
+/// Between attempts to reach it.
+const POLL: Duration = Duration::from_millis(500);
 
 /// Why a node is not as it was to be.
 #[derive(Debug, thiserror::Error)]
@@ -67,9 +76,37 @@ pub enum NodeError {
     Off(String),
     /// Without it there is no cluster.
     #[error(
-        "node {0} runs the control plane; `ironclad down` removes the cluster, `ironclad node poweroff {0}` switches it off"
+        "node {0} runs the only control plane; `ironclad down` removes the cluster, `ironclad node poweroff {0}` switches it off"
     )]
     ControlPlane(String),
+    /// All others look for the API there.
+    #[error(
+        "all nodes reach the API server at the address of node {0}; only a cluster that was made with `ironclad up --control-planes 3` has an address that goes to another"
+    )]
+    Endpoint(String),
+    /// The store would stop.
+    #[error("node {node} cannot be removed, or etcd stops: {reason}")]
+    Quorum {
+        /// The node.
+        node: String,
+        /// Why.
+        reason: String,
+    },
+    /// It is not known how the others are.
+    #[error("the etcd member on {node}: {source}")]
+    Look {
+        /// The node.
+        node: String,
+        /// What the API server said.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The members of etcd, or the keys of the cluster.
+    #[error(transparent)]
+    Host(#[from] crate::host::HostError),
+    /// Its Node is not marked.
+    #[error(transparent)]
+    Addon(#[from] crate::addons::AddonError),
     /// It could not be switched on or off.
     #[error(transparent)]
     Power(#[from] PowerError),
@@ -213,8 +250,8 @@ pub async fn plug(
     Ok(network::plug(&node, connected).await?)
 }
 
-/// Adds a worker, which joins with a token as real hosts do, and waits until it is Ready. What a
-/// failed attempt made is removed again.
+/// Adds a worker, which joins with a token as real hosts do, or a control plane with a member of etcd,
+/// and waits until it is Ready. What a failed attempt made is removed again.
 ///
 /// # Errors
 /// [`NodeError`] with the step that failed.
@@ -230,9 +267,12 @@ pub async fn add(
     let facts = preflight::check()?;
     let (folder, mut cluster) = open(clusters, name)?;
     let client = connect(clusters, name).await?;
-    let node = cluster.plan.worker()?;
+    let node = match options.role {
+        Role::Worker => cluster.plan.worker()?,
+        Role::ControlPlane => cluster.plan.further_control_plane()?,
+    };
     let layout = Layout::new(&folder, &cluster.plan, &facts);
-    cluster.plan.nodes.push(node.clone());
+    cluster.plan.insert(node.clone());
     folder.write(&cluster)?;
     let joined = tokio::select! {
         joined = tokio::time::timeout(
@@ -266,23 +306,42 @@ async fn join(
         let path = layout.folder.node(&node.name);
         disk::create(&path, bytes).map_err(|source| NodeError::File { path, source })?;
     }
-    let kubeconfig = layout.folder.join("admin.conf");
-    let ca = authority(&kubeconfig).ok_or(NodeError::Authority(kubeconfig))?;
-    let token = tokens::generate()?;
-    let settings = tokens::Settings {
-        ttl: Some(TOKEN_TTL),
-        description: format!("The token with which node {} joins.", node.name),
-        ..tokens::Settings::default()
-    };
-    tokens::create(client, &token, &settings).await?;
-    layout.write(node, Admission::Newcomer { ca: &ca, token: &token })?;
+    let (mut token, mut newcomer) = (None, None);
+    match node.role {
+        Role::ControlPlane => {
+            let made = control_plane::introduce(layout.folder, cluster, node, client).await?;
+            layout.write(node, Admission::ControlPlane(&made.keys, Some(&made.member)))?;
+            newcomer = Some(made);
+        }
+        Role::Worker => {
+            let kubeconfig = layout.folder.join("admin.conf");
+            let ca = authority(&kubeconfig).ok_or(NodeError::Authority(kubeconfig))?;
+            let made = tokens::generate()?;
+            let settings = tokens::Settings {
+                ttl: Some(TOKEN_TTL),
+                description: format!("The token with which node {} joins.", node.name),
+                ..tokens::Settings::default()
+            };
+            tokens::create(client, &made, &settings).await?;
+            layout.write(node, Admission::Newcomer { ca: &ca, token: &made })?;
+            token = Some(made);
+        }
+    }
     progress.done("Wrote credentials and configuration");
 
     progress.doing(&format!("Waiting for node {}", node.name));
     power::on(layout.folder, cluster, node).await?;
-    let ready = up::node_ready(client, &node.name);
-    up::patiently(progress, client, &[&node.name], ready).await;
-    tokens::delete(client, &token.id).await?;
+    let ready = async {
+        if let Some(newcomer) = &newcomer {
+            control_plane::settle(newcomer, node, client).await?;
+        }
+        up::node_ready(client, &node.name).await;
+        Ok::<_, NodeError>(())
+    };
+    up::patiently(progress, client, &[&node.name], ready).await?;
+    if let Some(token) = token {
+        tokens::delete(client, &token.id).await?;
+    }
     progress.done(&format!("Node {} is Ready", node.name));
     Ok(())
 }
@@ -302,18 +361,19 @@ async fn connect(clusters: &Path, name: &str) -> Result<Client, client::ConnectE
     client::connect(&options).await
 }
 
-/// Removes a worker without draining it: pulls its plug, deletes its Node object, and then its
-/// files. Controllers replace its Pods once they see that the Node is gone.
+/// Removes a node without draining it: pulls its plug, deletes its Node object, and then its files.
+/// Controllers replace its Pods once they see that the Node is gone. A control plane leaves etcd first,
+/// unless the others need it.
 ///
 /// # Errors
 /// [`NodeError`] with the first step that failed; the command can be repeated.
 pub async fn remove(clusters: &Path, name: &str, node: &str) -> Result<(), NodeError> {
     let (folder, mut cluster) = open(clusters, name)?;
     let node = find(&cluster, node)?;
-    if node.role == Role::ControlPlane {
-        return Err(NodeError::ControlPlane(node.name));
-    }
     let client = connect(clusters, name).await?;
+    if node.role == Role::ControlPlane {
+        control_plane::spare(&cluster, &node, &client).await?;
+    }
     discard(&folder, &mut cluster, &node, &client).await
 }
 
@@ -324,15 +384,14 @@ async fn discard(
     node: &NodePlan,
     client: &Client,
 ) -> Result<(), NodeError> {
-    power::off(folder, cluster, node).await?;
-    let nodes: Api<Node> = Api::all(client.clone());
-    match nodes.delete(&node.name, &DeleteParams::default()).await {
-        Ok(_) => {}
-        Err(kube::Error::Api(status)) if status.is_not_found() => {}
-        Err(source) => {
-            return Err(NodeError::Delete { node: node.name.clone(), source: Box::new(source) });
-        }
+    let mut patience = Duration::ZERO;
+    if node.role == Role::ControlPlane {
+        control_plane::leave(folder, cluster, node, client).await?;
+        // It may have been the one that answered.
+        patience = MOVING;
     }
+    power::off(folder, cluster, node).await?;
+    delete(client, &node.name, patience).await?;
     let path = folder.node(&node.name);
     match fs::remove_dir_all(&path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -342,4 +401,21 @@ async fn discard(
     }
     cluster.plan.nodes.retain(|known| known.name != node.name);
     Ok(folder.write(cluster)?)
+}
+
+/// Deletes a Node object, once the API answers within `patience`.
+async fn delete(client: &Client, node: &str, patience: Duration) -> Result<(), NodeError> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let until = tokio::time::Instant::now() + patience;
+    loop {
+        let source = match nodes.delete(node, &DeleteParams::default()).await {
+            Ok(_) => return Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+            Err(source) => source,
+        };
+        if tokio::time::Instant::now() >= until {
+            return Err(NodeError::Delete { node: node.to_owned(), source: Box::new(source) });
+        }
+        tokio::time::sleep(POLL).await;
+    }
 }

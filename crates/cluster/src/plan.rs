@@ -59,6 +59,11 @@ pub enum PlanError {
     /// One API server alone can open its file.
     #[error("{0} control planes cannot share the embedded store; leave --store out, or use etcd")]
     Shared(usize),
+    /// Its file has room for nobody else.
+    #[error(
+        "cluster {0:?} keeps its objects in the embedded store of its one control plane; a further one needs a cluster that was made with `ironclad up --store etcd` or `--control-planes 3`"
+    )]
+    Alone(String),
     /// A setting is of no use.
     #[error(transparent)]
     Config(ConfigError),
@@ -190,11 +195,30 @@ impl Plan {
     /// # Errors
     /// [`PlanError::Nodes`] when the network is full.
     pub fn worker(&self) -> Result<NodePlan, PlanError> {
+        self.further(Role::Worker)
+    }
+
+    /// One control plane more, as [`Plan::worker`]. Pods of users keep away from it as from the others.
+    ///
+    /// # Errors
+    /// [`PlanError`] when the network is full, or there is no store that it could share.
+    pub fn further_control_plane(&self) -> Result<NodePlan, PlanError> {
+        if !self.etcd {
+            return Err(PlanError::Alone(self.name.clone()));
+        }
+        self.further(Role::ControlPlane)
+    }
+
+    fn further(&self, role: Role) -> Result<NodePlan, PlanError> {
         if self.nodes.len() >= MAX_NODES {
             return Err(PlanError::Nodes(self.nodes.len() + 1));
         }
+        let (letter, tainted) = match role {
+            Role::Worker => ("w", false),
+            Role::ControlPlane => ("m", self.control_planes().any(|node| node.tainted)),
+        };
         let name = (1..=MAX_NODES)
-            .map(|number| format!("w{number}"))
+            .map(|number| format!("{letter}{number}"))
             .find(|name| self.nodes.iter().all(|node| node.name != *name))
             .ok_or(PlanError::Nodes(MAX_NODES + 1))?;
         let host = (FIRST_HOST..u8::MAX)
@@ -202,11 +226,20 @@ impl Plan {
             .ok_or(PlanError::Nodes(MAX_NODES + 1))?;
         Ok(NodePlan {
             name,
-            role: Role::Worker,
+            role,
             address: address(self.network, host),
             interface: interface(self.network, host),
-            tainted: false,
+            tainted,
         })
+    }
+
+    /// Puts one more node among the others: control planes come first.
+    pub fn insert(&mut self, node: NodePlan) {
+        let at = match node.role {
+            Role::ControlPlane => self.control_planes().count(),
+            Role::Worker => self.nodes.len(),
+        };
+        self.nodes.insert(at, node);
     }
 
     /// The settings of the cluster.
@@ -227,7 +260,7 @@ impl Plan {
         self.nodes.iter().filter(|node| node.role == Role::ControlPlane)
     }
 
-    /// The node that ran the first control plane.
+    /// The first of the nodes that run a control plane.
     ///
     /// # Panics
     /// Never: a plan has at least one node.

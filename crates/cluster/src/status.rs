@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use client::ConnectOptions;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::api::ListParams;
 
@@ -110,6 +110,12 @@ async fn ready(kubeconfig: &Path) -> Option<Vec<(String, bool)>> {
     let list = list.ok()?.ok()?;
     let named = |node: Node| (node.metadata.name.clone().unwrap_or_default(), is_ready(&node));
     Some(list.items.into_iter().map(named).collect())
+}
+
+/// Whether the Pod is Ready.
+pub(crate) fn pod_is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
 /// Whether the node's condition `Ready` is true.

@@ -177,7 +177,7 @@ async fn build(
     // The control plane's own, which are renewed there.
     let first = plan.control_plane();
     let control_plane = folder.node(&first.name).join("etc/kubernetes");
-    for name in [SUPER_ADMIN, "admin.conf"] {
+    for name in ADMINISTRATORS {
         let path = folder.join(name);
         std::os::unix::fs::symlink(control_plane.join(name), &path).map_err(file(&path))?;
     }
@@ -239,6 +239,8 @@ async fn build(
 
 /// The kubeconfig that is allowed everything before there are roles, in the folder of a cluster.
 const SUPER_ADMIN: &str = "super-admin.conf";
+/// The kubeconfigs in the folder of a cluster, which are those of one of its control planes.
+pub(crate) const ADMINISTRATORS: [&str; 2] = [SUPER_ADMIN, "admin.conf"];
 
 async fn connect(kubeconfig: PathBuf) -> Result<Client, UpError> {
     let options =

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::chaos::{Own, processes};
-use crate::cluster::{Cluster, Namespace, eventually, eventually_equal, ironclad, stdout};
+use crate::cluster::{Cluster, Namespace, eventually, eventually_equal, ironclad, refused, stdout};
 
 /// What `ironclad certs` prints; panics when it fails.
 fn certs(cluster: &Cluster, arguments: &str) -> String {
@@ -144,13 +144,41 @@ fn authority_and_token_keys_are_replaced_and_nothing_is_restarted() {
     eventually("whole", || ends(cluster));
     works(cluster, &space, "new");
 
+    let said = certs(cluster, "rotate-ca --authority front-proxy-ca --grace 1s");
+    assert!(said.contains("The new authority has taken over"), "{said}");
+    let refusal = refused(cluster, "certs rotate-ca --authority etcd-ca");
+    assert!(refusal.contains("this cluster has no etcd-ca of its own"), "{refusal}");
+    eventually("whole", || ends(cluster));
+
+    let token = |cluster: &Cluster| cluster.kubectl("create token default").trim().to_owned();
+    let old = token(cluster);
     let said = certs(cluster, "rotate-sa-key");
     assert!(said.contains("The new key signs"), "{said}");
-    let mut early = ironclad();
-    early.args(["certs", "rotate-sa-key", "--finish", "--name", &cluster.name]);
-    let output = early.output().expect("ironclad runs");
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(error.contains("tokens that the old key signed may be in use"), "{error}");
+    let new = token(cluster);
+    let refusal = refused(cluster, "certs rotate-sa-key --finish");
+    assert!(refusal.contains("tokens that the old key signed may be in use"), "{refusal}");
     works(cluster, &space, "keys");
+    for token in [&old, &new] {
+        assert!(believed(&space, token), "both keys are trusted");
+    }
+    // Before Pods are locked out whose tokens are of the old key.
     assert_eq!(running(cluster), before);
+    let said = certs(cluster, "rotate-sa-key --finish --force");
+    assert!(said.contains("The old key is forgotten"), "{said}");
+    eventually("the old token is refused", || {
+        if believed(&space, &old) { Err("it is believed".to_owned()) } else { Ok(()) }
+    });
+    assert!(believed(&space, &new));
+    let refusal = refused(cluster, "certs rotate-sa-key --finish");
+    assert!(refusal.contains("no rotation is under way"), "{refusal}");
+}
+
+/// Whether the API server believes a token of a service account.
+fn believed(space: &Namespace, token: &str) -> bool {
+    let review = serde_json::json!({
+        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token},
+    });
+    let said = space.pipe("create -f - -o json", &review.to_string());
+    let review: Value = serde_json::from_str(&said).expect("a review is JSON");
+    review["status"]["authenticated"] == true
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::chaos::{Own, processes};
 use crate::cluster::{
-    Cluster, Namespace, WEB, eventually, eventually_equal, ironclad, run, stdout,
+    Cluster, Namespace, WEB, eventually, eventually_equal, ironclad, refused, run, stdout,
 };
 
 const MASTERS: [&str; 3] = ["m1", "m2", "m3"];
@@ -84,6 +84,61 @@ fn each_of_three_control_planes_can_be_lost_and_comes_back() {
     let next = holder(cluster, "virtual-ip");
     lose(cluster, &space, &next, &addresses, 3);
     store(cluster, &space);
+    authorities(cluster, &space);
+    come_and_go(cluster, &space);
+}
+
+/// Control planes are removed and added, unless the others need them; the first one too.
+fn come_and_go(cluster: &Cluster, space: &Namespace) {
+    run(cluster, "node poweroff m2");
+    eventually("answered", || ask(cluster, "get --raw /readyz"));
+    let refusal = refused(cluster, "node remove m3");
+    let reason = "1 of the 2 members that would be left work, and 2 have to";
+    assert!(refusal.contains(reason), "{refusal}");
+    run(cluster, "node poweron m2");
+    eventually("its Pod is ready", || ready(cluster, "etcd-m2"));
+    insist(cluster, "wait --for=condition=Ready node/m2 --timeout=90s");
+
+    run(cluster, "node remove m1");
+    assert_eq!(members(cluster), ["m2", "m3"]);
+    let nodes = insist(cluster, "get nodes -o name");
+    assert!(!nodes.contains("node/m1"), "{nodes}");
+    assert!(processes(cluster, "m1", "").is_empty());
+    run(cluster, "certs check");
+    let said = run(cluster, "node add --control-plane");
+    assert!(said.contains("Node m1 has joined."), "{said}");
+    assert_eq!(members(cluster), MASTERS);
+    eventually("three behind the Service", || {
+        let all = endpoints(cluster);
+        if all.len() == 3 { Ok(()) } else { Err(format!("{all:?}")) }
+    });
+    insist(cluster, &format!("-n {} scale deployment/web --replicas=5", space.name));
+    let ready = "--for=jsonpath={.status.readyReplicas}=5";
+    insist(cluster, &format!("-n {} wait deployment/web {ready}", space.name));
+}
+
+/// Authorities are replaced on all control planes, with most members of etcd always there.
+fn authorities(cluster: &Cluster, space: &Namespace) {
+    let bundle = || {
+        let map = insist(cluster, "get configmap kube-root-ca.crt -o jsonpath={.data.ca\\.crt}");
+        map.trim().to_owned()
+    };
+    let old = bundle();
+    for authority in ["ca", "etcd-ca"] {
+        let said = run(cluster, &format!("certs rotate-ca --authority {authority} --grace 5s"));
+        assert!(said.contains("The new authority has taken over"), "{said}");
+        run(cluster, "certs check");
+        eventually("all members are well", || {
+            let said = ironclad().args(["store", "check", "--name", &cluster.name]).output();
+            let said = String::from_utf8_lossy(&said.expect("ironclad runs").stdout).into_owned();
+            if said.contains("3 members hold the same") { Ok(()) } else { Err(said) }
+        });
+    }
+    let new = bundle();
+    assert!(new != old && new.matches("BEGIN").count() == 1, "{new}");
+    insist(cluster, &format!("-n {} scale deployment/web --replicas=4", space.name));
+    let ready = "--for=jsonpath={.status.readyReplicas}=4";
+    insist(cluster, &format!("-n {} wait deployment/web {ready}", space.name));
 }
 
 /// Without `node`, the API answers, another leads, and a Pod more runs; then it is back.

@@ -54,6 +54,16 @@ impl Hosts {
     }
 }
 
+impl Hosts {
+    /// Boots a host that was switched off, with the files it had.
+    fn boot_again(&mut self, index: usize) {
+        let name = self.hosts[index].name;
+        self.hosts[index].boot.wait().unwrap();
+        self.hosts[index] = Host::boot(name, self.folder.path(), self.network, index + 2);
+        self.hosts[index].prepare();
+    }
+}
+
 impl Drop for Hosts {
     fn drop(&mut self) {
         for host in &mut self.hosts {
@@ -104,6 +114,11 @@ impl Host {
             if matches!(state.as_str(), "running" | "degraded") { Ok(()) } else { Err(state) }
         });
         host
+    }
+
+    /// What an administrator sees to before a host can be a node.
+    fn prepare(&self) {
+        self.run("sysctl -qw net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=1");
     }
 
     /// A command in the host.
@@ -166,10 +181,16 @@ impl Host {
         });
         for words in ["ip -o link", "ip route", "nft list tables", "cat /proc/self/mountinfo"] {
             let text = self.run(words);
+            // Of interfaces the name, and of mounts where they are: the rest has numbers that are
+            // others after the next boot.
             let fields = |line: &str| {
-                let skipped = if words.starts_with("cat") { 4 } else { 0 };
-                let taken = if words.starts_with("ip -o") { 2 } else { 9 };
-                line.split_whitespace().skip(skipped).take(taken).collect::<Vec<_>>().join(" ")
+                let (skipped, taken) = match words {
+                    "ip -o link" => (1, 1),
+                    "cat /proc/self/mountinfo" => (4, 1),
+                    _ => (0, 9),
+                };
+                let fields = line.split('@').next().unwrap_or_default().split_whitespace();
+                fields.skip(skipped).take(taken).collect::<Vec<_>>().join(" ")
             };
             traces.extend(text.lines().map(|line| format!("{words}: {}", fields(line))));
         }
@@ -216,7 +237,7 @@ fn walk(path: &Path, found: &mut BTreeSet<String>) {
 
 #[test]
 fn hosts_are_made_nodes_and_hosts_again() {
-    let hosts = Hosts::boot(0, &["e2e-cp", "e2e-worker"]);
+    let mut hosts = Hosts::boot(0, &["e2e-cp", "e2e-worker"]);
     let [cp, worker] = hosts.hosts.as_slice() else { panic!("there are two") };
 
     cp.run("sysctl -qw net.ipv4.ip_forward=0");
@@ -225,7 +246,7 @@ fn hosts_are_made_nodes_and_hosts_again() {
     let check = "[ERROR FileContent--proc-sys-net-ipv4-ip_forward]";
     assert!(error.contains(check) && error.contains("sysctl -w net.ipv4.ip_forward=1"), "{error}");
     for host in &hosts.hosts {
-        host.run("sysctl -qw net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=1");
+        host.prepare();
     }
     let clean = [cp.traces(), worker.traces()];
     assert!(cp.ironclad("reset --force").contains("nothing to undo"));
@@ -242,7 +263,11 @@ fn hosts_are_made_nodes_and_hosts_again() {
 
     mistakes(worker, join);
     tokens(cp);
-    worker.ironclad(&format!("join {join} --images {IMAGES}"));
+    let mirror = "--registry-mirror docker.io=https://mirror.example";
+    worker.ironclad(&format!("join {join} --images {IMAGES} {mirror}"));
+    let hosts_toml = worker.folder.join("etc/ironclad/certs.d/docker.io/hosts.toml");
+    let hosts_toml = fs::read_to_string(hosts_toml).unwrap();
+    assert!(hosts_toml.contains("https://mirror.example"), "{hosts_toml}");
     cp.kubectl("wait --for=condition=Ready node --all --timeout=90s");
     let nodes = cp.kubectl("get nodes --no-headers");
     let rows: Vec<Vec<&str>> =
@@ -250,7 +275,11 @@ fn hosts_are_made_nodes_and_hosts_again() {
     assert_eq!(rows, [["e2e-cp", "Ready", "control-plane"], ["e2e-worker", "Ready", "<none>"]]);
     certificates(cp, worker);
     services(cp, worker);
+    administration(cp, worker);
+    inhibitor(worker);
+    off_and_on(&mut hosts);
 
+    let [cp, worker] = hosts.hosts.as_slice() else { panic!("there are two") };
     worker.ironclad("reset --force");
     cp.kubectl("delete node e2e-worker");
     cp.ironclad("reset --force");
@@ -343,12 +372,71 @@ fn services(cp: &Host, worker: &Host) {
     assert!(pod.contains("1/1") && pod.split_whitespace().nth(3) == Some("0"), "{pod}");
 }
 
+/// What an administrator does to a cluster works on hosts as it does with namespaced nodes.
+fn administration(cp: &Host, worker: &Host) {
+    let imported = worker.ironclad(&format!("image import {IMAGES}/web-1.tar"));
+    assert!(imported.contains("e2e-worker: ironclad.local/web:1"), "{imported}");
+    for host in [cp, worker] {
+        let list = host.ironclad("image list");
+        let row = list.lines().find(|line| line.contains("ironclad.local/web:1"));
+        assert!(row.is_some_and(|row| row.trim_end().ends_with("yes")), "{list}");
+    }
+    cp.kubectl("create configmap before");
+    let saved = cp.ironclad("snapshot save /var/tmp/snapshot");
+    assert!(saved.contains("Saved revision "), "{saved}");
+    cp.kubectl("delete configmap before");
+    cp.kubectl("create configmap after");
+    let restored = cp.ironclad("snapshot restore /var/tmp/snapshot");
+    assert!(restored.contains("the store goes on from revision"), "{restored}");
+    fs::remove_file(cp.folder.join("var/tmp/snapshot")).unwrap();
+    cp.kubectl("get configmap before");
+    assert!(!cp.kubectl("get configmap -o name").contains("configmap/after"));
+    let upgraded = cp.ironclad("upgrade apply");
+    assert!(upgraded.contains("[upgrade] Upgraded to v1.36."), "{upgraded}");
+    let upgraded = worker.ironclad("upgrade node");
+    assert!(upgraded.contains("This node was upgraded to v1.36."), "{upgraded}");
+    let pod = cp.kubectl("get pod sleeper --no-headers");
+    assert!(pod.contains("1/1") && pod.split_whitespace().nth(3) == Some("0"), "{pod}");
+}
+
+/// The kubelet has logind wait when the host is to stop, and for as long as its Pods may take.
+fn inhibitor(worker: &Host) {
+    eventually("logind is asked to wait", || {
+        let locks = worker.run("systemd-inhibit --list --no-pager");
+        let own = locks.lines().any(|line| line.contains("kubelet") && line.contains("delay"));
+        if own { Ok(()) } else { Err(locks) }
+    });
+    let logind = "org.freedesktop.login1 /org/freedesktop/login1 org.freedesktop.login1.Manager";
+    let allowed = worker.run(&format!("busctl get-property {logind} InhibitDelayMaxUSec"));
+    assert_eq!(allowed.trim(), "t 30000000");
+}
+
+/// Pods end in order when a host is switched off, and it is a node again when it boots.
+fn off_and_on(hosts: &mut Hosts) {
+    let [cp, worker] = hosts.hosts.as_slice() else { panic!("there are two") };
+    worker.run("systemctl poweroff --no-block");
+    eventually("told that the Pod was ended", || {
+        let said = cp.kubectl("get pod sleeper -o jsonpath={.status.reason}:{.status.message}");
+        let wanted = "Terminated:Pod was terminated in response to imminent node shutdown.";
+        if said == wanted { Ok(()) } else { Err(said) }
+    });
+    eventually("the node says why it is not ready", || {
+        let path =
+            "get node e2e-worker -o jsonpath={.status.conditions[?(@.type==\"Ready\")].message}";
+        let said = cp.kubectl(path);
+        if said.contains("node is shutting down") { Ok(()) } else { Err(said) }
+    });
+    hosts.boot_again(1);
+    let [cp, _] = hosts.hosts.as_slice() else { panic!("there are two") };
+    cp.kubectl("wait --for=condition=Ready node/e2e-worker --timeout=120s");
+}
+
 #[test]
 fn a_second_control_plane_joins_and_leaves() {
     let hosts = Hosts::boot(1, &["e2e-one", "e2e-two"]);
     let [one, two] = hosts.hosts.as_slice() else { panic!("there are two") };
     for host in &hosts.hosts {
-        host.run("sysctl -qw net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=1");
+        host.prepare();
         // The package may have left one on a machine with services.
         fs::remove_dir_all(host.folder.join("var/lib/etcd")).ok();
     }
@@ -384,6 +472,22 @@ fn a_second_control_plane_joins_and_leaves() {
         let text = one.kubectl(path);
         if text.split_whitespace().count() == 2 { Ok(()) } else { Err(text) }
     });
+
+    // Each with its own files, told through the API.
+    for authority in ["ca", "etcd-ca", "front-proxy-ca"] {
+        let said = two.ironclad(&format!("certs rotate-ca --authority {authority} --grace 5s"));
+        assert!(said.contains("The new authority has taken over"), "{said}");
+    }
+    for host in &hosts.hosts {
+        host.ironclad("certs check");
+    }
+    for file in ["ca.crt", "ca.key", "etcd/ca.crt", "etcd/ca.key", "front-proxy-ca.crt"] {
+        let [one, two] = [one, two].map(|host| {
+            fs::read_to_string(host.folder.join("etc/kubernetes/pki").join(file)).unwrap()
+        });
+        assert_eq!(one, two, "{file}");
+    }
+    assert!(!one.folder.join("etc/kubernetes/pki/ca-next.key").exists());
 
     // The first one goes; the second has all, and gets the address.
     let said = one.ironclad("reset --force");

@@ -10,6 +10,7 @@ use machinery::codec::yaml;
 use serde::{Deserialize, Serialize};
 
 use crate::images::collect::Policy;
+use crate::images::pull_records;
 use crate::node::shutdown::{self, Group};
 
 /// Failure to read a configuration.
@@ -94,6 +95,8 @@ pub struct KubeletConfiguration {
     pub container_runtime_endpoint: String,
     pub serialize_image_pulls: bool,
     pub max_parallel_image_pulls: Option<usize>,
+    pub image_pull_credentials_verification_policy: pull_records::Policy,
+    pub preloaded_images_verification_allowlist: Vec<String>,
     #[serde(rename = "imageGCHighThresholdPercent")]
     pub image_gc_high_threshold_percent: u8,
     #[serde(rename = "imageGCLowThresholdPercent")]
@@ -111,6 +114,9 @@ pub struct KubeletConfiguration {
     pub kube_reserved: BTreeMap<String, String>,
     pub system_reserved: BTreeMap<String, String>,
     pub eviction_hard: Option<BTreeMap<String, String>>,
+    pub eviction_soft: BTreeMap<String, String>,
+    pub eviction_soft_grace_period: BTreeMap<String, String>,
+    pub eviction_max_pod_grace_period: u64,
     pub eviction_pressure_transition_period: Option<String>,
     pub shutdown_grace_period: Option<String>,
     pub shutdown_grace_period_critical_pods: Option<String>,
@@ -244,19 +250,20 @@ impl KubeletConfiguration {
         }
     }
 
-    /// The threshold of a signal in `evictionHard`, or upstream's default for it.
-    pub fn eviction(&self, signal: &str) -> Option<String> {
-        match &self.eviction_hard {
-            Some(own) => own.get(signal).cloned(),
-            None => match signal {
-                "memory.available" => Some("100Mi".into()),
-                "nodefs.available" => Some("10%".into()),
-                "nodefs.inodesFree" => Some("5%".into()),
-                "imagefs.available" => Some("15%".into()),
-                "imagefs.inodesFree" => Some("5%".into()),
-                _ => None,
-            },
-        }
+    /// The thresholds of `evictionHard`, or upstream's defaults.
+    pub fn eviction_hard(&self) -> BTreeMap<String, String> {
+        let defaults = || {
+            [
+                ("memory.available", "100Mi"),
+                ("nodefs.available", "10%"),
+                ("nodefs.inodesFree", "5%"),
+                ("imagefs.available", "15%"),
+                ("imagefs.inodesFree", "5%"),
+            ]
+            .map(|(signal, limit)| (signal.to_owned(), limit.to_owned()))
+            .into()
+        };
+        self.eviction_hard.clone().unwrap_or_else(defaults)
     }
 }
 
@@ -286,6 +293,8 @@ impl Default for KubeletConfiguration {
             container_runtime_endpoint: "unix:///run/containerd/containerd.sock".into(),
             serialize_image_pulls: true,
             max_parallel_image_pulls: None,
+            image_pull_credentials_verification_policy: pull_records::Policy::default(),
+            preloaded_images_verification_allowlist: Vec::new(),
             image_gc_high_threshold_percent: 85,
             image_gc_low_threshold_percent: 80,
             image_minimum_gc_age: None,
@@ -299,6 +308,9 @@ impl Default for KubeletConfiguration {
             kube_reserved: BTreeMap::new(),
             system_reserved: BTreeMap::new(),
             eviction_hard: None,
+            eviction_soft: BTreeMap::new(),
+            eviction_soft_grace_period: BTreeMap::new(),
+            eviction_max_pod_grace_period: 0,
             eviction_pressure_transition_period: None,
             shutdown_grace_period: None,
             shutdown_grace_period_critical_pods: None,
@@ -361,8 +373,8 @@ staticPodPath: /etc/kubernetes/manifests
         );
         assert_eq!(config.status_frequency(), Duration::from_secs(2));
         assert_eq!(config.report_frequency(), Duration::from_secs(300));
-        assert_eq!(config.eviction("nodefs.available").as_deref(), Some("0%"));
-        assert_eq!(config.eviction("memory.available"), None);
+        let own = BTreeMap::from([("nodefs.available".to_owned(), "0%".to_owned())]);
+        assert_eq!(config.eviction_hard(), own);
         assert_eq!((config.port, config.max_pods), (10250, 110));
         assert!(config.rotate_certificates && config.server_tls_bootstrap);
     }

@@ -24,11 +24,13 @@ use crate::cgroup::{Cgroups, NodeAllocatable, Version};
 use crate::config::{Config, KubeletConfiguration};
 use crate::cri::{Runtime, RuntimeError, proto};
 use crate::events::{EventType, Events};
-use crate::eviction::{Evictor, Pressure};
+use crate::eviction::{Evictor, Pressure, ThresholdError};
+use crate::images::accounts::Accounts;
 use crate::images::collect::Collector;
 use crate::images::folder::{Folders, folders};
 use crate::images::provider_config::{self, ProviderConfigError};
 use crate::images::providers::Plugin;
+use crate::images::pull_records::PullRecords;
 use crate::images::{Images, import::Importer};
 use crate::logs::{self, RotationLimits};
 use crate::node::facts::{self, Reserved};
@@ -87,6 +89,9 @@ pub enum Error {
     /// What Pods were allocated cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// What is to be left of the machine's resources cannot be understood.
+    #[error(transparent)]
+    Thresholds(#[from] ThresholdError),
     /// The server cannot serve.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -152,6 +157,11 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
     let (going_down_sender, going_down) = watch::channel(false);
 
     let (ledger, nudges) = Ledger::open(&config.root_dir)?;
+    let records = Arc::new(PullRecords::new(
+        &config.root_dir,
+        config.kubelet.image_pull_credentials_verification_policy,
+        config.kubelet.preloaded_images_verification_allowlist.clone(),
+    ));
     let parts =
         Parts { config: &config, identity: &identity, version: &version, shutdown: &shutdown };
     let context = parts.context(
@@ -164,6 +174,7 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
             probes_changed: changed_sender,
             image_folders: image_folders.clone(),
             plugins,
+            records: records.clone(),
             going_down: going_down.clone(),
         },
     );
@@ -184,11 +195,12 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
         config.kubelet.image_gc(),
         root_dir.clone(),
         context.events.clone(),
+        records,
     ));
     let (collecting, until) = (collector.clone(), shutdown.clone());
     tokio::spawn(async move { collecting.run(until).await });
     let evictor =
-        Evictor::new(manager.clone(), &config.kubelet, root_dir, collector, pressure_sender);
+        Evictor::new(manager.clone(), &config.kubelet, root_dir, collector, pressure_sender)?;
     tokio::spawn(evictor.run(shutdown.clone()));
     let power = shutdown::on_power_failure(
         manager.clone(),
@@ -311,6 +323,7 @@ struct Wiring {
     probes_changed: mpsc::UnboundedSender<PodUid>,
     image_folders: Folders,
     plugins: Arc<[Plugin]>,
+    records: Arc<PullRecords>,
     going_down: watch::Receiver<bool>,
 }
 
@@ -333,7 +346,9 @@ impl Parts<'_> {
         informers: Option<&Informers>,
         wiring: Wiring,
     ) -> Arc<Context> {
-        let Wiring { ledger, probes_changed, image_folders, plugins, going_down } = wiring;
+        let Wiring { ledger, probes_changed, image_folders, plugins, records, going_down } = wiring;
+        let tokens = Tokens::new(api.clone());
+        let accounts = Accounts::new(api.clone(), tokens.clone());
         let (config, kubelet) = (self.config, &self.config.kubelet);
         let events = Events::new(&self.identity.node_name, api.clone());
         let sources: Arc<dyn Sources> = Arc::new(ApiSources::new(
@@ -346,7 +361,7 @@ impl Parts<'_> {
             node_name: self.identity.node_name.clone(),
             client: api.clone(),
             objects: objects.clone(),
-            tokens: Tokens::new(api.clone()),
+            tokens,
             sources: sources.clone(),
         });
         let pulls = if kubelet.serialize_image_pulls {
@@ -367,7 +382,14 @@ impl Parts<'_> {
             objects,
             probes: probe::Manager::new(runtime.clone(), events.clone(), probes_changed),
             cgroups,
-            images: Images::new(runtime.clone(), events.clone(), pulls, image_folders, plugins),
+            images: Images::new(
+                runtime.clone(),
+                events.clone(),
+                pulls,
+                image_folders,
+                (plugins, accounts),
+                records,
+            ),
             sources,
             ledger,
             reporter,
@@ -723,14 +745,15 @@ fn reserved(kubelet: &KubeletConfiguration, root_dir: &Path) -> Reserved {
         let amount = if name == "cpu" { amount.milli_value() } else { amount.value() };
         *all.entry(name.clone()).or_default() += amount;
     }
-    if let Some(limit) = kubelet.eviction("memory.available").and_then(|limit| bytes(&limit)) {
+    let hard = kubelet.eviction_hard();
+    if let Some(limit) = hard.get("memory.available").and_then(|limit| bytes(limit)) {
         *all.entry("memory".into()).or_default() += limit;
     }
-    if let Some(limit) = kubelet.eviction("nodefs.available") {
+    if let Some(limit) = hard.get("nodefs.available") {
         let capacity = i64::try_from(facts::disk(root_dir).capacity).unwrap_or(0);
         let kept = match limit.strip_suffix('%').and_then(|p| p.parse::<i64>().ok()) {
             Some(percent) => capacity / 100 * percent,
-            None => bytes(&limit).unwrap_or(0),
+            None => bytes(limit).unwrap_or(0),
         };
         *all.entry("ephemeral-storage".into()).or_default() += kept;
     }

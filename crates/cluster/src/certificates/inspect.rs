@@ -8,7 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::files::{self, FileError, Held};
-use super::inventory::{self, Entry, KUBELET, Root};
+use super::inventory::{self, Entry, KUBELET, Root, SERVICE_ACCOUNTS};
 
 /// What is wrong with a certificate or a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,11 +66,6 @@ pub const HEAD: [&str; 8] = [
     "EXTERNALLY MANAGED",
     "PROBLEM",
 ];
-
-/// Path of the public keys of service-account tokens, without the leading slash.
-pub(super) const PUBLIC_KEYS: &str = "etc/kubernetes/pki/sa.pub";
-/// Path of the key that they are signed with.
-pub(super) const SIGNING_KEY: &str = "etc/kubernetes/pki/sa.key";
 
 /// The certificates of a node whose files are below `root`.
 ///
@@ -167,8 +162,9 @@ fn in_time(certificate: &Certificate, now: SystemTime) -> Option<Problem> {
 }
 
 fn service_accounts(node: &str, root: &Path) -> Result<Row, FileError> {
-    let key = files::text(&root.join(SIGNING_KEY))?;
-    let public = files::text(&root.join(PUBLIC_KEYS))?;
+    let path = root.join(SERVICE_ACCOUNTS.path);
+    let key = files::text(&path.with_added_extension("key"))?;
+    let public = files::text(&path.with_added_extension(SERVICE_ACCOUNTS.public()))?;
     let problem = match (key, public) {
         (Some(key), Some(public)) => match pki::public_key(&key) {
             Ok(own) if public.contains(own.trim()) => None,
@@ -301,7 +297,7 @@ fn subject(certificate: &Certificate) -> String {
     groups.collect::<String>() + "CN=" + &certificate.common_name
 }
 
-fn expiry(time: SystemTime) -> String {
+pub(super) fn expiry(time: SystemTime) -> String {
     let time = Timestamp::try_from(time).unwrap_or(Timestamp::MAX);
     time.strftime("%b %d, %Y %H:%M UTC").to_string()
 }

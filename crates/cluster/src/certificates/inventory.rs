@@ -28,12 +28,12 @@ pub struct Entry {
     pub authority: &'static str,
 }
 
-/// A certificate authority.
+/// A certificate authority, or the keys of service-account tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Root {
     /// Its name.
     pub name: &'static str,
-    /// Where `.crt` and `.key` of it are, without the leading slash.
+    /// Where `.crt` (or `.pub`) and `.key` of it are, without the leading slash.
     pub path: &'static str,
 }
 
@@ -42,12 +42,31 @@ pub const CA: Root = Root { name: "ca", path: "etc/kubernetes/pki/ca" };
 /// The authority of an etcd cluster that runs on the control planes; the others are always there.
 pub const ETCD_CA: Root = Root { name: "etcd-ca", path: "etc/kubernetes/pki/etcd/ca" };
 
+/// The authority of those who speak for others to extension API servers.
+pub const FRONT_PROXY_CA: Root =
+    Root { name: "front-proxy-ca", path: "etc/kubernetes/pki/front-proxy-ca" };
+/// What service-account tokens are signed with, and believed by.
+pub const SERVICE_ACCOUNTS: Root = Root { name: "sa", path: "etc/kubernetes/pki/sa" };
+
 /// The one that only control planes have which share a virtual address.
 pub const VIRTUAL_IP: &str = "virtual-ip.conf";
 
 /// The authorities of a control plane.
-pub const AUTHORITIES: [Root; 3] =
-    [CA, ETCD_CA, Root { name: "front-proxy-ca", path: "etc/kubernetes/pki/front-proxy-ca" }];
+pub const AUTHORITIES: [Root; 3] = [CA, ETCD_CA, FRONT_PROXY_CA];
+
+impl Root {
+    /// Whether it issues certificates.
+    #[must_use]
+    pub fn is_authority(self) -> bool {
+        self != SERVICE_ACCOUNTS
+    }
+
+    /// What the name of the file ends with by which others believe it.
+    #[must_use]
+    pub fn public(self) -> &'static str {
+        if self.is_authority() { "crt" } else { "pub" }
+    }
+}
 
 const fn entry(
     name: &'static str,
@@ -183,6 +202,12 @@ pub fn authorities(root: &Path) -> impl Iterator<Item = Root> {
 
 fn has_etcd(root: &Path) -> bool {
     root.join(ETCD_CA.path).with_added_extension("crt").exists()
+}
+
+/// What can take over from one of its kind, by its name.
+#[must_use]
+pub fn rotated(name: &str) -> Option<Root> {
+    AUTHORITIES.into_iter().chain([SERVICE_ACCOUNTS]).find(|root| root.name == name)
 }
 
 /// The authority of a name in the table.

@@ -1,5 +1,5 @@
-//! Renewal in time, of all certificates of a control plane that its kubelet does not renew itself
-//! (`ironclad certs keep`, a static Pod).
+//! Renewal in time, of all certificates of a control plane that its kubelet does not renew itself, and
+//! the control plane's part when an authority is replaced (`ironclad certs keep`, a static Pod).
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -11,11 +11,14 @@ use super::files;
 use super::inspect::{self, Kind, Problem, Row};
 use super::inventory::{CONTROL_PLANE, Entry, Form, KUBELET};
 use super::renew;
+use super::rotate::agent::Agent;
 
 /// Longest time without a look: a clock may be set, a file replaced.
 const LOOK: Duration = Duration::from_secs(60);
 /// Wait after a failure.
 const RETRY: Duration = Duration::from_secs(10);
+/// Wait for an API server that could not be told.
+const TELL: Duration = Duration::from_secs(1);
 
 /// What is to be renewed now, and how long to wait then.
 #[derive(Debug, PartialEq)]
@@ -50,8 +53,9 @@ pub fn plan(rows: &[Row], jitter: f64, now: SystemTime) -> Plan {
     plan
 }
 
-/// Renews what is below `root` in time, for `validity` each, until shutdown.
-pub async fn keep(root: &Path, validity: Duration, shutdown: CancellationToken) {
+/// Keeps what is below `root`, the files of `node`, until shutdown: renewed in time for `validity` each,
+/// and of the authority that is to sign.
+pub async fn keep(root: &Path, node: &str, validity: Duration, shutdown: CancellationToken) {
     let jitter = rand::rng().random();
     let kubeconfigs = CONTROL_PLANE.iter().filter(|entry| entry.form == Form::Kubeconfig);
     for entry in kubeconfigs {
@@ -61,16 +65,40 @@ pub async fn keep(root: &Path, validity: Duration, shutdown: CancellationToken) 
             Err(error) => tracing::error!(%error, "an interrupted renewal cannot be completed"),
         }
     }
+    let mut agent = None;
     loop {
-        let wait = match inspect::node("", root, true, SystemTime::now()) {
-            Ok(rows) => round(root, &rows, jitter, validity),
+        if agent.is_none() {
+            agent = match Agent::start(root, node, &shutdown).await {
+                Ok(agent) => Some(agent),
+                Err(error) => {
+                    tracing::warn!(%error, "no part is taken in rotations");
+                    None
+                }
+            };
+        }
+        let wait = match inspect::node(node, root, true, SystemTime::now()) {
+            Ok(rows) => {
+                let wait = round(root, &rows, jitter, validity);
+                let told = match &mut agent {
+                    Some(agent) => agent.round(&rows).await,
+                    None => true,
+                };
+                if told { wait } else { wait.min(TELL) }
+            }
             Err(error) => {
                 tracing::error!(%error, "certificates cannot be read");
                 RETRY
             }
         };
+        let ordered = async {
+            match &mut agent {
+                Some(agent) => agent.ordered().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
+            () = ordered => {}
             () = shutdown.cancelled() => return,
         }
     }

@@ -3,10 +3,11 @@
 //!
 //! Data flow: [`inventory`] is the table of what a node has → [`inspect`] reads it and says what is
 //! wrong → [`renew`] issues one anew from what the old one says → [`keep`] does that in time, as a
-//! static Pod of every control plane, and [`rotate`] for all at once, by another authority. Kubelets
-//! ask for theirs themselves.
+//! static Pod of every control plane, and [`rotate`] for all at once, by another authority: that Pod does
+//! its control plane's part. Kubelets ask for theirs themselves.
 //!
-//! Invariants: every server and client follows its files, so nothing is restarted; a certificate says
+//! Invariants: every server and client follows its files, so nothing is restarted but members of etcd
+//! whose authority is replaced; a certificate says
 //! after its renewal what it said before; while two authorities are trusted, the one that signs is
 //! the first in `ca.crt`; files that are mounted one by one into Pods are written in place, and
 //! completed after a crash.
@@ -17,4 +18,3 @@ pub mod inventory;
 pub mod keep;
 pub mod renew;
 pub mod rotate;
-pub mod service_accounts;

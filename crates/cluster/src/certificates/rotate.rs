@@ -1,31 +1,52 @@
-//! Replacing the authority of the cluster while everything runs.
+//! Replacing an authority, or the keys of service-account tokens, while everything runs.
 //!
 //! <https://kubernetes.io/docs/tasks/tls/manual-rotation-of-ca-certificates/> in one command: the new
-//! authority is trusted beside the old one everywhere, then it signs and every certificate is issued
-//! anew, then the old one is dropped. Nothing is restarted, for everything follows its files and
-//! ConfigMaps. Where the rotation is, is read from what there is, so it goes on after any
-//! interruption.
+//! one is trusted beside the old one everywhere, then it signs and every certificate is issued anew,
+//! then the old one is dropped. Nothing is restarted, for everything follows its files and ConfigMaps;
+//! only members of etcd, which read their authorities when they start, are restarted one by one.
+//!
+//! Data flow: [`rotate`] sees what every control plane reports, and who else has followed ([`others`])
+//! → [`step`] decides (pure) → [`order`] tells control planes what to do → [`agent`], in the Pod
+//! `kube-certificates` of each, does it with its own files ([`local`]) and reports. Where the rotation
+//! is, is read from what there is, so it goes on after any interruption, and from another machine.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+pub(crate) mod agent;
+mod local;
+pub(crate) mod order;
+mod others;
+mod step;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use component::authorities::{ISSUER, TRUSTS, digest};
-use component::pki::{self, Authority, Certificate};
-use k8s_openapi::api::core::v1::{ConfigMap, Node};
-use kube::api::{ListParams, Patch, PatchParams};
-use kube::{Api, Client};
+use component::pki::{self, Authority, Pair};
+use component::tls;
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Secret};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::core::PartialObjectMeta;
+use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 
+use self::local::Place;
+use self::order::{ANNOTATION, NAMESPACE, Order, Reports, SECRET};
+use self::others::Others;
+use self::step::{Plan, Report, Step};
 use super::files::{self, FileError};
-use super::inspect::{self, Kind};
-use super::inventory::{self, CA, CONTROL_PLANE, Entry, Form};
-use super::renew::{self, RenewError};
+use super::inventory::{self, CA, ETCD_CA, Root, SERVICE_ACCOUNTS};
+use super::renew::RenewError;
+use crate::seal::SealError;
 
 /// Between looks at what others have to do.
 const POLL: Duration = Duration::from_millis(500);
 /// How long an authority is good.
 const VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// How long a token is used at most: kubelets ask for another one long before an hour is over.
+pub const TOKEN_LIFE: Duration = Duration::from_secs(3600);
+/// The label of control planes.
+const CONTROL_PLANES: &str = "node-role.kubernetes.io/control-plane";
+/// How applied objects are marked.
+const MANAGER: &str = "ironclad";
 
 /// Why the rotation stopped.
 #[derive(Debug, thiserror::Error)]
@@ -39,12 +60,39 @@ pub enum RotateError {
     /// No new authority could be made.
     #[error(transparent)]
     Pki(#[from] pki::Error),
+    /// A key is none.
+    #[error(transparent)]
+    Key(#[from] tls::Error),
+    /// The new key cannot be encrypted, or decrypted.
+    #[error("the key that takes over: {0}")]
+    Seal(#[from] SealError),
+    /// The manifest of an etcd member is none.
+    #[error("{}: no manifest of a Pod", .0.display())]
+    Manifest(PathBuf),
+    /// There is no such authority here.
+    #[error("this cluster has no {0} of its own")]
+    Absent(&'static str),
     /// The key is not here.
     #[error("the key of the authority is not on {0}: whoever has it has to rotate it")]
     External(String),
     /// There are more certificates than a rotation makes.
-    #[error("{}: holds authorities that this command did not put there", .0.display())]
-    Foreign(PathBuf),
+    #[error("control plane {0} trusts authorities that this command did not put there")]
+    Foreign(String),
+    /// Something else is being replaced.
+    #[error("{0} is being replaced; that has to be finished first")]
+    Other(&'static str),
+    /// Tokens are in use that only the old key vouches for.
+    #[error(
+        "tokens that the old key signed may be in use for another {} minutes; --force drops it now, and Pods whose tokens it signed are locked out until they get others",
+        left.as_secs().div_ceil(60)
+    )]
+    TooEarly {
+        /// For so long.
+        left: Duration,
+    },
+    /// Nothing is to be dropped.
+    #[error("no rotation is under way: there is no old key to drop")]
+    NothingToDrop,
     /// The API server refused.
     #[error("{what}: {source}")]
     Api {
@@ -54,6 +102,12 @@ pub enum RotateError {
         #[source]
         source: Box<kube::Error>,
     },
+    /// Control planes say nothing.
+    #[error(
+        "nothing is heard of what control plane {} has; does its Pod kube-certificates run, and is it of this release?",
+        .0.join(", ")
+    )]
+    Silent(Vec<String>),
     /// Others did not follow.
     #[error(
         "not all have followed after {} seconds: {}; the command goes on from here when it is repeated",
@@ -67,15 +121,6 @@ pub enum RotateError {
     },
 }
 
-/// A control plane.
-#[derive(Clone, Debug)]
-pub struct Member {
-    /// Its name.
-    pub name: String,
-    /// The root of its files.
-    pub root: PathBuf,
-}
-
 /// How a rotation is done.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -85,325 +130,264 @@ pub struct Options {
     pub patience: Duration,
     /// How long those get that nobody hears of, such as clients of users, to read their authorities.
     pub grace: Duration,
-    /// Whether the old authority stays trusted until the command is run again without this.
+    /// Whether the old one stays trusted until the command is run again without this.
     pub keep_old: bool,
+    /// Whether the key of tokens is dropped although tokens that it signed may be in use.
+    pub force: bool,
 }
 
-/// What is to be done next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Step {
-    /// Make the new authority.
-    Prepare,
-    /// Let control planes trust it beside the old one.
-    Trust,
-    /// Wait until all others do.
-    AwaitTrust,
-    /// Let it sign, and the old one no more.
-    Sign,
-    /// Issue the control planes' certificates.
-    Issue,
-    /// Wait until kubelets have theirs.
-    AwaitIssue,
-    /// Let control planes forget the old one.
-    Drop,
-    /// Wait until all others have.
-    AwaitDrop,
-    /// Clean up.
-    Finish,
+/// A rotation under way.
+struct Rotation<'a> {
+    /// The files of a control plane that are within reach.
+    local: &'a Path,
+    client: &'a Client,
+    options: &'a Options,
+    order: Order,
 }
 
-/// Where the rotation is, as one control plane and the API show it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// The trusted authorities, and which one of them the new one is.
-    pub trusted: Vec<bool>,
-    /// Whether there is a new one.
-    pub prepared: bool,
-    /// Whether its key signs.
-    pub signs: bool,
-    /// Whether it issued all of the control plane's certificates.
-    pub issued: bool,
-    /// Whether all that can be heard of trust the same.
-    pub followed: bool,
-    /// Whether it issued the certificates of all kubelets.
-    pub kubelets: bool,
-}
-
-/// Decides what is next.
-#[must_use]
-pub fn decide(seen: &Seen) -> Step {
-    if !seen.prepared {
-        return Step::Prepare;
-    }
-    match (seen.trusted.as_slice(), seen.followed) {
-        ([false], _) => Step::Trust,
-        ([false, true], _) if seen.signs => Step::Sign,
-        ([false, true], false) => Step::AwaitTrust,
-        ([false, true], true) => Step::Sign,
-        ([true, false], _) if !seen.signs => Step::Sign,
-        ([true, false], _) if !seen.issued => Step::Issue,
-        ([true, false], followed) if !(followed && seen.kubelets) => Step::AwaitIssue,
-        ([true, false], _) => Step::Drop,
-        ([true], false) => Step::AwaitDrop,
-        ([true], true) => Step::Finish,
-        // Excluded before: see `look`.
-        _ => Step::Trust,
-    }
-}
-
-/// Rotates the authority of the cluster that these control planes make. Gives `false` when the old
+/// Replaces `what`, seen from the control plane with the files in `local`. Gives `false` when the old
 /// one is still trusted, because that was wanted.
 ///
 /// # Errors
 /// [`RotateError`] with what is in the way; repeating goes on from there.
 pub async fn rotate(
-    members: &[Member],
+    local: &Path,
+    what: Root,
     client: &Client,
     options: &Options,
     say: &mut dyn FnMut(String),
 ) -> Result<bool, RotateError> {
+    let order = begin(local, what, client, options).await?;
+    let mut rotation = Rotation { local, client, options, order };
     let mut waited = tokio::time::Instant::now();
     let mut last = None;
+    let mut furthest = None;
     loop {
-        let (step, missing) = match next(members, client).await {
-            // An API server that does not answer for a moment is asked again.
-            Err(RotateError::Api { .. }) if waited.elapsed() < options.patience => {
+        let plan = match rotation.plan().await {
+            // An API server that does not answer for a moment, and a control plane that is about to
+            // report, are asked again.
+            Err(RotateError::Api { .. } | RotateError::Silent(_))
+                if waited.elapsed() < options.patience =>
+            {
                 tokio::time::sleep(POLL).await;
                 continue;
             }
-            seen => seen?,
+            plan => plan?,
         };
-        if last != Some(step) {
-            if let Some(text) = describe(step) {
-                say(text.to_owned());
-            }
-            waited = tokio::time::Instant::now();
-            last = Some(step);
+        if plan.step == Step::Drop && options.keep_old {
+            return Ok(false);
         }
-        match step {
-            Step::AwaitTrust | Step::AwaitIssue | Step::AwaitDrop => {
-                match publish(members, client).await {
-                    Err(RotateError::Api { .. }) if waited.elapsed() < options.patience => {}
-                    published => published?,
+        if last.as_ref() != Some(&plan) {
+            // What was read while control planes took a step may look like one that is behind them.
+            if furthest.is_none_or(|furthest| furthest < plan.step) {
+                furthest = Some(plan.step);
+                rotation.check(plan.step)?;
+                if let Some(text) = describe(what, plan.step) {
+                    say(text.to_owned());
                 }
-                if waited.elapsed() > options.patience {
-                    return Err(RotateError::TimedOut { patience: options.patience, missing });
-                }
-                tokio::time::sleep(POLL).await;
-            }
-            Step::Drop if options.keep_old => return Ok(false),
-            Step::Finish => {
-                act(members, step, options)?;
-                return Ok(true);
-            }
-            _ => {
-                if matches!(step, Step::Sign | Step::Drop) {
+                // One API server that publishes the keys of tokens is all of them.
+                let alone = what == SERVICE_ACCOUNTS && plan.members.len() < 2;
+                if matches!(plan.step, Step::Sign | Step::Drop) && !alone {
                     tokio::time::sleep(options.grace).await;
                 }
-                act(members, step, options)?;
             }
+            waited = tokio::time::Instant::now();
+            last = Some(plan.clone());
         }
+        match rotation.act(&plan).await {
+            Ok(()) if plan.step == Step::Done => return Ok(true),
+            Ok(()) | Err(RotateError::Api { .. }) if waited.elapsed() < options.patience => {}
+            Ok(()) => {
+                let (patience, missing) = (options.patience, plan.missing);
+                return Err(RotateError::TimedOut { patience, missing });
+            }
+            Err(error) => return Err(error),
+        }
+        tokio::time::sleep(POLL).await;
     }
 }
 
-fn describe(step: Step) -> Option<&'static str> {
+/// Drops the old key of tokens, once those that it signed are not in use any more.
+///
+/// # Errors
+/// As [`rotate`].
+pub async fn finish(
+    local: &Path,
+    client: &Client,
+    options: &Options,
+    say: &mut dyn FnMut(String),
+) -> Result<(), RotateError> {
+    if announced(client).await?.is_none_or(|order| order.root != SERVICE_ACCOUNTS) {
+        return Err(RotateError::NothingToDrop);
+    }
+    rotate(local, SERVICE_ACCOUNTS, client, options, say).await.map(drop)
+}
+
+fn describe(what: Root, step: Step) -> Option<&'static str> {
     Some(match step {
-        Step::Prepare => "Making a new authority",
+        Step::Prepare => "Giving the new one to the control planes",
         Step::Trust => "Trusting it beside the old one on the control planes",
-        Step::AwaitTrust => "Waiting until nodes and namespaces trust it",
+        Step::AwaitTrust => "Waiting until all others trust it",
         Step::Sign => "Letting it sign in the place of the old one",
         Step::Issue => "Issuing the certificates of the control planes",
-        Step::AwaitIssue => "Waiting until kubelets have new certificates",
-        Step::Drop => "Dropping the old authority",
-        Step::AwaitDrop => "Waiting until nodes and namespaces have forgotten it",
-        Step::Finish => return None,
+        Step::AwaitIssue if what == CA => "Waiting until kubelets have new certificates",
+        Step::Drop => "Dropping the old one",
+        Step::AwaitDrop => "Waiting until all others have forgotten it",
+        Step::AwaitIssue | Step::Finish | Step::Done => return None,
     })
 }
 
-/// The next step, and who has not followed the last one.
-async fn next(members: &[Member], client: &Client) -> Result<(Step, Vec<String>), RotateError> {
-    let mut steps = Vec::new();
-    let mut missing = BTreeSet::new();
-    for member in members {
-        let (mut seen, bundle) = look(member)?;
-        let behind = behind(client, &bundle).await?;
-        seen.followed = behind.trust.is_empty();
-        seen.kubelets = behind.issue.is_empty();
-        let step = decide(&seen);
-        steps.push(step);
-        missing.extend(behind.trust);
-        if step == Step::AwaitIssue {
-            missing.extend(behind.issue);
+fn failed(what: &'static str) -> impl FnOnce(kube::Error) -> RotateError {
+    move |source| RotateError::Api { what, source: Box::new(source) }
+}
+
+fn secrets(client: &Client) -> Api<Secret> {
+    Api::namespaced(client.clone(), NAMESPACE)
+}
+
+/// What is ordered already.
+async fn announced(client: &Client) -> Result<Option<Order>, RotateError> {
+    let secret = secrets(client).get_opt(SECRET).await.map_err(failed("reading the rotation"))?;
+    Ok(secret.as_ref().and_then(Order::read))
+}
+
+/// The rotation that is under way, or the beginning of one.
+async fn begin(
+    local: &Path,
+    what: Root,
+    client: &Client,
+    options: &Options,
+) -> Result<Order, RotateError> {
+    match announced(client).await? {
+        Some(order) if order.root == what => return Ok(order),
+        Some(order) => return Err(RotateError::Other(order.root.name)),
+        None => {}
+    }
+    if what == ETCD_CA && !inventory::authorities(local).any(|one| one == what) {
+        return Err(RotateError::Absent(what.name));
+    }
+    let place = Place::of(local, what);
+    let key = files::text(&place.key)?;
+    let key = key.ok_or_else(|| RotateError::External("this control plane".to_owned()))?;
+    let mut new = match place.pending()? {
+        Some(pair) => pair,
+        None if what.is_authority() => {
+            let name = if what == CA { "kubernetes" } else { what.name };
+            Authority::lasting(name, VALIDITY)?.pair().clone()
         }
-    }
-    Ok((together(&steps), missing.into_iter().collect()))
-}
-
-/// The step of several control planes: that of the hindmost, who need not wait for what another one
-/// found done.
-fn together(steps: &[Step]) -> Step {
-    let hindmost = steps.iter().copied().min().unwrap_or(Step::Finish);
-    let foremost = steps.iter().copied().max().unwrap_or(Step::Finish);
-    match hindmost {
-        Step::AwaitTrust if foremost > Step::Sign => Step::Sign,
-        Step::AwaitIssue if foremost > Step::Drop => Step::Drop,
-        own => own,
-    }
-}
-
-/// What one control plane has.
-fn look(member: &Member) -> Result<(Seen, String), RotateError> {
-    let path = |name: &str| member.root.join(CA.path).with_file_name(name);
-    let bundle = files::text(&path("ca.crt"))?.unwrap_or_default();
-    let key = files::text(&path("ca.key"))?;
-    let key = key.ok_or_else(|| RotateError::External(member.name.clone()))?;
-    let new = files::text(&path("ca-next.crt"))?;
-    let new = new.and_then(|text| Certificate::parse(text.as_bytes()));
-    let prepared = new.is_some() && path("ca-next.key").exists();
-    let trusted: Vec<_> = Certificate::all(bundle.as_bytes())
-        .map(|one| prepared && Some(&one) == new.as_ref())
-        .collect();
-    let known: [&[bool]; 4] = [&[false], &[false, true], &[true, false], &[true]];
-    if !known.contains(&trusted.as_slice()) || (trusted.len() > 1 && !prepared) {
-        return Err(RotateError::Foreign(path("ca.crt")));
-    }
-    let rows = inspect::node(&member.name, &member.root, true, SystemTime::now())?;
-    let own = rows.iter().filter(|row| matches!(row.kind, Kind::Leaf(entry) if is_ours(&entry)));
-    let mut certificates = own.filter_map(|row| row.certificate.as_ref());
-    let issued = new
-        .as_ref()
-        .is_some_and(|new| certificates.all(|certificate| certificate.is_issued_by(new)));
-    let signs = new.as_ref().is_some_and(|new| new.fits(&key));
-    Ok((Seen { trusted, prepared, signs, issued, ..Seen::default() }, bundle))
-}
-
-/// Whether a certificate is one of a control plane's that this authority issues.
-fn is_ours(entry: &Entry) -> bool {
-    CONTROL_PLANE.contains(entry) && entry.authority == CA.name
-}
-
-/// Who has not followed.
-struct Behind {
-    trust: Vec<String>,
-    issue: Vec<String>,
-}
-
-async fn behind(client: &Client, bundle: &str) -> Result<Behind, RotateError> {
-    let failed = |what| move |source| RotateError::Api { what, source: Box::new(source) };
-    let nodes: Api<Node> = Api::all(client.clone());
-    let nodes = nodes.list_metadata(&ListParams::default()).await.map_err(failed("nodes"))?;
-    let first = Certificate::parse(bundle.as_bytes()).map(|one| digest(&one.to_pem()));
-    let lagging = |annotation: &str, wanted: Option<String>| -> Vec<String> {
-        let lags = nodes.items.iter().filter(|node| {
-            let noted = node.metadata.annotations.as_ref().and_then(|all| all.get(annotation));
-            noted != wanted.as_ref()
-        });
-        lags.map(|node| format!("node {}", node.metadata.name.as_deref().unwrap_or_default()))
-            .collect()
+        None => {
+            let (key, certificate) = pki::signing_key()?;
+            Pair { certificate, key }
+        }
     };
-    let mut trust = lagging(TRUSTS, Some(digest(bundle)));
-    let maps: Api<ConfigMap> = Api::all(client.clone());
-    let named = ListParams::default().fields("metadata.name=kube-root-ca.crt");
-    let maps = maps.list(&named).await.map_err(failed("configmaps"))?;
-    for map in maps.items {
-        let held = map.data.as_ref().and_then(|data| data.get("ca.crt"));
-        if held.map(String::as_str) != Some(bundle) {
-            trust.push(format!("namespace {}", map.metadata.namespace.unwrap_or_default()));
-        }
+    new.certificate = local::blocks(what, &new.certificate).concat();
+    // Those who would join with the keys of before would not be believed.
+    let old = secrets(client).delete("kubeadm-certs", &DeleteParams::default()).await;
+    match old {
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if status.code == 404 => {}
+        Err(error) => return Err(failed("removing the Secret kubeadm-certs")(error)),
     }
-    Ok(Behind { trust, issue: lagging(ISSUER, first) })
+    Order::begin(what, &new, &key, options.validity)
 }
 
-/// Tells nodes, and those that join, whom to trust.
-async fn publish(members: &[Member], client: &Client) -> Result<(), RotateError> {
-    let Some(member) = members.first() else { return Ok(()) };
-    let path = member.root.join(CA.path).with_file_name("ca.crt");
-    let bundle = files::text(&path)?.unwrap_or_default();
-    let failed =
-        |source| RotateError::Api { what: "ConfigMap cluster-info", source: Box::new(source) };
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), "kube-public");
-    let map = api.get("cluster-info").await.map_err(failed)?;
-    let old = map.data.as_ref().and_then(|data| data.get("kubeconfig")).cloned();
-    let Some(new) = old.as_ref().and_then(|old| files::trusting(old, &bundle)) else {
-        return Ok(());
-    };
-    let patch = Patch::Merge(json!({"data": {"kubeconfig": new}}));
-    api.patch("cluster-info", &PatchParams::default(), &patch).await.map_err(failed)?;
-    Ok(())
-}
+impl Rotation<'_> {
+    /// What is next.
+    async fn plan(&self) -> Result<Plan, RotateError> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let nodes =
+            nodes.list_metadata(&ListParams::default()).await.map_err(failed("reading nodes"))?;
+        let reports = self.reports(&nodes.items)?;
+        let bundle = files::text(&Place::of(self.local, self.order.root).bundle)?;
+        let others = Others { client: self.client, nodes: &nodes.items, reports: &reports };
+        let behind = others.behind(&self.order, &bundle.unwrap_or_default()).await?;
+        let one_by_one = self.order.root == ETCD_CA;
+        step::plan(&reports, &self.order.digest(), &behind, one_by_one)
+    }
 
-/// Does a step on every control plane.
-fn act(members: &[Member], step: Step, options: &Options) -> Result<(), RotateError> {
-    let mut made = None;
-    for member in members {
-        let path = |name: &str| member.root.join(CA.path).with_file_name(name);
-        let text = |name: &str| files::text(&path(name)).map(Option::unwrap_or_default);
-        match step {
-            Step::Prepare => {
-                if made.is_none() {
-                    made = existing(members)?;
+    /// What every control plane has.
+    fn reports(
+        &self,
+        nodes: &[PartialObjectMeta<Node>],
+    ) -> Result<BTreeMap<String, Report>, RotateError> {
+        let (mut heard, mut silent) = (BTreeMap::new(), Vec::new());
+        for node in nodes.iter().filter(|node| node.labels().contains_key(CONTROL_PLANES)) {
+            let text = node.annotations().get(ANNOTATION);
+            let reports: Option<Reports> = text.and_then(|text| serde_json::from_str(text).ok());
+            match reports.and_then(|mut all| all.remove(self.order.root.name)) {
+                Some(report) => {
+                    heard.insert(node.name_any(), report);
                 }
-                let pair = match made.clone() {
-                    Some(pair) => pair,
-                    None => {
-                        let pair = Authority::lasting("kubernetes", VALIDITY)?.pair().clone();
-                        made.insert(pair).clone()
-                    }
-                };
-                files::replace(&path("ca-next.crt"), &pair.certificate, 0o644)?;
-                files::replace(&path("ca-next.key"), &pair.key, 0o600)?;
+                None => silent.push(node.name_any()),
             }
-            Step::Trust | Step::Sign | Step::Drop => {
-                let new = text("ca-next.crt")?;
-                let next = Certificate::parse(new.as_bytes());
-                let all = text("ca.crt")?;
-                let old = Certificate::all(all.as_bytes()).find(|one| Some(one) != next.as_ref());
-                let old = old.map(|one| one.to_pem()).unwrap_or_default();
-                let bundle = match step {
-                    Step::Trust => old + &new,
-                    Step::Sign => new + &old,
-                    _ => new,
-                };
-                if step == Step::Sign {
-                    files::replace(&path("ca.key"), &text("ca-next.key")?, 0o600)?;
-                }
-                let kubeconfigs = inventory::expected(&member.root);
-                for entry in kubeconfigs.filter(|entry| entry.form == Form::Kubeconfig) {
-                    files::trust(&member.root.join(entry.path), &bundle)?;
-                }
-                // Last: it tells how far this step came.
-                files::replace(&path("ca.crt"), &bundle, 0o644)?;
-            }
-            Step::Issue => {
-                for entry in CONTROL_PLANE.iter().filter(|entry| is_ours(entry)) {
-                    match renew::renew(&member.root, entry, options.validity) {
-                        Ok(()) | Err(RenewError::Missing(_)) => {}
-                        Err(error) => return Err(error.into()),
-                    }
-                }
-            }
-            Step::Finish => {
-                for name in ["ca-next.crt", "ca-next.key"] {
-                    std::fs::remove_file(path(name))
-                        .map_err(|source| FileError::Io { path: path(name), source })?;
-                }
-            }
-            Step::AwaitTrust | Step::AwaitIssue | Step::AwaitDrop => {}
+        }
+        if silent.is_empty() && !heard.is_empty() {
+            Ok(heard)
+        } else {
+            Err(RotateError::Silent(silent))
         }
     }
-    Ok(())
-}
 
-/// The new authority, if a member has it already.
-fn existing(members: &[Member]) -> Result<Option<pki::Pair>, RotateError> {
-    for member in members {
-        let path = |name: &str| member.root.join(CA.path).with_file_name(name);
-        let pair = files::text(&path("ca-next.crt"))?.zip(files::text(&path("ca-next.key"))?);
-        if let Some((certificate, key)) = pair {
-            return Ok(Some(pki::Pair { certificate, key }));
+    /// Whether a step may be taken now.
+    fn check(&self, step: Step) -> Result<(), RotateError> {
+        if step != Step::Drop || self.order.root != SERVICE_ACCOUNTS || self.options.force {
+            return Ok(());
+        }
+        match left(self.order.terms.signs_since, SystemTime::now()) {
+            Duration::ZERO => Ok(()),
+            left => Err(RotateError::TooEarly { left }),
         }
     }
-    Ok(None)
+
+    /// Has control planes take a step, or others follow.
+    async fn act(&mut self, plan: &Plan) -> Result<(), RotateError> {
+        match plan.step {
+            Step::AwaitTrust | Step::AwaitIssue | Step::AwaitDrop if self.order.root == CA => {
+                self.publish().await
+            }
+            Step::Done => {
+                let gone = secrets(self.client).delete(SECRET, &DeleteParams::default()).await;
+                match gone {
+                    Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+                    gone => gone.map(drop).map_err(failed("removing the order")),
+                }
+            }
+            _ if plan.members.is_empty() => Ok(()),
+            step => {
+                let next = self.order.next(step, plan.members.clone(), SystemTime::now());
+                if next != self.order {
+                    let apply = PatchParams::apply(MANAGER).force();
+                    let patch = Patch::Apply(next.secret());
+                    let patched = secrets(self.client).patch(SECRET, &apply, &patch).await;
+                    patched.map_err(failed("telling control planes what to do"))?;
+                    self.order = next;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells nodes, and those that join, whom to trust.
+    async fn publish(&self) -> Result<(), RotateError> {
+        let bundle = files::text(&Place::of(self.local, CA).bundle)?.unwrap_or_default();
+        let failed = || failed("ConfigMap cluster-info");
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), "kube-public");
+        let map = api.get("cluster-info").await.map_err(failed())?;
+        let old = map.data.as_ref().and_then(|data| data.get("kubeconfig")).cloned();
+        let Some(new) = old.as_ref().and_then(|old| files::trusting(old, &bundle)) else {
+            return Ok(());
+        };
+        let patch = Patch::Merge(json!({"data": {"kubeconfig": new}}));
+        api.patch("cluster-info", &PatchParams::default(), &patch).await.map_err(failed())?;
+        Ok(())
+    }
+}
+
+/// How long a token may still be in use that was signed until `since`; from now on if that is not
+/// known.
+fn left(since: Option<SystemTime>, now: SystemTime) -> Duration {
+    let passed = since.and_then(|since| now.duration_since(since).ok());
+    TOKEN_LIFE.saturating_sub(passed.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The keys that all control planes of a cluster share: how a further one gets them. As kubeadm
 //! does, they are kept for two hours in the Secret `kube-system/kubeadm-certs`, encrypted with a key
-//! that the administrator carries over (AES-256-GCM, the nonce first).
+//! that the administrator carries over ([`crate::seal`]).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,32 +13,22 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use ring::rand::SecureRandom as _;
 
 use super::HostError;
 use crate::addons;
 use crate::node::files::{ClusterKeys, Content, PKI};
-use crate::tokens::{self, TokenError};
+use crate::seal::{Key, LENGTH};
+use crate::tokens;
 
 /// The Secret.
 pub(super) const SECRET: &str = "kubeadm-certs";
 /// How long it stays.
 const TTL: Duration = Duration::from_secs(2 * 3600);
-/// Bytes of a certificate key.
-const KEY: usize = 32;
 
 /// A key that the shared keys are encrypted with.
-pub(super) struct CertificateKey([u8; KEY]);
+pub(super) struct CertificateKey(Key);
 
 impl CertificateKey {
-    /// A new one.
-    pub(super) fn generate() -> Result<Self, HostError> {
-        let mut bytes = [0; KEY];
-        ring::rand::SystemRandom::new().fill(&mut bytes).map_err(|_| TokenError::Randomness)?;
-        Ok(Self(bytes))
-    }
-
     /// Reads it from hexadecimal.
     pub(super) fn parse(text: &str) -> Result<Self, HostError> {
         let wrong =
@@ -48,48 +38,33 @@ impl CertificateKey {
             .chunks(2)
             .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
             .collect();
-        let bytes = bytes.filter(|_| text.is_ascii() && text.len() == 2 * KEY).ok_or_else(wrong)?;
-        Ok(Self(bytes.try_into().map_err(|_| wrong())?))
-    }
-
-    fn cipher(&self) -> LessSafeKey {
-        let key = UnboundKey::new(&AES_256_GCM, &self.0).expect("the key has the right length");
-        LessSafeKey::new(key)
-    }
-
-    fn encrypt(&self, text: &str) -> Result<Vec<u8>, HostError> {
-        let mut nonce = [0; NONCE_LEN];
-        ring::rand::SystemRandom::new().fill(&mut nonce).map_err(|_| TokenError::Randomness)?;
-        let mut sealed = text.as_bytes().to_vec();
-        self.cipher()
-            .seal_in_place_append_tag(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::empty(),
-                &mut sealed,
-            )
-            .map_err(|_| HostError::CertificateKey("the keys cannot be encrypted"))?;
-        Ok([nonce.as_slice(), &sealed].concat())
+        let bytes =
+            bytes.filter(|_| text.is_ascii() && text.len() == 2 * LENGTH).ok_or_else(wrong)?;
+        Ok(Self(Key::from_bytes(bytes.try_into().map_err(|_| wrong())?)))
     }
 
     fn decrypt(&self, bytes: &[u8]) -> Result<String, HostError> {
-        let wrong = || {
+        self.0.decrypt(bytes).map_err(|_| {
             HostError::CertificateKey(
                 "the certificate key does not decrypt the Secret kubeadm-certs; it has to be the one that `ironclad init --upload-certs` printed",
             )
-        };
-        let (nonce, sealed) = bytes.split_first_chunk::<NONCE_LEN>().ok_or_else(wrong)?;
-        let mut sealed = sealed.to_vec();
-        let nonce = Nonce::assume_unique_for_key(*nonce);
-        let text =
-            self.cipher().open_in_place(nonce, Aad::empty(), &mut sealed).map_err(|_| wrong())?;
-        String::from_utf8(text.to_vec()).map_err(|_| wrong())
+        })
     }
 }
 
 impl std::fmt::Display for CertificateKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.0.bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
+}
+
+/// The keys of a control plane that has them in `folder`.
+pub(crate) fn keys_of(folder: &Path) -> Result<ClusterKeys, HostError> {
+    if !folder.join("ca.key").exists() {
+        let problem = "the key of the cluster's authority is not here".to_owned();
+        return Err(HostError::Keys { path: folder.join("ca.key").display().to_string(), problem });
+    }
+    keys(folder)
 }
 
 /// The keys that are in `folder`, and new ones for those that are not.
@@ -132,7 +107,7 @@ pub(super) async fn upload(
     client: &Client,
     keys: &ClusterKeys,
 ) -> Result<CertificateKey, HostError> {
-    let certificate_key = CertificateKey::generate()?;
+    let certificate_key = CertificateKey(Key::generate()?);
     // The Secret goes with the token that owns it, which expires.
     let owner = tokens::generate()?;
     let settings = tokens::Settings {
@@ -148,7 +123,7 @@ pub(super) async fn upload(
     let mut data = BTreeMap::new();
     for file in keys.files() {
         if let Content::Text(text) = &file.content {
-            data.insert(entry(&file.path), ByteString(certificate_key.encrypt(text)?));
+            data.insert(entry(&file.path), ByteString(certificate_key.0.encrypt(text)?));
         }
     }
     let secret = Secret {
@@ -205,11 +180,11 @@ mod tests {
     fn keys_come_back_with_their_key_and_with_no_other() {
         let config = ClusterConfiguration::new("c", "192.0.2.1:6443").with_local_etcd();
         let keys = ClusterKeys::generate().unwrap().for_cluster(&config).unwrap();
-        let key = CertificateKey::generate().unwrap();
+        let key = CertificateKey(Key::generate().unwrap());
         let mut data = BTreeMap::new();
         for file in keys.files() {
             let Content::Text(text) = &file.content else { continue };
-            data.insert(entry(&file.path), ByteString(key.encrypt(text).unwrap()));
+            data.insert(entry(&file.path), ByteString(key.0.encrypt(text).unwrap()));
         }
         assert!(data.contains_key("etcd-ca.key"));
         let mut secret = Secret { data: Some(data), ..Secret::default() };
@@ -219,7 +194,7 @@ mod tests {
         assert_eq!(back.service_accounts, keys.service_accounts);
         let etcd = |keys: &ClusterKeys| keys.etcd.as_ref().unwrap().certificate().to_owned();
         assert_eq!(etcd(&back), etcd(&keys));
-        let other = CertificateKey::generate().unwrap();
+        let other = CertificateKey(Key::generate().unwrap());
         assert!(matches!(unseal(&secret, &other), Err(HostError::CertificateKey(_))));
         secret.data.as_mut().unwrap().remove("sa.pub");
         assert!(matches!(unseal(&secret, &key), Err(HostError::Keys { .. })));

@@ -2,6 +2,7 @@
 //! control plane that joins is made a member that learns before it has a vote, and one that leaves is
 //! removed, or the others would count on it for ever.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use http::Method;
@@ -21,7 +22,7 @@ const FAILURES: usize = 40;
 /// A member as the API server tells of it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Known {
+pub(crate) struct Known {
     /// Its number, in hexadecimal.
     id: String,
     /// Its name; empty until it has started.
@@ -39,14 +40,14 @@ struct All {
 }
 
 /// All members.
-async fn list(client: &Client) -> Result<Vec<Known>, HostError> {
+pub(crate) async fn list(client: &Client) -> Result<Vec<Known>, HostError> {
     ask(client, Method::GET, PATH).await
 }
 
 /// Makes the member at `url` known to the others, unless it is already and has not started yet, and
 /// gives its number and all members. Tried again for as long as the caller waits: the others agree to
 /// a change only when they have been in touch for some seconds.
-pub(super) async fn add(client: &Client, url: &str) -> Result<(String, Vec<Known>), HostError> {
+pub(crate) async fn add(client: &Client, url: &str) -> Result<(String, Vec<Known>), HostError> {
     insist(async || {
         let all = list(client).await?;
         match find(&all, url) {
@@ -62,16 +63,42 @@ pub(super) async fn add(client: &Client, url: &str) -> Result<(String, Vec<Known
 
 /// Takes the member called `name` out, unless it is the only one; tells whether it did. Tried again
 /// as with [`add`].
-pub(super) async fn leave(client: &Client, name: &str) -> Result<bool, HostError> {
+pub(crate) async fn leave(client: &Client, name: &str) -> Result<bool, HostError> {
+    leave_if(client, |member| member.name == name).await
+}
+
+/// As [`leave`], also for one that was made known and never started: it is to be reached at `url`.
+pub(crate) async fn leave_at(client: &Client, name: &str, url: &str) -> Result<bool, HostError> {
+    let at = |member: &Known| member.name.is_empty() && member.peer_urls.iter().any(|u| u == url);
+    leave_if(client, |member| member.name == name || at(member)).await
+}
+
+async fn leave_if(client: &Client, own: impl Fn(&Known) -> bool) -> Result<bool, HostError> {
     insist(async || {
         let all = list(client).await?;
-        let Some(own) = all.iter().find(|member| member.name == name && all.len() > 1) else {
+        let Some(own) = all.iter().find(|member| own(member) && all.len() > 1) else {
             return Ok(Some(false));
         };
         // Not asked about again: this host's own API server has nobody to ask any more.
         remove(client, &own.id).await.map(|()| Some(true))
     })
     .await
+}
+
+/// Why the member called `leaving` has to stay, if the others could not go on without it; `well` are
+/// the names of those that work. A majority of those that are left has to work: etcd itself asks only
+/// whether the change can be agreed to.
+pub(crate) fn needed(all: &[Known], leaving: &str, well: &BTreeSet<String>) -> Option<String> {
+    let left = all.iter().filter(|member| !member.is_learner && member.name != leaving);
+    let left: Vec<_> = left.collect();
+    let majority = left.len() / 2 + 1;
+    let working = left.iter().filter(|member| well.contains(&member.name)).count();
+    (working < majority).then(|| {
+        format!(
+            "{working} of the {} members that would be left work, and {majority} have to",
+            left.len()
+        )
+    })
 }
 
 /// Does `work` until it says that nothing is left to do. Failures are borne a number of times.
@@ -97,7 +124,7 @@ fn find<'a>(all: &'a [Known], url: &str) -> Option<&'a Known> {
 }
 
 /// What the one at `url`, which is to be called `name`, is started with.
-pub(super) fn joining(all: &[Known], name: &str, url: &str, image: String) -> Member {
+pub(crate) fn joining(all: &[Known], name: &str, url: &str, image: String) -> Member {
     let members = all.iter().flat_map(|member| {
         member.peer_urls.iter().map(move |known| {
             let own = if known == url { name } else { &member.name };
@@ -108,7 +135,7 @@ pub(super) fn joining(all: &[Known], name: &str, url: &str, image: String) -> Me
 }
 
 /// Gives a member a vote, once it has learned what the others hold.
-pub(super) async fn promote(client: &Client, id: &str) -> Result<bool, HostError> {
+pub(crate) async fn promote(client: &Client, id: &str) -> Result<bool, HostError> {
     let all = list(client).await?;
     if all.iter().any(|member| member.id == id && !member.is_learner) {
         return Ok(true);
@@ -147,5 +174,31 @@ mod tests {
         assert_eq!(member.initial_cluster, "a=https://a:2380,b=https://b:2380");
         assert!(member.joins);
         assert_eq!(find(&all.members, "https://b:2380").unwrap().id, "2");
+    }
+
+    #[test]
+    fn nobody_leaves_whom_the_others_need() {
+        let known = |name: &&str| Known {
+            id: String::new(),
+            name: (*name).trim_end_matches('?').to_owned(),
+            peer_urls: Vec::new(),
+            is_learner: name.ends_with('?'),
+        };
+        let check = |all: &[&str], well: &[&str], leaving: &str| {
+            let all: Vec<_> = all.iter().map(known).collect();
+            let well = well.iter().map(|name| (*name).to_owned()).collect();
+            needed(&all, leaving, &well)
+        };
+        assert_eq!(check(&["a", "b", "c"], &["a", "b", "c"], "a"), None);
+        // The broken one may go, and none of the others.
+        assert_eq!(check(&["a", "b", "c"], &["a", "b"], "c"), None);
+        let reason = check(&["a", "b", "c"], &["a", "b"], "a").unwrap();
+        assert_eq!(reason, "1 of the 2 members that would be left work, and 2 have to");
+        assert_eq!(check(&["a", "b"], &["a", "b"], "a"), None);
+        assert!(check(&["a", "b"], &["a"], "a").is_some());
+        assert!(check(&["a"], &["a"], "a").is_some());
+        // One that only learns counts for nothing.
+        assert!(check(&["a", "b?"], &["a", "b"], "a").is_some());
+        assert_eq!(check(&["a", "b?"], &["a", "b"], "b"), None);
     }
 }

@@ -9,11 +9,11 @@
 //! [`reset`] from [`record`] alone; a file that was there before is neither changed nor removed.
 
 mod checks;
-mod control_plane;
+pub(crate) mod control_plane;
 mod discovery;
 pub mod init;
 pub mod join;
-mod members;
+pub(crate) mod members;
 mod record;
 pub mod reset;
 mod runtime;
@@ -85,6 +85,8 @@ pub enum HostError {
     OneControlPlane,
     #[error("{0}")]
     CertificateKey(&'static str),
+    #[error(transparent)]
+    Seal(#[from] crate::seal::SealError),
     #[error("{}: {}", .0.what, .0.remedy)]
     Missing(Problem),
     #[error("this host has no address that other nodes could reach")]

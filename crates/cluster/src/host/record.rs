@@ -22,7 +22,7 @@ pub(super) struct Record {
 }
 
 /// What components make while a node lives: it goes with the node, unless it was there before.
-pub(super) const MADE_BY_OTHERS: [&str; 11] = [
+pub(super) const MADE_BY_OTHERS: [&str; 12] = [
     "/etc/kubernetes",
     "/etc/cni",
     "/etc/cni/net.d",
@@ -34,6 +34,7 @@ pub(super) const MADE_BY_OTHERS: [&str; 11] = [
     "/var/lib/ironclad/images",
     crate::manifests::STORE,
     crate::etcd::DATA,
+    super::units::LOGIND,
 ];
 
 /// Where it is kept.

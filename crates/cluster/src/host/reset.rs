@@ -112,8 +112,13 @@ pub async fn clean() -> Result<(), ResetError> {
         }
     }
     network::remove_link(BRIDGE).await?;
+    let delayed = Path::new(units::LOGIND).exists();
     // Who goes back to an earlier state may need just these.
     record.undo(Path::new(SNAPSHOTS))?;
+    if delayed {
+        // It may not run, and then has nothing to read again.
+        units::reload_logind().ok();
+    }
     units::reload()?;
     let path = record::path();
     if path.exists() {

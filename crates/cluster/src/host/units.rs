@@ -15,6 +15,9 @@ const FLAGS: &str = "/var/lib/kubelet/kubeadm-flags.env";
 /// Further arguments of the administrator's.
 const EXTRA: &str = "/etc/default/kubelet";
 
+/// What the kubelet has logind wait by when the machine stops.
+pub(super) const LOGIND: &str = "/etc/systemd/logind.conf.d/99-kubelet.conf";
+
 /// Path of a unit's file.
 pub(super) fn path(name: &str) -> String {
     format!("{FOLDER}/{name}.service")
@@ -89,6 +92,11 @@ pub(super) fn is_active(name: &str) -> bool {
 /// Lets systemd know of new units.
 pub(super) fn reload() -> Result<(), HostError> {
     systemctl(&["daemon-reload"])
+}
+
+/// Has logind read its configuration again.
+pub(super) fn reload_logind() -> Result<(), HostError> {
+    systemctl(&["kill", "--signal=HUP", "systemd-logind"])
 }
 
 /// Starts a unit, now and whenever the host boots.

@@ -428,7 +428,12 @@ pub(crate) mod tests {
         config: &ClusterConfiguration,
         keys: &ClusterKeys,
     ) -> Vec<File> {
-        control_plane(config, keys, &machine(&facts()), 6443, None).unwrap()
+        let member = keys.etcd.as_ref().map(|_| member());
+        control_plane(config, keys, &machine(&facts()), 6443, member.as_ref()).unwrap()
+    }
+
+    fn member() -> Member {
+        Member { image: "i".into(), initial_cluster: String::new(), joins: false }
     }
 
     fn facts() -> containerd::Facts {
@@ -465,8 +470,7 @@ pub(crate) mod tests {
         config.virtual_address = Some(Ipv4Addr::new(192, 0, 2, 254));
         let keys = ClusterKeys::generate().unwrap().for_cluster(&config).unwrap();
         let facts = facts();
-        let member = Member { image: "i".into(), initial_cluster: String::new(), joins: false };
-        let files = control_plane(&config, &keys, &machine(&facts), 6443, Some(&member)).unwrap();
+        let files = control_plane(&config, &keys, &machine(&facts), 6443, Some(&member())).unwrap();
         for file in &files {
             let private = text(file).contains("PRIVATE KEY") || text(file).contains("key-data");
             // Those with a certificate by reference are private too, for they may come to hold one.

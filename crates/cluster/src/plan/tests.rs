@@ -87,6 +87,22 @@ fn a_worker_more_takes_the_place_of_one_that_is_gone() {
 }
 
 #[test]
+fn a_control_plane_more_stands_among_the_others_and_shares_their_store() {
+    let mut plan = plan(&Request { control_planes: 3, ..request("c", 4) }, &[]).unwrap();
+    plan.nodes.remove(0);
+    let next = plan.further_control_plane().unwrap();
+    assert_eq!((next.name.as_str(), next.tainted, next.role), ("m1", true, Role::ControlPlane));
+    assert_eq!(next.address, Ipv4Addr::new(10, 189, 0, 2));
+    plan.insert(next);
+    let worker = plan.worker().unwrap();
+    plan.insert(worker);
+    let names: Vec<_> = plan.nodes.iter().map(|node| node.name.as_str()).collect();
+    assert_eq!(names, ["m2", "m3", "m1", "w1", "w2"]);
+    let alone = super::plan(&request("c", 3), &[]).unwrap();
+    assert_eq!(alone.further_control_plane().unwrap_err(), PlanError::Alone("c".into()));
+}
+
+#[test]
 fn a_lone_node_is_not_tainted() {
     assert!(!plan(&request("c", 1), &[]).unwrap().nodes[0].tainted);
 }

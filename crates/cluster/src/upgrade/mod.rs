@@ -23,7 +23,7 @@ use kube::{Api, Client, ResourceExt as _};
 
 use crate::config::ClusterConfiguration;
 use crate::image::{self, ImageError, REPOSITORY};
-use crate::status::is_ready;
+use crate::status::{is_ready, pod_is_ready};
 use machine::{Machine, MachineError};
 use machinery::codec::yaml;
 use skew::{Kubelet, NoVersion, Version};
@@ -319,11 +319,6 @@ impl Upgrade<'_> {
             |_| UpgradeError::TimedOut { what: what.to_owned(), patience: self.patience };
         tokio::time::timeout(self.patience, waiting).await.map_err(timed_out)
     }
-}
-
-fn pod_is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-    conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
 /// Whether an image is one of this program's, of any release.

@@ -5,9 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand, ValueEnum};
 use cluster::certificates::inspect::{self, Row};
-use cluster::certificates::inventory::{self, CONTROL_PLANE};
-use cluster::certificates::rotate::{self, Member};
-use cluster::certificates::{keep as keeper, renew, service_accounts};
+use cluster::certificates::inventory::{self, AUTHORITIES, CONTROL_PLANE, SERVICE_ACCOUNTS};
+use cluster::certificates::{keep as keeper, renew, rotate};
 use cluster::site::{self, NodeFiles};
 use tokio_util::sync::CancellationToken;
 
@@ -16,8 +15,8 @@ use super::clusters::{clusters, print_table};
 
 /// How long certificates are good unless something else is said.
 const YEAR: &str = "8760h";
-/// How long API servers may take to read new keys.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// API servers read new keys within moments, and only one of several is asked whether it did.
+const OTHER_SERVERS: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -25,7 +24,7 @@ pub(crate) enum Command {
     Check(Check),
     /// Issue certificates of the control plane anew, with what the old ones say
     Renew(Renew),
-    /// Replace the authority of the cluster, in steps, while everything runs
+    /// Replace an authority, in steps, while everything runs; members of etcd are restarted one by one
     RotateCa(RotateCa),
     /// Replace the key that service-account tokens are signed with
     RotateSaKey(RotateSaKey),
@@ -77,13 +76,16 @@ pub(crate) struct Renew {
 pub(crate) struct RotateCa {
     #[command(flatten)]
     site: Site,
+    /// Which one
+    #[arg(long, default_value = AUTHORITIES[0].name, value_parser = AUTHORITIES.map(|root| root.name), value_name = "NAME")]
+    authority: String,
     /// Leave the old authority trusted, until the command is run again without this
     #[arg(long)]
     keep_old: bool,
     /// Time that clients get which nobody hears of, before a new authority signs and before the old one is dropped
     #[arg(long, default_value = "60s", value_parser = apiserver::parse_duration, value_name = "DURATION")]
     grace: Duration,
-    /// Time that nodes get to follow a step
+    /// Time that control planes and nodes get to follow a step
     #[arg(long, default_value = "10m", value_parser = apiserver::parse_duration, value_name = "DURATION")]
     wait: Duration,
 }
@@ -92,6 +94,9 @@ pub(crate) struct RotateCa {
 pub(crate) struct RotateSaKey {
     #[command(flatten)]
     site: Site,
+    /// Time that API servers get to read the new key before it signs, and control planes to follow a step
+    #[arg(long, default_value = "90s", value_parser = apiserver::parse_duration, value_name = "DURATION")]
+    wait: Duration,
     /// Drop the old key, an hour or more after the new one began to sign
     #[arg(long)]
     finish: bool,
@@ -102,13 +107,17 @@ pub(crate) struct RotateSaKey {
 
 #[derive(Debug, Args)]
 pub(crate) struct Keep {
+    /// Name of the Node of this control plane; the host name unless given
+    #[arg(long, value_name = "NAME")]
+    node_name: Option<String>,
     /// How long renewed certificates are good
     #[arg(long, default_value = YEAR, value_parser = apiserver::parse_duration, value_name = "DURATION")]
     validity: Duration,
 }
 
 pub(crate) async fn keep(flags: Keep, shutdown: CancellationToken) -> anyhow::Result<()> {
-    keeper::keep(Path::new("/"), flags.validity, shutdown).await;
+    let node = flags.node_name.unwrap_or_else(cluster::host::default_name);
+    keeper::keep(Path::new("/"), &node, flags.validity, shutdown).await;
     Ok(())
 }
 
@@ -185,44 +194,19 @@ fn renew(flags: &Renew) -> anyhow::Result<()> {
     if failed { Err(Exit(1).into()) } else { Ok(()) }
 }
 
-fn members(nodes: &[NodeFiles]) -> Vec<Member> {
-    let member = |node: &NodeFiles| Member { name: node.name.clone(), root: node.root.clone() };
-    nodes.iter().map(member).collect()
-}
-
-/// Control planes elsewhere, whose files cannot be reached from here.
-async fn alone(client: &kube::Client, nodes: &[NodeFiles]) -> anyhow::Result<()> {
-    use k8s_openapi::api::core::v1::Node;
-    let api: kube::Api<Node> = kube::Api::all(client.clone());
-    let label = kube::api::ListParams::default().labels("node-role.kubernetes.io/control-plane");
-    let known = api.list_metadata(&label).await?;
-    let elsewhere: Vec<_> = known
-        .items
-        .iter()
-        .filter_map(|node| node.metadata.name.as_deref())
-        .filter(|name| nodes.iter().all(|node| node.name != *name))
-        .collect();
-    if !elsewhere.is_empty() {
-        anyhow::bail!(
-            "the control plane runs on {} too, whose files cannot be reached from here",
-            elsewhere.join(", ")
-        );
-    }
-    Ok(())
-}
-
 async fn rotate_ca(flags: &RotateCa) -> anyhow::Result<()> {
     let (nodes, kubeconfig) = control_planes(&flags.site)?;
     let client = site::connect(&kubeconfig).await?;
-    alone(&client, &nodes).await?;
     let options = rotate::Options {
         validity: nodes[0].certificate_validity(),
         patience: flags.wait,
         grace: flags.grace,
         keep_old: flags.keep_old,
+        force: false,
     };
+    let what = inventory::authority(&flags.authority);
     let mut say = |line: String| println!("[rotate-ca] {line}");
-    if rotate::rotate(&members(&nodes), &client, &options, &mut say).await? {
+    if rotate::rotate(&nodes[0].root, what, &client, &options, &mut say).await? {
         println!("[rotate-ca] The new authority has taken over");
     } else {
         println!(
@@ -236,14 +220,27 @@ async fn rotate_ca(flags: &RotateCa) -> anyhow::Result<()> {
 async fn rotate_sa_key(flags: &RotateSaKey) -> anyhow::Result<()> {
     let (nodes, kubeconfig) = control_planes(&flags.site)?;
     let client = site::connect(&kubeconfig).await?;
-    alone(&client, &nodes).await?;
-    let members = members(&nodes);
+    let options = rotate::Options {
+        validity: Duration::ZERO,
+        patience: flags.wait,
+        grace: OTHER_SERVERS,
+        keep_old: !flags.finish,
+        force: flags.force,
+    };
+    let root = &nodes[0].root;
+    let mut say = |line: String| println!("[rotate-sa-key] {line}");
+    if flags.force {
+        eprintln!(
+            "WARNING: Pods whose tokens the old key signed are locked out until their kubelets get \
+             them others"
+        );
+    }
     if flags.finish {
-        service_accounts::finish(&members, SystemTime::now(), flags.force)?;
+        rotate::finish(root, &client, &options, &mut say).await?;
         println!("[rotate-sa-key] The old key is forgotten");
         return Ok(());
     }
-    service_accounts::rotate(&members, &client, PATIENCE).await?;
+    rotate::rotate(root, SERVICE_ACCOUNTS, &client, &options, &mut say).await?;
     println!(
         "[rotate-sa-key] The new key signs, and the old one is still trusted; after an hour \
          `ironclad certs rotate-sa-key --finish` drops it"

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use cluster::node::control::Request;
 use cluster::node::services::{self, Activity};
+use cluster::plan::Role;
 use cluster::progress::Progress;
 use cluster::{nodes, service};
 use tokio_util::sync::CancellationToken;
@@ -20,10 +21,13 @@ pub(crate) struct Node {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Add a worker and wait until it is Ready
+    /// Add a node and wait until it is Ready
     Add {
         #[command(flatten)]
         cluster: Named,
+        /// Run a further control plane, with a member of the cluster's etcd, rather than a worker
+        #[arg(long)]
+        control_plane: bool,
         /// Seconds after which a node that is not Ready is given up
         #[arg(long, default_value_t = 120, value_name = "SECONDS")]
         wait: u64,
@@ -46,7 +50,7 @@ enum Verb {
     Disconnect(One),
     /// Connect a node that was cut off
     Connect(One),
-    /// Remove a worker without draining it: plug, Node object and files
+    /// Remove a node without draining it: plug, Node object and files, and its member of etcd
     Remove(One),
 }
 
@@ -110,8 +114,9 @@ fn size(text: &str) -> Result<u64, String> {
 pub(crate) async fn node(flags: Node, shutdown: CancellationToken) -> anyhow::Result<()> {
     let clusters = clusters();
     match flags.verb {
-        Verb::Add { cluster, wait, disk } => {
-            let options = nodes::Addition { patience: Duration::from_secs(wait), disk };
+        Verb::Add { cluster, control_plane, wait, disk } => {
+            let role = if control_plane { Role::ControlPlane } else { Role::Worker };
+            let options = nodes::Addition { patience: Duration::from_secs(wait), disk, role };
             let mut progress = Progress::start();
             let node =
                 nodes::add(clusters, &cluster.name, &options, &mut progress, &shutdown).await?;

@@ -27,7 +27,7 @@ use crate::pod::worker::Ending;
 use crate::seam::{PodUid, pod_uid};
 
 pub use plan::{EVICTED, admit};
-pub use signals::Pressure;
+pub use signals::{Pressure, ThresholdError};
 
 use plan::{Consumer, Seen};
 use signals::{Observation, Signal, Threshold};
@@ -36,14 +36,14 @@ use signals::{Observation, Signal, Threshold};
 const INTERVAL: Duration = Duration::from_secs(10);
 /// How long the next Pod is spared while an evicted one ends.
 const ENDING: Duration = Duration::from_secs(30);
-/// Most that a Pod gets to end when it is evicted, as upstream.
-const GRACE: Duration = Duration::from_secs(1);
 
 /// What decides about evictions, and who carries them out.
 pub struct Evictor {
     manager: Arc<Manager>,
     thresholds: Vec<Threshold>,
     transition: Duration,
+    /// Most that Pods get to end where there is time.
+    most: Duration,
     root_dir: PathBuf,
     collector: Arc<Collector>,
     pressures: watch::Sender<Vec<Pressure>>,
@@ -53,21 +53,25 @@ pub struct Evictor {
 
 impl Evictor {
     /// As `config` wants it; `pressures` is where they are told.
+    ///
+    /// # Errors
+    /// When its thresholds are of no use.
     pub fn new(
         manager: Arc<Manager>,
         config: &KubeletConfiguration,
         root_dir: PathBuf,
         collector: Arc<Collector>,
         pressures: watch::Sender<Vec<Pressure>>,
-    ) -> Self {
-        let thresholds = signals::thresholds(config);
+    ) -> Result<Self, ThresholdError> {
+        let thresholds = signals::thresholds(config)?;
         let transition = config.pressure_transition();
-        Self { manager, thresholds, transition, root_dir, collector, pressures }
+        let most = Duration::from_secs(config.eviction_max_pod_grace_period);
+        Ok(Self { manager, thresholds, transition, most, root_dir, collector, pressures })
     }
 
     /// Works until shutdown.
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut seen = Seen::new();
+        let mut seen = Seen::default();
         loop {
             let evicted = self.round(&mut seen).await;
             let pause = async {
@@ -133,7 +137,8 @@ impl Evictor {
         tracing::warn!(pod = spec::key(pod), message, "evicting");
         self.manager.context().events.pod(pod, EventType::Warning, EVICTED, message.as_str());
         let doom = Doom { reason: EVICTED.to_owned(), message, disrupted: true };
-        self.manager.end(&uid, Ending { doom, grace: GRACE });
+        let grace = plan::grace(threshold, pod, self.most);
+        self.manager.end(&uid, Ending { doom, grace });
         Some(uid)
     }
 

@@ -11,8 +11,14 @@ use crate::cgroup::resources::{Qos, is_critical, qos};
 use crate::pod::spec;
 use crate::pod::status::Doom;
 
-/// When each pressure was last observed; what lasts from one round to the next.
-pub(super) type Seen = BTreeMap<Pressure, Timestamp>;
+/// What lasts from one round to the next.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// When each pressure was last observed.
+    pressures: BTreeMap<Pressure, Timestamp>,
+    /// Since when less is left than soft thresholds have it.
+    since: Vec<(Threshold, Timestamp)>,
+}
 
 /// What one round comes to.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +30,8 @@ pub(super) struct Plan {
 }
 
 /// Plans a round, and notes in `seen` what is observed now. A pressure is over only when it was not
-/// observed for `transition`, or the Node would waver.
+/// observed for `transition`, or the Node would waver. It is told of at once, also when a soft threshold
+/// has to wait before anything is won back.
 pub(super) fn plan(
     thresholds: &[Threshold],
     observations: &[Observation],
@@ -34,17 +41,44 @@ pub(super) fn plan(
 ) -> Plan {
     let mut met: Vec<Threshold> =
         thresholds.iter().filter(|threshold| threshold.is_met(observations)).copied().collect();
+    // Hard ones stay before soft ones of the same signal.
     met.sort_by_key(|threshold| threshold.signal);
+    seen.since.retain(|(threshold, _)| met.contains(threshold));
     for threshold in &met {
-        seen.insert(threshold.signal.pressure(), now);
+        seen.pressures.insert(threshold.signal.pressure(), now);
+        if seen.since.iter().all(|(known, _)| known != threshold) {
+            seen.since.push((*threshold, now));
+        }
     }
-    let transition = SignedDuration::try_from(transition).unwrap_or(SignedDuration::MAX);
-    seen.retain(|pressure, at| {
+    let transition = signed(transition);
+    seen.pressures.retain(|pressure, at| {
         let observed = met.iter().any(|threshold| threshold.signal.pressure() == *pressure);
         observed || now.duration_since(*at) < transition
     });
+    let due = |threshold: &&Threshold| {
+        let since = seen.since.iter().find(|(known, _)| known == *threshold);
+        since.is_some_and(|(_, since)| now.duration_since(*since) >= signed(threshold.grace))
+    };
     // Nothing that the kubelet does gives process numbers back but ending Pods.
-    Plan { pressures: seen.keys().copied().collect(), reclaim: met.first().copied() }
+    let reclaim = met.iter().find(due).copied();
+    Plan { pressures: seen.pressures.keys().copied().collect(), reclaim }
+}
+
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}
+
+/// How long a Pod gets to end that is evicted for `threshold`: what it asks for, up to `most`, if the
+/// threshold is a soft one.
+pub(super) fn grace(threshold: &Threshold, pod: &Pod, most: Duration) -> Duration {
+    /// Most that a Pod gets where there is no time, as upstream.
+    const AT_ONCE: Duration = Duration::from_secs(1);
+    if !threshold.is_soft() {
+        return AT_ONCE;
+    }
+    let own = spec::spec(pod).termination_grace_period_seconds;
+    let own = own.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
+    own.map_or(most, |own| own.min(most))
 }
 
 /// Whether a node under pressure takes a Pod.

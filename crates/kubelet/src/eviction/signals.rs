@@ -1,7 +1,9 @@
 //! What the kubelet watches so that the node does not run out of it, and from where on it acts.
 //! See <https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/>.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use machinery::quantity::Quantity;
 
@@ -45,13 +47,38 @@ pub(super) enum Limit {
     Percent(f64),
 }
 
-/// A limit for a signal, below which Pods are evicted without grace.
+/// A limit for a signal, below which Pods are evicted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Threshold {
     /// For what.
     pub(super) signal: Signal,
     /// How much.
     pub(super) limit: Limit,
+    /// How long less must be left before anything is done; at once, and without grace for Pods, if it
+    /// is zero.
+    pub(super) grace: Duration,
+}
+
+/// Why thresholds are of no use. Worded as upstream words it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ThresholdError {
+    /// Not one that this kubelet watches.
+    #[error("unsupported eviction signal {0}")]
+    Signal(String),
+    /// Neither a share nor an amount that can be left.
+    #[error("invalid eviction threshold {value:?} of {signal}")]
+    Limit {
+        /// For what.
+        signal: String,
+        /// What is said.
+        value: String,
+    },
+    /// A soft one has none.
+    #[error("grace period must be specified for the soft eviction threshold {0}")]
+    NoGrace(String),
+    /// It is no time.
+    #[error("invalid eviction grace period specified: {0}, must be a positive value")]
+    Grace(String),
 }
 
 /// What there is of something.
@@ -140,6 +167,11 @@ impl Threshold {
         }
     }
 
+    /// Whether Pods get time to end.
+    pub(super) fn is_soft(&self) -> bool {
+        !self.grace.is_zero()
+    }
+
     /// Whether less is left.
     pub(super) fn is_met(&self, observations: &[Observation]) -> bool {
         let seen = observations.iter().find(|seen| seen.signal == self.signal);
@@ -147,23 +179,68 @@ impl Threshold {
     }
 }
 
-/// The thresholds of a configuration; `0%` and `100%` switch one off.
-pub(super) fn thresholds(config: &KubeletConfiguration) -> Vec<Threshold> {
-    let read = |signal: Signal| {
-        let text = config.eviction(signal.name())?;
-        let limit = match text.strip_suffix('%') {
-            Some(percent) => {
-                let percent = percent.parse().ok().filter(|p| *p > 0.0 && *p < 100.0)?;
-                Limit::Percent(percent)
-            }
-            None => {
-                let amount = text.parse::<Quantity>().ok()?.value();
-                Limit::Amount(u64::try_from(amount).ok().filter(|amount| *amount > 0)?)
-            }
-        };
-        Some(Threshold { signal, limit })
+/// What upstream knows besides: where containers have a file system of their own, and of the memory
+/// of all Pods together, which the kernel sees to.
+const ELSEWHERE: [&str; 3] =
+    ["allocatableMemory.available", "containerfs.available", "containerfs.inodesFree"];
+
+/// The thresholds of a configuration, the hard ones first; `0%` and `100%` switch one off.
+///
+/// # Errors
+/// [`ThresholdError`], upon which a kubelet does not start.
+pub(super) fn thresholds(config: &KubeletConfiguration) -> Result<Vec<Threshold>, ThresholdError> {
+    let hard = config.eviction_hard();
+    let soft = &config.eviction_soft;
+    let mut graces = BTreeMap::new();
+    for (name, text) in &config.eviction_soft_grace_period {
+        let grace = machinery::duration::parse(text).ok().filter(|grace| !grace.is_zero());
+        graces.insert(name, grace.ok_or_else(|| ThresholdError::Grace(text.clone()))?);
+    }
+    let unknown = |name: &&String| {
+        let name = name.as_str();
+        !ELSEWHERE.contains(&name) && Signal::ALL.iter().all(|signal| signal.name() != name)
     };
-    Signal::ALL.into_iter().filter_map(read).collect()
+    let mut names = hard.keys().chain(soft.keys()).chain(graces.keys().copied());
+    if let Some(name) = names.find(unknown) {
+        return Err(ThresholdError::Signal(name.clone()));
+    }
+    let mut all = Vec::new();
+    for signal in Signal::ALL {
+        if let Some(limit) = hard.get(signal.name()).map(|text| limit(signal, text)) {
+            all.extend(limit?.map(|limit| Threshold { signal, limit, grace: Duration::ZERO }));
+        }
+    }
+    for signal in Signal::ALL {
+        let name = signal.name();
+        let Some(text) = soft.get(name) else { continue };
+        let grace = graces.get(&name.to_owned()).copied();
+        let grace = grace.ok_or_else(|| ThresholdError::NoGrace(name.to_owned()))?;
+        all.extend(limit(signal, text)?.map(|limit| Threshold { signal, limit, grace }));
+    }
+    Ok(all)
+}
+
+/// The limit that a text says; nothing if it switches the threshold off.
+fn limit(signal: Signal, text: &str) -> Result<Option<Limit>, ThresholdError> {
+    let wrong =
+        || ThresholdError::Limit { signal: signal.name().to_owned(), value: text.to_owned() };
+    match text.strip_suffix('%') {
+        Some(percent) => {
+            let percent: f64 = percent.parse().map_err(|_| wrong())?;
+            if !(0.0..=100.0).contains(&percent) {
+                return Err(wrong());
+            }
+            let on = percent > 0.0 && percent < 100.0;
+            Ok(on.then_some(Limit::Percent(percent)))
+        }
+        None => {
+            let amount = text.parse::<Quantity>().map_err(|_| wrong())?.value();
+            match u64::try_from(amount) {
+                Ok(amount) if amount > 0 => Ok(Some(Limit::Amount(amount))),
+                _ => Err(wrong()),
+            }
+        }
+    }
 }
 
 /// Looks at the machine: at its memory and processes, and at the file systems of the kubelet and of

@@ -3,9 +3,10 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
+use machinery::codec::yaml;
 use serde_json::{Value, json};
 
-use super::plan::{Consumer, Seen, Share, admit, message, plan, rank};
+use super::plan::{Consumer, Seen, Share, admit, grace, message, plan, rank};
 use super::signals::{Limit, Observation, Pressure, Signal, Threshold, thresholds};
 use crate::cgroup::resources::is_critical;
 use crate::config::KubeletConfiguration;
@@ -20,13 +21,18 @@ fn config(hard: Option<&[(&str, &str)]>) -> KubeletConfiguration {
     }
 }
 
+fn hard(signal: Signal, limit: Limit) -> Threshold {
+    Threshold { signal, limit, grace: Duration::ZERO }
+}
+
 fn disk(available: u64) -> Vec<Observation> {
     vec![Observation { signal: Signal::NodefsAvailable, available, capacity: 1000 * MI }]
 }
 
 #[test]
 fn thresholds_are_upstreams_unless_told_otherwise() {
-    let names: Vec<_> = thresholds(&config(None)).iter().map(|t| t.signal.name()).collect();
+    let names: Vec<_> =
+        thresholds(&config(None)).unwrap().iter().map(|t| t.signal.name()).collect();
     assert_eq!(
         names,
         [
@@ -44,18 +50,18 @@ fn thresholds_are_upstreams_unless_told_otherwise() {
         ("pid.available", "2.5%"),
     ]));
     assert_eq!(
-        thresholds(&own),
+        thresholds(&own).unwrap(),
         [
-            Threshold { signal: Signal::MemoryAvailable, limit: Limit::Amount(1024 * MI) },
-            Threshold { signal: Signal::PidAvailable, limit: Limit::Percent(2.5) },
+            hard(Signal::MemoryAvailable, Limit::Amount(1024 * MI)),
+            hard(Signal::PidAvailable, Limit::Percent(2.5)),
         ]
     );
 }
 
 #[test]
 fn a_pressure_outlasts_what_was_observed_by_the_transition_period() {
-    let limits = thresholds(&config(None));
-    let mut seen = Seen::new();
+    let limits = thresholds(&config(None)).unwrap();
+    let mut seen = Seen::default();
     let mut round = |available: u64, second: i64| {
         let now = Timestamp::from_second(second).unwrap();
         let plan = plan(&limits, &disk(available), &mut seen, Duration::from_secs(30), now);
@@ -70,12 +76,83 @@ fn a_pressure_outlasts_what_was_observed_by_the_transition_period() {
     assert_eq!(round(900 * MI, 60), (vec![], None));
 }
 
+fn soft(text: &str) -> KubeletConfiguration {
+    yaml::from_str(&format!("{{evictionHard: {{}}, {text}}}")).unwrap()
+}
+
+#[test]
+fn soft_thresholds_wait_and_are_told_of_meanwhile() {
+    let config = soft(
+        "evictionSoft: {nodefs.available: 20%}, evictionSoftGracePeriod: {nodefs.available: 1m30s}",
+    );
+    let mut limits = thresholds(&config).unwrap();
+    assert!(limits[0].is_soft() && limits[0].grace == Duration::from_secs(90));
+    limits.insert(0, hard(Signal::NodefsAvailable, Limit::Percent(10.0)));
+    let mut seen = Seen::default();
+    let mut round = |available: u64, second: i64| {
+        let now = Timestamp::from_second(second).unwrap();
+        let plan = plan(&limits, &disk(available * MI), &mut seen, Duration::ZERO, now);
+        (plan.pressures.len(), plan.reclaim.map(|threshold| threshold.is_soft()))
+    };
+    assert_eq!(round(200, 0), (0, None));
+    assert_eq!(round(199, 10), (1, None));
+    assert_eq!(round(199, 99), (1, None));
+    assert_eq!(round(199, 100), (1, Some(true)));
+    // What is over begins anew, and what is urgent does not wait.
+    assert_eq!(round(200, 110), (0, None));
+    assert_eq!(round(199, 120), (1, None));
+    assert_eq!(round(99, 130), (1, Some(false)));
+    assert_eq!(round(199, 220), (1, Some(true)));
+}
+
+#[test]
+fn a_soft_eviction_leaves_pods_the_time_they_ask_for_up_to_a_limit() {
+    let most = Duration::from_secs(60);
+    let at_once = hard(Signal::MemoryAvailable, Limit::Amount(1));
+    let soft = Threshold { grace: most, ..at_once };
+    for (own, threshold, wanted) in [
+        (json!(30), &soft, 30),
+        (json!(300), &soft, 60),
+        (Value::Null, &soft, 60),
+        (json!(30), &at_once, 1),
+    ] {
+        let pod = pod(json!({"containers": [], "terminationGracePeriodSeconds": own}));
+        assert_eq!(grace(threshold, &pod, most).as_secs(), wanted, "{own}");
+    }
+}
+
+#[test]
+fn thresholds_that_make_no_sense_are_told() {
+    for (text, wanted) in [
+        (
+            "evictionSoft: {memory.available: 1Gi}",
+            "grace period must be specified for the soft eviction threshold memory.available",
+        ),
+        (
+            "evictionSoftGracePeriod: {memory.available: 0s}",
+            "invalid eviction grace period specified: 0s, must be a positive value",
+        ),
+        ("evictionSoft: {memory.free: 1Gi}", "unsupported eviction signal memory.free"),
+        (
+            "evictionSoft: {pid.available: '-1'}, evictionSoftGracePeriod: {pid.available: 1s}",
+            "invalid eviction threshold \"-1\" of pid.available",
+        ),
+        (
+            "evictionSoft: {pid.available: '101%'}, evictionSoftGracePeriod: {pid.available: 1s}",
+            "invalid eviction threshold \"101%\" of pid.available",
+        ),
+    ] {
+        assert_eq!(thresholds(&soft(text)).unwrap_err().to_string(), wanted);
+    }
+}
+
 #[test]
 fn memory_is_won_back_before_disk() {
     let mut all = disk(0);
     all.push(Observation { signal: Signal::MemoryAvailable, available: MI, capacity: 100 * MI });
     let now = Timestamp::UNIX_EPOCH;
-    let plan = plan(&thresholds(&config(None)), &all, &mut Seen::new(), Duration::ZERO, now);
+    let limits = thresholds(&config(None)).unwrap();
+    let plan = plan(&limits, &all, &mut Seen::default(), Duration::ZERO, now);
     assert_eq!(plan.pressures, [Pressure::Memory, Pressure::Disk]);
     assert_eq!(plan.reclaim.map(|threshold| threshold.signal), Some(Signal::MemoryAvailable));
 }
@@ -135,7 +212,7 @@ fn an_evicted_pod_says_what_was_short_and_who_took_it() {
     let shares =
         shares.map(|(name, used, requested)| Share { container: name.to_owned(), used, requested });
     let consumer = Consumer { priority: 0, used: 0, requested: 0, shares: shares.to_vec() };
-    let threshold = Threshold { signal: Signal::NodefsAvailable, limit: Limit::Percent(10.0) };
+    let threshold = hard(Signal::NodefsAvailable, Limit::Percent(10.0));
     let text = message(&threshold, &disk(40 * MI)[0], &consumer);
     assert_eq!(
         text,

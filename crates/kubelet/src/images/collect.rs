@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -10,6 +11,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::folder::Folders;
+use super::pull_records::PullRecords;
 use super::record::Held;
 use crate::cri::{Runtime, RuntimeError, proto};
 use crate::events::{EventType, Events};
@@ -247,6 +249,8 @@ pub struct Collector {
     /// A path on the disk that counts when the runtime names none.
     fallback: PathBuf,
     events: Events,
+    /// What goes with images.
+    records: Arc<PullRecords>,
     ledger: Mutex<Ledger>,
 }
 
@@ -260,8 +264,9 @@ impl Collector {
         policy: Policy,
         fallback: PathBuf,
         events: Events,
+        records: Arc<PullRecords>,
     ) -> Self {
-        Self { runtime, folders, policy, fallback, events, ledger: Mutex::default() }
+        Self { runtime, folders, policy, fallback, events, records, ledger: Mutex::default() }
     }
 
     /// Removes images as the policy has it, until shutdown.
@@ -301,6 +306,7 @@ impl Collector {
             return Err(CollectError::Old { age, problems: super::aggregate(problems) });
         }
         images.retain(|image| removed.iter().all(|gone| gone.id != image.id));
+        self.records.prune(&images.iter().map(|image| image.id.as_str()).collect(), now);
         let disk = self.disk().await.ok_or(CollectError::Capacity)?;
         let room = ledger.room(&images, &used, &held, policy, disk, now);
         let freed = freed(remove(&self.runtime, &room.candidates, room.bytes).await, room.bytes)?;

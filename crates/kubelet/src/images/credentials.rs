@@ -9,7 +9,8 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use k8s_openapi::api::core::v1::Secret;
 use serde::Deserialize;
 
-use super::keyring::Keyring;
+use super::keyring::{Keyring, Source};
+use super::pull_records::Coordinates;
 
 /// With padding or without.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -53,9 +54,15 @@ struct Entry {
 pub fn keyring(secrets: &[Arc<Secret>]) -> Result<Keyring, SecretError> {
     let mut keyring = Keyring::default();
     for secret in secrets {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let source = Source::Secret(Coordinates {
+            uid: text(&secret.metadata.uid),
+            namespace: text(&secret.metadata.namespace),
+            name: text(&secret.metadata.name),
+        });
         for (server, entry) in entries(secret)? {
             let (username, password) = entry.into_pair()?;
-            keyring.add(&server, username, password);
+            keyring.add(&server, username, password, &source);
         }
     }
     Ok(keyring)
@@ -116,7 +123,7 @@ mod tests {
         ];
         let keyring = keyring(&secrets).unwrap();
         let pairs = |image: &str| -> Vec<(String, String)> {
-            keyring.lookup(image).into_iter().map(|a| (a.username, a.password)).collect()
+            keyring.lookup(image).into_iter().map(|a| (a.auth.username, a.auth.password)).collect()
         };
         let pair = |user: &str, password: &str| (user.to_owned(), password.to_owned());
         assert_eq!(pairs("host/x"), [pair("u", "p:q"), pair("o", "")]);

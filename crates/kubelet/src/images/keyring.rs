@@ -7,20 +7,42 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use super::pull_records::Coordinates;
 use crate::cri::proto::AuthConfig;
 
 /// How Docker's own registry is named by its client.
 const DEFAULT: &str = "index.docker.io";
 
+/// Whose credentials these are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// The node's: every Pod on it has them.
+    #[default]
+    Node,
+    /// Those in a Secret.
+    Secret(Coordinates),
+    /// Those of a service account.
+    ServiceAccount(Coordinates),
+}
+
+/// Something to show to a registry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Credential {
+    /// What is shown.
+    pub auth: AuthConfig,
+    /// Whose it is.
+    pub source: Source,
+}
+
 /// Credentials by server.
 #[derive(Clone, Debug, Default)]
-pub struct Keyring(BTreeMap<Reverse<String>, Vec<AuthConfig>>);
+pub struct Keyring(BTreeMap<Reverse<String>, Vec<Credential>>);
 
 // === impl Keyring ===
 
 impl Keyring {
-    /// Adds the credentials for `server`.
-    pub fn add(&mut self, server: &str, username: String, password: String) {
+    /// Adds the credentials for `server`, which are those of `source`.
+    pub fn add(&mut self, server: &str, username: String, password: String, source: &Source) {
         let server = without_scheme(server);
         let (host, path) = split_path(server);
         // The versions of the registry's API say nothing of the image.
@@ -30,12 +52,13 @@ impl Keyring {
         };
         let server = if path == "/" { host.to_owned() } else { format!("{host}{path}") };
         let auth = AuthConfig { username, password, ..AuthConfig::default() };
-        self.0.entry(Reverse(server)).or_default().push(auth);
+        let credential = Credential { auth, source: source.clone() };
+        self.0.entry(Reverse(server)).or_default().push(credential);
     }
 
     /// Those that fit `repository` (with its registry, without tag), best first.
     #[must_use]
-    pub fn lookup(&self, repository: &str) -> Vec<AuthConfig> {
+    pub fn lookup(&self, repository: &str) -> Vec<Credential> {
         let fitting = self.0.iter().filter(|(server, _)| matches(&server.0, repository));
         let found: Vec<_> = fitting.flat_map(|(_, all)| all).cloned().collect();
         let host = repository.split('/').next().unwrap_or_default();
@@ -148,11 +171,11 @@ mod tests {
             "https://versioned/v2/",
             "https://slash/",
         ] {
-            keyring.add(server, server.to_owned(), String::new());
+            keyring.add(server, server.to_owned(), String::new(), &Source::Node);
         }
-        keyring.add("host", "second".to_owned(), String::new());
+        keyring.add("host", "second".to_owned(), String::new(), &Source::Node);
         let users = |image: &str| -> Vec<String> {
-            keyring.lookup(image).into_iter().map(|auth| auth.username).collect()
+            keyring.lookup(image).into_iter().map(|one| one.auth.username).collect()
         };
         assert_eq!(users("host/a/b"), ["https://host/a/b", "http://host/a", "host", "second", "*"]);
         assert_eq!(users("host/c"), ["host", "second", "*"]);

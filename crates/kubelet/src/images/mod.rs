@@ -1,6 +1,7 @@
 //! Images: making sure that a container's image is on the node, importing image files, and removing
 //! what nobody uses.
 
+pub mod accounts;
 pub mod admin;
 pub mod archive;
 pub mod collect;
@@ -10,6 +11,7 @@ pub mod import;
 pub mod keyring;
 pub mod provider_config;
 pub mod providers;
+pub mod pull_records;
 pub mod record;
 pub mod reference;
 pub mod writers;
@@ -21,8 +23,11 @@ use k8s_openapi::api::core::v1::{Container, Pod, Secret};
 use k8s_openapi::jiff::Timestamp;
 use tokio::sync::{OnceCell, Semaphore};
 
+use self::accounts::{Accounts, Requester};
 use self::folder::Folders;
+use self::keyring::Credential;
 use self::providers::Plugin;
+use self::pull_records::{Named, PullRecords};
 use crate::cri::{Runtime, RuntimeError, proto};
 use crate::events::{EventType, Events};
 use crate::pod::backoff::Backoff;
@@ -63,8 +68,11 @@ pub struct Images {
     pulls: Arc<Semaphore>,
     /// The archives from which what is missing may come.
     folders: Folders,
-    /// Programs that know credentials.
+    /// Programs that know credentials, and the accounts that they may act for.
     plugins: Arc<[Plugin]>,
+    accounts: Accounts,
+    /// Who may use what is here.
+    records: Arc<PullRecords>,
     /// What the runtime makes sandboxes of, once it said so.
     sandbox: Arc<OnceCell<String>>,
 }
@@ -73,17 +81,30 @@ pub struct Images {
 
 impl Images {
     /// Images of `runtime`, which may come from `folders`; at most `parallel` pulls at a time, with
-    /// credentials of which `plugins` know some.
+    /// credentials of which `plugins` know some, acting for `accounts`. Who may use what is here says
+    /// `records`.
     pub fn new(
         runtime: Runtime,
         events: Events,
         parallel: usize,
         folders: Folders,
-        plugins: Arc<[Plugin]>,
+        (plugins, accounts): (Arc<[Plugin]>, Accounts),
+        records: Arc<PullRecords>,
     ) -> Self {
         let pulls = Arc::new(Semaphore::new(parallel.max(1)));
         let (backoff, failures, sandbox) = Default::default();
-        Self { runtime, events, backoff, failures, pulls, folders, plugins, sandbox }
+        Self {
+            runtime,
+            events,
+            backoff,
+            failures,
+            pulls,
+            folders,
+            plugins,
+            accounts,
+            records,
+            sandbox,
+        }
     }
 
     /// The image of this name, waiting for it while archives are being imported, and importing it
@@ -149,6 +170,20 @@ impl Images {
                 return Err(missing("ImageInspectError", message, None));
             }
         };
+        let present = match present.filter(|_| policy != "Always") {
+            Some(image) => {
+                let repository = reference::repository(&wanted);
+                let preloaded = self.folders.held().holds(&image);
+                let named = Named { preloaded, wanted: &wanted, repository: &repository };
+                // Secrets that make no sense are those of a Pod without any: a pull is going to say so.
+                let credentials =
+                    async { self.credentials(pod, &repository, secrets).await.unwrap_or_default() };
+                let allowed = self.records.allows(named, &image.id, credentials).await;
+                allowed.then_some(image)
+            }
+            None => None,
+        };
+        // Who may not use an image is not told that it is here.
         match (policy, present) {
             ("Always", _) => self.pull(pod, container, &wanted, secrets, sandbox).await,
             (_, Some(image)) => {
@@ -193,7 +228,7 @@ impl Images {
         let asked = std::time::Instant::now();
         let permit = self.pulls.acquire().await.expect("the semaphore is never closed");
         let begun = std::time::Instant::now();
-        let pulled = self.pull_with_any(wanted, secrets, sandbox).await;
+        let pulled = self.pull_noted(pod, wanted, secrets, sandbox).await;
         drop(permit);
         let now = Timestamp::now();
         match pulled {
@@ -222,27 +257,64 @@ impl Images {
         }
     }
 
-    /// Tries all credentials that fit the repository, or none if none does.
-    async fn pull_with_any(
+    /// Pulls, and takes note of who may use the image then.
+    async fn pull_noted(
         &self,
+        pod: &Pod,
         wanted: &str,
         secrets: &[Arc<Secret>],
         sandbox: &proto::PodSandboxConfig,
     ) -> Result<proto::Image, String> {
-        let keyring = credentials::keyring(secrets).map_err(|error| error.to_string())?;
         let repository = reference::repository(wanted);
-        let mut found = keyring.lookup(&repository);
-        for plugin in self.plugins.iter() {
-            found.extend(plugin.credentials(&repository).await);
+        let found = self.credentials(pod, &repository, secrets).await?;
+        self.records.begin(wanted).map_err(|error| {
+            format!("failed to record image pull intent for container image {wanted:?}: {error}")
+        })?;
+        match self.pull_with_any(wanted, found, sandbox).await {
+            Ok((image, credential)) => {
+                let named = Named { preloaded: false, wanted, repository: &repository };
+                self.records.pulled(named, &image.id, credential.as_ref());
+                Ok(image)
+            }
+            Err(problem) => {
+                self.records.failed(wanted);
+                Err(problem)
+            }
         }
+    }
+
+    /// All credentials of a Pod that fit a repository, best first.
+    async fn credentials(
+        &self,
+        pod: &Pod,
+        repository: &str,
+        secrets: &[Arc<Secret>],
+    ) -> Result<Vec<Credential>, String> {
+        let keyring = credentials::keyring(secrets).map_err(|error| error.to_string())?;
+        let mut found = keyring.lookup(repository);
+        let requester = Requester::of(pod);
+        for plugin in self.plugins.iter() {
+            found.extend(plugin.credentials(repository, &requester, &self.accounts).await);
+        }
+        Ok(found)
+    }
+
+    /// Tries all these credentials, or none if there are none; tells which one was good.
+    async fn pull_with_any(
+        &self,
+        wanted: &str,
+        found: Vec<Credential>,
+        sandbox: &proto::PodSandboxConfig,
+    ) -> Result<(proto::Image, Option<Credential>), String> {
         let mut candidates: Vec<_> = found.into_iter().map(Some).collect();
         if candidates.is_empty() {
             candidates.push(None);
         }
         let mut problems = Vec::new();
-        for auth in candidates {
+        for credential in candidates {
+            let auth = credential.as_ref().map(|credential| credential.auth.clone());
             match self.pull_once(wanted, auth, sandbox).await {
-                Ok(image) => return Ok(image),
+                Ok(image) => return Ok((image, credential)),
                 Err(problem) => problems.push(problem),
             }
         }

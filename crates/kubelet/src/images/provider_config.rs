@@ -15,6 +15,9 @@ const PROTOCOLS: [&str; 3] = [
     "credentialprovider.kubelet.k8s.io/v1alpha1",
     "credentialprovider.kubelet.k8s.io/v1beta1",
 ];
+/// How long answers are good that are given for a service account.
+const BY_TOKEN: &str = "Token";
+const BY_ACCOUNT: &str = "ServiceAccount";
 /// Versions of the configuration.
 const VERSIONS: [&str; 3] =
     ["kubelet.config.k8s.io/v1", "kubelet.config.k8s.io/v1alpha1", "kubelet.config.k8s.io/v1beta1"];
@@ -79,6 +82,44 @@ pub struct Provider {
     /// Variables besides those of the kubelet.
     #[serde(default)]
     pub env: Vec<Variable>,
+    /// What it is told of the service accounts of Pods, if it is to act for those.
+    #[serde(default)]
+    pub token_attributes: Option<TokenAttributes>,
+}
+
+/// What a program is told of a Pod's service account.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TokenAttributes {
+    /// For whom the token is that it gets.
+    #[serde(default)]
+    pub service_account_token_audience: String,
+    /// How long an answer is good at most: as long as the account is the same, or the token.
+    #[serde(default)]
+    cache_type: String,
+    /// Whether it is only asked for Pods that have a service account.
+    #[serde(default)]
+    require_service_account: Option<bool>,
+    /// Annotations of the account that it must have, and is told of.
+    #[serde(default)]
+    pub required_service_account_annotation_keys: Vec<String>,
+    /// Annotations of the account that it is told of.
+    #[serde(default)]
+    pub optional_service_account_annotation_keys: Vec<String>,
+}
+
+impl TokenAttributes {
+    /// Whether an answer is good for one token only.
+    #[must_use]
+    pub fn is_by_token(&self) -> bool {
+        self.cache_type == BY_TOKEN
+    }
+
+    /// Whether it is only asked for Pods that have a service account.
+    #[must_use]
+    pub fn requires_account(&self) -> bool {
+        self.require_service_account.unwrap_or_default()
+    }
 }
 
 /// A variable of a program's environment.
@@ -178,6 +219,9 @@ fn validate(providers: &[Provider]) -> Vec<String> {
                 known.join(", ")
             ));
         }
+        if let Some(attributes) = &provider.token_attributes {
+            problems.extend(judge(attributes, version));
+        }
         if provider.match_images.is_empty() {
             problems.push(
                 "providers.matchImages: Required value: at least 1 item in matchImages is required"
@@ -198,6 +242,53 @@ fn validate(providers: &[Provider]) -> Vec<String> {
                 }
             },
         }
+    }
+    problems
+}
+
+/// What is wrong with what a program is to be told of service accounts.
+fn judge(attributes: &TokenAttributes, version: &str) -> Vec<String> {
+    const PATH: &str = "providers.tokenAttributes";
+    let mut problems = Vec::new();
+    if version != PROTOCOLS[0] {
+        problems.push(format!(
+            "{PATH}: Forbidden: tokenAttributes is only supported for {} API version",
+            PROTOCOLS[0]
+        ));
+    }
+    if attributes.service_account_token_audience.is_empty() {
+        problems.push(format!("{PATH}.serviceAccountTokenAudience: Required value"));
+    }
+    match attributes.cache_type.as_str() {
+        "" => problems.push(format!("{PATH}.cacheType: Required value")),
+        BY_TOKEN | BY_ACCOUNT => {}
+        other => problems.push(format!(
+            "{PATH}.cacheType: Unsupported value: {other:?}: supported values: {BY_ACCOUNT:?}, {BY_TOKEN:?}"
+        )),
+    }
+    let required = &attributes.required_service_account_annotation_keys;
+    match attributes.require_service_account {
+        None => problems.push(format!("{PATH}.requireServiceAccount: Required value")),
+        Some(false) if !required.is_empty() => problems.push(format!(
+            "{PATH}.requiredServiceAccountAnnotationKeys: Forbidden: requireServiceAccount cannot be false when requiredServiceAccountAnnotationKeys is set"
+        )),
+        Some(_) => {}
+    }
+    let optional = &attributes.optional_service_account_annotation_keys;
+    for (field, keys) in [
+        ("requiredServiceAccountAnnotationKeys", required),
+        ("optionalServiceAccountAnnotationKeys", optional),
+    ] {
+        let mut seen = BTreeSet::new();
+        for key in keys.iter().filter(|key| !seen.insert(*key)) {
+            problems.push(format!("{PATH}.{field}: Duplicate value: {key:?}"));
+        }
+    }
+    let both: Vec<_> = required.iter().filter(|key| optional.contains(key)).collect();
+    if !both.is_empty() {
+        problems.push(format!(
+            "{PATH}: Invalid value: {both:?}: annotation keys cannot be both required and optional"
+        ));
     }
     problems
 }
@@ -252,6 +343,38 @@ providers:
             load(&at("missing"), folder.path()),
             Err(ProviderConfigError::Read { .. })
         ));
+    }
+
+    #[test]
+    fn what_programs_are_told_of_accounts_is_checked() {
+        const TOKENS: &str = "
+  tokenAttributes:
+    serviceAccountTokenAudience: registry
+    cacheType: Token
+    requireServiceAccount: true
+    requiredServiceAccountAnnotationKeys: [a/b]
+    optionalServiceAccountAnnotationKeys: [c]
+";
+        let good = format!("{}{TOKENS}", GOOD.trim_end());
+        let problems = |text: &str| validate(&decode(text).unwrap());
+        assert_eq!(problems(&good), [""; 0]);
+        for (from, to, wanted) in [
+            ("registry", "''", "serviceAccountTokenAudience: Required value"),
+            ("cacheType: Token", "cacheType: Some", "cacheType: Unsupported value: \"Some\""),
+            ("requireServiceAccount: true", "", "requireServiceAccount: Required value"),
+            ("requireServiceAccount: true", "requireServiceAccount: false", "cannot be false when"),
+            ("[a/b]", "[c]", "annotation keys cannot be both required and optional"),
+            ("[a/b]", "[x, x]", "requiredServiceAccountAnnotationKeys: Duplicate value: \"x\""),
+            (
+                "provider.kubelet.k8s.io/v1\n",
+                "provider.kubelet.k8s.io/v1beta1\n",
+                "only supported for",
+            ),
+        ] {
+            assert!(good.contains(from), "{from}");
+            let found = problems(&good.replace(from, to));
+            assert!(found.len() == 1 && found[0].contains(wanted), "{wanted}: {found:?}");
+        }
     }
 
     #[test]

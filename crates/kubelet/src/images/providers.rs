@@ -3,6 +3,9 @@
 //! A program is run with a `CredentialProviderRequest` on its standard input for images that its
 //! configuration names, and answers with credentials and how long, and for which images, they are
 //! good. <https://kubernetes.io/docs/tasks/administer-cluster/kubelet-credential-provider/>
+//!
+//! One that is to act for the service accounts of Pods gets a token of the Pod's, and its answer is
+//! good for that account only.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -17,9 +20,10 @@ use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::keyring::{self, Keyring};
-use super::provider_config::Provider;
-use crate::cri::proto::AuthConfig;
+use super::accounts::{Account, AccountError, Accounts, Requester};
+use super::keyring::{self, Credential, Keyring, Source};
+use super::provider_config::{Provider, TokenAttributes};
+use super::pull_records::Coordinates;
 
 /// How long a program may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -38,6 +42,9 @@ pub enum PluginError {
     /// It takes too long.
     #[error("error execing credential provider plugin {0}: context deadline exceeded")]
     Timeout(String),
+    /// The Pod's service account is of no use.
+    #[error(transparent)]
+    Account(#[from] AccountError),
     /// It failed.
     #[error("error execing credential provider plugin {name}: {status}: {message}")]
     Failed {
@@ -91,9 +98,9 @@ struct Pair {
     password: String,
 }
 
-/// Answers by what they are good for.
+/// Answers by whom and what they are good for.
 #[derive(Debug, Default)]
-struct Cache(HashMap<String, (Instant, BTreeMap<String, Pair>)>);
+struct Cache(HashMap<(String, String), (Instant, BTreeMap<String, Pair>)>);
 
 /// A configured program with what it answered before.
 #[derive(Debug)]
@@ -113,45 +120,80 @@ impl Plugin {
         Self { config, program, cache: Mutex::default() }
     }
 
-    /// Credentials for `repository`, if this program is responsible for it. One that fails is told
-    /// of in the log: the others, and the registry, may do without.
-    pub async fn credentials(&self, repository: &str) -> Vec<AuthConfig> {
+    /// Credentials for `repository`, if this program is responsible for it, for the Pod that asks. One
+    /// that fails is told of in the log: the others, and the registry, may do without.
+    pub async fn credentials(
+        &self,
+        repository: &str,
+        requester: &Requester,
+        accounts: &Accounts,
+    ) -> Vec<Credential> {
         if !self.config.match_images.iter().any(|glob| keyring::matches(glob, repository)) {
             return Vec::new();
         }
+        let provider = &self.config.name;
+        let account = match &self.config.token_attributes {
+            None => None,
+            Some(attributes) if requester.service_account.is_empty() => {
+                if attributes.requires_account() {
+                    tracing::debug!(provider, "Service account name is empty; skipping plugin");
+                    return Vec::new();
+                }
+                None
+            }
+            Some(attributes) => match accounts.look(requester, attributes).await {
+                Ok(account) => Some(account),
+                Err(error) => {
+                    tracing::error!(provider, %error, "Failed to get service account data");
+                    return Vec::new();
+                }
+            },
+        };
+        let whose = whose(account.as_ref(), self.config.token_attributes.as_ref());
         // Held while the program runs: those who wait for the same answer find it then.
         let mut cache = self.cache.lock().await;
-        let auth = match cache.get(repository, Instant::now()) {
+        let auth = match cache.get(&whose, repository, Instant::now()) {
             Some(auth) => auth,
-            None => match self.ask(repository).await {
+            None => match self.ask(repository, account.as_ref()).await {
                 Ok(response) => {
                     let default = self.config.cache_duration();
-                    cache.put(repository, &response, default, Instant::now());
+                    cache.put(&whose, repository, &response, default, Instant::now());
                     response.auth.unwrap_or_default()
                 }
                 Err(error) => {
-                    let provider = &self.config.name;
                     tracing::error!(provider, %error, "Failed getting credential from external registry credential provider");
                     return Vec::new();
                 }
             },
         };
         drop(cache);
+        let source = account.map_or(Source::Node, |account| {
+            let Account { uid, .. } = account;
+            let (namespace, name) = (&requester.namespace, &requester.service_account);
+            let (namespace, name) = (namespace.clone(), name.clone());
+            Source::ServiceAccount(Coordinates { uid, namespace, name })
+        });
         let mut keyring = Keyring::default();
         for (server, pair) in auth {
-            keyring.add(&server, pair.username, pair.password);
+            keyring.add(&server, pair.username, pair.password, &source);
         }
         keyring.lookup(repository)
     }
 
-    async fn ask(&self, image: &str) -> Result<Response, PluginError> {
+    async fn ask(&self, image: &str, account: Option<&Account>) -> Result<Response, PluginError> {
         let name = self.config.name.clone();
         let failed = |source| PluginError::Exec { name: self.config.name.clone(), source };
-        let request = json!({
+        let mut request = json!({
             "kind": "CredentialProviderRequest",
             "apiVersion": self.config.api_version,
             "image": image,
         });
+        if let Some(account) = account {
+            request["serviceAccountToken"] = account.token.as_str().into();
+            if !account.annotations.is_empty() {
+                request["serviceAccountAnnotations"] = json!(account.annotations);
+            }
+        }
         let mut child = Command::new(&self.program)
             .args(&self.config.args)
             .envs(self.config.env.iter().map(|variable| (&variable.name, &variable.value)))
@@ -180,6 +222,14 @@ impl Plugin {
     }
 }
 
+/// For whom an answer is good, besides for which images: everybody, or an account as it is now, or as
+/// long as its token is the same.
+fn whose(account: Option<&Account>, attributes: Option<&TokenAttributes>) -> String {
+    let Some((account, attributes)) = account.zip(attributes) else { return String::new() };
+    let token = if attributes.is_by_token() { account.token.as_str() } else { "" };
+    json!([account.uid, account.annotations, token]).to_string()
+}
+
 fn read(output: &[u8], version: &str) -> Result<Response, PluginError> {
     let response: Response = serde_json::from_slice(output)?;
     if response.api_version != version || response.kind != "CredentialProviderResponse" {
@@ -192,18 +242,32 @@ fn read(output: &[u8], version: &str) -> Result<Response, PluginError> {
 // === impl Cache ===
 
 impl Cache {
-    fn get(&mut self, repository: &str, now: Instant) -> Option<BTreeMap<String, Pair>> {
+    fn get(
+        &mut self,
+        whose: &str,
+        repository: &str,
+        now: Instant,
+    ) -> Option<BTreeMap<String, Pair>> {
         self.0.retain(|_, (expires, _)| *expires > now);
         let keys = [KeyType::Image, KeyType::Registry, KeyType::Global];
-        keys.iter().find_map(|kind| Some(self.0.get(&key(*kind, repository))?.1.clone()))
+        let get = |kind: &KeyType| self.0.get(&(whose.to_owned(), key(*kind, repository)));
+        keys.iter().find_map(|kind| Some(get(kind)?.1.clone()))
     }
 
-    fn put(&mut self, repository: &str, response: &Response, default: Duration, now: Instant) {
+    fn put(
+        &mut self,
+        whose: &str,
+        repository: &str,
+        response: &Response,
+        default: Duration,
+        now: Instant,
+    ) {
         let own =
             response.cache_duration.as_deref().and_then(|t| machinery::duration::parse(t).ok());
         let Some(expires) = now.checked_add(own.unwrap_or(default)) else { return };
         let auth = response.auth.clone().unwrap_or_default();
-        self.0.insert(key(response.cache_key_type, repository), (expires, auth));
+        let key = key(response.cache_key_type, repository);
+        self.0.insert((whose.to_owned(), key), (expires, auth));
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod facts;
 pub mod lease;
+pub mod logind;
 pub mod registration;
 pub mod runtime_state;
 pub mod shutdown;

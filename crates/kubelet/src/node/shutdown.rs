@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::events::EventType;
+use crate::node::logind::{self, News};
 use crate::pod::manager::Manager;
 use crate::pod::spec;
 use crate::pod::status::Doom;
@@ -80,25 +81,64 @@ pub fn plan(groups: &[Group], pods: &[Arc<Pod>]) -> Vec<Step> {
     steps
 }
 
-/// Waits for `SIGPWR`, which whoever runs the machine sends before it stops; then ends all Pods as
-/// `groups` have it, and the kubelet after them.
+/// How long all groups together may take.
+fn period(groups: &[Group]) -> Duration {
+    Duration::from_secs(groups.iter().map(|group| group.seconds).sum())
+}
+
+/// Waits until the machine is to stop, then ends all Pods as `groups` have it. Systemd's logind tells
+/// so, and waits; it may call it off. Where no systemd is, whoever runs the machine sends `SIGPWR`
+/// before it stops, and waits for the kubelet, which ends after its Pods.
 pub async fn on_power_failure(
     manager: Arc<Manager>,
     groups: Vec<Group>,
     going_down: watch::Sender<bool>,
     shutdown: CancellationToken,
 ) {
-    let power = signal(SignalKind::from_raw(libc::SIGPWR));
-    let mut power = match power {
-        Ok(power) => power,
-        Err(error) => {
-            tracing::warn!(%error, "nobody is going to tell that the node stops");
-            return;
+    let mut power = signal(SignalKind::from_raw(libc::SIGPWR));
+    if let Err(error) = &power {
+        tracing::warn!(%error, "nobody is going to tell that the node stops");
+    }
+    let mut logind = (!groups.is_empty()).then(|| logind::follow(period(&groups)));
+    loop {
+        let failed = async {
+            let told = match &mut power {
+                Ok(power) => power.recv().await,
+                Err(_) => None,
+            };
+            if told.is_none() {
+                std::future::pending().await
+            }
+        };
+        let heard = async {
+            let news = match &mut logind {
+                Some(logind) => logind.recv().await,
+                None => None,
+            };
+            match news {
+                Some(news) => news,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = failed => {
+                end_all(&manager, &groups, &going_down).await;
+                shutdown.cancel();
+                return;
+            }
+            news = heard => match news {
+                News::Stopping(lock) => {
+                    end_all(&manager, &groups, &going_down).await;
+                    drop(lock);
+                }
+                News::Cancelled => {
+                    let message = "Shutdown manager detected shutdown cancellation";
+                    manager.context().events.node(EventType::Normal, "NodeShutdown", message);
+                    going_down.send_replace(false);
+                }
+            },
+            () = shutdown.cancelled() => return,
         }
-    };
-    if power.recv().await.is_some() {
-        end_all(&manager, &groups, &going_down).await;
-        shutdown.cancel();
     }
 }
 

@@ -13,9 +13,12 @@ use k8s_openapi::api::core::v1::{Container, Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kubelet::cri::proto;
 use kubelet::events::Events;
+use kubelet::images::accounts::Accounts;
 use kubelet::images::folder::folders;
 use kubelet::images::providers::Plugin;
+use kubelet::images::pull_records::{Policy, PullRecords};
 use kubelet::images::{Found, Images, Missing};
+use kubelet::token::Tokens;
 use serde_json::json;
 
 use crate::harness::{Containerd, IMAGE, free_port};
@@ -88,7 +91,9 @@ impl Registry {
         let server = format!("https://{}{path}", self.address);
         let text = json!({"auths": {server: {"username": "user", "password": password}}});
         let data = (".dockerconfigjson".to_owned(), ByteString(text.to_string().into_bytes()));
+        let name = Some(format!("{password} of {path}"));
         Arc::new(Secret {
+            metadata: ObjectMeta { name, ..ObjectMeta::default() },
             type_: Some("kubernetes.io/dockerconfigjson".to_owned()),
             data: Some(BTreeMap::from([data])),
             ..Secret::default()
@@ -108,7 +113,7 @@ impl Drop for Registry {
 async fn ensure(
     images: &Images,
     uid: &str,
-    image: &str,
+    (image, policy): (&str, &str),
     secrets: &[Arc<Secret>],
 ) -> Result<Found, Missing> {
     let pod = Pod {
@@ -118,7 +123,7 @@ async fn ensure(
     let container = Container {
         name: "c".to_owned(),
         image: Some(image.to_owned()),
-        image_pull_policy: Some("Always".to_owned()),
+        image_pull_policy: Some(policy.to_owned()),
         ..Container::default()
     };
     let sandbox = proto::PodSandboxConfig::default();
@@ -129,36 +134,52 @@ async fn ensure(
 async fn credentials_come_from_secrets_and_from_programs() {
     let Some(containerd) = Containerd::start().await else { return };
     let Some(registry) = Registry::start(&containerd).await else { return };
-    let image = registry.image();
+    let name = registry.image();
+    let image = (name.as_str(), "Always");
     let (_keeper, view) = folders(false);
     let with = |plugins: Vec<Plugin>| {
         let events = Events::new("n", None);
-        Images::new(containerd.runtime.clone(), events, 1, view.clone(), plugins.into())
+        let plugins = (plugins.into(), Accounts::new(None, Tokens::new(None)));
+        let folder = containerd.dir.path();
+        let records = Arc::new(PullRecords::new(folder, Policy::default(), Vec::new()));
+        Images::new(containerd.runtime.clone(), events, 1, view.clone(), plugins, records)
     };
     let images = with(Vec::new());
 
     // Without credentials, and what is told while the next try is waited for.
-    let first = ensure(&images, "a", &image, &[]).await.unwrap_err();
+    let first = ensure(&images, "a", image, &[]).await.unwrap_err();
     assert_eq!(first.waiting.reason, "ErrImagePull");
-    let wanted = format!("failed to pull and unpack image {image:?}: failed to resolve reference");
+    let wanted = format!("failed to pull and unpack image {name:?}: failed to resolve reference");
     assert!(first.waiting.message.starts_with(&wanted), "{first:?}");
     assert!(first.waiting.message.contains("401 Unauthorized"), "{first:?}");
-    let second = ensure(&images, "a", &image, &[]).await.unwrap_err();
+    let second = ensure(&images, "a", image, &[]).await.unwrap_err();
     assert_eq!(second.waiting.reason, "ImagePullBackOff");
     assert_eq!(
         second.waiting.message,
-        format!("Back-off pulling image {image:?}: ErrImagePull: {}", first.waiting.message)
+        format!("Back-off pulling image {name:?}: ErrImagePull: {}", first.waiting.message)
     );
 
     // The more specific one is tried first, and is wrong.
     let (wrong, right) = (registry.secret("/test/app", "wrong"), registry.secret("", "secret"));
-    let refused = ensure(&images, "b", &image, std::slice::from_ref(&wrong)).await.unwrap_err();
+    let refused = ensure(&images, "b", image, std::slice::from_ref(&wrong)).await.unwrap_err();
     assert_eq!(refused.waiting.reason, "ErrImagePull");
     assert!(refused.waiting.message.contains("401 Unauthorized"), "{refused:?}");
     let other = registry.secret("/other", "secret");
-    assert!(ensure(&images, "c", &image, &[other]).await.is_err(), "for another image");
-    let found = ensure(&images, "d", &image, &[wrong, right]).await.unwrap();
+    assert!(ensure(&images, "c", image, &[other]).await.is_err(), "for another image");
+    let both = [wrong.clone(), right.clone()];
+    let found = ensure(&images, "d", image, &both).await.unwrap();
     assert!(found.reference.starts_with("sha256:"), "{found:?}");
+
+    // It is on the node now, for those who could have pulled it. Others are told no more than if it
+    // were not.
+    let (lazy, never) = ((image.0, "IfNotPresent"), (image.0, "Never"));
+    assert_eq!(ensure(&images, "d", never, &[right]).await.unwrap(), found);
+    let refused = ensure(&images, "f", never, &[]).await.unwrap_err();
+    assert_eq!(refused.waiting.reason, "ErrImageNeverPull");
+    let wanted = format!("Container image {:?} is not present with pull policy of Never", image.0);
+    assert_eq!(refused.waiting.message, wanted);
+    let refused = ensure(&images, "f", lazy, &[wrong]).await.unwrap_err();
+    assert!(refused.waiting.message.contains("401 Unauthorized"), "{refused:?}");
 
     let program = containerd.dir.path().join("helper");
     let answer = json!({
@@ -176,5 +197,7 @@ async fn credentials_come_from_secrets_and_from_programs() {
         "defaultCacheDuration": "1h",
     }));
     let images = with(vec![Plugin::new(provider.unwrap(), containerd.dir.path())]);
-    assert_eq!(ensure(&images, "e", &image, &[]).await.unwrap(), found);
+    assert_eq!(ensure(&images, "e", image, &[]).await.unwrap(), found);
+    // Those of the node are everybody's.
+    assert_eq!(ensure(&images, "f", never, &[]).await.unwrap(), found);
 }

@@ -135,6 +135,7 @@ pub fn open(path: &Path, options: Options) -> Result<Store, Error> {
     });
     match opened {
         Err(Error::Engine(text)) => Err(failed(&text)),
+        Err(Error::NoSpace) => Err(failed(&"the disk is full")),
         Err(Error::Damaged(text)) => {
             Err(Error::Damaged(format!("{} cannot be opened as a store: {text}", path.display())))
         }

@@ -157,6 +157,47 @@ async fn while_full() {
 }
 
 #[test]
+fn a_store_that_crashed_says_that_the_disk_is_full_and_opens_once_it_is_not() {
+    alone("crashed_while_full", "24m");
+}
+
+#[tokio::test]
+#[ignore = "needs a file system of its own"]
+async fn crashed_while_full() {
+    let Some(folder) = std::env::var_os(PATH).map(PathBuf::from) else { return };
+    let running = folder.join("running");
+    let store = open(&running, Options::default()).unwrap();
+    for number in 0..50 {
+        create(&store, number).await.unwrap();
+    }
+    // What a crash leaves: the file is behind its journal, and neither was closed.
+    let crashed = folder.join("crashed");
+    for end in ["", ".journal"] {
+        let name = |stem: &str| folder.join(format!("{stem}{end}"));
+        std::fs::copy(name("running"), name("crashed")).unwrap();
+    }
+    store.close().await.unwrap();
+    std::fs::remove_file(&running).unwrap();
+    std::fs::remove_file(folder.join("running.journal")).ok();
+    let filler = fill(&folder);
+    for _ in 0..2 {
+        let path = crashed.clone();
+        let (sender, opened) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(open(&path, Options::default()).map(drop)).ok());
+        // For ever would be too long; how long it takes is not what is asked.
+        let opened = opened.recv_timeout(Duration::from_secs(60)).expect("it does not hang");
+        if let Err(error) = opened {
+            let wanted =
+                format!("{} cannot be opened as a store: the disk is full", crashed.display());
+            assert_eq!(error, Error::Engine(wanted));
+        }
+    }
+    std::fs::remove_file(filler).unwrap();
+    let store = open(&crashed, Options::default()).unwrap();
+    assert_eq!(numbers(&store).await, (0..50).collect::<Vec<_>>());
+}
+
+#[test]
 fn what_is_no_store_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");

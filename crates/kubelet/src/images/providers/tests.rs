@@ -18,22 +18,46 @@ fn answers_are_kept_for_what_they_are_good_for_and_as_long() {
     let after = |seconds| start + Duration::from_secs(seconds);
     let default = Duration::from_secs(10);
     let user = |cache: &mut Cache, image: &str, second| {
-        cache.get(image, after(second)).map(|auth| auth["host"].username.clone())
+        cache.get("a", image, after(second)).map(|auth| auth["host"].username.clone())
     };
     let mut cache = Cache::default();
-    cache.put("host/a", &response("Image", None, "image"), default, start);
+    cache.put("a", "host/a", &response("Image", None, "image"), default, start);
     assert_eq!(user(&mut cache, "host/a", 9).as_deref(), Some("image"));
     assert_eq!(user(&mut cache, "host/b", 9), None);
-    cache.put("host/a", &response("Registry", Some("20s"), "registry"), default, start);
+    cache.put("a", "host/a", &response("Registry", Some("20s"), "registry"), default, start);
     assert_eq!(user(&mut cache, "host/a", 9).as_deref(), Some("image"), "the narrowest");
     assert_eq!(user(&mut cache, "host/b", 9).as_deref(), Some("registry"));
-    cache.put("host/a", &response("Global", Some("1h"), "global"), default, start);
+    cache.put("a", "host/a", &response("Global", Some("1h"), "global"), default, start);
     assert_eq!(user(&mut cache, "other/b", 9).as_deref(), Some("global"));
     assert_eq!(user(&mut cache, "host/a", 10).as_deref(), Some("registry"));
     assert_eq!(user(&mut cache, "host/a", 20).as_deref(), Some("global"));
     assert_eq!(user(&mut cache, "host/a", 3600), None);
-    cache.put("host/a", &response("Image", Some("0s"), "never"), default, start);
+    cache.put("a", "host/a", &response("Image", Some("0s"), "never"), default, start);
     assert_eq!(user(&mut cache, "host/a", 0), None, "zero means not at all");
+}
+
+#[test]
+fn answers_for_one_account_are_nobody_elses() {
+    let now = Instant::now();
+    let mut cache = Cache::default();
+    let hour = Duration::from_secs(3600);
+    cache.put("a", "host/a", &response("Global", None, "a"), hour, now);
+    assert!(cache.get("a", "host/b", now).is_some());
+    assert_eq!(cache.get("b", "host/a", now), None);
+    assert_eq!(cache.get("", "host/a", now), None);
+
+    let attributes = |kind: &str| -> TokenAttributes {
+        serde_json::from_value(json!({"cacheType": kind})).unwrap()
+    };
+    let account = |token: &str| Account {
+        uid: "u".into(),
+        annotations: BTreeMap::new(),
+        token: token.into(),
+    };
+    let whose = |kind: &str, token: &str| whose(Some(&account(token)), Some(&attributes(kind)));
+    assert_eq!(whose("ServiceAccount", "1"), whose("ServiceAccount", "2"));
+    assert_ne!(whose("Token", "1"), whose("Token", "2"));
+    assert_eq!(super::whose(None, Some(&attributes("Token"))), "");
 }
 
 #[test]
@@ -74,12 +98,16 @@ echo '{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kube
         "env": [{"name": "LOG", "value": log}, {"name": "PASSWORD", "value": "secret"}],
     }))
     .unwrap();
+    let accounts = Accounts::new(None, crate::token::Tokens::new(None));
+    let pod = Requester::of(&serde_json::from_value(json!({"spec": {"containers": []}})).unwrap());
     let plugin = Plugin::new(config.clone(), folder.path());
-    assert!(plugin.credentials("other.io/x").await.is_empty());
+    assert!(plugin.credentials("other.io/x", &pod, &accounts).await.is_empty());
     assert!(!log.exists(), "not asked");
     for image in ["reg.example/x", "reg.example/y"] {
-        let found = plugin.credentials(image).await;
-        assert_eq!((found[0].username.as_str(), found[0].password.as_str()), ("u", "secret"));
+        let found = plugin.credentials(image, &pod, &accounts).await;
+        let auth = &found[0].auth;
+        assert_eq!((auth.username.as_str(), auth.password.as_str()), ("u", "secret"));
+        assert_eq!(found[0].source, Source::Node);
     }
     let asked = std::fs::read_to_string(&log).unwrap();
     let request: serde_json::Value = serde_json::from_str(&asked).unwrap();
@@ -88,10 +116,27 @@ echo '{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kube
         json!({"kind": "CredentialProviderRequest", "image": "reg.example/x",
                "apiVersion": "credentialprovider.kubelet.k8s.io/v1"})
     );
+    let mut account = config.clone();
+    let attributes = json!({"requireServiceAccount": true, "serviceAccountTokenAudience": "r"});
+    account.token_attributes = Some(serde_json::from_value(attributes).unwrap());
+    let needing = Plugin::new(account, folder.path());
+    assert!(needing.credentials("reg.example/x", &pod, &accounts).await.is_empty());
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), asked, "not asked for a Pod without one");
+    let account = Account {
+        uid: "u".into(),
+        annotations: [("k".to_owned(), "v".to_owned())].into(),
+        token: "t".into(),
+    };
+    plugin.ask("reg.example/z", Some(&account)).await.unwrap();
+    let asked = std::fs::read_to_string(&log).unwrap();
+    let request: serde_json::Value =
+        serde_json::from_str(asked.lines().last().unwrap_or_default()).unwrap();
+    assert_eq!(request["serviceAccountToken"], "t");
+    assert_eq!(request["serviceAccountAnnotations"], json!({"k": "v"}));
     let mut silent = config;
     silent.args.clear();
     let silent = Plugin::new(silent, folder.path());
-    assert!(silent.credentials("reg.example/x").await.is_empty());
-    let error = silent.ask("reg.example/x").await.unwrap_err().to_string();
+    assert!(silent.credentials("reg.example/x", &pod, &accounts).await.is_empty());
+    let error = silent.ask("reg.example/x", None).await.unwrap_err().to_string();
     assert!(error.starts_with("error execing credential provider plugin helper: exit status: 1"));
 }
