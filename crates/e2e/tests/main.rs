@@ -24,6 +24,5 @@ mod pods;
 mod power;
 mod snapshots;
 mod streams;
-mod upgrade;
 mod webhooks;
 mod workloads;
