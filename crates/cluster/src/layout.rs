@@ -95,6 +95,7 @@ impl<'a> Layout<'a> {
             containerd_config: CONTAINERD_CONFIG,
             containerd_root: containerd::ROOT,
             resolv_conf: "/etc/resolv.conf",
+            simulated: true,
         };
         let mut kubelet = files::kubelet_config_of(&machine, files::kubelet_config(&self.config));
         if !disk::is_there(&root) {

@@ -59,6 +59,8 @@ pub struct Site<'a> {
     pub image: &'a str,
     /// Its member of the etcd cluster, if it has one.
     pub etcd: Option<&'a Member>,
+    /// The file that says how far its clock is off, if it is simulated.
+    pub clock: Option<&'static str>,
 }
 
 /// A flag of a program.
@@ -174,7 +176,11 @@ pub fn control_plane(config: &ClusterConfiguration, site: &Site<'_>) -> Vec<(Str
             capabilities: &[],
         });
     }
-    all.iter().map(|component| (format!("{}.yaml", component.name), pod(component))).collect()
+    let clocked = |component: &Component<'_>| site.clock.filter(|_| component.image == site.image);
+    let file = |component: &Component<'_>| {
+        (format!("{}.yaml", component.name), pod(component, clocked(component)))
+    };
+    all.iter().map(file).collect()
 }
 
 fn command<const N: usize>(program: [&str; N], arguments: Vec<String>) -> Vec<String> {
@@ -239,15 +245,19 @@ fn api_server(
     arguments
 }
 
-fn pod(component: &Component<'_>) -> Value {
-    let mounts: Vec<Value> = component
-        .folders
-        .iter()
+fn pod(component: &Component<'_>, clock: Option<&'static str>) -> Value {
+    let mut command = component.command.clone();
+    let mut clock_folder = None;
+    if let Some((file, (path, _))) = clock.and_then(|file| Some((file, file.rsplit_once('/')?))) {
+        command.push(flag("clock-file", file));
+        // Not the file itself: another one may take its place.
+        clock_folder = Some(Folder { name: "clock", path, read_only: true });
+    }
+    let folders = || component.folders.iter().chain(&clock_folder);
+    let mounts: Vec<Value> = folders()
         .map(|f| json!({"name": f.name, "mountPath": f.path, "readOnly": f.read_only}))
         .collect();
-    let volumes: Vec<Value> = component
-        .folders
-        .iter()
+    let volumes: Vec<Value> = folders()
         .map(|f| {
             let kind = match (f.path.ends_with(".conf"), f.read_only) {
                 (true, _) => "File",
@@ -261,7 +271,7 @@ fn pod(component: &Component<'_>) -> Value {
         "name": component.name,
         "image": component.image,
         "imagePullPolicy": "IfNotPresent",
-        "command": component.command,
+        "command": command,
         "resources": {"requests": component.requests},
         "volumeMounts": mounts,
     });
@@ -305,7 +315,7 @@ mod tests {
 
     fn site<'a>(etcd: Option<&'a Member>) -> Site<'a> {
         let address = Ipv4Addr::new(192, 0, 2, 1);
-        Site { node: "m1", address, port: 6443, image: "i:1", etcd }
+        Site { node: "m1", address, port: 6443, image: "i:1", etcd, clock: Some("/etc/i/clock") }
     }
 
     fn check(config: &ClusterConfiguration, etcd: Option<&Member>, wanted: &[&str]) -> String {
@@ -350,6 +360,7 @@ mod tests {
         for flag in ["--cluster-signing-duration=2m", "--validity=2m"] {
             assert!(text.contains(flag), "{text}");
         }
+        assert_eq!(text.matches("--clock-file=/etc/i/clock").count(), COMPONENTS.len());
     }
 
     #[test]

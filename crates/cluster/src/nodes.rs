@@ -264,7 +264,7 @@ pub async fn add(
 ) -> Result<String, NodeError> {
     let patience = options.patience;
     progress.doing("Checking this host");
-    let facts = preflight::check()?;
+    let facts = preflight::check(1, 0)?;
     let (folder, mut cluster) = open(clusters, name)?;
     let client = connect(clusters, name).await?;
     let node = match options.role {
@@ -287,6 +287,13 @@ pub async fn add(
     });
     if let Err(error) = joined {
         progress.interrupt();
+        let error = match error {
+            NodeError::Wait(error) => {
+                let words = up::last_words(&folder, std::slice::from_ref(&node)).await;
+                NodeError::Wait(Box::new(UpError::Diagnosed(error, words)))
+            }
+            other => other,
+        };
         discard(&folder, &mut cluster, &node, &client).await?;
         return Err(error);
     }

@@ -7,6 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::sys::inotify::{InitFlags, Inotify};
+
 use crate::etcd;
 use crate::node::containerd::{self, Facts};
 
@@ -69,16 +71,42 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Looks whether this host can hold the nodes of a cluster in namespaces.
+/// inotify instances of a node: of its container runtime, its kubelet and its kube-proxy, and of what
+/// else of the cluster runs there.
+const INSTANCES: usize = 4;
+/// inotify instances of a control plane besides.
+const CONTROL_PLANE_INSTANCES: usize = 4;
+
+/// Looks whether this host can hold so many further nodes of a cluster in namespaces.
 ///
 /// # Errors
 /// [`NotReady`] with everything that is missing at once.
-pub fn check() -> Result<Facts, NotReady> {
-    let problems = machine();
+pub fn check(nodes: usize, control_planes: usize) -> Result<Facts, NotReady> {
+    let mut problems = machine();
+    let needed = nodes * INSTANCES + control_planes * CONTROL_PLANE_INSTANCES;
+    problems.extend(few_instances(free_instances(needed), needed));
     match facts() {
         Some(facts) if problems.is_empty() => Ok(facts),
         _ => Err(NotReady(problems)),
     }
+}
+
+/// How many inotify instances this user can still get, `needed` at most. A container runtime that gets
+/// none starts all the same, and runs no containers.
+fn free_instances(needed: usize) -> usize {
+    let more = || Inotify::init(InitFlags::IN_CLOEXEC).ok();
+    std::iter::repeat_with(more).take(needed).map_while(|one| one).collect::<Vec<_>>().len()
+}
+
+fn few_instances(free: usize, needed: usize) -> Option<Problem> {
+    (free < needed).then(|| {
+        let what = format!(
+            "the nodes need {needed} inotify instances, and {free} of fs.inotify.max_user_instances \
+             are left"
+        );
+        let remedy = "sysctl -w fs.inotify.max_user_instances=1024";
+        Problem::error("InotifyInstances", what, remedy)
+    })
 }
 
 /// Looks for the etcd that members of a cluster run.
@@ -163,6 +191,14 @@ pub(crate) fn may_lower_oom_score() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nodes_that_could_notice_nothing_are_not_made() {
+        assert_eq!(few_instances(20, 20), None);
+        let problem = few_instances(7, 20).unwrap();
+        assert!(problem.what.contains("need 20") && problem.what.contains("and 7 of"), "{problem}");
+        assert_eq!(free_instances(2), 2);
+    }
 
     #[test]
     fn an_error_names_every_problem_and_its_remedy() {

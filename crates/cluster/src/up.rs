@@ -24,7 +24,7 @@ use crate::layout::{Admission, Layout, LayoutError};
 use crate::network::{self, NetworkError};
 use crate::node::containerd::Facts;
 use crate::node::files::ClusterKeys;
-use crate::plan::{Plan, PlanError, Request, Role, plan};
+use crate::plan::{NodePlan, Plan, PlanError, Request, Role, plan};
 use crate::power::{self, PowerError};
 use crate::preflight::{self, NotReady};
 use crate::progress::Progress;
@@ -109,7 +109,7 @@ pub async fn up(
     shutdown: &CancellationToken,
 ) -> Result<(), UpError> {
     progress.doing("Checking this host");
-    let facts = preflight::check()?;
+    let facts = preflight::check(options.request.nodes, options.request.control_planes)?;
     let folder = Folder::open(&options.clusters, &options.request.name, true)?;
     if folder.read().is_some() {
         return Err(UpError::Exists(options.request.name.clone()));
@@ -127,7 +127,7 @@ pub async fn up(
     let error = match (&error, folder.read()) {
         (UpError::Interrupted, _) | (_, None) => error,
         (_, Some(cluster)) => {
-            UpError::Diagnosed(Box::new(error), last_words(&folder, &cluster).await)
+            UpError::Diagnosed(Box::new(error), last_words(&folder, &cluster.plan.nodes).await)
         }
     };
     if options.retain {
@@ -362,17 +362,17 @@ async fn system_ready(client: &Client) {
     .await;
 }
 
-/// What the cluster says of itself and the end of the log of every node, for a user who has to find
-/// out what went wrong.
-async fn last_words(folder: &Folder, cluster: &Cluster) -> String {
+/// What the cluster says of these nodes and the end of the logs of each, for a user who has to find out
+/// what went wrong.
+pub(crate) async fn last_words(folder: &Folder, nodes: &[NodePlan]) -> String {
     const LINES: usize = 4;
-    let names: Vec<_> = cluster.plan.nodes.iter().map(|node| node.name.as_str()).collect();
+    let names: Vec<_> = nodes.iter().map(|node| node.name.as_str()).collect();
     let reasons = match connect(folder.join(SUPER_ADMIN)).await {
         Ok(client) => diagnosis::look(&client, &names).await,
         Err(_) => Vec::new(),
     };
     let mut words: String = reasons.iter().map(|reason| format!("  - {reason}\n")).collect();
-    for node in &cluster.plan.nodes {
+    for node in nodes {
         for log in ["node-init.log", "containerd.log", "kubelet.log"] {
             let path = folder.node(&node.name).join("var/log").join(log);
             let text = fs::read(&path).unwrap_or_default();

@@ -4,13 +4,10 @@
 //! a link to their folder; the files are, because one that is mounted into a container stays the
 //! same and is written anew.
 
-use std::os::fd::{AsFd as _, AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use crate::watched::{Change, Listener};
 
 /// How often the files are read besides, for file systems that do not tell of changes. Upstream
 /// does so too.
@@ -21,29 +18,16 @@ const INTERVAL: Duration = Duration::from_secs(60);
 pub struct Followed {
     paths: Vec<PathBuf>,
     known: Option<Vec<Vec<u8>>>,
-    news: Option<AsyncFd<News>>,
-}
-
-#[derive(Debug)]
-struct News(Inotify);
-
-impl AsRawFd for News {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
+    news: Listener,
 }
 
 // === impl Followed ===
 
 impl Followed {
-    /// Follows `paths`. Must be called within a runtime.
+    /// Follows `paths`.
     #[must_use]
     pub fn new(paths: Vec<PathBuf>) -> Self {
-        let news = listen();
-        if let Err(error) = &news {
-            tracing::debug!(%error, "files cannot be watched, and are read once a minute");
-        }
-        Self { paths, known: None, news: news.ok() }
+        Self { paths, known: None, news: Listener::default() }
     }
 
     /// Takes what the files hold now as known, if they are all there.
@@ -66,7 +50,7 @@ impl Followed {
                 return contents;
             }
             tokio::select! {
-                () = heard(self.news.as_ref()) => {}
+                () = self.news.heard() => {}
                 () = tokio::time::sleep(INTERVAL) => {}
             }
         }
@@ -78,37 +62,14 @@ impl Followed {
 
     /// Watches the files that are there now; those that were watched before stay so.
     fn watch(&self) {
-        let Some(news) = &self.news else { return };
-        let folder =
-            AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CREATE;
+        let folder = Change::IN_CLOSE_WRITE | Change::IN_MOVED_TO | Change::IN_CREATE;
         for path in &self.paths {
             let parent = path.parent().unwrap_or(Path::new("/"));
-            for (path, flags) in [(parent, folder), (path, AddWatchFlags::IN_CLOSE_WRITE)] {
+            for (path, changes) in [(parent, folder), (path, Change::IN_CLOSE_WRITE)] {
                 // What is not there yet shows in its folder, or once a minute.
-                news.get_ref().0.add_watch(path, flags).ok();
+                self.news.listen(path, changes).ok();
             }
         }
-    }
-}
-
-#[allow(unsafe_code)]
-fn listen() -> std::io::Result<AsyncFd<News>> {
-    let news = News(Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?);
-    // SAFETY: the descriptor is that of `news` as long as `news` exists, and nobody takes it out.
-    let registered = unsafe { AsyncFd::register_with_interest(news, Interest::READABLE) };
-    Ok(registered?)
-}
-
-/// Waits for a change; for ever if there is no way to know.
-async fn heard(news: Option<&AsyncFd<News>>) {
-    let Some(news) = news else { return std::future::pending().await };
-    match news.readable().await {
-        Ok(mut ready) => {
-            // Which file it was does not matter.
-            while news.get_ref().0.read_events().is_ok() {}
-            ready.clear_ready();
-        }
-        Err(_) => std::future::pending().await,
     }
 }
 

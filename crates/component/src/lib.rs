@@ -20,3 +20,4 @@ pub mod serve;
 pub mod signal;
 pub mod tls;
 pub mod version;
+pub mod watched;

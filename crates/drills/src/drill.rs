@@ -1,5 +1,7 @@
 //! What a drill is.
 
+use std::time::Duration;
+
 use futures::future::LocalBoxFuture;
 
 use crate::failure::Outcome;
@@ -24,17 +26,36 @@ pub struct Drill {
 /// The least that a cluster must have; drills that need the same share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Needs {
+    /// What is special about it.
+    pub condition: Condition,
     /// Nodes, the control planes included.
     pub nodes: usize,
     /// Control planes.
     pub control_planes: usize,
 }
 
+/// What is special about the cluster of a drill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Condition {
+    /// Nothing.
+    Usual,
+    /// Its certificates end after minutes ([`VALIDITY`]), and are renewed all the time.
+    Ending,
+    /// Nothing, but the drill leaves it for ever changed: it is removed then.
+    Spent,
+}
+
+/// How long the certificates of a cluster are good that is made with [`Condition::Ending`].
+pub(crate) const VALIDITY: &str = "2m";
+/// How long they are good at most where a drill can wait for their end.
+pub(crate) const LONGEST_VALIDITY: Duration = Duration::from_secs(150);
+
 impl Needs {
     /// One control plane and two workers.
-    pub const TWO_WORKERS: Self = Self { nodes: 3, control_planes: 1 };
+    pub const TWO_WORKERS: Self = Self { condition: Condition::Usual, nodes: 3, control_planes: 1 };
     /// Three control planes and a worker.
-    pub const THREE_CONTROL_PLANES: Self = Self { nodes: 4, control_planes: 3 };
+    pub const THREE_CONTROL_PLANES: Self =
+        Self { condition: Condition::Usual, nodes: 4, control_planes: 3 };
 
     /// Whether a cluster like this has what a drill with `others` needs. Several control planes are
     /// another cluster than one: which of them does something is not known.
@@ -43,6 +64,7 @@ impl Needs {
         self.nodes >= others.nodes
             && self.control_planes >= others.control_planes
             && (self.control_planes == 1) == (others.control_planes == 1)
+            && (others.condition == Condition::Usual || self.condition == others.condition)
     }
 }
 
@@ -54,7 +76,12 @@ impl std::fmt::Debug for Drill {
 
 impl std::fmt::Display for Needs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} nodes ({} control planes)", self.nodes, self.control_planes)
+        write!(f, "{} nodes ({} control planes)", self.nodes, self.control_planes)?;
+        match self.condition {
+            Condition::Usual => Ok(()),
+            Condition::Ending => f.write_str(" and certificates that end after two minutes"),
+            Condition::Spent => f.write_str(" that are removed afterwards"),
+        }
     }
 }
 
@@ -70,5 +97,11 @@ mod tests {
         assert!(Needs { nodes: 5, ..three }.meets(three));
         assert!(!Needs { nodes: 3, ..three }.meets(three));
         assert_eq!(three.to_string(), "4 nodes (3 control planes)");
+        let of = |condition| Needs { condition, ..one };
+        let (ending, spent) = (of(Condition::Ending), of(Condition::Spent));
+        assert!(ending.meets(ending) && ending.meets(one));
+        assert!(!one.meets(ending) && !one.meets(spent));
+        let wanted = "3 nodes (1 control planes) and certificates that end after two minutes";
+        assert_eq!(ending.to_string(), wanted);
     }
 }

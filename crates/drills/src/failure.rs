@@ -85,10 +85,13 @@ pub enum Error {
     /// Nothing of the cluster can be seen.
     #[error("the API server of cluster {0:?} does not answer")]
     Silent(String),
-    /// The report cannot be printed.
-    #[error("printing the report: {0}")]
-    Print(#[from] std::io::Error),
+    /// The report cannot be written as JSON.
+    #[error("writing the report: {0}")]
+    Report(#[from] serde_json::Error),
     /// The user gave up.
     #[error("interrupted")]
     Interrupted,
+    /// Nobody reads what is printed.
+    #[error("nobody reads the timeline")]
+    Unread,
 }

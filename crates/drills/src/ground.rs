@@ -10,7 +10,7 @@ use cluster::progress::Progress;
 use cluster::state::{self, StateError};
 use tokio_util::sync::CancellationToken;
 
-use crate::drill::{Drill, Needs};
+use crate::drill::{Condition, Drill, LONGEST_VALIDITY, Needs, VALIDITY};
 use crate::failure::Error;
 
 /// How long a cluster may take to come up.
@@ -35,7 +35,12 @@ impl Ground {
         drills: &[&'static Drill],
     ) -> Result<Self, Error> {
         let plan = plan_of(clusters, name)?;
-        let has = Needs { nodes: plan.nodes.len(), control_planes: plan.control_planes().count() };
+        let ending = plan.config().certificate_validity() <= LONGEST_VALIDITY;
+        let has = Needs {
+            condition: if ending { Condition::Ending } else { Condition::Usual },
+            nodes: plan.nodes.len(),
+            control_planes: plan.control_planes().count(),
+        };
         for drill in drills {
             let needs = drill.needs;
             if !has.meets(needs) {
@@ -56,6 +61,10 @@ impl Ground {
             clusters: clusters.to_owned(),
             request: plan::Request {
                 control_planes: needs.control_planes,
+                certificate_validity: match needs.condition {
+                    Condition::Ending => Some(VALIDITY.to_owned()),
+                    Condition::Usual | Condition::Spent => None,
+                },
                 ..plan::Request::new(&name, needs.nodes)
             },
             registries: cluster::registries::Registries::default(),

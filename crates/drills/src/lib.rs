@@ -25,6 +25,6 @@ mod view;
 mod wholeness;
 mod workload;
 
-pub use drill::{Drill, Needs};
+pub use drill::{Condition, Drill, Needs};
 pub use failure::Error;
 pub use run::{Format, Request, run};

@@ -9,12 +9,12 @@ use k8s_openapi::api::core::v1::Namespace;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalogue;
-use crate::drill::{Drill, Needs};
+use crate::drill::{Condition, Drill, Needs};
 use crate::failure::{Error, Failure, Outcome};
 use crate::ground::Ground;
 use crate::report::{self, Report};
 use crate::stage::Stage;
-use crate::timeline::{Kind, Timeline};
+use crate::timeline::{Kind, Timeline, Voice};
 use crate::view::View;
 use crate::wholeness::whole;
 
@@ -47,42 +47,70 @@ pub struct Request {
     pub format: Format,
 }
 
-/// Runs drills, and says whether all passed.
+/// Runs drills, and says whether all passed; `print` gets what is told at the end, if anything is.
 ///
 /// # Errors
-/// [`Error`] when they cannot be run at all, or a cluster made for them cannot be removed.
-pub async fn run(request: &Request, shutdown: &CancellationToken) -> Result<bool, Error> {
-    let chosen = choose(request)?;
+/// [`Error`] when they cannot be run at all, were broken off, or a cluster made for them cannot be
+/// removed.
+pub async fn run(
+    request: &Request,
+    shutdown: &CancellationToken,
+    print: impl FnOnce(&str),
+) -> Result<bool, Error> {
+    let over = shutdown.child_token();
+    let voice = Voice { aside: request.format == Format::Json, over };
     let mut reports = Vec::new();
-    // Drills that need the same share a cluster.
-    let mut groups: BTreeMap<Needs, Vec<&'static Drill>> = BTreeMap::new();
-    for drill in chosen {
-        groups.entry(drill.needs).or_default().push(drill);
+    let result = all(request, &voice, &mut reports).await;
+    match request.format {
+        Format::Text if reports.len() > 1 => print(&format!("\n{}", report::summary(&reports))),
+        Format::Json if !reports.is_empty() => print(&serde_json::to_string_pretty(&reports)?),
+        _ => {}
     }
-    for (needs, drills) in groups {
+    match result {
+        Err(Error::Interrupted) if !shutdown.is_cancelled() => Err(Error::Unread),
+        Err(error) => Err(error),
+        Ok(()) => Ok(reports.iter().all(|report| report.passed)),
+    }
+}
+
+async fn all(request: &Request, voice: &Voice, reports: &mut Vec<Report>) -> Result<(), Error> {
+    for sitting in sittings(choose(request)?, request.repeat) {
+        let Sitting { needs, drills, rounds } = sitting;
         let ground = match &request.cluster {
             Some(name) => Ground::named(&request.clusters, name, &drills).await?,
-            None => Ground::make(&request.clusters, needs, shutdown).await?,
+            None => Ground::make(&request.clusters, needs, &voice.over).await?,
         };
-        let result = several(request, &ground, &drills, &mut reports, shutdown).await;
+        let result = several(rounds, &ground, &drills, reports, voice).await;
         ground.leave().await?;
         result?;
-        if shutdown.is_cancelled() {
-            break;
+        if voice.over.is_cancelled() {
+            return Err(Error::Interrupted);
         }
     }
-    match request.format {
-        Format::Text if reports.len() > 1 => println!("\n{}", report::summary(&reports)),
-        Format::Text => {}
-        Format::Json => {
-            let text = serde_json::to_string_pretty(&reports).map_err(std::io::Error::other)?;
-            println!("{text}");
+    Ok(())
+}
+
+/// Drills on one cluster, `rounds` times each.
+struct Sitting {
+    needs: Needs,
+    drills: Vec<&'static Drill>,
+    rounds: u32,
+}
+
+/// Which drills share a cluster: those that need the same, unless it is of no use afterwards.
+fn sittings(drills: Vec<&'static Drill>, rounds: u32) -> Vec<Sitting> {
+    let mut groups: BTreeMap<Needs, Vec<&'static Drill>> = BTreeMap::new();
+    for drill in drills {
+        groups.entry(drill.needs).or_default().push(drill);
+    }
+    let sitting = |(needs, drills): (Needs, Vec<&'static Drill>)| match needs.condition {
+        Condition::Spent => {
+            let one = |drill: &&'static Drill| Sitting { needs, drills: vec![drill], rounds: 1 };
+            (0..rounds).flat_map(|_| drills.iter().map(one)).collect()
         }
-    }
-    if shutdown.is_cancelled() {
-        return Err(Error::Interrupted);
-    }
-    Ok(reports.iter().all(|report| report.passed))
+        Condition::Usual | Condition::Ending => vec![Sitting { needs, drills, rounds }],
+    };
+    groups.into_iter().flat_map(sitting).collect()
 }
 
 fn choose(request: &Request) -> Result<Vec<&'static Drill>, Error> {
@@ -100,21 +128,20 @@ fn choose(request: &Request) -> Result<Vec<&'static Drill>, Error> {
 }
 
 async fn several(
-    request: &Request,
+    rounds: u32,
     ground: &Ground,
     drills: &[&'static Drill],
     reports: &mut Vec<Report>,
-    shutdown: &CancellationToken,
+    voice: &Voice,
 ) -> Result<(), Error> {
-    for round in 0..request.repeat {
+    for _ in 0..rounds {
         for drill in drills {
-            let timeline = Timeline::start(request.format == Format::Json);
-            let blank = if round == 0 && reports.is_empty() { "" } else { "\n" };
+            let timeline = Timeline::start(voice);
+            let blank = if reports.is_empty() { "" } else { "\n" };
             timeline.say(&format!("{blank}{}: {}", drill.name, drill.purpose));
-            let report = one(ground, drill, timeline, shutdown).await?;
-            let usable = report.1;
-            reports.push(report.0);
-            if shutdown.is_cancelled() || !usable {
+            let (report, usable) = one(ground, drill, timeline, &voice.over).await?;
+            reports.push(report);
+            if voice.over.is_cancelled() || !usable {
                 return Ok(());
             }
         }
@@ -128,14 +155,14 @@ async fn one(
     ground: &Ground,
     drill: &'static Drill,
     timeline: Timeline,
-    shutdown: &CancellationToken,
+    over: &CancellationToken,
 ) -> Result<(Report, bool), Error> {
     let (nodes, control_planes) = ground.nodes()?;
     let namespace = format!("drill-{:06x}", rand::random::<u32>() & 0xff_ffff);
     let opened = tokio::time::timeout(PATIENCE, View::open(&ground.client, &namespace));
     let view = tokio::select! {
         view = opened => view.map_err(|_| Error::Silent(ground.name.clone()))?,
-        () = shutdown.cancelled() => return Err(Error::Interrupted),
+        () = over.cancelled() => return Err(Error::Interrupted),
     };
     let place = (ground.clusters.clone(), ground.name.clone());
     let mut stage = Stage::new(place, namespace, ground.client.clone(), view, timeline);
@@ -146,7 +173,7 @@ async fn one(
     };
     let played = tokio::select! {
         played = played => played,
-        () = shutdown.cancelled() => Err(Failure::Interrupted),
+        () = over.cancelled() => Err(Failure::Interrupted),
     };
     let seconds = stage.timeline.elapsed().as_secs_f64();
     if let Err(failure) = &played {
@@ -197,4 +224,25 @@ async fn close(stage: &mut Stage) -> Outcome {
     let gone = tokio::time::timeout(PATIENCE, client::wait_for(&api, &name, is_gone)).await;
     let late = |_| failed(format!("it is still there after {} s", PATIENCE.as_secs()));
     gone.map(drop).map_err(late)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drills_share_a_cluster_unless_it_is_spent() {
+        let all = catalogue::ALL.iter().collect();
+        let spent = |sitting: &Sitting| sitting.needs.condition == Condition::Spent;
+        let (own, shared): (Vec<_>, Vec<_>) = sittings(all, 3).into_iter().partition(spent);
+        let kinds: Vec<_> = shared.iter().map(|sitting| sitting.needs).collect();
+        assert!(kinds.is_sorted_by(|a, b| a < b), "{kinds:?}");
+        assert!(shared.iter().all(|sitting| sitting.rounds == 3));
+        assert!(own.iter().all(|sitting| sitting.rounds == 1 && sitting.drills.len() == 1));
+        let played = |sittings: &[Sitting]| -> usize {
+            sittings.iter().map(|s| s.drills.len() * s.rounds as usize).sum()
+        };
+        assert_eq!(played(&own) + played(&shared), 3 * catalogue::ALL.len());
+        assert!(!own.is_empty());
+    }
 }

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 /// Most lines that one step shows; of more than that, it shows only so many as to get the idea.
 const LINES: (usize, usize) = (6, 3);
@@ -45,14 +46,23 @@ pub(crate) struct Timeline {
     begun: Instant,
     acted: Instant,
     pub(crate) steps: Vec<Step>,
-    /// On which stream: the errors' when the report goes to the output.
-    aside: bool,
+    voice: Voice,
+}
+
+/// Where timelines are printed.
+#[derive(Clone, Debug)]
+pub(crate) struct Voice {
+    /// Where errors go, since the report goes to the output.
+    pub(crate) aside: bool,
+    /// Ends the drills. Cancelled when nobody reads any more, as with `| head`: what is broken must
+    /// still be mended, so the process cannot just end.
+    pub(crate) over: CancellationToken,
 }
 
 impl Timeline {
-    pub(crate) fn start(aside: bool) -> Self {
+    pub(crate) fn start(voice: &Voice) -> Self {
         let now = Instant::now();
-        Self { begun: now, acted: now, steps: Vec::new(), aside }
+        Self { begun: now, acted: now, steps: Vec::new(), voice: voice.clone() }
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
@@ -78,11 +88,14 @@ impl Timeline {
     }
 
     pub(crate) fn say(&self, text: &str) {
-        // A terminal that is gone must not stop the work.
-        if self.aside {
-            writeln!(std::io::stderr(), "{text}").ok();
+        let printed = if self.voice.aside {
+            writeln!(std::io::stderr(), "{text}")
         } else {
-            writeln!(std::io::stdout(), "{text}").ok();
+            writeln!(std::io::stdout(), "{text}")
+        };
+        // Nothing else keeps a drill from its end, a disk that is full of its output least of all.
+        if printed.is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+            self.voice.over.cancel();
         }
     }
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::cluster::{eventually, ironclad, stdout};
+use crate::cluster::{environment, eventually, ironclad, stdout};
 
 #[test]
 fn every_drill_passes() {
@@ -43,9 +43,28 @@ fn a_drill_that_is_interrupted_mends_what_it_broke_and_removes_its_cluster() {
     let text = text();
     assert!(text.contains("ironclad service start kubelet --node w1"), "{text}");
     assert!(text.contains("FAIL  kubelet-stopped") && text.contains(": interrupted"), "{text}");
+    is_removed(&said);
+}
+
+/// The cluster that a drill made is gone.
+fn is_removed(said: &str) {
     let removed = said.split("Removed cluster \"").nth(1).and_then(|rest| rest.split('"').next());
     let removed = removed.unwrap_or_else(|| panic!("no cluster was removed:\n{said}"));
     assert!(!Path::new("/var/lib/ironclad/clusters").join(removed).exists());
+}
+
+#[test]
+fn a_drill_that_nobody_reads_mends_what_it_broke_and_removes_its_cluster() {
+    let script =
+        r#""$1" drill run kubelet-stopped | grep -m 1 'service stop'; exit ${PIPESTATUS[0]}"#;
+    let output = Command::new("bash")
+        .args(["-c", script, "bash", &environment("IRONCLAD_BIN")])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(141), "{said}");
+    assert!(!said.contains("panicked") && !said.contains("error"), "{said}");
+    is_removed(&said);
 }
 
 #[test]

@@ -25,6 +25,5 @@ mod power;
 mod resize;
 mod snapshots;
 mod streams;
-mod upgrade;
 mod webhooks;
 mod workloads;

@@ -6,6 +6,7 @@
 #[macro_use]
 mod output;
 
+mod clock;
 mod commands;
 mod memory;
 mod pause;

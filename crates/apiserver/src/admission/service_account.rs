@@ -4,6 +4,7 @@ use machinery::{Value, meta};
 use serde_json::{Map, json};
 
 use super::{Plugin, forbidden, is};
+use crate::authn::service_account::ADMISSION_SECONDS;
 use crate::registry::{Attributes, Failure, Operation};
 
 /// Where containers find the token.
@@ -11,9 +12,6 @@ const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const VOLUME_PREFIX: &str = "kube-api-access-";
 const DEFAULT: &str = "default";
 const MIRROR: &str = "kubernetes.io/config.mirror";
-
-/// How long a token is good; the odd seconds tell it from one that was asked for.
-const TOKEN_SECONDS: i64 = 3607;
 
 pub(super) struct ServiceAccount;
 
@@ -136,7 +134,7 @@ fn token_volume(name: &str) -> Value {
         "name": name,
         "projected": {
             "sources": [
-                {"serviceAccountToken": {"expirationSeconds": TOKEN_SECONDS, "path": "token"}},
+                {"serviceAccountToken": {"expirationSeconds": ADMISSION_SECONDS, "path": "token"}},
                 {"configMap": {
                     "name": "kube-root-ca.crt",
                     "items": [{"key": "ca.crt", "path": "ca.crt"}],

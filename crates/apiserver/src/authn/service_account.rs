@@ -15,6 +15,14 @@ use super::user::{SERVICE_ACCOUNT_PREFIX, SERVICE_ACCOUNTS, User};
 /// A second that upstream allows clocks to differ by is enough on one machine; nodes need more.
 const LEEWAY: u64 = 60;
 
+/// For how many seconds admission asks for the tokens of Pods; the odd ones tell them from those that
+/// were asked for by others.
+pub const ADMISSION_SECONDS: u64 = 3607;
+
+/// What such a token is good for in truth: whoever has it may never read it again, and outlives the
+/// clocks of nodes that differ. Upstream's `--service-account-extend-token-expiration`, which is on.
+const EXTENDED: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Tokens whose signature was checked are remembered up to this many.
 const REMEMBERED: usize = 4096;
 
@@ -200,7 +208,8 @@ impl ServiceAccounts {
         json!({ "keys": keys })
     }
 
-    /// Issues a token that is valid from `now` for `lifetime`.
+    /// Issues a token that is valid from `now` for `lifetime`; for a year, with a note of when it was
+    /// to end, if it is one for Pods and this server.
     ///
     /// # Errors
     /// When the system has no randomness.
@@ -212,14 +221,20 @@ impl ServiceAccounts {
         lifetime: Duration,
     ) -> Result<String, jwt::Error> {
         let now = seconds(now);
+        let own = |audience: &String| self.audiences.contains(audience);
+        let extended = lifetime.as_secs() == ADMISSION_SECONDS && audiences.iter().all(own);
+        let life = if extended { EXTENDED } else { lifetime };
         let mut claims = json!({
             "aud": audiences,
-            "exp": now + lifetime.as_secs(),
+            "exp": now + life.as_secs(),
             "iat": now,
             "iss": self.issuer,
             "jti": uuid::Uuid::new_v4().to_string(),
         });
         claims["kubernetes.io"] = json!(binding);
+        if extended {
+            claims["kubernetes.io"]["warnafter"] = (now + lifetime.as_secs()).into();
+        }
         claims["nbf"] = now.into();
         let Binding { namespace, serviceaccount, .. } = binding;
         claims["sub"] =
@@ -421,6 +436,26 @@ mod tests {
         check(&binding(Some(("leaving", "u3")), "u1"), &[], 550, Ok(name));
         let why = format!("{gone}pods n/leaving is deleted");
         check(&binding(Some(("leaving", "u3")), "u1"), &[], 580, Err(&why));
+    }
+
+    #[test]
+    fn a_pods_token_outlives_its_end_for_this_server_alone() {
+        let accounts = accounts();
+        let start = UNIX_EPOCH + Duration::from_secs(500);
+        for (audience, seconds, extended) in [
+            ("https://iss", ADMISSION_SECONDS, true),
+            ("https://iss", ADMISSION_SECONDS + 1, false),
+            ("vault", ADMISSION_SECONDS, false),
+        ] {
+            let (audiences, lifetime) = ([audience.to_owned()], Duration::from_secs(seconds));
+            let token = accounts.issue(&binding(None, "u1"), &audiences, start, lifetime).unwrap();
+            let good = |after| accounts.authenticate_at(&token, &audiences, start + after).is_ok();
+            assert!(good(lifetime) && !good(EXTENDED * 2));
+            assert_eq!(good(lifetime * 3), extended, "{audience} {seconds}");
+            let claims = jwt::verify(&token, &accounts.keys().verifiers).unwrap();
+            let noted = claims["kubernetes.io"]["warnafter"].as_u64();
+            assert_eq!(noted, extended.then_some(500 + seconds));
+        }
     }
 
     #[test]

@@ -86,6 +86,7 @@ pub async fn init(
         containerd_config: CONFIG,
         containerd_root: ROOT,
         resolv_conf,
+        simulated: false,
     };
     let existing = Path::new(PKI).join("ca.crt").exists();
     let keys = control_plane::keys(Path::new(PKI))?.for_cluster(&options.config)?;

@@ -112,6 +112,7 @@ async fn work(
         containerd_config: CONFIG,
         containerd_root: ROOT,
         resolv_conf: resolv_conf(),
+        simulated: false,
     };
     let mut joining = None;
     let files = match (options.control_plane, &key) {

@@ -31,6 +31,8 @@ pub const KUBELET_KUBECONFIG: &str = "/etc/kubernetes/kubelet.conf";
 pub const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
 /// Folder of the static Pods.
 pub const MANIFESTS: &str = "/etc/kubernetes/manifests";
+/// Where a node in namespaces finds how many seconds its clock is ahead of this machine's.
+pub const CLOCK: &str = "/etc/ironclad/clock";
 /// Folder of the kubelet's own certificates.
 const KUBELET_PKI: &str = "/var/lib/kubelet/pki";
 
@@ -83,6 +85,8 @@ pub struct Machine<'a> {
     pub containerd_root: &'a str,
     /// The resolver configuration of Pods that use the node's.
     pub resolv_conf: &'a str,
+    /// Whether it is a node in namespaces, whose clock may be wrong.
+    pub simulated: bool,
 }
 
 impl Machine<'_> {
@@ -257,6 +261,7 @@ pub fn control_plane(
         port,
         image: &image,
         etcd: member,
+        clock: machine.simulated.then_some(CLOCK),
     };
     for (file, pod) in manifests::control_plane(config, &site) {
         files.push(secret(&format!("{MANIFESTS}/{file}"), yaml::write(&pod)));
@@ -297,6 +302,7 @@ pub fn in_namespaces(
     let hosts = format!("127.0.0.1 localhost\n::1 localhost ip6-localhost\n{address} {name}\n");
     let resolv_conf = name_servers.iter().map(|server| format!("nameserver {server}\n")).collect();
     vec![
+        plain(CLOCK, "0\n".to_owned()),
         plain("/etc/hosts", hosts),
         plain("/etc/hostname", format!("{name}\n")),
         plain("/etc/machine-id", format!("{machine_id}\n")),
@@ -454,6 +460,7 @@ pub(crate) mod tests {
             containerd_config: "/etc/containerd/config.toml",
             containerd_root: containerd::ROOT,
             resolv_conf: "/etc/resolv.conf",
+            simulated: false,
         }
     }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroups;
 use super::control::Control;
-use super::files::{BOOTSTRAP_KUBECONFIG, KUBELET_CONFIG, KUBELET_KUBECONFIG};
+use super::files::{BOOTSTRAP_KUBECONFIG, CLOCK, KUBELET_CONFIG, KUBELET_KUBECONFIG};
 use super::mounts::{Folders, MountError};
 use super::services::{Ending, Service, Supervisor, signals};
 use crate::images::{OWN, SHARED};
@@ -127,6 +127,7 @@ fn services(spec: &Spec) -> Vec<Service> {
         format!("--node-ip={}", spec.address),
         format!("--images-dir={SHARED}"),
         format!("--images-dir={OWN}"),
+        format!("--clock-file={CLOCK}"),
     ];
     vec![
         Service {

@@ -4,6 +4,8 @@
 //! breaks it notes ([`Broken`](crate::stage::Broken)), and mends as one of its steps; if it fails
 //! before that, it is mended for it.
 
+mod certificates;
+mod clock;
 mod control_plane;
 mod disk;
 mod network;
@@ -11,12 +13,13 @@ mod power;
 mod services;
 mod snapshot;
 mod store;
+mod upgrade;
 mod workloads;
 
 use crate::drill::Drill;
 
 /// All drills, in the order in which they are run.
-pub static ALL: [Drill; 18] = [
+pub static ALL: [Drill; 21] = [
     workloads::POD_DELETED,
     workloads::DEPLOYMENT_POD_DELETED,
     workloads::HUNDRED_PODS_DELETED,
@@ -35,6 +38,9 @@ pub static ALL: [Drill; 18] = [
     network::NETWORK_CUT,
     disk::DISK_FULL,
     snapshot::SNAPSHOT_RESTORED,
+    clock::CLOCK_JUMP,
+    certificates::CERTIFICATES_RENEWED,
+    upgrade::UPGRADED,
 ];
 
 /// The nodes that a cluster of [`Needs::TWO_WORKERS`](crate::Needs::TWO_WORKERS) has.

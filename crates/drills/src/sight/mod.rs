@@ -26,6 +26,12 @@ impl Shown for () {
     }
 }
 
+impl<T: Shown> Shown for Vec<T> {
+    fn rows(&self) -> Vec<String> {
+        self.iter().flat_map(Shown::rows).collect()
+    }
+}
+
 impl Shown for String {
     fn rows(&self) -> Vec<String> {
         vec![self.clone()]

@@ -86,6 +86,18 @@ impl NodeSight {
         Ok(self)
     }
 
+    /// Its kubelet is of this release.
+    pub(crate) fn version(mut self, release: &str) -> Seen<Self> {
+        let info = self.node.status.as_ref().and_then(|s| s.node_info.as_ref());
+        let now = info.map(|info| info.kubelet_version.clone()).unwrap_or_default();
+        let row = format!("node/{}  {now}", self.name());
+        if now != release {
+            return Err(row);
+        }
+        self.rows.push(row);
+        Ok(self)
+    }
+
     fn taints(&self) -> Vec<String> {
         let taints = self.node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
         taints.into_iter().flatten().map(|t| format!("{}:{}", t.key, t.effect)).collect()

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::{Seen, Shown, columns};
 
@@ -134,6 +135,26 @@ impl Pods {
             return Err(self.instead("they have the containers they had"));
         }
         Ok(self)
+    }
+
+    /// The images of all of them end so, but for what comes from elsewhere (the member of the store).
+    pub(crate) fn with_images(self, end: &str) -> Seen<Self> {
+        let fits = |pod: &Pod| {
+            let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+            let images = containers.filter_map(|container| container.image.as_deref());
+            images.filter(|image| image.contains("/ironclad:")).all(|image| image.ends_with(end))
+        };
+        self.all(fits, &format!("of images {end}"))
+    }
+
+    /// All were made at a time that is still so far away.
+    pub(crate) fn created_ahead(self, least: SignedDuration) -> Seen<Self> {
+        let now = Timestamp::now();
+        let ahead = |pod: &Pod| {
+            let created = pod.metadata.creation_timestamp.as_ref();
+            created.is_some_and(|created| created.0.duration_since(now) > least)
+        };
+        self.all(ahead, "from the future")
     }
 
     /// By Pod and container: container ID and number of restarts.

@@ -1,5 +1,6 @@
 //! What a drill does: through the API, with the program's own commands, and to processes and files.
 
+use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use client::api::{DeleteParams, Patch, PatchParams, PostParams};
 use client::{Api, ResourceExt};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, ServiceAccount};
 use nix::sys::statvfs::statvfs;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -20,13 +21,13 @@ use crate::timeline::Kind;
 use crate::workload::{APP, Workload};
 
 /// Between two questions whether the API server is there: no event tells.
-const POLL: Duration = Duration::from_millis(50);
+pub(super) const POLL: Duration = Duration::from_millis(50);
 /// How long it may take to answer one.
-const ATTEMPT: Duration = Duration::from_secs(5);
+pub(super) const ATTEMPT: Duration = Duration::from_secs(5);
 
 /// Asks for what no informer tells, again after each pause, until there is an answer; an error of
 /// the question says what there is instead.
-async fn until<T>(
+pub(super) async fn until<T>(
     what: &str,
     pause: Duration,
     mut ask: impl AsyncFnMut() -> Result<T, String>,
@@ -198,9 +199,14 @@ impl Stage {
         self.command(arguments).await
     }
 
-    async fn command(&mut self, arguments: &str) -> Outcome<String> {
+    pub(super) async fn command(&mut self, arguments: &str) -> Outcome<String> {
+        let program = std::env::current_exe();
+        let program = program.map_err(|error| not_done("finding this program", error))?;
+        self.command_of(&program, arguments).await
+    }
+
+    pub(super) async fn command_of(&mut self, program: &Path, arguments: &str) -> Outcome<String> {
         let what = format!("ironclad {arguments}");
-        let program = std::env::current_exe().map_err(|error| not_done(&what, error))?;
         let mut command = tokio::process::Command::new(program);
         command
             .args(arguments.split_whitespace())
@@ -335,7 +341,6 @@ impl Stage {
 
     /// Writes ConfigMaps with a fixed name; for what needs an object that says what it is.
     pub(crate) async fn create_config_map(&mut self, name: &str) -> Outcome {
-        use k8s_openapi::api::core::v1::ConfigMap;
         let what = format!("kubectl create configmap {name}");
         self.act(&what);
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
@@ -348,7 +353,6 @@ impl Stage {
 
     /// The names of the ConfigMaps that drills made.
     pub(crate) async fn config_maps(&self) -> Outcome<Vec<String>> {
-        use k8s_openapi::api::core::v1::ConfigMap;
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
         let params = client::api::ListParams::default().labels(APP);
         let list = api.list(&params).await.map_err(|e| not_done("kubectl get configmaps", e))?;

@@ -41,6 +41,13 @@ pub(crate) enum Broken {
         /// The node.
         node: String,
     },
+    /// The clock of a node is wrong.
+    Clock {
+        /// The node.
+        node: String,
+        /// By how much, as `2h` or `-4m`.
+        offset: &'static str,
+    },
     /// There is a node that was not there.
     Added {
         /// The node.
@@ -66,12 +73,18 @@ impl Broken {
         Self::Cable { node: node.to_owned() }
     }
 
+    /// A clock that is wrong.
+    pub(crate) fn clock(node: &str, offset: &'static str) -> Self {
+        Self::Clock { node: node.to_owned(), offset }
+    }
+
     /// How it is broken with a command.
     pub(super) fn command(&self) -> String {
         match self {
             Self::Service { service, node } => format!("service stop {service} --node {node}"),
             Self::Power { node } => format!("node poweroff {node}"),
             Self::Cable { node } => format!("node disconnect {node}"),
+            Self::Clock { node, offset } => format!("node clock {node} --offset {offset}"),
             Self::Added { .. } => "node add".to_owned(),
             Self::TakenAway { .. } | Self::OutOfService { .. } | Self::Cordoned { .. } => {
                 String::new()
@@ -85,6 +98,7 @@ impl Broken {
             Self::Service { service, node } => format!("service start {service} --node {node}"),
             Self::Power { node } => format!("node poweron {node}"),
             Self::Cable { node } => format!("node connect {node}"),
+            Self::Clock { node, .. } => format!("node clock {node} --offset 0s"),
             Self::Added { node } => format!("node remove {node}"),
             Self::TakenAway { .. } | Self::OutOfService { .. } | Self::Cordoned { .. } => {
                 return None;

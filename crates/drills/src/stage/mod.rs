@@ -1,6 +1,8 @@
 //! Where a drill plays: it does things and sees things, and all of it goes to the timeline.
 
 mod acts;
+mod admin;
+mod clock;
 mod mend;
 
 use std::path::PathBuf;

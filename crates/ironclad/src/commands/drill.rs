@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Exit;
 use super::clusters::clusters;
+use crate::output::BROKEN_PIPE;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -63,5 +64,10 @@ pub(crate) async fn run(command: Command, shutdown: CancellationToken) -> anyhow
         },
     };
     const FAILED: u8 = 1;
-    if drills::run(&request, &shutdown).await? { Ok(()) } else { Err(Exit(FAILED).into()) }
+    match drills::run(&request, &shutdown, |text| println!("{text}")).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Exit(FAILED).into()),
+        Err(drills::Error::Unread) => Err(Exit(BROKEN_PIPE).into()),
+        Err(error) => Err(error.into()),
+    }
 }

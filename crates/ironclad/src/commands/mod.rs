@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
-use crate::memory;
+use crate::{clock, memory};
 
 /// Kubernetes v1.36 in one program.
 #[derive(Debug, Parser)]
@@ -40,6 +40,10 @@ struct Arguments {
     /// How a line of the log is written: text or json
     #[arg(long, global = true, default_value = "text", value_name = "FORMAT")]
     logging_format: component::logging::Format,
+    /// The file that says how far the clock of this node is off (given to what runs on nodes in
+    /// namespaces)
+    #[arg(long, global = true, hide = true, value_name = "FILE")]
+    clock_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -111,6 +115,9 @@ enum Command {
 pub(crate) fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let (verbosity, format) = (arguments.verbosity, arguments.logging_format);
+    if let Some(file) = arguments.clock_file {
+        clock::begin(file);
+    }
     let result = match arguments.command {
         // Many cores for the one process that serves all others; the others wait most of the time
         // and a thread each keeps them small.
@@ -214,7 +221,10 @@ where
     W: Future<Output = anyhow::Result<()>>,
 {
     let runtime = runtime.enable_all().on_thread_park(memory::give_back).build()?;
-    runtime.block_on(async { work(component::signal::shutdown_token()?).await })
+    runtime.block_on(async {
+        tokio::spawn(clock::follow());
+        work(component::signal::shutdown_token()?).await
+    })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use cluster::node::control::Request;
 use cluster::node::services::{self, Activity};
 use cluster::plan::Role;
 use cluster::progress::Progress;
-use cluster::{nodes, service};
+use cluster::{inside, nodes, service};
 use tokio_util::sync::CancellationToken;
 
 use super::Exit;
@@ -50,6 +50,14 @@ enum Verb {
     Disconnect(One),
     /// Connect a node that was cut off
     Connect(One),
+    /// Set the clock of a node: of its kubelet and its control plane, not of users' containers
+    Clock {
+        #[command(flatten)]
+        one: One,
+        /// How far ahead of this machine's, as 2h; behind it, as -4m
+        #[arg(long, value_name = "DURATION", value_parser = offset, allow_hyphen_values = true)]
+        offset: i64,
+    },
     /// Remove a node without draining it: plug, Node object and files, and its member of etcd
     Remove(One),
 }
@@ -111,6 +119,16 @@ fn size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Seconds ahead, or behind.
+fn offset(text: &str) -> Result<i64, String> {
+    let (sign, span) = match text.strip_prefix('-') {
+        Some(span) => (-1, span),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let span = apiserver::parse_duration(span).map_err(|error| error.to_string())?;
+    i64::try_from(span.as_secs()).map(|seconds| sign * seconds).map_err(|error| error.to_string())
+}
+
 pub(crate) async fn node(flags: Node, shutdown: CancellationToken) -> anyhow::Result<()> {
     let clusters = clusters();
     match flags.verb {
@@ -141,6 +159,10 @@ pub(crate) async fn node(flags: Node, shutdown: CancellationToken) -> anyhow::Re
         Verb::Connect(One { node, cluster }) => {
             nodes::plug(clusters, &cluster.name, &node, true).await?;
             println!("Node {node} is connected.");
+        }
+        Verb::Clock { one: One { node, cluster }, offset } => {
+            inside::set_clock(clusters, &cluster.name, &node, offset)?;
+            println!("The clock of node {node} is {offset} s ahead of this machine's.");
         }
         Verb::Remove(One { node, cluster }) => {
             nodes::remove(clusters, &cluster.name, &node).await?;
@@ -181,4 +203,17 @@ pub(crate) fn service(flags: Service) -> anyhow::Result<()> {
         return Err(Exit(NOT_RUNNING).into());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_ahead_or_behind() {
+        for (text, seconds) in [("2h", 7200), ("+90s", 90), ("-4m", -240), ("0s", 0)] {
+            assert_eq!(offset(text), Ok(seconds));
+        }
+        assert!(offset("soon").is_err() && offset("--4m").is_err());
+    }
 }

@@ -125,8 +125,9 @@ pub async fn ensure(
     }
 }
 
-/// Whether the current user of a kubeconfig has a client certificate that is good at `now`, or
-/// credentials of another kind, which are not ours to judge.
+/// Whether the current user of a kubeconfig has a client certificate that has not ended at `now`, or
+/// credentials of another kind, which are not ours to judge. One that is good only later is kept, as
+/// upstream does: it is the clock that is wrong.
 fn is_usable(kubeconfig: &Path, now: SystemTime) -> bool {
     let Ok(config) = Kubeconfig::read_from(kubeconfig) else { return false };
     let context = config.current_context.as_ref();
@@ -143,7 +144,7 @@ fn is_usable(kubeconfig: &Path, now: SystemTime) -> bool {
         (None, None) => return true,
     };
     let certificate = pem.and_then(|pem| Certificate::parse(&pem));
-    certificate.is_some_and(|certificate| certificate.is_valid(now))
+    certificate.is_some_and(|certificate| now < certificate.not_after)
 }
 
 /// The key of the request that is under way, so that a restart takes it up.
@@ -260,6 +261,7 @@ users:
         let pair = ca.issue(&subject, hour).unwrap();
         store.save(&pair.certificate, &pair.key, Timestamp::now()).unwrap();
         assert!(is_usable(&path("kubelet.conf"), now));
+        assert!(is_usable(&path("kubelet.conf"), now - hour), "the clock is behind");
         assert!(!is_usable(&path("kubelet.conf"), now + hour), "it has expired");
     }
 
