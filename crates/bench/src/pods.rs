@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, TryStreamExt as _};
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
 use kube::api::{DeleteParams, PostParams, WatchEvent, WatchParams};
 use kube::{Api, Client};
 use serde_json::json;
 
 use crate::report::{Figures, Sample};
 
-/// How long a Pod may take before it counts as an error.
+/// How long a Pod may take before it counts as an error, and its ServiceAccount before there are none.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How many Pods of which image.
@@ -25,7 +25,7 @@ pub struct Options {
 /// Starts Pods one after the other, in a namespace that is deleted at the end.
 ///
 /// # Errors
-/// When the API server refuses the namespace.
+/// When the API server refuses the namespace, or the namespace gets no ServiceAccount.
 pub async fn run(client: &Client, options: &Options) -> Result<Figures, kube::Error> {
     let name = format!("bench-pods-{}", std::process::id());
     let namespaces: Api<Namespace> = Api::all(client.clone());
@@ -34,7 +34,21 @@ pub async fn run(client: &Client, options: &Options) -> Result<Figures, kube::Er
         ..Default::default()
     };
     namespaces.create(&PostParams::default(), &namespace).await?;
-    let pods: Api<Pod> = Api::namespaced(client.clone(), &name);
+    let figures = measure(client, &name, options).await;
+    namespaces.delete(&name, &DeleteParams::default()).await?;
+    Ok(figures?.named("create a Pod until it is Running"))
+}
+
+async fn measure(
+    client: &Client,
+    namespace: &str,
+    options: &Options,
+) -> Result<Figures, kube::Error> {
+    match tokio::time::timeout(PATIENCE, account(client, namespace)).await {
+        Ok(there) => there?,
+        Err(_) => return Err(kube::Error::Service("there is no default ServiceAccount".into())),
+    }
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let begun = Instant::now();
     let mut sample = Sample::default();
     for index in 0..options.count {
@@ -44,9 +58,21 @@ pub async fn run(client: &Client, options: &Options) -> Result<Figures, kube::Er
             Err(_) => sample.errors.push(format!("Pod {index} did not run in time")),
         }
     }
-    let figures = Figures::new(vec![sample], begun.elapsed(), 0);
-    namespaces.delete(&name, &DeleteParams::default()).await?;
-    Ok(figures.named("create a Pod until it is Running"))
+    Ok(Figures::new(vec![sample], begun.elapsed(), 0))
+}
+
+/// Waits for the ServiceAccount of Pods that name none. A controller makes it, and without it they are
+/// refused.
+async fn account(client: &Client, namespace: &str) -> Result<(), kube::Error> {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
+    let parameters = WatchParams::default().fields("metadata.name=default");
+    let mut events = accounts.watch(&parameters, "0").await?.boxed();
+    while let Some(event) = events.try_next().await? {
+        if let WatchEvent::Added(_) = event {
+            return Ok(());
+        }
+    }
+    Err(ended())
 }
 
 async fn start(pods: &Api<Pod>, index: usize, image: &str) -> Result<Duration, kube::Error> {
@@ -76,5 +102,9 @@ async fn start(pods: &Api<Pod>, index: usize, image: &str) -> Result<Duration, k
             return Ok(latency);
         }
     }
-    Err(kube::Error::Service("the watch ended".into()))
+    Err(ended())
+}
+
+fn ended() -> kube::Error {
+    kube::Error::Service("the watch ended".into())
 }
