@@ -25,7 +25,7 @@ use crate::object::{Key, Meta, controller_reference};
 use crate::pod_control::PodControl;
 use crate::{claim, pods, selector};
 
-use plan::{FINALIZER, Plan, Snapshot};
+use plan::{FINALIZER, New, Plan, Snapshot};
 
 struct Controller {
     context: Context,
@@ -88,12 +88,13 @@ impl Controller {
     async fn execute(&self, api: &Api<Pod>, job: &Job, plan: Plan) -> Result<(), SyncError> {
         let name = Key::of(job).to_string();
         let recorder = &self.context.recorder;
-        let victims = plan.delete.iter().map(|p| p.id().to_owned());
+        let victims = plan.delete.iter().chain(&plan.stop).map(|p| p.id().to_owned());
         self.pods.expectations.expect(&name, plan.create.len(), victims);
         let created =
             self.pods.create(api, job, plan.create.len(), |n| pod_for(job, plan.create[n])).await;
         let deleted =
-            join_all(plan.delete.iter().map(|pod| self.delete(api, job, &name, pod))).await;
+            join_all(plan.delete.iter().map(|pod| self.discard(api, job, &name, pod))).await;
+        let stopped = join_all(plan.stop.iter().map(|pod| self.delete(api, job, &name, pod))).await;
         if let Some(status) = plan.status {
             let mut wanted = job.clone();
             wanted.status = Some(status);
@@ -103,12 +104,27 @@ impl Controller {
         }
         for (normal, reason, text) in plan.events {
             let type_ = if normal { EventType::Normal } else { EventType::Warning };
-            recorder.event(job, type_, reason, text);
+            recorder.event(job, type_, &reason, text);
         }
         // Only now, that the status names them, may they go.
         let released = join_all(plan.release.iter().map(|pod| release(api, pod))).await;
-        let mut results = iter::once(created).chain(deleted).chain(released);
+        let mut results = iter::once(created).chain(deleted).chain(stopped).chain(released);
         results.find_map(Result::err).map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Deletes a Pod that does not count.
+    async fn discard(
+        &self,
+        api: &Api<Pod>,
+        job: &Job,
+        name: &str,
+        pod: &Pod,
+    ) -> Result<(), kube::Error> {
+        if let Err(error) = release(api, pod).await {
+            self.pods.expectations.deletion_observed(name, pod.id());
+            return Err(error);
+        }
+        self.delete(api, job, name, pod).await
     }
 
     async fn delete(
@@ -118,12 +134,8 @@ impl Controller {
         name: &str,
         pod: &Pod,
     ) -> Result<(), kube::Error> {
-        let result = match release(api, pod).await {
-            Ok(()) => api.delete(pod.nm(), &DeleteParams::default()).await.map(|_| ()),
-            Err(error) => Err(error),
-        };
-        match result {
-            Ok(()) => {
+        match api.delete(pod.nm(), &DeleteParams::default()).await {
+            Ok(_) => {
                 let text = format!("Deleted pod: {}", pod.nm());
                 self.context.recorder.event(job, EventType::Normal, "SuccessfulDelete", text);
                 Ok(())
@@ -165,20 +177,24 @@ async fn release(api: &Api<Pod>, pod: &Pod) -> Result<(), kube::Error> {
     }
 }
 
-/// The Pod to create, for a completion index if the Job has them.
-fn pod_for(job: &Job, index: Option<i32>) -> Pod {
+/// The Pod to create.
+fn pod_for(job: &Job, new: New) -> Pod {
     let template = job.spec.as_ref().map(|s| s.template.clone()).unwrap_or_default();
     let mut pod = pods::from_template(&template, job.ns(), controller_reference(job));
     let finalizers = pod.metadata.finalizers.get_or_insert_default();
     if !finalizers.iter().any(|f| f == FINALIZER) {
         finalizers.push(FINALIZER.to_owned());
     }
-    let Some(index) = index else { return pod };
+    let Some(index) = new.index else { return pod };
     let text = index.to_string();
-    pod.metadata
-        .annotations
-        .get_or_insert_default()
-        .insert(indexes::INDEX.to_owned(), text.clone());
+    let annotations = pod.metadata.annotations.get_or_insert_default();
+    annotations.insert(indexes::INDEX.to_owned(), text.clone());
+    if let Some(failures) = new.failures {
+        annotations.insert(indexes::FAILURES.to_owned(), failures.counted.to_string());
+        if failures.ignored > 0 {
+            annotations.insert(indexes::IGNORED_FAILURES.to_owned(), failures.ignored.to_string());
+        }
+    }
     pod.metadata.labels.get_or_insert_default().insert(indexes::INDEX.to_owned(), text);
     pod.metadata.generate_name = Some(format!("{}-{index}-", job.nm()));
     let Some(spec) = &mut pod.spec else { return pod };

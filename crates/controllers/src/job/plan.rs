@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::indexes;
+use super::indexes::{self, Failed, Failures};
 use super::policy::{self, Verdict};
 use crate::object::Meta;
 use crate::pods;
@@ -29,11 +29,21 @@ pub(super) struct Snapshot<'a> {
     pub(super) now: Timestamp,
 }
 
-/// Why a Job ends badly.
+/// How a Job ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Failure {
-    reason: &'static str,
+struct Outcome {
+    is_success: bool,
+    reason: String,
     message: String,
+}
+
+/// A Pod to create.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct New {
+    /// Its completion index, if the Job has them.
+    pub(super) index: Option<i32>,
+    /// How often the index failed before, if each has a limit of its own.
+    pub(super) failures: Option<Failures>,
 }
 
 /// The writes of one round.
@@ -42,11 +52,13 @@ pub(super) struct Plan {
     pub(super) status: Option<JobStatus>,
     /// Pods that lose their finalizer once the status is stored.
     pub(super) release: Vec<Arc<Pod>>,
+    /// Pods that are not wanted any more, and do not count.
     pub(super) delete: Vec<Arc<Pod>>,
-    /// One entry for each Pod to create; `Some` is its completion index.
-    pub(super) create: Vec<Option<i32>>,
+    /// Pods that end with the Job; what they end with still counts.
+    pub(super) stop: Vec<Arc<Pod>>,
+    pub(super) create: Vec<New>,
     /// Type, reason and message.
-    pub(super) events: Vec<(bool, &'static str, String)>,
+    pub(super) events: Vec<(bool, String, String)>,
     pub(super) requeue: Option<Duration>,
 }
 
@@ -67,6 +79,10 @@ fn has_finalizer(pod: &Pod) -> bool {
 
 fn is_indexed(job: &Job) -> bool {
     job.spec.as_ref().and_then(|s| s.completion_mode.as_deref()) == Some("Indexed")
+}
+
+fn limits_indexes(job: &Job) -> bool {
+    is_indexed(job) && job.spec.as_ref().is_some_and(|s| s.backoff_limit_per_index.is_some())
 }
 
 /// Pods by what they mean for the Job.
@@ -95,7 +111,8 @@ pub(super) fn plan(snapshot: &Snapshot<'_>) -> Plan {
         status.start_time = Some(Time(snapshot.now));
     }
     let census = census(job, snapshot.pods);
-    let failure = count(snapshot, &census, &mut status, &mut plan);
+    let decided = decided(job);
+    let counted = count(snapshot, &census, &mut status, &mut plan, decided.is_some());
     status.ready = Some(census.ready);
     status.terminating = Some(census.terminating);
     let uncounted = |s: &JobStatus| {
@@ -109,33 +126,39 @@ pub(super) fn plan(snapshot: &Snapshot<'_>) -> Plan {
         status.succeeded.unwrap_or(0) + i32::try_from(more_succeeded).unwrap_or(i32::MAX)
     };
     let failed = status.failed.unwrap_or(0) + i32::try_from(more_failed).unwrap_or(i32::MAX);
-    let failure = failure.or_else(|| over_limit(snapshot, &census, failed, &before));
     let complete = match spec.completions {
         Some(wanted) => succeeded >= wanted,
         None => succeeded > 0 && census.active.is_empty(),
     };
+    let outcome = decided
+        .or(counted.failure)
+        .or_else(|| over_limit(snapshot, &census, failed, &before))
+        .or_else(|| over_indexes(job, succeeded, &counted.failed))
+        .or_else(|| by_success_policy(job, &status))
+        .or_else(|| {
+            complete.then(|| {
+                Outcome::success("CompletionsReached", "Reached expected number of succeeded pods")
+            })
+        });
     let mut active = census.active.len();
-    if let Some(failure) = failure {
-        plan.delete.extend(census.active.iter().map(|p| Arc::clone(p)));
+    if let Some(outcome) = outcome {
+        plan.stop.extend(census.active.iter().map(|p| Arc::clone(p)));
         active = 0;
-        end(&mut status, snapshot, &census, &mut plan, Err(&failure));
-    } else if complete {
-        plan.delete.extend(census.active.iter().map(|p| Arc::clone(p)));
-        active = 0;
-        end(&mut status, snapshot, &census, &mut plan, Ok(()));
+        let delayed = !counted.failed.last.is_empty();
+        end(&mut status, snapshot, &census, &mut plan, &outcome, delayed);
     } else if suspended {
         plan.delete.extend(census.active.iter().map(|p| Arc::clone(p)));
         active = 0;
         if set_suspended(&mut status, true, snapshot.now) {
             status.start_time = None;
-            plan.events.push((true, "Suspended", "Job suspended".to_owned()));
+            plan.events.push((true, "Suspended".to_owned(), "Job suspended".to_owned()));
         }
     } else {
         if set_suspended(&mut status, false, snapshot.now) {
             status.start_time = Some(Time(snapshot.now));
-            plan.events.push((true, "Resumed", "Job resumed".to_owned()));
+            plan.events.push((true, "Resumed".to_owned(), "Job resumed".to_owned()));
         }
-        scale(snapshot, &census, succeeded, &status, &mut plan);
+        scale(snapshot, &census, succeeded, &status, &counted.failed, &mut plan);
         plan.requeue = plan.requeue.into_iter().chain(deadline_in(job, snapshot.now)).min();
     }
     status.active = Some(i32::try_from(active).unwrap_or(i32::MAX)).filter(|n| *n != 0);
@@ -153,6 +176,7 @@ fn same(a: &JobStatus, b: &JobStatus) -> bool {
             *count = count.filter(|n| *n != 0);
         }
         s.completed_indexes = s.completed_indexes.filter(|t| !t.is_empty());
+        s.failed_indexes = s.failed_indexes.filter(|t| !t.is_empty());
         s.uncounted_terminated_pods = s.uncounted_terminated_pods.map(|mut u| {
             u.succeeded = u.succeeded.filter(|l| !l.is_empty());
             u.failed = u.failed.filter(|l| !l.is_empty());
@@ -195,13 +219,23 @@ fn census<'a>(job: &Job, all: &'a [Arc<Pod>]) -> Census<'a> {
     census
 }
 
-/// Moves ended Pods through the status; gives a failure that the Pod failure policy finds.
-fn count(
+/// What the ended Pods say.
+struct Counted<'a> {
+    /// What the Pod failure policy finds.
+    failure: Option<Outcome>,
+    /// Where each index has a limit.
+    failed: Failed<'a>,
+}
+
+/// Moves ended Pods through the status. The last failed Pods of indexes wait for the Pods after
+/// them, unless the Job is `ending`.
+fn count<'a>(
     snapshot: &Snapshot<'_>,
-    census: &Census<'_>,
+    census: &Census<'a>,
     status: &mut JobStatus,
     plan: &mut Plan,
-) -> Option<Failure> {
+    ending: bool,
+) -> Counted<'a> {
     let mut listed = status.uncounted_terminated_pods.take().unwrap_or_default();
     let finalized = |uid: &str| snapshot.pods.iter().any(|p| p.id() == uid && has_finalizer(p));
     // Whose finalizer is gone is counted for good.
@@ -239,17 +273,28 @@ fn count(
         status.completed_indexes = Some(indexes::format(&done)).filter(|t| !t.is_empty());
         status.succeeded = Some(i32::try_from(done.len()).unwrap_or(i32::MAX)).filter(|n| *n > 0);
     }
+    let mut indexes = Failed::default();
+    if limits_indexes(snapshot.job) {
+        let active = census.active.iter().filter_map(|p| indexes::of(p)).collect();
+        let ended = census.failed.iter().copied().filter(|p| has_finalizer(p));
+        indexes = Failed::of(snapshot.job, ended, &done, &active);
+        status.failed_indexes = Some(indexes::format(&indexes.indexes));
+        if ending {
+            indexes.last.clear();
+        }
+    }
     let failed = listed.failed.get_or_insert_default();
-    for pod in census.failed.iter().filter(|p| has_finalizer(p)) {
+    let waits = |pod: &Pod| indexes.last.values().any(|last| last.id() == pod.id());
+    for pod in census.failed.iter().filter(|p| has_finalizer(p) && !waits(p)) {
         match policy::judge(snapshot.job, pod) {
             Verdict::Ignore => {}
-            Verdict::Count => {
+            Verdict::Count | Verdict::FailIndex => {
                 if !failed.iter().any(|uid| uid == pod.id()) {
                     failed.push(pod.id().to_owned());
                 }
             }
             Verdict::FailJob(message) => {
-                failure.get_or_insert(Failure { reason: "PodFailurePolicy", message });
+                failure.get_or_insert(Outcome::failure("PodFailurePolicy", message));
                 if !failed.iter().any(|uid| uid == pod.id()) {
                     failed.push(pod.id().to_owned());
                 }
@@ -261,25 +306,29 @@ fn count(
         succeeded: listed.succeeded.filter(|l| !l.is_empty()),
         failed: listed.failed.filter(|l| !l.is_empty()),
     });
-    failure
+    Counted { failure, failed: indexes }
 }
 
-/// Limits of failures and of time, and a failure that was decided in an earlier round.
+/// What was decided in an earlier round.
+fn decided(job: &Job) -> Option<Outcome> {
+    let failure = condition(job, "FailureTarget").map(|found| (false, found));
+    let success = condition(job, "SuccessCriteriaMet").map(|found| (true, found));
+    let (is_success, found) = failure.or(success)?;
+    Some(Outcome {
+        is_success,
+        reason: found.reason.clone().unwrap_or_default(),
+        message: found.message.clone().unwrap_or_default(),
+    })
+}
+
+/// Limits of failures and of time.
 fn over_limit(
     snapshot: &Snapshot<'_>,
     census: &Census<'_>,
     failed: i32,
     before: &JobStatus,
-) -> Option<Failure> {
+) -> Option<Outcome> {
     let job = snapshot.job;
-    if let Some(target) = condition(job, "FailureTarget") {
-        let reason = match target.reason.as_deref() {
-            Some("PodFailurePolicy") => "PodFailurePolicy",
-            Some("DeadlineExceeded") => "DeadlineExceeded",
-            _ => "BackoffLimitExceeded",
-        };
-        return Some(Failure { reason, message: target.message.clone().unwrap_or_default() });
-    }
     let limit = job.spec.as_ref().and_then(|s| s.backoff_limit).unwrap_or(6);
     let on_failure =
         job.spec.as_ref().and_then(|s| s.template.spec.as_ref()?.restart_policy.as_deref())
@@ -288,15 +337,33 @@ fn over_limit(
         if on_failure { census.active.iter().map(|p| restarts(p)).sum() } else { 0 };
     let past_restarts = on_failure && restarts > 0 && restarts >= limit.max(1);
     if failed > limit || past_restarts {
-        let message = "Job has reached the specified backoff limit".to_owned();
-        return Some(Failure { reason: "BackoffLimitExceeded", message });
+        let message = "Job has reached the specified backoff limit";
+        return Some(Outcome::failure("BackoffLimitExceeded", message));
     }
     let deadline = job.spec.as_ref().and_then(|s| s.active_deadline_seconds)?;
     let started = before.start_time.as_ref()?.0;
-    (snapshot.now.duration_since(started) >= SignedDuration::from_secs(deadline)).then(|| Failure {
-        reason: "DeadlineExceeded",
-        message: "Job was active longer than specified deadline".to_owned(),
-    })
+    let is_over = snapshot.now.duration_since(started) >= SignedDuration::from_secs(deadline);
+    let message = "Job was active longer than specified deadline";
+    is_over.then(|| Outcome::failure("DeadlineExceeded", message))
+}
+
+/// Limits of failed indexes.
+fn over_indexes(job: &Job, completed: i32, failed: &Failed<'_>) -> Option<Outcome> {
+    let spec = job.spec.as_ref()?;
+    let count = |indexes: usize| i32::try_from(indexes).unwrap_or(i32::MAX);
+    let given_up = count(failed.indexes.len());
+    if spec.max_failed_indexes.is_some_and(|max| given_up > max) {
+        let message = "Job has exceeded the specified maximal number of failed indexes";
+        return Some(Outcome::failure("MaxFailedIndexesExceeded", message));
+    }
+    let left = spec.completions.unwrap_or(0).saturating_sub(given_up).saturating_sub(completed);
+    (given_up > 0 && left <= 0).then(|| Outcome::failure("FailedIndexes", "Job has failed indexes"))
+}
+
+fn by_success_policy(job: &Job, status: &JobStatus) -> Option<Outcome> {
+    let completed = status.completed_indexes.as_deref().filter(|_| is_indexed(job))?;
+    let rule = policy::success(job, &indexes::parse(completed))?;
+    Some(Outcome::success("SuccessPolicy", format!("Matched rules at index {rule}")))
 }
 
 fn restarts(pod: &Pod) -> i32 {
@@ -346,38 +413,48 @@ fn set_suspended(status: &mut JobStatus, suspended: bool, now: Timestamp) -> boo
     was && set(status, "Suspended", "False", "JobResumed", "Job resumed", now)
 }
 
-/// The last rounds: first the outcome is announced, and when no Pod runs and all are counted
-/// the Job has ended.
+/// The last rounds: first the outcome is announced, and when no Pod runs and all are counted,
+/// none `delayed`, the Job has ended.
 fn end(
     status: &mut JobStatus,
     snapshot: &Snapshot<'_>,
     census: &Census<'_>,
     plan: &mut Plan,
-    outcome: Result<(), &Failure>,
+    outcome: &Outcome,
+    delayed: bool,
 ) {
     let now = snapshot.now;
     let uncounted = status.uncounted_terminated_pods.clone().unwrap_or_default();
     let settled = census.active.is_empty()
         && census.terminating == 0
         && uncounted.succeeded.is_none()
-        && uncounted.failed.is_none();
-    match outcome {
-        Ok(()) => {
-            let message = "Reached expected number of succeeded pods";
-            set(status, "SuccessCriteriaMet", "True", "CompletionsReached", message, now);
-            if settled {
-                set(status, "Complete", "True", "CompletionsReached", message, now);
-                status.completion_time = Some(Time(now));
-                plan.events.push((true, "Completed", "Job completed".to_owned()));
-            }
-        }
-        Err(failure) => {
-            set(status, "FailureTarget", "True", failure.reason, &failure.message, now);
-            if settled {
-                set(status, "Failed", "True", failure.reason, &failure.message, now);
-                plan.events.push((false, failure.reason, failure.message.clone()));
-            }
-        }
+        && uncounted.failed.is_none()
+        && !delayed;
+    let (reason, message) = (&outcome.reason, &outcome.message);
+    let (first, last) = match outcome.is_success {
+        true => ("SuccessCriteriaMet", "Complete"),
+        false => ("FailureTarget", "Failed"),
+    };
+    set(status, first, "True", reason, message, now);
+    if !settled {
+        return;
+    }
+    set(status, last, "True", reason, message, now);
+    if outcome.is_success {
+        status.completion_time = Some(Time(now));
+        plan.events.push((true, "Completed".to_owned(), "Job completed".to_owned()));
+    } else {
+        plan.events.push((false, reason.clone(), message.clone()));
+    }
+}
+
+impl Outcome {
+    fn success(reason: &str, message: impl Into<String>) -> Self {
+        Self { is_success: true, reason: reason.to_owned(), message: message.into() }
+    }
+
+    fn failure(reason: &str, message: impl Into<String>) -> Self {
+        Self { is_success: false, reason: reason.to_owned(), message: message.into() }
     }
 }
 
@@ -387,6 +464,7 @@ fn scale(
     census: &Census<'_>,
     succeeded: i32,
     status: &JobStatus,
+    failed: &Failed<'_>,
     plan: &mut Plan,
 ) {
     let job = snapshot.job;
@@ -414,30 +492,58 @@ fn scale(
     if missing == 0 {
         return;
     }
-    if let Some(wait) = backoff(census, snapshot.now) {
+    let by_index = limits_indexes(job);
+    if !by_index && let Some(wait) = backoff(census, snapshot.now) {
         plan.requeue = Some(wait);
         return;
     }
-    if is_indexed(job) {
-        let done = indexes::parse(status.completed_indexes.as_deref().unwrap_or_default());
-        let taken: BTreeSet<i32> = census.active.iter().filter_map(|p| indexes::of(p)).collect();
-        let free = (0..spec.completions.unwrap_or(0))
-            .filter(|index| !done.contains(index) && !taken.contains(index));
-        plan.create.extend(free.take(missing).map(Some));
-    } else {
-        plan.create.extend(std::iter::repeat_n(None, missing));
+    if !is_indexed(job) {
+        plan.create.extend(std::iter::repeat_n(New::default(), missing));
+        return;
     }
+    let done = indexes::parse(status.completed_indexes.as_deref().unwrap_or_default());
+    let taken: BTreeSet<i32> = census.active.iter().filter_map(|p| indexes::of(p)).collect();
+    let free = (0..spec.completions.unwrap_or(0)).filter(|index| {
+        !done.contains(index) && !taken.contains(index) && !failed.indexes.contains(index)
+    });
+    let mut wait = None;
+    for index in free.take(missing) {
+        let last = failed.last.get(&index);
+        let failures = last.map_or_else(Failures::default, |last| Failures::with(job, last));
+        match last.and_then(|last| until_due(failures.all(), ended(last)?, snapshot.now)) {
+            Some(more) => wait = wait.into_iter().chain([more]).min(),
+            None => {
+                let failures = by_index.then_some(failures);
+                plan.create.push(New { index: Some(index), failures });
+            }
+        }
+    }
+    plan.requeue = wait;
+}
+
+/// When a Pod ended.
+fn ended(pod: &Pod) -> Option<Timestamp> {
+    let statuses = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref());
+    let ends = statuses
+        .into_iter()
+        .flatten()
+        .filter_map(|c| c.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref().map(|t| t.0));
+    ends.max().or_else(|| pod.metadata.deletion_timestamp.as_ref().map(|t| t.0))
+}
+
+/// How long to wait after so many failures, the last of them at a time.
+fn until_due(failures: i32, last: Timestamp, now: Timestamp) -> Option<Duration> {
+    let power = u32::try_from(failures.max(1) - 1).unwrap_or(u32::MAX).min(10);
+    let delay = (BACKOFF.0 << power).min(BACKOFF.1);
+    let due = last + SignedDuration::from_secs(delay);
+    if due <= now {
+        return None;
+    }
+    Duration::try_from(due.duration_since(now)).ok()
 }
 
 /// How long to wait after failures before the next attempt.
 fn backoff(census: &Census<'_>, now: Timestamp) -> Option<Duration> {
-    let ended = |pod: &Pod| {
-        let statuses = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref());
-        let ends = statuses.into_iter().flatten().filter_map(|c| {
-            c.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref().map(|t| t.0)
-        });
-        ends.max().or_else(|| pod.metadata.deletion_timestamp.as_ref().map(|t| t.0))
-    };
     let last_success = census.succeeded.iter().filter_map(|p| ended(p)).max();
     let failures: Vec<Timestamp> = census
         .failed
@@ -447,11 +553,6 @@ fn backoff(census: &Census<'_>, now: Timestamp) -> Option<Duration> {
         .filter(|at| last_success.is_none_or(|success| *at > success))
         .collect();
     let last = failures.iter().max()?;
-    let power = u32::try_from(failures.len() - 1).unwrap_or(u32::MAX).min(10);
-    let delay = (BACKOFF.0 << power).min(BACKOFF.1);
-    let due = *last + SignedDuration::from_secs(delay);
-    if due <= now {
-        return None;
-    }
-    Duration::try_from(due.duration_since(now)).ok()
+    let count = i32::try_from(failures.len()).unwrap_or(i32::MAX);
+    until_due(count, *last, now)
 }

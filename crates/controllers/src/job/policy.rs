@@ -1,10 +1,13 @@
-//! What a failed Pod means for its Job, by the Pod failure policy. Pure.
+//! What failed Pods and completed indexes mean for their Job, by its policies. Pure.
+
+use std::collections::BTreeSet;
 
 use k8s_openapi::api::batch::v1::{
     Job, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule,
 };
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
+use super::indexes;
 use crate::object::Meta;
 use crate::pods;
 
@@ -15,6 +18,8 @@ pub(super) enum Verdict {
     Count,
     /// It is replaced and does not count.
     Ignore,
+    /// Its index has failed.
+    FailIndex,
     /// The Job has failed, with this message.
     FailJob(String),
 }
@@ -29,6 +34,7 @@ pub(super) fn judge(job: &Job, pod: &Pod) -> Verdict {
         let Some(cause) = cause(rule, pod) else { continue };
         return match rule.action.as_str() {
             "Ignore" => Verdict::Ignore,
+            "FailIndex" => Verdict::FailIndex,
             "FailJob" => {
                 let name = format!("{}/{}", pod.ns(), pod.nm());
                 Verdict::FailJob(format!("{} matching FailJob rule at index {at}", cause(&name)))
@@ -37,6 +43,24 @@ pub(super) fn judge(job: &Job, pod: &Pod) -> Verdict {
         };
     }
     Verdict::Count
+}
+
+/// The first rule of the success policy that the completed indexes meet.
+pub(super) fn success(job: &Job, completed: &BTreeSet<i32>) -> Option<usize> {
+    let policy = job.spec.as_ref()?.success_policy.as_ref()?;
+    policy.rules.iter().position(|rule| {
+        let wanted = rule.succeeded_indexes.as_deref().map(indexes::parse);
+        let met = match &wanted {
+            Some(wanted) => completed.intersection(wanted).count(),
+            None => completed.len(),
+        };
+        let enough = rule.succeeded_count.and_then(|count| usize::try_from(count).ok());
+        match (enough, wanted) {
+            (Some(enough), _) => met >= enough,
+            (None, Some(wanted)) => met >= wanted.len(),
+            (None, None) => false,
+        }
+    })
 }
 
 type Cause = Box<dyn Fn(&str) -> String>;

@@ -1,5 +1,6 @@
 use k8s_openapi::api::batch::v1::{
     JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule,
+    SuccessPolicy, SuccessPolicyRule,
 };
 use k8s_openapi::api::core::v1::{
     ContainerState, ContainerStateTerminated, ContainerStatus, PodStatus,
@@ -45,20 +46,28 @@ impl World {
         let idle = plan.status.is_none()
             && plan.create.is_empty()
             && plan.delete.is_empty()
+            && plan.stop.is_empty()
             && plan.release.is_empty();
-        for index in plan.create {
+        for new in plan.create {
             self.made += 1;
-            let mut pod = pod_for(&self.job, index);
+            let mut pod = pod_for(&self.job, new);
             pod.metadata.name = Some(format!("p{}", self.made));
             pod.metadata.uid = Some(format!("p{}", self.made));
             self.pods.push(Arc::new(pod));
         }
         self.pods.retain(|p| !plan.delete.iter().any(|d| d.id() == p.id()));
         for pod in &mut self.pods {
+            if plan.stop.iter().any(|s| s.id() == pod.id()) {
+                Arc::make_mut(pod).metadata.deletion_timestamp = Some(Time(self.now));
+            }
+        }
+        for pod in &mut self.pods {
             if plan.release.iter().any(|r| r.id() == pod.id()) {
                 Arc::make_mut(pod).metadata.finalizers = None;
             }
         }
+        // What is deleted stays for as long as it has a finalizer.
+        self.pods.retain(|p| !p.is_deleting() || p.metadata.finalizers.is_some());
         if let Some(status) = plan.status {
             self.job.status = Some(status);
         }
@@ -76,7 +85,13 @@ impl World {
 
     /// Ends all running Pods.
     fn finish(&mut self, phase: &str, code: i32) {
-        for pod in self.pods.iter_mut().filter(|p| pods::is_active(p)) {
+        self.finish_those(phase, code, |_| true);
+    }
+
+    /// Ends the running Pods of some indexes.
+    fn finish_those(&mut self, phase: &str, code: i32, ends: impl Fn(i32) -> bool) {
+        let ends = |pod: &Pod| ends(indexes::of(pod).unwrap_or(0));
+        for pod in self.pods.iter_mut().filter(|p| pods::is_active(p) && ends(p)) {
             Arc::make_mut(pod).status = Some(PodStatus {
                 phase: Some(phase.into()),
                 container_statuses: Some(vec![ContainerStatus {
@@ -194,10 +209,131 @@ fn indexes_are_completed_each_once() {
     assert!(world.reason("Complete").is_some());
 }
 
+fn indexed(completions: i32, per_index: i32) -> JobSpec {
+    JobSpec {
+        completion_mode: Some("Indexed".into()),
+        backoff_limit: Some(i32::MAX),
+        backoff_limit_per_index: Some(per_index),
+        ..spec(completions, completions)
+    }
+}
+
+/// Fails the even indexes and completes the others, again and again.
+fn exhaust(world: &mut World) {
+    for _ in 0..4 {
+        world.settle();
+        world.finish_those("Failed", 1, |index| index % 2 == 0);
+        world.finish("Succeeded", 0);
+        world.settle();
+        world.now += SignedDuration::from_secs(600);
+    }
+}
+
 #[test]
-fn a_failure_policy_ends_the_job_at_once() {
+fn each_index_has_its_own_limit_of_failures() {
+    let mut world = World::new(indexed(4, 1));
+    world.settle();
+    world.finish_those("Failed", 1, |index| index == 0);
+    world.settle();
+    assert_eq!(world.active(), 3, "the index waits, the others go on");
+    assert_eq!(world.plan().requeue, Some(Duration::from_secs(10)));
+    assert!(world.job.status.as_ref().unwrap().failed.is_none(), "it counts when it is replaced");
+    world.now += SignedDuration::from_secs(10);
+    world.settle();
+    let again = world.pods.iter().rfind(|p| indexes::of(p) == Some(0)).unwrap();
+    assert_eq!(again.annotation(indexes::FAILURES), Some("1"));
+    assert_eq!(world.job.status.as_ref().unwrap().failed, Some(1));
+
+    exhaust(&mut world);
+    let status = world.job.status.as_ref().unwrap();
+    assert_eq!(status.failed_indexes.as_deref(), Some("0,2"));
+    assert_eq!(status.completed_indexes.as_deref(), Some("1,3"));
+    assert_eq!((status.failed, status.succeeded), (Some(4), Some(2)));
+    let failed = plan::condition(&world.job, "Failed").unwrap();
+    assert_eq!(failed.reason.as_deref(), Some("FailedIndexes"));
+    assert_eq!(failed.message.as_deref(), Some("Job has failed indexes"));
+    assert!(world.pods.iter().all(|p| p.metadata.finalizers.is_none()));
+}
+
+#[test]
+fn too_many_failed_indexes_end_the_job() {
+    let mut world = World::new(JobSpec { max_failed_indexes: Some(1), ..indexed(6, 0) });
+    world.settle();
+    world.finish_those("Failed", 1, |index| index < 2);
+    world.settle();
+    let failed = plan::condition(&world.job, "Failed").unwrap();
+    assert_eq!(failed.reason.as_deref(), Some("MaxFailedIndexesExceeded"));
+    let status = world.job.status.as_ref().unwrap();
+    assert_eq!(status.failed_indexes.as_deref(), Some("0-5"), "those of stopped Pods, too");
+    assert_eq!(status.failed, Some(6), "what was stopped counts");
+    assert_eq!(world.active(), 0);
+}
+
+#[test]
+fn a_failure_policy_may_give_up_an_index() {
+    let policy = failure_policy("FailIndex");
+    let mut world = World::new(JobSpec { pod_failure_policy: Some(policy), ..indexed(2, 5) });
+    world.settle();
+    world.finish_those("Failed", 42, |index| index == 0);
+    world.settle();
+    let status = world.job.status.as_ref().unwrap();
+    assert_eq!((status.failed_indexes.as_deref(), status.failed), (Some("0"), Some(1)));
+    assert_eq!(world.active(), 1, "the other one goes on");
+}
+
+#[test]
+fn ignored_failures_of_an_index_do_not_use_up_its_limit() {
+    let policy = failure_policy("Ignore");
+    let mut world = World::new(JobSpec { pod_failure_policy: Some(policy), ..indexed(1, 0) });
+    for _ in 0..3 {
+        world.settle();
+        world.finish("Failed", 42);
+        world.settle();
+        world.now += SignedDuration::from_secs(600);
+    }
+    world.settle();
+    let last = world.pods.last().unwrap();
+    assert_eq!(last.annotation(indexes::IGNORED_FAILURES), Some("3"));
+    assert_eq!(world.job.status.as_ref().unwrap().failed_indexes.as_deref(), Some(""));
+}
+
+#[test]
+fn success_policies_end_the_job_early() {
+    let check = |indexes: Option<&str>, count: Option<i32>, done: &[i32], met: bool| {
+        let rule = SuccessPolicyRule {
+            succeeded_indexes: indexes.map(str::to_owned),
+            succeeded_count: count,
+        };
+        let never = SuccessPolicyRule { succeeded_count: Some(100), succeeded_indexes: None };
+        let policy = SuccessPolicy { rules: vec![never, rule] };
+        let mut world = World::new(JobSpec {
+            completion_mode: Some("Indexed".into()),
+            success_policy: Some(policy),
+            ..spec(5, 5)
+        });
+        world.settle();
+        world.finish_those("Succeeded", 0, |index| done.contains(&index));
+        world.settle();
+        let complete = plan::condition(&world.job, "Complete");
+        assert_eq!(complete.is_some(), met, "{indexes:?} {count:?} {done:?}");
+        if let Some(complete) = complete {
+            assert_eq!(complete.reason.as_deref(), Some("SuccessPolicy"));
+            assert_eq!(complete.message.as_deref(), Some("Matched rules at index 1"));
+            assert_eq!(world.active(), 0, "the rest is stopped");
+            assert_eq!(world.reason("SuccessCriteriaMet").as_deref(), Some("SuccessPolicy"));
+        }
+    };
+    check(None, Some(1), &[3], true);
+    check(None, Some(2), &[3], false);
+    check(Some("0"), None, &[0], true);
+    check(Some("0-1"), None, &[0], false);
+    check(Some("0-2"), Some(2), &[0, 2], true);
+    check(Some("0-2"), Some(2), &[0, 3, 4], false);
+}
+
+fn failure_policy(action: &str) -> PodFailurePolicy {
     let rule = PodFailurePolicyRule {
-        action: "FailJob".into(),
+        action: action.into(),
         on_exit_codes: Some(PodFailurePolicyOnExitCodesRequirement {
             operator: "In".into(),
             values: vec![42],
@@ -205,7 +341,12 @@ fn a_failure_policy_ends_the_job_at_once() {
         }),
         on_pod_conditions: None,
     };
-    let policy = PodFailurePolicy { rules: vec![rule] };
+    PodFailurePolicy { rules: vec![rule] }
+}
+
+#[test]
+fn a_failure_policy_ends_the_job_at_once() {
+    let policy = failure_policy("FailJob");
     let mut world = World::new(JobSpec { pod_failure_policy: Some(policy), ..spec(1, 1) });
     world.settle();
     world.finish("Failed", 42);

@@ -53,9 +53,10 @@ fn is_on_delete(set: &StatefulSet) -> bool {
     strategy.and_then(|s| s.type_.as_deref()) == Some("OnDelete")
 }
 
-/// Members below this ordinal keep their revision; absent without a partition.
-fn partition(set: &StatefulSet) -> Option<i32> {
-    set.spec.as_ref()?.update_strategy.as_ref()?.rolling_update.as_ref()?.partition
+/// So many members, the first ones, keep their revision.
+fn partition(set: &StatefulSet) -> i32 {
+    let strategy = set.spec.as_ref().and_then(|s| s.update_strategy.as_ref());
+    strategy.and_then(|s| s.rolling_update.as_ref()?.partition).unwrap_or(0)
 }
 
 fn max_unavailable(set: &StatefulSet) -> usize {
@@ -82,17 +83,11 @@ impl Snapshot<'_> {
         !pod.is_deleting() && pods::is_available(pod, min_ready(self.set), self.now)
     }
 
-    /// The revision that a new member gets: those that an update has not come to yet come back
-    /// as they were.
+    /// The revision that a new member gets: those that are held back come back as they were. What
+    /// the status counts is no guide, which may be older than the last deletion.
     fn revision_for(&self, ordinal: i32) -> &str {
-        if is_on_delete(self.set) || self.current == self.update {
-            return self.update;
-        }
-        let kept = match partition(self.set) {
-            Some(partition) if partition > 0 => partition,
-            _ => self.set.status.as_ref().and_then(|s| s.current_replicas).unwrap_or(0),
-        };
-        if ordinal < start(self.set) + kept { self.current } else { self.update }
+        let is_held_back = ordinal < start(self.set) + partition(self.set);
+        if is_held_back && !is_on_delete(self.set) { self.current } else { self.update }
     }
 }
 
@@ -140,7 +135,7 @@ pub(super) fn plan(snapshot: &Snapshot<'_>) -> Vec<Step> {
 
 /// Replaces members of old revisions from the last to the first, waiting for each.
 fn roll(snapshot: &Snapshot<'_>, present: &BTreeMap<i32, Arc<Pod>>, steps: &mut Vec<Step>) {
-    let lowest = start(snapshot.set) + partition(snapshot.set).unwrap_or(0);
+    let lowest = start(snapshot.set) + partition(snapshot.set);
     let down = present.values().filter(|pod| !snapshot.is_available(pod)).count();
     let mut room = max_unavailable(snapshot.set).saturating_sub(down);
     for (ordinal, pod) in present.iter().rev() {

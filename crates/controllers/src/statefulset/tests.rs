@@ -157,6 +157,18 @@ fn a_partition_holds_members_back_even_when_they_are_made_anew() {
 }
 
 #[test]
+fn an_update_comes_to_members_that_are_made_anew() {
+    let mut world = World::new(3, "OrderedReady");
+    world.settle();
+    world.update = "r2".into();
+    // It went at once, and the status knows nothing of it.
+    world.pods.retain(|p| p.nm() != "db-1");
+    assert_eq!(world.step(), ["+1"]);
+    let pod = world.pods.iter().find(|p| p.nm() == "db-1").unwrap();
+    assert_eq!(pod.label(REVISION_LABEL), Some("r2"));
+}
+
+#[test]
 fn members_have_names_and_storage_of_their_own() {
     let world = World::new(1, "OrderedReady");
     let template = PodTemplateSpec::default();
