@@ -63,8 +63,7 @@ pub(super) async fn settle(
     while !members::promote(client, &newcomer.id).await.unwrap_or(false) {
         tokio::time::sleep(POLL).await;
     }
-    let registered = up::registered(client, &node.name).await;
-    registered.map_err(|error| NodeError::Wait(Box::new(error)))?;
+    up::registered(client, &node.name).await;
     Ok(addons::mark_control_plane(client, &node.name).await?)
 }
 
