@@ -288,8 +288,9 @@ async fn serve_from(
             let api = api.clone();
             let user = Arc::new(api.authenticator.connection(&peer.certificates));
             service_fn(move |request: Request<Incoming>| {
-                let answer = pipeline::handle(api.clone(), user.clone(), peer.address, request);
-                async move { Ok::<_, Infallible>(answer.await) }
+                let (api, user, client) = (api.clone(), user.clone(), peer.address);
+                // Made where it is awaited: as a value of its own it would be moved there.
+                async move { Ok::<_, Infallible>(pipeline::handle(api, user, client, request).await) }
             })
         }
     };

@@ -1,5 +1,7 @@
 //! The accept loop: TCP, optionally TLS, then HTTP/2 or HTTP/1.1 as the client negotiated.
 
+mod rounds;
+
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -22,6 +24,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::rounds::Rounds;
 use crate::tls::stream::Cork;
 use crate::tls::{self, ServerTls};
 
@@ -275,9 +278,13 @@ async fn until_done<C>(
     C: Future<Output = hyper::Result<()>>,
 {
     let mut connection = pin!(connection);
-    let turn = |cx: &mut Context<'_>, connection: Pin<&mut C>| match &cork {
-        Some(cork) => cork.turn(cx, |cx| connection.poll(cx)),
-        None => connection.poll(cx),
+    let rounds = Rounds::new();
+    let turn = |cx: &mut Context<'_>, mut connection: Pin<&mut C>| {
+        let mut poll = |cx: &mut Context<'_>| rounds.poll(cx, |cx| connection.as_mut().poll(cx));
+        match &cork {
+            Some(cork) => cork.turn(cx, poll),
+            None => poll(cx),
+        }
     };
     let result = tokio::select! {
         result = poll_fn(|cx| turn(cx, connection.as_mut())) => result,

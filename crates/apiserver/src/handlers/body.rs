@@ -1,6 +1,7 @@
 //! Request bodies: read within a limit, and decoded.
 
 use bytes::Bytes;
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use machinery::Value;
@@ -19,13 +20,22 @@ const LIMIT: usize = 3 * 1024 * 1024;
 /// # Errors
 /// 413 when it is too large, 400 when it breaks off.
 pub async fn read(body: Incoming) -> Result<Bytes, Failure> {
-    match Limited::new(body, LIMIT).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(Box::new(Status::request_entity_too_large(format!("limit is {LIMIT}"))))
-        }
-        Err(error) => Err(Box::new(Status::bad_request(error.to_string()))),
+    let mut body = Limited::new(body, LIMIT);
+    let mut pieces = Vec::new();
+    // A body that is whole is not asked for its end, which would take another poll of everything.
+    while !body.is_end_stream()
+        && let Some(frame) = body.frame().await
+    {
+        let frame = frame.map_err(|error| match error.is::<LengthLimitError>() {
+            true => Status::request_entity_too_large(format!("limit is {LIMIT}")),
+            false => Status::bad_request(error.to_string()),
+        })?;
+        pieces.extend(frame.into_data());
     }
+    Ok(match <[Bytes; 1]>::try_from(pieces) {
+        Ok([whole]) => whole,
+        Err(pieces) => pieces.concat().into(),
+    })
 }
 
 /// The kind an object should have.

@@ -147,7 +147,7 @@ impl Registry {
         let resource = &target.resource;
         let now = self.now();
         let ctx = context.strategy(now);
-        meta::set_uid(object, uuid::Uuid::new_v4().to_string());
+        meta::set_uid(object, new_uid());
         meta::set_creation_timestamp(object, time::format(now));
         for warning in resource.strategy.warnings_before_create(object) {
             context.warnings.add(warning);
@@ -182,6 +182,11 @@ impl Registry {
         }
         Ok(stored)
     }
+}
+
+/// A UID for a new object. The generator of this process is asked, which costs no system call.
+pub(super) fn new_uid() -> String {
+    uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string()
 }
 
 pub(super) fn admission_lost() -> Failure {

@@ -27,6 +27,7 @@ pub use self::network::{Network, ParseRangeError, Ranges};
 use self::pool::Pools;
 use self::ports::PortRecord;
 use self::service::Problem;
+use super::create::new_uid;
 use super::managed::Tracking;
 use super::{Context, Failure, Registry, Resource, Target, WriteOptions};
 
@@ -234,7 +235,7 @@ impl Registry {
         };
         let now = self.now();
         let mut object = address(ip, service);
-        meta::set_uid(&mut object, uuid::Uuid::new_v4().to_string());
+        meta::set_uid(&mut object, new_uid());
         meta::set_creation_timestamp(&mut object, time::format(now));
         resource.default(&mut object);
         let target = Target::object(&resource, "", meta::name(&object));
