@@ -20,7 +20,6 @@ fi
 
 groups=$(awk '$3 == "cgroup" || $3 == "cgroup2" {print $2, $3, $4}' /proc/mounts)
 mount --make-rprivate /
-first=$([[ -d $folder/etc ]] || echo yes)
 mkdir -p "$folder"/{etc,work} "$folder"/var/{lib,log,tmp,cache}
 mount -t overlay overlay -o "lowerdir=/etc,upperdir=$folder/etc,workdir=$folder/work" /etc
 mount --bind "$folder/var" /var
@@ -54,7 +53,7 @@ ln -s /proc/self/fd /dev/fd
 
 # Of the distribution's services, those that every host has.
 mkdir -p /etc/systemd/system
-if [[ $first ]]; then rm -rf /etc/systemd/system/multi-user.target.wants; fi
+rm -rf /etc/systemd/system/multi-user.target.wants
 cat >/etc/systemd/system/multi-user.target <<UNIT
 [Unit]
 Description=A host with nothing on it
