@@ -75,11 +75,14 @@ pub(crate) struct Known {
     pub(crate) is_stale: bool,
 }
 
+/// A certificate and its key, both PEM.
+type Identity = (Vec<u8>, Vec<u8>);
+
 /// See the module.
 pub(crate) struct Aggregation {
     caller: Caller,
-    /// Certificate and key to show, both PEM.
-    identity: RwLock<Option<(Vec<u8>, Vec<u8>)>>,
+    /// What is shown to other servers.
+    identity: RwLock<Option<Identity>>,
     /// By group and version. Replaced as a whole, so that documents can tell that they are old.
     backends: RwLock<Arc<[Arc<Backend>]>>,
 }
@@ -245,7 +248,7 @@ pub(crate) fn files(config: &Config) -> Vec<PathBuf> {
     files.into_iter().flatten().cloned().collect()
 }
 
-fn identity(config: &Config) -> Result<Option<(Vec<u8>, Vec<u8>)>, crate::Error> {
+fn identity(config: &Config) -> Result<Option<Identity>, crate::Error> {
     match files(config).as_slice() {
         [certificate, key] => {
             Ok(Some((crate::server::read(certificate)?, crate::server::read(key)?)))

@@ -8,7 +8,7 @@ use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::api::apps::v1::{
     ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
 };
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
@@ -54,6 +54,7 @@ pub(crate) struct Informers {
     pub(crate) stateful_sets: Informer<StatefulSet>,
     pub(crate) budgets: Informer<PodDisruptionBudget>,
     pub(crate) jobs: Informer<Job>,
+    pub(crate) cron_jobs: Informer<CronJob>,
     pub(crate) cluster_roles: Informer<ClusterRole>,
     pub(crate) signing_requests: Informer<CertificateSigningRequest>,
     /// Only bootstrap tokens.
@@ -123,7 +124,8 @@ impl Informers {
             revisions: owned!(),
             stateful_sets: plain!(),
             budgets: plain!(),
-            jobs: plain!(),
+            jobs: owned!(),
+            cron_jobs: plain!(),
             cluster_roles: plain!(),
             signing_requests: plain!(),
             bootstrap_tokens: Informer::builder(Api::namespaced(
@@ -164,6 +166,7 @@ impl Informers {
             ("statefulsets", self.stateful_sets.has_synced()),
             ("poddisruptionbudgets", self.budgets.has_synced()),
             ("jobs", self.jobs.has_synced()),
+            ("cronjobs", self.cron_jobs.has_synced()),
             ("clusterroles", self.cluster_roles.has_synced()),
             ("certificatesigningrequests", self.signing_requests.has_synced()),
             ("secrets", self.bootstrap_tokens.has_synced()),

@@ -17,6 +17,7 @@ mod clusterrole;
 mod config;
 mod context;
 mod credentials;
+mod cronjob;
 mod daemonset;
 mod deployment;
 mod discovery;

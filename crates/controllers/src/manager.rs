@@ -20,10 +20,10 @@ use crate::credentials::Credentials;
 use crate::informers::Informers;
 use crate::nodeipam::plan::{Cidr, InvalidCidr};
 use crate::{
-    Config, bootstrap, certificates, clusterrole, daemonset, deployment, disruption, endpoints,
-    endpointslice, endpointslicemirroring, garbage, job, namespace, nodeipam, nodelifecycle, podgc,
-    policystatus, protection, replicaset, resourcequota, rootca, serviceaccount, servicecidr,
-    statefulset,
+    Config, bootstrap, certificates, clusterrole, cronjob, daemonset, deployment, disruption,
+    endpoints, endpointslice, endpointslicemirroring, garbage, job, namespace, nodeipam,
+    nodelifecycle, podgc, policystatus, protection, replicaset, resourcequota, rootca,
+    serviceaccount, servicecidr, statefulset,
 };
 
 const NAME: &str = "kube-controller-manager";
@@ -232,6 +232,7 @@ fn start_all(c: &mut Controllers, settings: Settings) {
     c.start("statefulset-controller", "statefulset-controller", statefulset::run);
     c.start("disruption-controller", "disruption-controller", disruption::run);
     c.start("job-controller", "job-controller", job::run);
+    c.start("cronjob-controller", "cronjob-controller", cronjob::run);
     c.start("resourcequota-controller", "resourcequota-controller", resourcequota::run);
     c.start(
         "persistentvolumeclaim-protection-controller",

@@ -29,6 +29,7 @@ pub mod strategy;
 pub use columns::{ColumnDefinition, Columns};
 pub use convert::{Conversion, Step, WebhookConversion};
 pub use enablement::{Enablement, EnablementError};
+pub use kinds::batch::Schedule;
 pub use kinds::flowcontrol::mandatory as mandatory_flow_control;
 pub use kinds::pod::resources::total as pod_total;
 pub use kinds::service;

@@ -1,8 +1,8 @@
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
@@ -54,6 +54,35 @@ async fn jobs_run_to_their_end_and_expire() {
         pods.list(&ListParams::default()).await.unwrap().items.is_empty().then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cron_jobs_start_jobs() {
+    let world = World::start(true).await;
+    let crons: Api<CronJob> = world.api(NS);
+    let mut spec = template("cron");
+    spec["spec"]["restartPolicy"] = json!("Never");
+    let cron = json!({
+        "apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "cron"},
+        "spec": {
+            "schedule": "@every 1s",
+            "concurrencyPolicy": "Forbid",
+            "jobTemplate": {"spec": {"template": spec}},
+        },
+    });
+    crons.create(&PostParams::default(), &object(cron)).await.unwrap();
+    let status = until(|| async {
+        let status = crons.get("cron").await.unwrap().status?;
+        status.active.as_ref().is_some_and(|active| !active.is_empty()).then_some(status)
+    })
+    .await;
+    let name = status.active.unwrap()[0].name.clone().unwrap();
+    let jobs: Api<Job> = world.api(NS);
+    let job = jobs.get(&name).await.unwrap();
+    assert_eq!(job.metadata.owner_references.unwrap()[0].kind, "CronJob");
+    assert!(status.last_schedule_time.is_some());
+    crons.delete("cron", &DeleteParams::background()).await.unwrap();
+    until(|| async { jobs.get_opt(&name).await.unwrap().is_none().then_some(()) }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,6 +13,7 @@ use machinery::Value;
 
 pub(super) use self::cron_job::CronJob;
 pub(super) use self::job::Job;
+pub use self::schedule::Schedule;
 use super::pod::{defaults, warnings};
 use crate::cursor::{At, items_mut, set_default_zero};
 

@@ -4,7 +4,7 @@ mod addresses;
 pub mod admission;
 mod aggregation;
 mod autoscaling;
-mod batch;
+pub mod batch;
 mod certificates;
 mod config;
 mod definition;
