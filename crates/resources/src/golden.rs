@@ -69,8 +69,10 @@ fn check_paths(registration: &Registration, errors: &ErrorList, wrong: &mut Vec<
     for error in errors.iter() {
         let odd = ODD_PATHS.iter().any(|odd| error.field.contains(odd));
         // Events of the newer form are checked as those of the older one, whose namespace stands
-        // at the root.
-        let renamed = registration.kind == "Event";
+        // at the root, and the first beta of DRA in the form that came after it, as upstream.
+        let (group, version) = (&*registration.group, &*registration.version);
+        let renamed =
+            registration.kind == "Event" || (group, version) == ("resource.k8s.io", "v1beta1");
         if !odd && !renamed && !leads(&error.field, registration.ty()) {
             wrong.push(format!("{registration:?}: {error}"));
         }

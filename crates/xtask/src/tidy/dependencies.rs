@@ -65,7 +65,7 @@ const ARROWS: [(&str, &[&str]); 23] = [
     ("dns", &["client", "component", "machinery"]),
     ("cluster", &["client", "component", "image", "machinery"]),
     ("bench", &["client", "machinery"]),
-    ("drills", &["client", "cluster"]),
+    ("drills", &["client", "cluster", "component"]),
     (
         "ironclad",
         &[
