@@ -17,7 +17,7 @@ ifeq ($(HOST),x86_64-unknown-linux-gnu)
 FOLD    := -C link-arg=-Wl,--icf=all
 endif
 
-.PHONY: up down test bench build images deps tools-test
+.PHONY: up down test bench build images compiled deps tools-test
 
 up: deps build images
 	$(BIN) up --name $(NAME) --nodes $(NODES) --images $(IMAGES)
@@ -26,7 +26,10 @@ up: deps build images
 down:
 	$(BIN) down --name $(NAME)
 
-test: deps tools-test build images
+# The program is linked on one core, while the tests are compiled on the other.
+test: deps tools-test
+	$(MAKE) --jobs 2 build compiled
+	$(MAKE) images
 	scripts/test.sh $(BIN) $(IMAGES)
 
 bench: deps build images
@@ -34,6 +37,9 @@ bench: deps build images
 
 build:
 	$(STATIC) cargo rustc --release --locked --package ironclad --target $(HOST) -- $(FOLD)
+
+compiled:
+	cargo nextest run --workspace --locked --profile ci --no-run
 
 images:
 	cargo xtask image --out $(IMAGES)

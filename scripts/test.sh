@@ -8,8 +8,6 @@ PYTHON=$(scripts/python.sh)
 export KUBECTL PYTHON
 
 "$IRONCLAD_BIN" down --name "$IRONCLAD_E2E" >/dev/null 2>&1 || true
-# Compiled before the cluster is there, which would slow it down and be slowed down.
-cargo nextest run --workspace --locked --profile ci --no-run
 "$IRONCLAD_BIN" up --name "$IRONCLAD_E2E" --nodes 3 --images "$IRONCLAD_IMAGES"
 trap '"$IRONCLAD_BIN" down --name "$IRONCLAD_E2E"' EXIT
 cargo nextest run --workspace --locked --profile ci
