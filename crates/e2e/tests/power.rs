@@ -184,7 +184,7 @@ fn network(cluster: &Cluster) {
 /// A removed node is gone everywhere, and what it ran can run elsewhere.
 fn removal(cluster: &Cluster) {
     let error = refused(cluster, "node remove m1");
-    assert!(error.contains("node m1 runs the control plane"), "{error}");
+    assert!(error.contains("node m1 runs the only control plane"), "{error}");
     run(cluster, "node remove w2");
     let names: BTreeSet<String> =
         cluster.kubectl("get nodes -o name").lines().map(str::to_owned).collect();
