@@ -40,10 +40,10 @@ const APPLIED: usize = 16;
 const PACE: u32 = 20;
 /// Writes on their way to the watchers, when it is as many as possible.
 const WINDOW: u64 = 16;
-/// Streams on one HTTP/2 connection.
+/// Streams on one HTTP/2 connection, as many as servers allow.
 const STREAMS: usize = 100;
-/// Watches on one connection that is used for other requests too; servers allow 1,000 streams.
-const MOST_STREAMS: usize = 900;
+/// Watches on one connection that is used for other requests too.
+const WATCHES_BESIDE: usize = 90;
 
 /// How much load, and of what.
 #[derive(Clone, Debug)]
@@ -371,8 +371,8 @@ impl Run<'_> {
             protocol: Protocol::Http2,
             format: Format::Json,
             path: &path,
-            watchers: self.options.watchers.min(MOST_STREAMS),
-            streams: MOST_STREAMS,
+            watchers: self.options.watchers.min(WATCHES_BESIDE),
+            streams: WATCHES_BESIDE,
             duration: self.options.duration,
             pace: Pace::PerSecond(PACE),
             beside: Some((LISTERS, get)),
