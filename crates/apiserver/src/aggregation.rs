@@ -14,13 +14,16 @@ pub(crate) mod availability;
 pub(crate) mod local;
 mod pass;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use machinery::Value;
+use rustls::ClientConfig;
 use streams::upgrade::Target;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -84,7 +87,9 @@ pub(crate) struct Aggregation {
     /// What is shown to other servers.
     identity: RwLock<Option<Identity>>,
     /// By group and version. Replaced as a whole, so that documents can tell that they are old.
-    backends: RwLock<Arc<[Arc<Backend>]>>,
+    backends: watch::Sender<Arc<[Arc<Backend>]>>,
+    /// TLS by whom it trusts; anybody is nobody in particular. Until certificates or servers change.
+    tls: Mutex<HashMap<Option<Vec<u8>>, Arc<ClientConfig>>>,
 }
 
 /// Why a server cannot be asked.
@@ -144,7 +149,8 @@ impl Aggregation {
     /// When the certificate that the configuration names cannot be read.
     pub(crate) fn new(config: &Config, caller: Caller) -> Result<Self, crate::Error> {
         let identity = RwLock::new(identity(config)?);
-        Ok(Self { caller, identity, backends: RwLock::new(Arc::from([])) })
+        let backends = watch::Sender::new(Arc::from([]));
+        Ok(Self { caller, identity, backends, tls: Mutex::default() })
     }
 
     /// Reads the certificate anew.
@@ -154,12 +160,13 @@ impl Aggregation {
     pub(crate) fn reload(&self, config: &Config) -> Result<(), crate::Error> {
         let fresh = identity(config)?;
         *self.identity.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        self.configs().clear();
         Ok(())
     }
 
     /// All servers, by group and version.
     pub(crate) fn backends(&self) -> Arc<[Arc<Backend>]> {
-        self.backends.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.backends.borrow().clone()
     }
 
     /// The server of a path, if it is another one.
@@ -167,7 +174,7 @@ impl Aggregation {
         let own = path.strip_prefix("/openapi/v3").unwrap_or(path);
         let (group, rest) = own.strip_prefix("/apis/")?.split_once('/')?;
         let version = rest.split_once('/').map_or(rest, |(version, _)| version);
-        let backends = self.backends.read().unwrap_or_else(PoisonError::into_inner);
+        let backends = self.backends.borrow();
         backends.iter().find(|b| b.group == group && b.version == version).cloned()
     }
 
@@ -201,13 +208,18 @@ impl Aggregation {
 
     /// Changes the set, if that changes anything.
     fn change(&self, change: impl FnOnce(&mut Vec<Arc<Backend>>)) {
-        let mut backends = self.backends.write().unwrap_or_else(PoisonError::into_inner);
-        let mut changed = backends.to_vec();
-        change(&mut changed);
-        let same = changed.len() == backends.len()
-            && changed.iter().zip(backends.iter()).all(|(new, old)| Arc::ptr_eq(new, old));
-        if !same {
-            *backends = changed.into();
+        let changed = self.backends.send_if_modified(|backends| {
+            let mut changed = backends.to_vec();
+            change(&mut changed);
+            let same = changed.len() == backends.len()
+                && changed.iter().zip(backends.iter()).all(|(new, old)| Arc::ptr_eq(new, old));
+            if !same {
+                *backends = changed.into();
+            }
+            !same
+        });
+        if changed {
+            self.configs().clear();
         }
     }
 
@@ -215,17 +227,33 @@ impl Aggregation {
     fn target(&self, backend: &Backend, anybody: bool) -> Result<Target, Unreachable> {
         let place = &backend.place;
         let (host, port) = self.caller.resolve(&place.namespace, &place.service, place.port)?;
-        let identity = self.identity.read().unwrap_or_else(PoisonError::into_inner);
-        let tls = if anybody || place.insecure {
-            let identity = identity
-                .as_ref()
-                .map(|(certificate, key)| streams::tls::Identity { certificate, key });
-            streams::tls::client_config(None, identity)?
-        } else {
-            Arc::new(tls::client(&place.ca_bundle, identity.as_ref())?)
-        };
+        let trusted = (!anybody && !place.insecure).then_some(&place.ca_bundle);
+        let tls = self.tls(trusted)?;
         let name = format!("{}.{}.svc", place.service, place.namespace);
         Ok(Target { host, port, tls: Some(tls), server_name: Some(name) })
+    }
+
+    fn tls(&self, trusted: Option<&Vec<u8>>) -> Result<Arc<ClientConfig>, Unreachable> {
+        let mut configs = self.configs();
+        if let Some(config) = configs.get(&trusted.cloned()) {
+            return Ok(config.clone());
+        }
+        let identity = self.identity.read().unwrap_or_else(PoisonError::into_inner);
+        let config = match trusted {
+            Some(bundle) => Arc::new(tls::client(bundle, identity.as_ref())?),
+            None => {
+                let identity = identity
+                    .as_ref()
+                    .map(|(certificate, key)| streams::tls::Identity { certificate, key });
+                streams::tls::client_config(None, identity)?
+            }
+        };
+        configs.insert(trusted.cloned(), config.clone());
+        Ok(config)
+    }
+
+    fn configs(&self) -> MutexGuard<'_, HashMap<Option<Vec<u8>>, Arc<ClientConfig>>> {
+        self.tls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

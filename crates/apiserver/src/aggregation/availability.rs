@@ -57,19 +57,17 @@ pub(super) fn condition(service: &Value) -> Option<&Value> {
 pub(crate) async fn keep(api: Arc<Api>) {
     let registry = &api.registry;
     let changes = |group, plural| registry.changes(group, plural);
-    let (Some(mut own), Some(mut services), Some(mut slices)) = (
-        changes(GROUP, PLURAL),
-        changes("", "services"),
-        changes("discovery.k8s.io", "endpointslices"),
-    ) else {
+    let (Some(mut services), Some(mut slices)) =
+        (changes("", "services"), changes("discovery.k8s.io", "endpointslices"))
+    else {
         return;
     };
+    let mut servers = api.aggregation.backends.subscribe();
     let mut asked: BTreeMap<String, Asked> = BTreeMap::new();
     loop {
-        own.borrow_and_update();
+        let backends = servers.borrow_and_update().clone();
         services.borrow_and_update();
         slices.borrow_and_update();
-        let backends = api.aggregation.backends();
         asked.retain(|name, _| backends.iter().any(|backend| backend.name() == *name));
         let now = Instant::now();
         let due: Vec<(&Backend, Objects, String)> = backends
@@ -104,7 +102,7 @@ pub(crate) async fn keep(api: Arc<Api>) {
         let next = asked.values().map(|asked| asked.again).min();
         tokio::select! {
             () = api.shutdown.cancelled() => return,
-            changed = own.changed() => if changed.is_err() { return },
+            changed = servers.changed() => if changed.is_err() { return },
             changed = services.changed(), if next.is_some() => if changed.is_err() { return },
             changed = slices.changed(), if next.is_some() => if changed.is_err() { return },
             () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}

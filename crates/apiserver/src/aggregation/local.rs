@@ -171,12 +171,7 @@ fn wanted(group: &str, version: &str, custom: bool) -> Value {
         "versionPriority": version_priority,
     });
     if !group.is_empty() {
-        spec = json!({
-            "group": group,
-            "version": version,
-            "groupPriorityMinimum": group_priority,
-            "versionPriority": version_priority,
-        });
+        spec["group"] = group.into();
     }
     json!({
         "kind": "APIService",
