@@ -42,27 +42,22 @@ impl Feed {
         let stop = stop.child_token();
         let (synced, is_synced) = watch::channel(false);
         let stopped = stop.clone();
-        let mut watch = Watch::new(&api);
+        let watch = Watch::new(&api);
         tokio::spawn(async move {
-            loop {
-                let delta = tokio::select! {
-                    () = stopped.cancelled() => return,
-                    delta = watch.next::<K>() => delta,
-                };
-                match delta {
-                    Delta::List(objects) => {
-                        let uids = objects.iter().filter_map(|object| object.meta().uid.clone());
-                        let all = uids.collect();
-                        for object in objects {
-                            tell(Found::Object(object));
-                        }
-                        tell(Found::All(all));
-                        synced.send_replace(true);
+            let tell = |delta: Delta<K>| match delta {
+                Delta::List(objects) => {
+                    let uids = objects.iter().filter_map(|object| object.meta().uid.clone());
+                    let all = uids.collect();
+                    for object in objects {
+                        tell(Found::Object(object));
                     }
-                    Delta::Apply(object) => tell(Found::Object(object)),
-                    Delta::Delete(object) => tell(Found::Gone(object)),
+                    tell(Found::All(all));
+                    synced.send_replace(true);
                 }
-            }
+                Delta::Apply(object) => tell(Found::Object(object)),
+                Delta::Delete(object) => tell(Found::Gone(object)),
+            };
+            watch.follow(&stopped, tell).await;
         });
         Self { stop, synced: is_synced }
     }

@@ -18,6 +18,7 @@ use kube::{Client, Error, Resource};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
 
 /// First and longest wait between attempts to reach the API server. Short, because a restarted
 /// API server is back within a second and everything waits for the watches to notice.
@@ -146,6 +147,20 @@ impl Watch {
                     self.state = State::New;
                     self.failed(&error.into()).await;
                 }
+            }
+        }
+    }
+
+    /// Tells what comes until `stop`.
+    pub(crate) async fn follow<K: Resource + DeserializeOwned>(
+        mut self,
+        stop: &CancellationToken,
+        mut tell: impl FnMut(Delta<K>),
+    ) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                delta = self.next() => tell(delta),
             }
         }
     }

@@ -10,7 +10,6 @@ mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use futures::stream::{self, Stream, StreamExt as _};
 use kube::api::Api;
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -130,9 +129,7 @@ where
         let follower = informer.clone();
         let shutdown = shutdown.clone();
         tokio::spawn(async move {
-            let feed =
-                stream::unfold(watch, |mut watch| async { Some((watch.next().await, watch)) });
-            follower.follow(Box::pin(feed), &transforms, &shutdown).await;
+            watch.follow(&shutdown, |delta| follower.take(delta, &transforms)).await;
         });
         informer
     }
@@ -231,12 +228,7 @@ impl<K> Informer<K>
 where
     K: Resource + Send + Sync + 'static,
 {
-    async fn follow(
-        &self,
-        mut feed: impl Stream<Item = Delta<K>> + Unpin,
-        transforms: &[Transform<K>],
-        shutdown: &CancellationToken,
-    ) {
+    fn take(&self, delta: Delta<K>, transforms: &[Transform<K>]) {
         let kept = |mut object: K| {
             object.meta_mut().managed_fields = None;
             for transform in transforms {
@@ -244,24 +236,15 @@ where
             }
             object
         };
-        loop {
-            let delta = tokio::select! {
-                () = shutdown.cancelled() => return,
-                delta = feed.next() => delta,
-            };
-            match delta {
-                None => return,
-                Some(Delta::List(objects)) => {
-                    let objects = objects.into_iter().map(kept).collect();
-                    self.change(|store| store.replace(objects));
-                    self.shared.synced.send_replace(true);
-                }
-                Some(Delta::Apply(object)) => {
-                    self.change(|store| store.apply(kept(object)));
-                }
-                Some(Delta::Delete(object)) => {
-                    self.change(|store| store.delete(kept(object)).into_iter().collect());
-                }
+        match delta {
+            Delta::List(objects) => {
+                let objects = objects.into_iter().map(kept).collect();
+                self.change(|store| store.replace(objects));
+                self.shared.synced.send_replace(true);
+            }
+            Delta::Apply(object) => self.change(|store| store.apply(kept(object))),
+            Delta::Delete(object) => {
+                self.change(|store| store.delete(kept(object)).into_iter().collect());
             }
         }
     }

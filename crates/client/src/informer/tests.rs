@@ -1,6 +1,5 @@
 use std::sync::Mutex;
 
-use futures::stream;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 
@@ -39,12 +38,14 @@ fn text(event: &Event<ConfigMap>) -> String {
     }
 }
 
-async fn feed(informer: &Informer<ConfigMap>, deltas: Vec<Delta<ConfigMap>>) {
-    informer.follow(stream::iter(deltas), &[], &CancellationToken::new()).await;
+fn feed(informer: &Informer<ConfigMap>, deltas: Vec<Delta<ConfigMap>>) {
+    for delta in deltas {
+        informer.take(delta, &[]);
+    }
 }
 
-#[tokio::test]
-async fn list_and_watch_become_events_and_a_copy() {
+#[test]
+fn list_and_watch_become_events_and_a_copy() {
     let (informer, log) = informer();
     assert!(!informer.has_synced());
     feed(
@@ -55,8 +56,7 @@ async fn list_and_watch_become_events_and_a_copy() {
             Delta::Apply(map("n", "a", "3")),
             Delta::Delete(map("n", "b", "4")),
         ],
-    )
-    .await;
+    );
     assert!(informer.has_synced());
     assert_eq!(*log.lock().unwrap(), ["+a@1", "+b@2", "a@1>a@3", "-b@4"]);
     assert_eq!(informer.len(), 1);
@@ -65,40 +65,40 @@ async fn list_and_watch_become_events_and_a_copy() {
     assert!(informer.by_index("version", "1").is_empty());
 }
 
-#[tokio::test]
-async fn a_new_list_reports_what_went_missing() {
+#[test]
+fn a_new_list_reports_what_went_missing() {
     let (informer, log) = informer();
     let list = |maps| vec![Delta::List(maps)];
-    feed(&informer, list(vec![map("n", "a", "1"), map("n", "b", "2")])).await;
-    feed(&informer, list(vec![map("n", "b", "2"), map("n", "c", "5")])).await;
+    feed(&informer, list(vec![map("n", "a", "1"), map("n", "b", "2")]));
+    feed(&informer, list(vec![map("n", "b", "2"), map("n", "c", "5")]));
     assert_eq!(*log.lock().unwrap(), ["+a@1", "+b@2", "-a@1", "+c@5"]);
 }
 
-#[tokio::test]
-async fn an_object_that_took_the_place_of_another_is_told_as_both() {
+#[test]
+fn an_object_that_took_the_place_of_another_is_told_as_both() {
     let (informer, log) = informer();
     let with_uid = |uid: &str, version: &str| {
         let mut map = map("n", "a", version);
         map.metadata.uid = Some(uid.into());
         map
     };
-    feed(&informer, vec![Delta::Apply(with_uid("1", "1")), Delta::Apply(with_uid("2", "5"))]).await;
+    feed(&informer, vec![Delta::Apply(with_uid("1", "1")), Delta::Apply(with_uid("2", "5"))]);
     assert_eq!(*log.lock().unwrap(), ["+a@1", "-a@1", "+a@5"]);
     assert_eq!(informer.len(), 1);
 }
 
-#[tokio::test]
-async fn late_handlers_see_what_is_there() {
+#[test]
+fn late_handlers_see_what_is_there() {
     let (informer, _) = informer();
-    feed(&informer, vec![Delta::Apply(map("n", "a", "1"))]).await;
+    feed(&informer, vec![Delta::Apply(map("n", "a", "1"))]);
     let seen = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&seen);
     informer.on_event(move |event| sink.lock().unwrap().push(text(event)));
     assert_eq!(*seen.lock().unwrap(), ["+a@1"]);
 }
 
-#[tokio::test]
-async fn namespaces_do_not_leak_into_each_other() {
+#[test]
+fn namespaces_do_not_leak_into_each_other() {
     let (informer, _) = informer();
     feed(
         &informer,
@@ -107,8 +107,7 @@ async fn namespaces_do_not_leak_into_each_other() {
             Delta::Apply(map("n-1", "a", "2")),
             Delta::Apply(map("n1", "a", "3")),
         ],
-    )
-    .await;
+    );
     let versions: Vec<_> = informer
         .list_namespace("n")
         .iter()
