@@ -81,13 +81,7 @@ async fn behind(stage: &mut Stage, web: &Pods) -> Outcome {
     // A connection that was made before is not looked at again, and may outlive a cut of a minute.
     stage.ironclad(&format!("service restart kubelet --node {WORKER}")).await?;
     let services = stage.services().await?;
-    stage
-        .figure("detection")
-        .see("the node is Unknown", |now| {
-            let silent = "Kubelet stopped posting node status.";
-            now.node(WORKER)?.condition("Ready", "Unknown", "NodeStatusUnknown", silent)
-        })
-        .await?;
+    stage.figure("detection").see("the node is Unknown", |now| now.node(WORKER)?.silent()).await?;
     stage
         .see("its Pods are replaced", |now| {
             now.pods("web").among(&there).terminating()?;

@@ -38,9 +38,7 @@ async fn node_off(stage: &mut Stage) -> Outcome {
     stage
         .figure("detection")
         .see("the node is Unknown", |now| {
-            let silent = "Kubelet stopped posting node status.";
-            let node = now.node(WORKER)?;
-            let node = node.condition("Ready", "Unknown", "NodeStatusUnknown", silent)?;
+            let node = now.node(WORKER)?.silent()?;
             Ok((node, now.event("Node", WORKER, "NodeNotReady")?))
         })
         .await?;
@@ -130,13 +128,7 @@ async fn control_plane_lost(stage: &mut Stage) -> Outcome {
             now.pods("web").exactly(4)?.ready()
         })
         .await?;
-    stage
-        .figure("detection")
-        .see("the node is Unknown", |now| {
-            let silent = "Kubelet stopped posting node status.";
-            now.node(&lost)?.condition("Ready", "Unknown", "NodeStatusUnknown", silent)
-        })
-        .await?;
+    stage.figure("detection").see("the node is Unknown", |now| now.node(&lost)?.silent()).await?;
 
     stage.mend(&power).await?;
     stage

@@ -51,6 +51,12 @@ impl NodeSight {
         self.condition("Ready", "True", "KubeletReady", "")
     }
 
+    /// Its kubelet has said nothing for so long that nobody knows how it is.
+    pub(crate) fn silent(self) -> Seen<Self> {
+        let words = "Kubelet stopped posting node status.";
+        self.condition("Ready", "Unknown", "NodeStatusUnknown", words)
+    }
+
     /// It has a taint.
     pub(crate) fn tainted(mut self, key: &str, effect: &str) -> Seen<Self> {
         let taints = self.taints();

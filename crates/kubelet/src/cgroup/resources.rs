@@ -153,6 +153,16 @@ impl Sizes {
             memory_limit: limit("memory").as_ref().map_or(0, value),
         }
     }
+
+    /// Limit and request of CPU.
+    pub fn cpu(&self) -> (i64, i64) {
+        (self.cpu_limit, self.cpu_request)
+    }
+
+    /// Limit and request of memory.
+    pub fn memory(&self) -> (i64, i64) {
+        (self.memory_limit, self.memory_request)
+    }
 }
 
 fn entry<'a>(map: Option<&'a BTreeMap<String, Quantity>>, name: &str) -> Option<&'a Quantity> {

@@ -142,8 +142,7 @@ impl Differences {
         let grows = wanted.memory > Some(current.memory.unwrap_or(i64::MAX));
         let shrinks = wanted.memory.is_some_and(|new| new < current.memory.unwrap_or(i64::MAX));
         steps.extend(memory.clone().filter(|_| grows).map(group));
-        let key = |sizes: &Sizes| (sizes.memory_limit, sizes.memory_request);
-        steps.extend(self.containers(key, |update| {
+        steps.extend(self.containers(Sizes::memory, |update| {
             let noted = merged(&update.from, &update.to, "memory");
             let sizes = Sizes {
                 memory_limit: update.after.memory_limit,
@@ -168,8 +167,7 @@ impl Differences {
         };
         use std::cmp::Ordering::{Greater, Less};
         steps.extend(that(&quota, Greater).into_iter().chain(that(&shares, Greater)));
-        let key = |sizes: &Sizes| (sizes.cpu_limit, sizes.cpu_request);
-        steps.extend(self.containers(key, |update| (update.after, update.to.clone())));
+        steps.extend(self.containers(Sizes::cpu, |update| (update.after, update.to.clone())));
         steps.extend(that(&shares, Less).into_iter().chain(that(&quota, Less)));
         steps
     }
@@ -217,14 +215,8 @@ impl Update {
     /// Whether the container wishes to be restarted for this.
     fn restarts(&self, container: &Container) -> bool {
         let differs = |resource: &str| match resource {
-            "cpu" => {
-                let key = |s: &Sizes| (s.cpu_limit, s.cpu_request);
-                key(&self.before) != key(&self.after)
-            }
-            _ => {
-                let key = |s: &Sizes| (s.memory_limit, s.memory_request);
-                key(&self.before) != key(&self.after)
-            }
+            "cpu" => self.before.cpu() != self.after.cpu(),
+            _ => self.before.memory() != self.after.memory(),
         };
         container.resize_policy.iter().flatten().any(|policy| {
             policy.restart_policy == "RestartContainer" && differs(&policy.resource_name)
