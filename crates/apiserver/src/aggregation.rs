@@ -2,9 +2,10 @@
 //! <https://kubernetes.io/docs/concepts/extend-kubernetes/api-extension/apiserver-aggregation/>.
 //!
 //! Data flow: APIServices in the watch cache → [`Backend`]s → requests for their versions are
-//! [`pass`]ed on under the user's name → answers. [`availability`] asks each server what it serves,
-//! says so in the APIService's status, and keeps the documents for discovery. [`local`] keeps the
-//! APIServices of what this server serves itself.
+//! [`pass`]ed on under the user's name, over connections that are kept → answers. [`availability`]
+//! asks each server what it serves, says so in the APIService's status, and keeps the documents for
+//! discovery; [`openapi`] does so with those of OpenAPI v2. [`local`] keeps the APIServices of what
+//! this server serves itself.
 //!
 //! Invariants: who asks is known and may do it before anybody else hears of it; the other server
 //! believes what it is told of the user because of this server's certificate, and gets no
@@ -12,7 +13,9 @@
 
 pub(crate) mod availability;
 pub(crate) mod local;
+pub(crate) mod openapi;
 mod pass;
+mod schedule;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -20,17 +23,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::{Method, Request, Response};
+use http_body_util::{Either, Empty};
+use hyper::body::Incoming;
+use hyper_util::client::legacy;
 use machinery::Value;
 use rustls::ClientConfig;
-use streams::upgrade::Target;
+use rustls_pki_types::ServerName;
+use streams::upgrade::{PassBody, Target};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::feed;
+use crate::metrics::aggregation as metrics;
+use crate::outward::{self, Client, Services, tls};
 use crate::registry::Registry;
-use crate::webhook::{Caller, tls};
 
 pub(crate) use pass::pass;
 
@@ -50,13 +59,15 @@ pub(crate) struct Backend {
     pub(crate) version_priority: i64,
     /// What it says that it serves, once it was asked.
     pub(crate) known: Option<Arc<Known>>,
+    /// Its part of its OpenAPI v2 document, once that was downloaded.
+    pub(crate) swagger: Option<Arc<openapi::Swagger>>,
     place: Place,
     /// Whether requests are passed on.
     is_available: bool,
 }
 
 /// Where a server is and whom to trust there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Place {
     namespace: String,
     service: String,
@@ -83,20 +94,36 @@ type Identity = (Vec<u8>, Vec<u8>);
 
 /// See the module.
 pub(crate) struct Aggregation {
-    caller: Caller,
+    services: Services,
     /// What is shown to other servers.
     identity: RwLock<Option<Identity>>,
     /// By group and version. Replaced as a whole, so that documents can tell that they are old.
     backends: watch::Sender<Arc<[Arc<Backend>]>>,
-    /// TLS by whom it trusts; anybody is nobody in particular. Until certificates or servers change.
-    tls: Mutex<HashMap<Option<Vec<u8>>, Arc<ClientConfig>>>,
+    made: Mutex<Made>,
+}
+
+/// What is made for servers as they are, until they or this server's certificate change.
+#[derive(Default)]
+struct Made {
+    /// TLS by whom it trusts; anybody is nobody in particular.
+    tls: HashMap<Option<Vec<u8>>, Arc<ClientConfig>>,
+    /// Connections by the server and whether it may be anybody.
+    clients: HashMap<(Place, bool), Client<PassBody>>,
+}
+
+/// A server that can be asked, and where it is now.
+struct Server {
+    client: Client<PassBody>,
+    authority: String,
 }
 
 /// Why a server cannot be asked.
 #[derive(Debug, thiserror::Error)]
 enum Unreachable {
     #[error(transparent)]
-    Resolve(#[from] crate::webhook::Unresolved),
+    Resolve(#[from] outward::Unresolved),
+    #[error("invalid server name {0:?}")]
+    Name(String),
     #[error(transparent)]
     Bundle(#[from] tls::BundleError),
     #[error(transparent)]
@@ -111,13 +138,13 @@ impl Backend {
         let spec = &service["spec"];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let backend = spec.get("service").filter(|backend| backend.is_object())?;
-        let condition = availability::condition(service);
         Some(Self {
             group: text(&spec["group"]),
             version: text(&spec["version"]),
             group_priority: spec["groupPriorityMinimum"].as_i64().unwrap_or_default(),
             version_priority: spec["versionPriority"].as_i64().unwrap_or_default(),
             known: None,
+            swagger: None,
             place: Place {
                 namespace: text(&backend["namespace"]),
                 service: text(&backend["name"]),
@@ -125,7 +152,7 @@ impl Backend {
                 ca_bundle: STANDARD.decode(text(&spec["caBundle"])).unwrap_or_default(),
                 insecure: spec["insecureSkipTLSVerify"].as_bool().unwrap_or_default(),
             },
-            is_available: condition.is_some_and(|condition| condition["status"] == "True"),
+            is_available: availability::is_available(service),
         })
     }
 
@@ -140,6 +167,20 @@ impl Backend {
     }
 }
 
+// === impl Place ===
+
+impl Place {
+    /// The name in the server's certificate.
+    fn name(&self) -> String {
+        format!("{}.{}.svc", self.service, self.namespace)
+    }
+
+    /// Whom to trust; none if anybody.
+    fn trusted(&self) -> Option<&Vec<u8>> {
+        (!self.insecure).then_some(&self.ca_bundle)
+    }
+}
+
 // === impl Aggregation ===
 
 impl Aggregation {
@@ -147,10 +188,11 @@ impl Aggregation {
     ///
     /// # Errors
     /// When the certificate that the configuration names cannot be read.
-    pub(crate) fn new(config: &Config, caller: Caller) -> Result<Self, crate::Error> {
+    pub(crate) fn new(config: &Config, services: Services) -> Result<Self, crate::Error> {
+        metrics::register();
         let identity = RwLock::new(identity(config)?);
         let backends = watch::Sender::new(Arc::from([]));
-        Ok(Self { caller, identity, backends, tls: Mutex::default() })
+        Ok(Self { services, identity, backends, made: Mutex::default() })
     }
 
     /// Reads the certificate anew.
@@ -160,7 +202,7 @@ impl Aggregation {
     pub(crate) fn reload(&self, config: &Config) -> Result<(), crate::Error> {
         let fresh = identity(config)?;
         *self.identity.write().unwrap_or_else(PoisonError::into_inner) = fresh;
-        self.configs().clear();
+        *self.made() = Made::default();
         Ok(())
     }
 
@@ -180,11 +222,19 @@ impl Aggregation {
 
     /// Takes in what an APIService says now.
     fn apply(&self, name: &str, service: Option<&Value>) {
+        metrics::available(name, service.map(availability::is_available));
         self.change(|backends| {
             let old = backends.iter().position(|b| b.name() == name).map(|at| backends.remove(at));
-            let Some(mut backend) = service.and_then(Backend::of) else { return };
-            let same = old.filter(|old| old.place == backend.place);
-            backend.known = same.and_then(|old| old.known.clone());
+            let Some(mut backend) = service.and_then(Backend::of) else {
+                if old.is_some_and(|old| old.swagger.is_some()) {
+                    metrics::regeneration(name, "delete");
+                }
+                return;
+            };
+            if let Some(same) = old.filter(|old| old.place == backend.place) {
+                backend.known = same.known.clone();
+                backend.swagger = same.swagger.clone();
+            }
             let at = |b: &Arc<Backend>| {
                 (b.group.as_str(), b.version.as_str()) < (&backend.group, &backend.version)
             };
@@ -206,6 +256,15 @@ impl Aggregation {
         });
     }
 
+    /// Takes in a server's OpenAPI v2 document.
+    fn learn_openapi(&self, name: &str, swagger: openapi::Swagger) {
+        self.change(|backends| {
+            let Some(backend) = backends.iter_mut().find(|b| b.name() == name) else { return };
+            metrics::regeneration(name, if backend.swagger.is_some() { "update" } else { "add" });
+            Arc::make_mut(backend).swagger = Some(Arc::new(swagger));
+        });
+    }
+
     /// Changes the set, if that changes anything.
     fn change(&self, change: impl FnOnce(&mut Vec<Arc<Backend>>)) {
         let changed = self.backends.send_if_modified(|backends| {
@@ -219,23 +278,45 @@ impl Aggregation {
             !same
         });
         if changed {
-            self.configs().clear();
+            let backends = self.backends();
+            let used = |is: &dyn Fn(&Place) -> bool| backends.iter().any(|b| is(&b.place));
+            let mut made = self.made();
+            made.clients.retain(|(place, _), _| used(&|used| used == place));
+            made.tls.retain(|bundle, _| match bundle {
+                Some(bundle) => used(&|used| used.ca_bundle == *bundle),
+                None => true,
+            });
         }
     }
 
-    /// Where a server is now. With `anybody` its certificate does not matter.
-    fn target(&self, backend: &Backend, anybody: bool) -> Result<Target, Unreachable> {
+    /// Where a server is now, for a connection of its own.
+    fn target(&self, backend: &Backend) -> Result<Target, Unreachable> {
         let place = &backend.place;
-        let (host, port) = self.caller.resolve(&place.namespace, &place.service, place.port)?;
-        let trusted = (!anybody && !place.insecure).then_some(&place.ca_bundle);
-        let tls = self.tls(trusted)?;
-        let name = format!("{}.{}.svc", place.service, place.namespace);
-        Ok(Target { host, port, tls: Some(tls), server_name: Some(name) })
+        let (host, port) = self.services.resolve(&place.namespace, &place.service, place.port)?;
+        let tls = self.tls(place.trusted())?;
+        Ok(Target { host, port, tls: Some(tls), server_name: Some(place.name()) })
+    }
+
+    /// A server for ordinary requests. With `anybody` its certificate does not matter.
+    fn server(&self, backend: &Backend, anybody: bool) -> Result<Server, Unreachable> {
+        let place = &backend.place;
+        let (host, port) = self.services.resolve(&place.namespace, &place.service, place.port)?;
+        let authority = outward::authority(&host, port);
+        let key = (place.clone(), anybody);
+        if let Some(client) = self.made().clients.get(&key) {
+            return Ok(Server { client: client.clone(), authority });
+        }
+        let tls = self.tls(if anybody { None } else { place.trusted() })?;
+        let name = place.name();
+        let name = ServerName::try_from(name.clone()).map_err(|_| Unreachable::Name(name))?;
+        let client = outward::client((*tls).clone(), name, |uri| Ok(outward::address_of(uri)));
+        self.made().clients.insert(key, client.clone());
+        Ok(Server { client, authority })
     }
 
     fn tls(&self, trusted: Option<&Vec<u8>>) -> Result<Arc<ClientConfig>, Unreachable> {
-        let mut configs = self.configs();
-        if let Some(config) = configs.get(&trusted.cloned()) {
+        let mut made = self.made();
+        if let Some(config) = made.tls.get(&trusted.cloned()) {
             return Ok(config.clone());
         }
         let identity = self.identity.read().unwrap_or_else(PoisonError::into_inner);
@@ -248,12 +329,35 @@ impl Aggregation {
                 streams::tls::client_config(None, identity)?
             }
         };
-        configs.insert(trusted.cloned(), config.clone());
+        made.tls.insert(trusted.cloned(), config.clone());
         Ok(config)
     }
 
-    fn configs(&self) -> MutexGuard<'_, HashMap<Option<Vec<u8>>, Arc<ClientConfig>>> {
-        self.tls.lock().unwrap_or_else(PoisonError::into_inner)
+    fn made(&self) -> MutexGuard<'_, Made> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Server ===
+
+impl Server {
+    /// The address of a path.
+    fn url(&self, path: &str) -> String {
+        format!("https://{}{path}", self.authority)
+    }
+
+    /// Sends a request without a body, again if a connection that was kept is closed by now.
+    async fn ask(&self, request: Request<()>) -> Result<Response<Incoming>, legacy::Error> {
+        let (parts, ()) = request.into_parts();
+        let send = || {
+            let request = Request::from_parts(parts.clone(), Either::Left(Empty::new()));
+            self.client.request(request)
+        };
+        let is_safe = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
+        match send().await {
+            Err(error) if is_safe && outward::was_closed(&error) => send().await,
+            result => result,
+        }
     }
 }
 

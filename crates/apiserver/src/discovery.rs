@@ -17,6 +17,7 @@ use ring::digest::{SHA256, digest};
 
 use crate::aggregation::{Aggregation, Backend, local};
 use crate::http::negotiate;
+use crate::metrics::aggregation as metrics;
 use crate::registry::{Registry, Resource};
 
 /// Stands for the protobuf form of OpenAPI v2 in [`Discovery::openapi`].
@@ -146,6 +147,7 @@ impl Discovery {
         {
             let key = format!("{path};{}", form.version());
             return self.kept(registry, &key, |sources| {
+                metrics::DISCOVERIES.inc();
                 Some(aggregated::document(sources, path == "/api", form))
             });
         }
@@ -176,9 +178,10 @@ impl Discovery {
     pub fn openapi(&self, registry: &Registry, path: &str) -> Option<Document> {
         let path = path.strip_prefix("/openapi/")?;
         match path.split_once('/').unwrap_or((path, "")) {
-            ("v2", "") => self.kept(registry, path, |all| Some(openapi::v2(&all.resources))),
+            ("v2", "") => self.kept(registry, path, |all| Some(openapi::v2(all))),
             ("v2", OPENAPI_PROTOBUF) => {
-                self.kept(registry, path, |all| openapi::v2_protobuf(&all.resources))
+                let json = self.openapi(registry, "/openapi/v2")?;
+                self.kept(registry, path, |_| openapi::v2_protobuf(&json.bytes))
             }
             ("v3", "") => {
                 let groups = openapi::group_versions(&registry.resources());

@@ -27,6 +27,7 @@ mod health;
 pub mod http;
 mod members;
 mod metrics;
+mod outward;
 pub mod pipeline;
 pub mod registry;
 pub mod request_info;

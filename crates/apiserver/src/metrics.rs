@@ -1,5 +1,6 @@
 //! Metrics of requests, watches and the store, under upstream's names.
 
+pub(crate) mod aggregation;
 pub(crate) mod audit;
 pub(crate) mod flow;
 mod storage;

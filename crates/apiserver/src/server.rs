@@ -218,7 +218,7 @@ async fn serve_from(
     ));
     let authorizer = Arc::new(Authorizer::default());
     registry.set_admission(Arc::new(Plugins::new(authorizer.clone(), admission)));
-    let aggregation = Arc::new(Aggregation::new(&config, registry.caller().clone())?);
+    let aggregation = Arc::new(Aggregation::new(&config, registry.caller().services().clone())?);
     let bootstrapped = Arc::new(AtomicBool::new(false));
     let port = listener.local_addr().map_or(config.bind.port(), |address| address.port());
     let api = Arc::new(Api {
@@ -265,6 +265,7 @@ async fn serve_from(
     tasks.spawn(bootstrap::kubernetes_service::keep(api.clone(), port));
     tasks.spawn(aggregation::local::keep(api.clone()));
     tasks.spawn(aggregation::availability::keep(api.clone()));
+    tasks.spawn(aggregation::openapi::keep(api.clone()));
     tasks.spawn(service_cidr::keep(api.clone(), networks));
     tasks.spawn(bootstrap::flow_control::keep(api.clone()));
     tasks.spawn(api.flow.clone().lend(shutdown.clone()));

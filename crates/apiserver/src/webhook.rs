@@ -12,7 +12,6 @@ mod answer;
 mod caller;
 mod config;
 pub(crate) mod conversion;
-pub(crate) mod tls;
 
-pub(crate) use caller::{Caller, Unresolved};
+pub(crate) use caller::Caller;
 pub(crate) use config::ClientConfig;

@@ -1,23 +1,23 @@
 //! Whether other servers can be asked: each is asked now and then what it serves, and at once when
 //! its APIService or its Service changes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::future;
 use http::Request;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Limited};
 use machinery::{Value, meta, time};
 use serde_json::{Map, json};
-use streams::upgrade::{self, Target};
 use tokio::time::Instant;
 
-use super::{Aggregation, Backend, GROUP, Known, PLURAL, pass};
+use super::schedule::{Outcome, Schedule};
+use super::{Aggregation, Backend, GROUP, Known, PLURAL, Server, pass};
 use crate::authn::User;
 use crate::authn::user::MASTERS;
-use crate::registry::{Context, Registry, Target as Named, WriteOptions};
+use crate::metrics::aggregation as metrics;
+use crate::outward;
+use crate::registry::{Context, Registry, Target, WriteOptions};
 use crate::server::Api;
 
 /// The condition that says it.
@@ -40,15 +40,13 @@ struct Finding {
     message: String,
 }
 
-/// When a server was last asked, and about what.
-struct Asked {
-    outline: String,
-    failures: u32,
-    again: Instant,
+/// Whether an APIService says that its server can be asked.
+pub(super) fn is_available(service: &Value) -> bool {
+    condition(service).is_some_and(|condition| condition["status"] == "True")
 }
 
 /// The condition of an APIService.
-pub(super) fn condition(service: &Value) -> Option<&Value> {
+fn condition(service: &Value) -> Option<&Value> {
     let conditions = service.pointer("/status/conditions")?.as_array()?;
     conditions.iter().find(|condition| condition["type"] == AVAILABLE)
 }
@@ -63,22 +61,20 @@ pub(crate) async fn keep(api: Arc<Api>) {
         return;
     };
     let mut servers = api.aggregation.backends.subscribe();
-    let mut asked: BTreeMap<String, Asked> = BTreeMap::new();
+    let mut schedule = Schedule::new(RESYNC, RETRY, RESYNC);
     loop {
         let backends = servers.borrow_and_update().clone();
         services.borrow_and_update();
         slices.borrow_and_update();
-        asked.retain(|name, _| backends.iter().any(|backend| backend.name() == *name));
+        schedule.retain(|name| backends.iter().any(|backend| backend.name() == name));
         let now = Instant::now();
         let due: Vec<(&Backend, Objects, String)> = backends
             .iter()
             .filter_map(|backend| {
                 let objects = Objects::of(registry, backend);
                 let outline = objects.outline(backend);
-                let fresh = asked
-                    .get(&backend.name())
-                    .is_some_and(|asked| asked.outline == outline && now < asked.again);
-                (!fresh).then_some((&**backend, objects, outline))
+                let is_due = schedule.is_due(&backend.name(), &outline, now);
+                is_due.then_some((&**backend, objects, outline))
             })
             .collect();
         let found = future::join_all(
@@ -86,20 +82,14 @@ pub(crate) async fn keep(api: Arc<Api>) {
         );
         for ((backend, _, outline), (finding, known)) in due.iter().zip(found.await) {
             let name = backend.name();
-            let before = asked.get(&name).map_or(0, |asked| asked.failures);
             // Of what is missing one hears; only a server itself has to be asked again.
             let failed = finding.reason == FAILED_DISCOVERY;
             api.aggregation.learn(&name, known);
             let said = say(registry, &name, &finding).await;
-            let failures = if failed || !said { before + 1 } else { 0 };
-            let wait = match failures {
-                0 => RESYNC,
-                n => RESYNC.min(RETRY * 2_u32.saturating_pow(n.min(10) - 1)),
-            };
-            let outline = outline.clone();
-            asked.insert(name, Asked { outline, failures, again: Instant::now() + wait });
+            let outcome = if failed || !said { Outcome::Failed } else { Outcome::Answered };
+            schedule.note(name, outline.clone(), outcome, Instant::now());
         }
-        let next = asked.values().map(|asked| asked.again).min();
+        let next = schedule.next();
         tokio::select! {
             () = api.shutdown.cancelled() => return,
             changed = servers.changed() => if changed.is_err() { return },
@@ -145,14 +135,14 @@ async fn look(
     if let Some(finding) = missing(backend, objects) {
         return (finding, None);
     }
-    match aggregation.target(backend, true) {
+    match aggregation.server(backend, true) {
         Err(error) => (Finding::failed(FAILED_DISCOVERY, error.to_string()), None),
-        Ok(target) => match ask(&target, backend).await {
+        Ok(server) => match ask(&server, backend).await {
             Err(message) => (Finding::failed(FAILED_DISCOVERY, message), None),
             Ok(list) => {
                 let known = Known {
                     resources: resources(&list, backend),
-                    openapi: openapi(&target, backend).await,
+                    openapi: openapi(&server, backend).await,
                     is_stale: false,
                 };
                 let message = "all checks passed".to_owned();
@@ -210,30 +200,30 @@ fn missing(backend: &Backend, objects: &Objects) -> Option<Finding> {
 ///
 /// # Errors
 /// What upstream says when there is no good answer.
-async fn ask(target: &Target, backend: &Backend) -> Result<Value, String> {
+async fn ask(server: &Server, backend: &Backend) -> Result<Value, String> {
     let path = backend.path();
-    let questions = (0..ATTEMPTS).map(|_| Box::pin(get(target, &path)));
+    let questions = (0..ATTEMPTS).map(|_| Box::pin(get(server, &path)));
     match future::select_ok(questions).await {
         Ok((list, _)) => Ok(list),
         Err(why) => {
-            let url = format!("https://{}{path}", target.authority());
+            let url = server.url(&path);
             Err(format!("failing or missing response from {url}: {why}"))
         }
     }
 }
 
 /// Hash of a server's OpenAPI v3 document of its version.
-async fn openapi(target: &Target, backend: &Backend) -> Option<String> {
-    let index = get(target, "/openapi/v3").await.ok()?;
+async fn openapi(server: &Server, backend: &Backend) -> Option<String> {
+    let index = get(server, "/openapi/v3").await.ok()?;
     let own = index["paths"].get(backend.path().trim_start_matches('/'))?;
     let url = own["serverRelativeURL"].as_str()?;
     let (_, query) = url.split_once('?')?;
     query.split('&').find_map(|pair| pair.strip_prefix("hash=")).map(str::to_owned)
 }
 
-async fn get(target: &Target, path: &str) -> Result<Value, String> {
-    let url = format!("https://{}{path}", target.authority());
-    let mut request = Request::get(path).body(Empty::<Bytes>::new()).map_err(|e| e.to_string())?;
+async fn get(server: &Server, path: &str) -> Result<Value, String> {
+    let url = server.url(path);
+    let mut request = Request::get(&url).body(()).map_err(|e| e.to_string())?;
     // The server itself: everything it asks for is allowed.
     let user = User {
         name: "system:kube-aggregator".to_owned(),
@@ -243,11 +233,9 @@ async fn get(target: &Target, path: &str) -> Result<Value, String> {
     pass::identify(request.headers_mut(), &user);
     request.headers_mut().insert(http::header::ACCEPT, JSON);
     let exchange = async {
-        let reply = target.send(request).await;
-        let reply = reply.map_err(|error| format!("Get {url:?}: {}", upgrade::explain(&error)))?;
-        let upgrade::Reply::Answered(response) = reply else {
-            return Err(format!("bad status from {url}: 101"));
-        };
+        let response = server.ask(request).await;
+        let response =
+            response.map_err(|error| format!("Get {url:?}: {}", outward::explain(&error)))?;
         if !response.status().is_success() {
             return Err(format!("bad status from {url}: {}", response.status().as_u16()));
         }
@@ -317,12 +305,19 @@ fn resources(list: &Value, backend: &Backend) -> Value {
 async fn say(registry: &Registry, name: &str, finding: &Finding) -> bool {
     let Some(service) = registry.cached(GROUP, PLURAL, "", name) else { return true };
     let now = time::format(registry.now());
-    let Some(service) = with_condition(service.value(), finding, &now) else { return true };
+    let service = service.value();
+    let was_available = is_available(&service);
+    let Some(service) = with_condition(service, finding, &now) else { return true };
     let Some(resource) = registry.resource(GROUP, "v1", PLURAL) else { return true };
-    let target = Named { subresource: "status".to_owned(), ..Named::object(&resource, "", name) };
+    let target = Target { subresource: "status".to_owned(), ..Target::object(&resource, "", name) };
     let options = WriteOptions::default();
     match registry.update(&Context::internal(), &target, service, &options).await {
-        Ok(_) => true,
+        Ok(_) => {
+            if was_available && !finding.is_available {
+                metrics::lost(name, finding.reason);
+            }
+            true
+        }
         Err(gone) if gone.code == 404 => true,
         Err(refused) => {
             // Who is slower than others tries again with what is there then.

@@ -1,16 +1,20 @@
 //! Passes requests on.
 
 use http::header::{CONNECTION, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, Request, StatusCode, Uri};
-use hyper::body::Incoming;
+use http_body_util::Either;
+use hyper::body::{Body as _, Incoming};
 use machinery::status::Status;
-use streams::upgrade::{self, Target, UpgradeError};
+use streams::upgrade;
 
-use super::Backend;
+use super::{Backend, Unreachable};
 use crate::authn::User;
 use crate::handlers::{passed_on, without_credentials};
 use crate::http::query::encode;
 use crate::http::respond::{self, Reply};
+use crate::metrics::aggregation as metrics;
+use crate::outward;
 use crate::pipeline::{Call, Failure};
 
 const USER: HeaderName = HeaderName::from_static("x-remote-user");
@@ -39,53 +43,82 @@ pub(crate) async fn pass(
     if !backend.is_available {
         return Ok(unavailable());
     }
-    let target = match call.api.aggregation.target(backend, false) {
-        Ok(target) => target,
-        Err(error) => {
-            tracing::error!(name = backend.name(), %error, "cannot reach an API service");
-            return Ok(unavailable());
-        }
-    };
     let path = call.parts.uri.path_and_query().cloned();
-    let uri = path.map(Uri::from).ok_or_else(|| Status::bad_request("the request has no path"))?;
+    let path = path.ok_or_else(|| Status::bad_request("the request has no path"))?;
     let mut headers = without_credentials(call.headers());
     identify(&mut headers, call.user());
     forwarded(&mut headers, call.client);
-    match send(call, &target, uri, headers, body).await {
+    let answer = match upgrade::is_upgrade(&headers) {
+        true => switch(call, backend, path, headers).await,
+        false => send(call, backend, &path, headers, body).await,
+    };
+    match answer {
         Ok(reply) => Ok(reply),
-        Err(error) => {
-            let text = format!("error trying to reach service: {}\n", upgrade::explain(&error));
+        Err(Failed::Unreachable(error)) => {
+            tracing::error!(name = backend.name(), %error, "cannot reach an API service");
+            Ok(unavailable())
+        }
+        Err(Failed::Unanswered(why)) => {
+            let text = format!("error trying to reach service: {why}\n");
             Ok(respond::text(StatusCode::SERVICE_UNAVAILABLE, text))
         }
     }
 }
 
-async fn send(
+/// Why another server did not answer.
+enum Failed {
+    Unreachable(Unreachable),
+    Unanswered(String),
+}
+
+impl From<Unreachable> for Failed {
+    fn from(error: Unreachable) -> Self {
+        Self::Unreachable(error)
+    }
+}
+
+/// Passes on a request that asks for another protocol, on a connection of its own.
+async fn switch(
     call: &mut Call<'_>,
-    target: &Target,
-    uri: Uri,
+    backend: &Backend,
+    path: PathAndQuery,
+    headers: HeaderMap,
+) -> Result<Reply, Failed> {
+    let target = call.api.aggregation.target(backend)?;
+    let mut request = Request::new(());
+    *request.method_mut() = call.parts.method.clone();
+    *request.headers_mut() = headers;
+    *request.extensions_mut() = std::mem::take(&mut call.parts.extensions);
+    let held = call.context.audit.clone();
+    let switched = upgrade::pass_through(request, &target, Uri::from(path), held).await;
+    switched.map(passed_on).map_err(|error| Failed::Unanswered(upgrade::explain(&error)))
+}
+
+async fn send(
+    call: &Call<'_>,
+    backend: &Backend,
+    path: &PathAndQuery,
     mut headers: HeaderMap,
     body: Incoming,
-) -> Result<Reply, UpgradeError> {
-    if upgrade::is_upgrade(&headers) {
-        let mut request = Request::new(());
-        *request.method_mut() = call.parts.method.clone();
-        *request.headers_mut() = headers;
-        *request.extensions_mut() = std::mem::take(&mut call.parts.extensions);
-        let held = call.context.audit.clone();
-        return upgrade::pass_through(request, target, uri, held).await.map(passed_on);
-    }
+) -> Result<Reply, Failed> {
+    let server = call.api.aggregation.server(backend, false)?;
     for name in OF_CONNECTIONS {
         headers.remove(name);
     }
-    let mut request = Request::new(body);
-    *request.method_mut() = call.parts.method.clone();
-    *request.uri_mut() = uri;
+    let mut request = Request::builder()
+        .method(call.parts.method.clone())
+        .uri(server.url(path.as_str()))
+        .body(())
+        .map_err(|error| Failed::Unanswered(error.to_string()))?;
     *request.headers_mut() = headers;
-    match target.send(request).await? {
-        upgrade::Reply::Answered(response) => Ok(passed_on(response)),
-        upgrade::Reply::Switched { .. } => Err(UpgradeError::NotAnUpgrade),
-    }
+    let answer = match body.is_end_stream() {
+        true => server.ask(request).await,
+        false => server.client.request(request.map(|()| Either::Right(body))).await,
+    };
+    answer.map(passed_on).map_err(|error| {
+        metrics::unanswered(&error);
+        Failed::Unanswered(outward::explain(&error))
+    })
 }
 
 /// Says who asks, in place of what the client may have said.

@@ -19,7 +19,7 @@ use serde_json::json;
 
 use super::options::WebhookOptions;
 use super::sink::Event;
-use crate::webhook::tls;
+use crate::outward::tls;
 
 /// How long one attempt may take.
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,12 +1,17 @@
 //! OpenAPI documents of the served resources.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use machinery::openapi::{self, ResourceInfo, SubresourceInfo};
 use machinery::schema;
 
-use super::Document;
+use super::{Document, Sources};
+use crate::aggregation::Backend;
+use crate::aggregation::openapi::Swagger;
+use crate::metrics::aggregation as metrics;
 use crate::registry::Resource;
 use component::version;
 
@@ -14,15 +19,46 @@ pub(super) fn group_versions(resources: &[Arc<Resource>]) -> BTreeSet<(String, S
     resources.iter().map(|r| (r.group.to_string(), r.version.to_string())).collect()
 }
 
-pub(super) fn v2(resources: &[Arc<Resource>]) -> Document {
-    let infos: Vec<_> = resources.iter().map(|r| info(r)).collect();
-    Document::new(openapi::v2(version::release(), &infos), "application/json")
+/// The document of everything, those of other servers included.
+pub(super) fn v2(sources: &Sources) -> Document {
+    let infos: Vec<_> = sources.resources.iter().map(|r| info(r)).collect();
+    let own = openapi::v2(version::release(), &infos);
+    let others = others(sources);
+    let all = match others.is_empty() {
+        true => own,
+        false => {
+            let start = Instant::now();
+            let others = others.iter().map(|swagger| &swagger.document);
+            let all = openapi::merge(&own, others).unwrap_or_else(|error| {
+                tracing::error!(%error, "OpenAPI documents cannot be merged");
+                own
+            });
+            metrics::regenerated(start.elapsed());
+            all
+        }
+    };
+    Document::new(all, "application/json")
+}
+
+/// The documents of other servers, in the order in which they are merged: what comes first keeps its
+/// names.
+fn others(sources: &Sources) -> Vec<&Swagger> {
+    let mut groups: BTreeMap<&str, i64> = BTreeMap::new();
+    for backend in sources.backends.iter() {
+        let priority = groups.entry(&backend.group).or_insert(backend.group_priority);
+        *priority = backend.group_priority.max(*priority);
+    }
+    let mut all: Vec<&Backend> = sources.backends.iter().map(|backend| &**backend).collect();
+    all.sort_by_key(|backend| {
+        let group = groups.get(backend.group.as_str()).copied();
+        (Reverse(group), &backend.group, Reverse(backend.version_priority), &backend.version)
+    });
+    all.into_iter().filter_map(|backend| backend.swagger.as_deref()).collect()
 }
 
 /// The same as protobuf, which is all that Go's discovery client reads.
-pub(super) fn v2_protobuf(resources: &[Arc<Resource>]) -> Option<Document> {
-    let json = v2(resources).bytes;
-    match openapi::v2_protobuf(&json) {
+pub(super) fn v2_protobuf(json: &[u8]) -> Option<Document> {
+    match openapi::v2_protobuf(json) {
         Ok(bytes) => {
             Some(Document::new(bytes, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"))
         }

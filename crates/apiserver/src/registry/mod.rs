@@ -51,6 +51,7 @@ use self::allocate::Allocators;
 use self::events::EventLeases;
 use self::served::Served;
 use crate::cache::{Dispatcher, FieldSet, List, Object};
+use crate::outward::Services;
 use crate::webhook::Caller;
 use machinery::Value;
 
@@ -153,7 +154,7 @@ impl Registry {
         }
         let dispatcher =
             Dispatcher::start(&store, prefixes).await.map_err(|e| write::store_failure(&e))?;
-        let caller = Caller::new(dispatcher.cache("services/specs"));
+        let caller = Caller::new(Services::new(dispatcher.cache("services/specs")));
         let resources: Vec<Arc<Resource>> = registrations
             .iter()
             .filter_map(|&registration| {

@@ -7,6 +7,7 @@
 //! to stay in memory.
 
 mod definitions;
+mod merge;
 mod operations;
 mod protobuf;
 mod resolve;
@@ -21,6 +22,7 @@ use sha2::Digest as _;
 
 use crate::schema::{Schema, TypeRef};
 use definitions::Definitions;
+pub use merge::{keep_paths, merge};
 use operations::write_paths;
 pub use protobuf::{ConversionError, v2_protobuf};
 pub use resolve::v3_schema;

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 #[error("converting the OpenAPI document: {0}")]
 pub struct ConversionError(#[from] serde_json::Error);
 
-/// The members in use; the others are not written by [`super::v2`].
+/// The members in use; the others are written neither by [`super::v2`] nor by [`super::merge`].
 #[derive(Deserialize)]
 struct Document<'d> {
     swagger: String,
@@ -26,6 +26,8 @@ struct Document<'d> {
     paths: BTreeMap<String, &'d RawValue>,
     #[serde(borrow)]
     definitions: BTreeMap<String, &'d RawValue>,
+    #[serde(borrow, default)]
+    parameters: BTreeMap<String, &'d RawValue>,
     #[serde(default)]
     security: Vec<BTreeMap<String, Vec<String>>>,
     #[serde(default, rename = "securityDefinitions")]
@@ -48,11 +50,11 @@ struct ApiKey {
     description: String,
 }
 
-/// Converts the document of [`super::v2`] for
+/// Converts the document of [`super::v2`] or of [`super::merge`] for
 /// `application/com.github.proto-openapi.spec.v2.v1.0+protobuf`.
 ///
 /// # Errors
-/// Input that [`super::v2`] did not write.
+/// Input that neither of them wrote.
 pub fn v2_protobuf(json: &[u8]) -> Result<Vec<u8>, ConversionError> {
     let document: Document<'_> = serde_json::from_slice(json)?;
     let mut out = Message(Vec::with_capacity(json.len() / 2));
@@ -75,6 +77,9 @@ pub fn v2_protobuf(json: &[u8]) -> Result<Vec<u8>, ConversionError> {
     };
     out.message(8, |out| parts(out, 2, document.paths, path_item));
     out.message(9, |out| parts(out, 1, document.definitions, schema));
+    if !document.parameters.is_empty() {
+        out.message(10, |out| parts(out, 1, document.parameters, parameter));
+    }
     if let Some(error) = failure {
         return Err(error.into());
     }
@@ -115,7 +120,7 @@ fn path_item(out: &mut Message, item: &Value) {
         }
     }
     for value in elements(item, "parameters") {
-        out.message(9, |out| parameter(out, value));
+        out.message(9, |out| own_parameter(out, value));
     }
 }
 
@@ -126,7 +131,7 @@ fn operation(out: &mut Message, operation: &Value) {
     out.strings(6, operation, "produces");
     out.strings(7, operation, "consumes");
     for value in elements(operation, "parameters") {
-        out.message(8, |out| parameter(out, value));
+        out.message(8, |out| own_parameter(out, value));
     }
     out.message(9, |out| {
         for (code, response) in operation["responses"].as_object().into_iter().flatten() {
@@ -147,32 +152,40 @@ fn operation(out: &mut Message, operation: &Value) {
     out.extensions(13, operation);
 }
 
-/// A parameter within the message that could also hold a reference.
+/// A parameter, or a reference to one.
+fn own_parameter(out: &mut Message, value: &Value) {
+    match value.get("$ref") {
+        Some(_) => out.message(2, |out| out.member(1, value, "$ref")),
+        None => out.message(1, |out| parameter(out, value)),
+    }
+}
+
 fn parameter(out: &mut Message, parameter: &Value) {
     let place = parameter["in"].as_str().unwrap_or_default();
-    out.message(1, |out| {
-        if place == "body" {
-            out.message(1, |out| {
-                out.member(2, parameter, "name");
-                out.member(3, parameter, "in");
-                out.boolean(4, parameter, "required");
-                out.message(5, |out| schema(out, &parameter["schema"]));
-            });
-            return;
-        }
-        // In a query a member about empty values stands before the type.
-        let (alternative, type_tag, unique_tag) = match place {
-            "path" => (4, 5, 19),
-            _ => (3, 6, 20),
-        };
-        out.message(2, |out| {
-            out.message(alternative, |out| {
-                out.boolean(1, parameter, "required");
-                out.member(2, parameter, "in");
-                out.member(4, parameter, "name");
-                out.member(type_tag, parameter, "type");
-                out.boolean(unique_tag, parameter, "uniqueItems");
-            });
+    if place == "body" {
+        out.message(1, |out| {
+            out.member(1, parameter, "description");
+            out.member(2, parameter, "name");
+            out.member(3, parameter, "in");
+            out.boolean(4, parameter, "required");
+            out.message(5, |out| schema(out, &parameter["schema"]));
+        });
+        return;
+    }
+    // In a query a member about empty values stands before the type.
+    let (alternative, type_tag, unique_tag) = match place {
+        "header" => (1, 5, 19),
+        "path" => (4, 5, 19),
+        _ => (3, 6, 20),
+    };
+    out.message(2, |out| {
+        out.message(alternative, |out| {
+            out.boolean(1, parameter, "required");
+            out.member(2, parameter, "in");
+            out.member(3, parameter, "description");
+            out.member(4, parameter, "name");
+            out.member(type_tag, parameter, "type");
+            out.boolean(unique_tag, parameter, "uniqueItems");
         });
     });
 }

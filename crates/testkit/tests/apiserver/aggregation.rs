@@ -1,7 +1,9 @@
 //! Versions of groups that another server serves.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
@@ -35,13 +37,24 @@ struct Seen {
     body: Bytes,
     /// Whether the client showed a certificate of the authority.
     is_trusted: bool,
+    /// Number of its connection.
+    connection: usize,
 }
 
 /// A server of `flunders`, which keeps nothing.
 struct Extension {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
+    /// How its OpenAPI v2 document is asked for and what it has to say.
+    swagger: Arc<Mutex<Swagger>>,
     _stop: DropGuard,
+}
+
+/// An OpenAPI v2 document.
+#[derive(Clone, Default)]
+struct Swagger {
+    etag: Option<&'static str>,
+    document: Value,
 }
 
 impl Extension {
@@ -51,12 +64,15 @@ impl Extension {
         let (certificate, key) = (pair.certificate.as_bytes(), pair.key.as_bytes());
         let tls = ServerTls::new(certificate, key, Some(authority.as_bytes()))?;
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
-        let log = seen.clone();
+        let swagger: Arc<Mutex<Swagger>> = Arc::default();
+        let (log, said) = (seen.clone(), swagger.clone());
+        let connections = AtomicUsize::new(0);
         let connect = move |peer: Peer| {
-            let log = log.clone();
+            let (log, said) = (log.clone(), said.clone());
             let is_trusted = matches!(peer.certificates, Certificates::Trusted(_));
+            let connection = connections.fetch_add(1, Ordering::Relaxed);
             service_fn(move |request: Request<Incoming>| {
-                let log = log.clone();
+                let (log, said) = (log.clone(), said.clone());
                 async move {
                     let (parts, body) = request.into_parts();
                     let body = body.collect().await.map(|body| body.to_bytes());
@@ -67,8 +83,12 @@ impl Extension {
                         headers: parts.headers,
                         body: body.unwrap_or_default(),
                         is_trusted,
+                        connection,
                     };
-                    let response = answer(&seen);
+                    let response = match seen.path.as_str() {
+                        "/openapi/v2" => said.lock().expect(WHOLE).answer(&seen),
+                        _ => answer(&seen),
+                    };
                     log.lock().expect(WHOLE).push(seen);
                     Ok::<_, Infallible>(response)
                 }
@@ -77,7 +97,12 @@ impl Extension {
         let stop = CancellationToken::new();
         let serve = component::serve::serve;
         tokio::spawn(serve(listener, Some(tls), Options::default(), connect, stop.clone()));
-        Ok(Self { address, seen, _stop: stop.drop_guard() })
+        Ok(Self { address, seen, swagger, _stop: stop.drop_guard() })
+    }
+
+    /// Has an OpenAPI v2 document from now on.
+    fn say(&self, etag: Option<&'static str>, document: Value) {
+        *self.swagger.lock().expect(WHOLE) = Swagger { etag, document };
     }
 
     /// The last request for a path.
@@ -85,6 +110,29 @@ impl Extension {
         let seen = self.seen.lock().expect(WHOLE);
         seen.iter().rev().find(|seen| seen.path == path).cloned().expect(path)
     }
+}
+
+impl Swagger {
+    fn answer(&self, seen: &Seen) -> Response<Full<Bytes>> {
+        let known = seen.headers.get("if-none-match").and_then(|etag| etag.to_str().ok());
+        let code = match (&self.document, self.etag) {
+            (Value::Null, _) => 404,
+            (_, Some(etag)) if known == Some(etag) => 304,
+            _ => 200,
+        };
+        let mut response = reply(code, &self.document);
+        if let Some(etag) = self.etag {
+            response.headers_mut().insert("etag", etag.parse().expect("it is ASCII"));
+        }
+        response
+    }
+}
+
+fn reply(code: u16, body: &Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
+    *response.status_mut() = StatusCode::from_u16(code).expect("the code is valid");
+    response.headers_mut().insert("content-type", "application/json".parse().expect("it is ASCII"));
+    response
 }
 
 fn answer(seen: &Seen) -> Response<Full<Bytes>> {
@@ -107,10 +155,7 @@ fn answer(seen: &Seen) -> Response<Full<Bytes>> {
         ("POST", _) => (201, serde_json::from_slice(&seen.body).unwrap_or_default()),
         _ => (404, json!({"kind": "Status", "apiVersion": "v1", "code": 404})),
     };
-    let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
-    *response.status_mut() = StatusCode::from_u16(code).expect("the code is valid");
-    response.headers_mut().insert("content-type", "application/json".parse().expect("it is ASCII"));
-    response
+    reply(code, &body)
 }
 
 /// A server, its client, and another server behind a Service that an APIService may name.
@@ -266,5 +311,125 @@ async fn what_is_served_here_has_api_services_too() -> Outcome {
     let definition = format!("{}/widgets.ex.io", crate::customresources::DEFINITIONS);
     expect(&send_json(&client, "DELETE", &definition, &Value::Null).await?, 200);
     until(&client, &custom, |answer| answer.code == 404).await?;
+    Ok(())
+}
+
+/// A document in which a Flunder has the name of a definition of this server.
+fn swagger(description: &str) -> Value {
+    let answer = |definition: &str| {
+        let schema = json!({"$ref": format!("#/definitions/{definition}")});
+        json!({"get": {"description": description, "operationId": description,
+            "parameters": [{"$ref": "#/parameters/pretty"}],
+            "responses": {"200": {"description": "OK", "schema": schema}}}})
+    };
+    let mut paths = serde_json::Map::new();
+    paths.insert(format!("{ROOT}/flunders"), answer("io.k8s.api.core.v1.Pod"));
+    paths.insert(format!("{ROOT}/"), answer("List"));
+    paths.insert("/apis/apps/v1/deployments".to_owned(), answer("Stranger"));
+    paths.insert("/apis/wardle.example.com/v1/flunders".to_owned(), answer("Stranger"));
+    json!({
+        "swagger": "2.0",
+        "info": {"title": "Wardle", "version": "v0"},
+        "paths": paths,
+        "definitions": {
+            "io.k8s.api.core.v1.Pod": {"type": "object", "properties": {"flunder": {"type": "string"}}},
+            "List": {"type": "object"},
+            "Stranger": {"type": "object"},
+        },
+        "parameters": {"pretty": {"in": "query", "name": "pretty", "type": "string"}},
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn openapi_of_others_is_merged() -> Outcome {
+    let (server, client, extension) = servers().await?;
+    expose(&client).await?;
+    extension.say(Some("\"1\""), swagger("first"));
+    register(&server, &client, extension.address.port()).await?;
+    let flunders = format!("{ROOT}/flunders");
+    let has = |answer: &Answer| answer.json()["paths"][&flunders].is_object();
+    let all = until(&client, "/openapi/v2", has).await?;
+    let own = &all["paths"]["/apis/apps/v1/deployments"]["get"];
+    assert_eq!(own["operationId"], "listAppsV1DeploymentForAllNamespaces");
+    assert!(all["paths"]["/apis/wardle.example.com/v1/flunders"].is_null());
+    assert!(all["definitions"]["Stranger"].is_null(), "nothing that is served needs it");
+    assert_eq!(all["info"]["title"], "Kubernetes");
+    let renamed = "io.k8s.api.core.v1.Pod_v2";
+    let schema = &all["paths"][&flunders]["get"]["responses"]["200"]["schema"];
+    assert_eq!(schema["$ref"], format!("#/definitions/{renamed}"));
+    assert!(all["definitions"][renamed]["properties"]["flunder"].is_object());
+    assert!(all["definitions"]["io.k8s.api.core.v1.Pod"]["properties"]["spec"].is_object());
+
+    let asked = extension.last("/openapi/v2");
+    assert!(asked.is_trusted);
+    assert_eq!(asked.headers["x-remote-user"], "system:aggregator");
+    assert!(asked.headers.get("if-none-match").is_none());
+    let protobuf = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+    let binary = send(&client, "GET", "/openapi/v2", &[("accept", protobuf)], "").await?;
+    assert_eq!(binary.code, 200);
+    assert!(binary.text.contains(renamed) && binary.text.contains("#/parameters/pretty"));
+
+    // One that is the same is not sent again: the server is asked anew when it was away.
+    extension.say(Some("\"1\""), swagger("what is not read"));
+    let service = "/api/v1/namespaces/default/services/sample-api";
+    expect(&send_json(&client, "DELETE", service, &Value::Null).await?, 200);
+    until_reason(&client, "ServiceNotFound").await?;
+    expose(&client).await?;
+    until_reason(&client, "Passed").await?;
+    let asked_again = || {
+        let seen = extension.seen.lock().expect(WHOLE);
+        let asked = seen.iter().filter(|seen| seen.path == "/openapi/v2");
+        asked.filter(|seen| seen.headers.contains_key("if-none-match")).count()
+    };
+    let metrics = until_text(&client, "/metrics", |_| asked_again() > 0).await?;
+    assert_eq!(extension.last("/openapi/v2").headers["if-none-match"], "\"1\"");
+    let all = expect(&send_json(&client, "GET", "/openapi/v2", &Value::Null).await?, 200);
+    assert_eq!(all["paths"][&flunders]["get"]["operationId"], "first");
+    for line in [
+        "aggregator_openapi_v2_regeneration_count{apiservice=\"v1alpha1.wardle.example.com\",reason=\"add\"} 1",
+        "aggregator_unavailable_apiservice{name=\"v1.apps\"} 0",
+        "aggregator_unavailable_apiservice_total{name=\"v1alpha1.wardle.example.com\",reason=\"ServiceNotFound\"} 1",
+        "apiserver_kube_aggregator_x509_missing_san_total 0",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in {metrics}");
+    }
+
+    // With its APIService it is gone.
+    expect(&send_json(&client, "DELETE", &format!("{SERVICES}/{NAME}"), &Value::Null).await?, 200);
+    until(&client, "/openapi/v2", |answer| !has(answer)).await?;
+    let gone = |text: &str| !text.contains("aggregator_unavailable_apiservice{name=\"v1alpha1.w");
+    until_text(&client, "/metrics", gone).await?;
+    Ok(())
+}
+
+/// Waits until a text is as it should be.
+async fn until_text(
+    client: &kube::Client,
+    path: &str,
+    is: impl Fn(&str) -> bool,
+) -> Result<String, testkit::Error> {
+    until(client, path, |answer| is(&answer.text)).await?;
+    Ok(send(client, "GET", path, &[], "").await?.text)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_to_others_are_kept() -> Outcome {
+    let (server, client, extension) = servers().await?;
+    expose(&client).await?;
+    register(&server, &client, extension.address.port()).await?;
+    until_reason(&client, "Passed").await?;
+    for _ in 0..10 {
+        expect(&send_json(&client, "GET", ROOT, &Value::Null).await?, 200);
+        let made = json!({"kind": "Flunder", "metadata": {"name": "f"}});
+        let flunders = format!("{ROOT}/namespaces/default/flunders");
+        expect(&send_json(&client, "POST", &flunders, &made).await?, 201);
+    }
+    let seen = extension.seen.lock().expect(WHOLE);
+    let passed_on = seen.iter().filter(|seen| seen.headers["x-remote-user"] == "kubernetes-admin");
+    let connections: Vec<usize> = passed_on.map(|seen| seen.connection).collect();
+    assert_eq!(connections.len(), 20);
+    // A second one if the server was being asked for its document just then.
+    let distinct: BTreeSet<usize> = connections.into_iter().collect();
+    assert!(distinct.len() <= 2, "{distinct:?}");
     Ok(())
 }

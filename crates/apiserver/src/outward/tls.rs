@@ -27,7 +27,7 @@ pub(crate) enum BundleError {
 }
 
 /// TLS that trusts a bundle, or the system's authorities if it is empty.
-pub(super) fn trusting(bundle: &[u8]) -> Result<ClientConfig, BundleError> {
+pub(crate) fn trusting(bundle: &[u8]) -> Result<ClientConfig, BundleError> {
     client(bundle, None)
 }
 
