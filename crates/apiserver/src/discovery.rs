@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::HeaderValue;
+use machinery::hex;
 use ring::digest::{SHA256, digest};
 
 use crate::aggregation::{Aggregation, Backend, local};
@@ -114,12 +115,11 @@ impl Aggregated {
 
 impl Document {
     fn new(bytes: Vec<u8>, content_type: &str) -> Self {
-        let hash = digest(&SHA256, &bytes);
-        let hex: String = hash.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
+        let hash = hex::digits(digest(&SHA256, &bytes)).to_uppercase();
         Self {
             bytes: bytes.into(),
             content_type: HeaderValue::from_str(content_type).expect("content types are ASCII"),
-            etag: HeaderValue::from_str(&format!("\"{hex}\"")).expect("digits are ASCII"),
+            etag: HeaderValue::from_str(&format!("\"{hash}\"")).expect("digits are ASCII"),
             aggregated: false,
         }
     }

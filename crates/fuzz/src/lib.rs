@@ -17,6 +17,7 @@ mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use machinery::hex;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
@@ -56,8 +57,7 @@ impl std::fmt::Display for Failure {
         let Self { target, seed, iteration, input, message } = self;
         writeln!(f, "{target} fails at iteration {iteration} of seed {seed}: {message}")?;
         writeln!(f, "input: {:?}", String::from_utf8_lossy(input))?;
-        write!(f, "bytes: ")?;
-        input.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "bytes: {}", hex::digits(input))
     }
 }
 

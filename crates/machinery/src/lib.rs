@@ -12,6 +12,7 @@ pub mod codec;
 pub mod duration;
 pub mod field;
 pub mod gvk;
+pub mod hex;
 pub mod intorstr;
 pub mod meta;
 pub mod names;

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use machinery::Value;
 use machinery::codec::{self, DecodeError, FieldValidation, cbor, protobuf, yaml};
 use machinery::schema::TypeRef;
 use machinery::status::Status;
+use machinery::{Value, hex};
 
 use crate::http::negotiate::{self, PROTOBUF};
 use crate::pipeline::{Call, Failure};
@@ -184,9 +184,5 @@ fn summary(bytes: &[u8]) -> String {
     if bytes.first() == Some(&b'{') {
         return format!("{:?}{dots}", String::from_utf8_lossy(shown)).replace("\\'", "'");
     }
-    let mut hex = String::new();
-    for byte in shown {
-        hex.push_str(&format!("{byte:02x}"));
-    }
-    format!("{hex}{dots}")
+    format!("{}{dots}", hex::digits(shown))
 }

@@ -1,5 +1,7 @@
 //! `format` and `quote`.
 
+use machinery::hex;
+
 use super::convert::double_text;
 use super::{Answer, Declared, list, new_text, text};
 use crate::eval::{EvalError, Scope};
@@ -137,8 +139,8 @@ fn shown(clause: char, precision: Option<usize>, value: &Value) -> Result<String
                 Value::Int(number) if *number < 0 => format!("-{:x}", number.unsigned_abs()),
                 Value::Int(number) => format!("{number:x}"),
                 Value::Uint(number) => format!("{number:x}"),
-                Value::String(text) => hex(text.as_bytes()),
-                Value::Bytes(bytes) => hex(bytes),
+                Value::String(text) => hex::digits(text.as_bytes()),
+                Value::Bytes(bytes) => hex::digits(bytes),
                 _ => return Err(wrong("hex", value)),
             };
             if clause == 'X' { lower.to_uppercase() } else { lower }
@@ -149,10 +151,6 @@ fn shown(clause: char, precision: Option<usize>, value: &Value) -> Result<String
             )));
         }
     })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn scientific(number: f64, precision: usize) -> String {

@@ -11,6 +11,7 @@ use component::bootstrap_token::{CLUSTER_INFO, KUBECONFIG_KEY, SIGNATURE_PREFIX,
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
+use machinery::hex;
 use ring::digest::{SHA256, digest};
 use x509_parser::pem::parse_x509_pem;
 
@@ -94,8 +95,7 @@ pub fn pin(certificate: &str) -> Result<String, DiscoveryError> {
     let (_, pem) = parse_x509_pem(certificate.as_bytes()).map_err(|_| malformed())?;
     let parsed = pem.parse_x509().map_err(|_| malformed())?;
     let hash = digest(&SHA256, parsed.public_key().raw);
-    let hex: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("{PIN_PREFIX}{hex}"))
+    Ok(format!("{PIN_PREFIX}{}", hex::digits(hash)))
 }
 
 impl Hints {

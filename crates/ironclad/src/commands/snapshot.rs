@@ -11,6 +11,7 @@ use cluster::config::SNAPSHOTS;
 use cluster::site::{Server, Site};
 use cluster::state;
 use futures::{AsyncReadExt as _, Stream, stream};
+use machinery::hex;
 use store::snapshot::{Entry, Snapshot, SnapshotError, folder, restore};
 
 /// Where an API server's embedded store is unless it says otherwise.
@@ -181,7 +182,7 @@ fn info(file: &Path) -> anyhow::Result<()> {
         }
     })?;
     let header = &snapshot.header;
-    let hex: String = snapshot.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex::digits(snapshot.sha256);
     println!("File:      {}", file.display());
     println!("Cluster:   {}", header.cluster);
     println!("Taken:     {}", header.created);

@@ -11,6 +11,7 @@ use k8s_openapi::api::certificates::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::PostParams;
+use machinery::hex;
 use sha2::{Digest, Sha256};
 
 /// How long a request may wait for its approval and signature before it is made again, as upstream.
@@ -92,8 +93,7 @@ impl Purpose {
             hash.update(name.as_bytes());
             hash.update([0]);
         }
-        let digest: String =
-            hash.finalize().iter().take(20).map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex::digits(&hash.finalize()[..20]);
         match self {
             Self::Client => format!("node-csr-{digest}"),
             Self::Serving => format!("csr-{digest}"),

@@ -16,6 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
+use machinery::hex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -205,11 +206,7 @@ fn hash(credential: &Credential) -> String {
         digest.update((part.len() as u64).to_le_bytes());
         digest.update(part);
     }
-    hexadecimal(&digest.finalize())
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::digits(&digest.finalize())
 }
 
 // === impl Grants ===
@@ -389,7 +386,7 @@ impl PullRecords {
 
 /// As upstream names these files.
 fn file_name(name: &str) -> String {
-    format!("sha256-{}", hexadecimal(&Sha256::digest(name)))
+    format!("sha256-{}", hex::digits(&Sha256::digest(name)))
 }
 
 fn load<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use machinery::codec::yaml;
+use machinery::hex;
 use sha2::{Digest as _, Sha256};
 
 use super::{defaults, mirror};
@@ -129,7 +130,7 @@ fn finish(pod: &mut Pod, name: &str, path: &Path, node_name: &str) {
     hash.update(serde_json::to_vec(pod).expect("a Pod has a JSON form"));
     hash.update(path.display().to_string());
     hash.update(node_name);
-    let hash: String = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex::digits(&hash.finalize()[..16]);
     let meta = &mut pod.metadata;
     meta.uid = Some(hash.clone());
     meta.name = Some(format!("{name}-{}", node_name.to_lowercase()));

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use machinery::hex;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use nix::unistd::{close, geteuid};
 
@@ -83,8 +84,7 @@ impl Bus {
 
     fn authenticate(&mut self) -> Result<(), BusError> {
         // The user's number in digits, each of which is two hexadecimal ones.
-        let user: String =
-            geteuid().to_string().bytes().map(|digit| format!("{digit:02x}")).collect();
+        let user = hex::digits(geteuid().to_string());
         // What the bus says after `BEGIN` is not for this reader, and nothing comes before a call.
         let mut reader = BufReader::new(self.stream.try_clone()?);
         for (words, wanted) in [

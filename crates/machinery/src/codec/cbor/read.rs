@@ -9,6 +9,7 @@ use serde::de::value::CowStrDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::{Error, MAX_DEPTH, MAX_ELEMENTS};
+use crate::hex;
 use crate::time::{self, Timestamp};
 
 /// The initial byte of an item with its argument.
@@ -178,9 +179,7 @@ impl<'de> Reader<'de> {
         Ok(match (self.later, bytes) {
             (Some(Later::Base64), bytes) => STANDARD.encode(bytes).into(),
             (Some(Later::Base64Url), bytes) => URL_SAFE_NO_PAD.encode(bytes).into(),
-            (Some(Later::Base16), bytes) => {
-                bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
-            }
+            (Some(Later::Base16), bytes) => hex::digits(bytes).into(),
             // As in JSON, what is not UTF-8 is replaced.
             (None, Cow::Borrowed(bytes)) => String::from_utf8_lossy(bytes),
             (None, Cow::Owned(bytes)) => String::from_utf8_lossy(&bytes).into_owned().into(),
