@@ -61,13 +61,30 @@ struct Column {
     priority: i32,
 }
 
-/// Columns, all texts, of kinds that the facts mark as not verified.
-const TEXTS: [(&str, &[&str]); 2] = [
+/// Columns after the name, texts unless said otherwise, of kinds whose columns the facts do not know
+/// or have from before this release.
+const COLUMNS: [(&str, &[&str]); 5] = [
     (
         "certificates.k8s.io/PodCertificateRequest",
         &["PodName", "ServiceAccountName", "NodeName", "SignerName", "State"],
     ),
     ("resource.k8s.io/DeviceTaintRule", &["Key", "Value", "Effect", "TimeAdded", "Age"]),
+    (
+        "resource.k8s.io/ResourcePoolStatusRequest",
+        &[
+            "Driver",
+            "Total",
+            "Available",
+            "Allocated",
+            "Unavailable",
+            "Errors",
+            "Pools:integer",
+            "Status",
+            "Completed",
+        ],
+    ),
+    ("scheduling.k8s.io/PodGroup", &["Policy", "Workload", "Status", "Age"]),
+    ("storagemigration.k8s.io/StorageVersionMigration", &["Resource", "Status"]),
 ];
 
 /// The table, relative to the workspace.
@@ -106,10 +123,11 @@ fn convert(from: &Path) -> Result<String> {
                 };
                 if let Some(printer) = printers.kinds.get(&key) {
                     let mut columns = serde_json::to_value(&printer.columns)?;
-                    if let Some((_, more)) = TEXTS.iter().find(|(kind, _)| *kind == key) {
-                        let more = more
-                            .iter()
-                            .map(|name| json!({"name": name, "type": "string", "priority": 0}));
+                    if let Some((_, more)) = COLUMNS.iter().find(|(kind, _)| *kind == key) {
+                        let more = more.iter().map(|column| {
+                            let (name, kind) = column.split_once(':').unwrap_or((column, "string"));
+                            json!({"name": name, "type": kind, "priority": 0})
+                        });
                         let name = columns[0].take();
                         columns = std::iter::once(name).chain(more).collect();
                     }

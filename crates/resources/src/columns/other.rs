@@ -43,7 +43,9 @@ pub(super) fn of_kind(group: &str, kind: &str) -> Option<Row> {
         ("rbac.authorization.k8s.io", "ClusterRoleBinding" | "RoleBinding") => role_binding,
         ("resource.k8s.io", "DeviceTaintRule") => device_taint,
         ("resource.k8s.io", "ResourceClaim") => resource_claim,
+        ("resource.k8s.io", "ResourcePoolStatusRequest") => pool_status_request,
         ("resource.k8s.io", "ResourceSlice") => resource_slice,
+        ("scheduling.k8s.io", "PodGroup") => pod_group,
         ("scheduling.k8s.io", "PriorityClass") => priority_class,
         ("storagemigration.k8s.io", "StorageVersionMigration") => migration,
         _ => return None,
@@ -286,6 +288,40 @@ fn device_taint(rule: &Value, now: Timestamp) -> Vec<Value> {
     vec![name(rule), key, value, effect, json!(added), age(rule, now)]
 }
 
+fn pool_status_request(request: &Value, now: Timestamp) -> Vec<Value> {
+    let pools = items(request, "/status/pools");
+    let failed = is_true(request, "Failed");
+    let complete = condition(request, "Complete").filter(|_| is_true(request, "Complete"));
+    let count = int(request, "/status/poolCount");
+    let status = match complete {
+        Some(_) if count > pools.len() as i64 => {
+            format!("Complete ({}/{count} pools)", pools.len())
+        }
+        Some(_) => "Complete".to_owned(),
+        None if failed => "Failed".to_owned(),
+        None => "Pending".to_owned(),
+    };
+    let is_counted =
+        request.get("status").is_some_and(Value::is_object) && (complete.is_some() || !failed);
+    let counted = |number: i64| if is_counted { json!(number) } else { json!("-") };
+    let sum = |field: &str| counted(pools.iter().map(|pool| int(pool, &format!("/{field}"))).sum());
+    let errors = pools.iter().filter(|pool| pool.get("validationError").is_some()).count();
+    let completed =
+        complete.map_or_else(|| "<none>".to_owned(), |c| since(c, "/lastTransitionTime", now));
+    vec![
+        name(request),
+        json!(text(request, "/spec/driver")),
+        sum("totalDevices"),
+        sum("availableDevices"),
+        sum("allocatedDevices"),
+        sum("unavailableDevices"),
+        counted(errors as i64),
+        json!(count),
+        json!(status),
+        json!(completed),
+    ]
+}
+
 fn resource_claim(claim: &Value, now: Timestamp) -> Vec<Value> {
     let mut states = Vec::new();
     let deleted = meta::deletion_timestamp(claim).is_some();
@@ -316,6 +352,21 @@ fn resource_slice(slice: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
+fn pod_group(group: &Value, now: Timestamp) -> Vec<Value> {
+    let is_gang = group.pointer("/spec/schedulingPolicy/gang").is_some_and(Value::is_object);
+    let status = match (condition(group, "DisruptionTarget"), condition(group, "PodGroupScheduled"))
+    {
+        (Some(target), _) => text(target, "/reason"),
+        (None, Some(_)) if is_true(group, "PodGroupScheduled") => "Scheduled",
+        (None, Some(_)) => "Unschedulable",
+        (None, None) => "Pending",
+    };
+    let reference = group.pointer("/spec/podGroupTemplateRef").filter(|r| r.is_object());
+    let workload = reference.map_or("<none>", |r| text(r, "/workload/workloadName"));
+    let policy = if is_gang { "Gang" } else { "Basic" };
+    vec![name(group), json!(policy), json!(workload), json!(status), age(group, now)]
+}
+
 fn priority_class(class: &Value, now: Timestamp) -> Vec<Value> {
     vec![
         name(class),
@@ -328,5 +379,13 @@ fn priority_class(class: &Value, now: Timestamp) -> Vec<Value> {
 
 fn migration(migration: &Value, _now: Timestamp) -> Vec<Value> {
     let part = |field: &str| text(migration, &format!("/spec/resource/{field}"));
-    vec![name(migration), json!(format!("{}.{}", part("resource"), part("group")))]
+    let conditions = items(migration, "/status/conditions");
+    let last = conditions.iter().rev().filter(|c| text(c, "/status") == "True");
+    let mut last = last.map(|c| text(c, "/type"));
+    let status = last.find(|kind| ["Running", "Failed", "Succeeded"].contains(kind));
+    let resource = match part("group") {
+        "" => part("resource").to_owned(),
+        group => format!("{}.{group}", part("resource")),
+    };
+    vec![name(migration), json!(resource), json!(status.unwrap_or("Unknown"))]
 }

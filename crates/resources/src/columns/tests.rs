@@ -289,7 +289,48 @@ fn certificates_of_pods_taints_of_devices_and_migrations() {
     let cells = row("resource.k8s.io", "v1beta2", "DeviceTaintRule", rule);
     assert_eq!(cells[2..5], ["v", "None", ""]);
 
-    let migration = "{metadata: {name: m}, spec: {resource: {group: apps, resource: deployments}}}";
-    let cells = row("storagemigration.k8s.io", "v1beta1", "StorageVersionMigration", migration);
-    assert_eq!(cells, ["m", "deployments.apps"]);
+    let check = |conditions: &str, status: &str| {
+        let yaml = format!(
+            "{{metadata: {{name: m}}, spec: {{resource: {{group: apps, resource: deployments}}}}, status: {{conditions: [{conditions}]}}}}"
+        );
+        let cells = row("storagemigration.k8s.io", "v1beta1", "StorageVersionMigration", &yaml);
+        assert_eq!(cells, ["m", "deployments.apps", status]);
+    };
+    check("", "Unknown");
+    check("{type: Running, status: 'True'}", "Running");
+    check("{type: Running, status: 'False'}, {type: Succeeded, status: 'True'}", "Succeeded");
+}
+
+#[test]
+fn groups_of_pods_and_what_pools_have() {
+    let check = |spec: &str, conditions: &str, expected: [&str; 3]| {
+        let yaml = format!(
+            "{{metadata: {{name: g}}, spec: {spec}, status: {{conditions: [{conditions}]}}}}"
+        );
+        let cells = row("scheduling.k8s.io", "v1alpha2", "PodGroup", &yaml);
+        assert_eq!(cells[1..4], expected);
+    };
+    check("{schedulingPolicy: {basic: {}}}", "", ["Basic", "<none>", "Pending"]);
+    let of = "{schedulingPolicy: {gang: {minCount: 2}}, podGroupTemplateRef: {workload: {workloadName: w}}}";
+    let waits = "{type: PodGroupScheduled, status: 'False'}";
+    check(of, waits, ["Gang", "w", "Unschedulable"]);
+    let runs = "{type: PodGroupScheduled, status: 'True'}";
+    check(of, runs, ["Gang", "w", "Scheduled"]);
+    let goes = format!("{runs}, {{type: DisruptionTarget, status: 'True', reason: Preempted}}");
+    check(of, &goes, ["Gang", "w", "Preempted"]);
+
+    let check = |status: &str, expected: [&str; 8]| {
+        let yaml = format!("{{metadata: {{name: r}}, spec: {{driver: d}}, status: {status}}}");
+        let cells = row("resource.k8s.io", "v1alpha3", "ResourcePoolStatusRequest", &yaml);
+        assert_eq!(cells[2..], expected);
+    };
+    check("null", ["-", "-", "-", "-", "-", "0", "Pending", "<none>"]);
+    let pools = "pools: [{totalDevices: 4, allocatedDevices: 3, availableDevices: 1}, {validationError: x}]";
+    let done = "{type: Complete, status: 'True', lastTransitionTime: '2024-01-01T00:30:00Z'}";
+    let all = format!("{{poolCount: 2, {pools}, conditions: [{done}]}}");
+    check(&all, ["4", "1", "3", "0", "1", "2", "Complete", "30m"]);
+    let some = format!("{{poolCount: 9, {pools}, conditions: [{done}]}}");
+    check(&some, ["4", "1", "3", "0", "1", "9", "Complete (2/9 pools)", "30m"]);
+    let failed = "{conditions: [{type: Failed, status: 'True'}]}";
+    check(failed, ["-", "-", "-", "-", "-", "0", "Failed", "<none>"]);
 }
