@@ -53,6 +53,14 @@ async fn sync(context: Context, key: Key) -> Result<Action, SyncError> {
         let found = api.get_opt(active.name.as_deref().unwrap_or_default()).await?;
         jobs.extend(found.filter(|job| job.id() == uid).map(Arc::new));
     }
+    let mut cron = cron;
+    if !plan::unlisted(&cron, &jobs).is_empty() {
+        // Or it is the status that the informer does not know yet.
+        match context.api::<CronJob>(&key.namespace).get_opt(&key.name).await? {
+            Some(fresh) if fresh.id() == cron.id() => cron = Arc::new(fresh),
+            _ => return Ok(Action::Done),
+        }
+    }
     let plan = plan::plan(&Snapshot { cron: &cron, jobs: &jobs, now: Timestamp::now() });
     let requeue = plan.requeue;
     execute(&context, &api, &cron, plan).await?;

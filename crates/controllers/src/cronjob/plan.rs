@@ -78,8 +78,20 @@ pub(super) fn reference(job: &Job) -> ObjectReference {
     }
 }
 
+/// Jobs that run and that the status does not name.
+pub(super) fn unlisted<'j>(cron: &CronJob, jobs: &'j [Arc<Job>]) -> Vec<&'j Arc<Job>> {
+    let active = cron.status.as_ref().and_then(|status| status.active.as_deref());
+    let active = active.unwrap_or_default();
+    let is_listed = |job: &Job| active.iter().any(|known| known.uid.as_deref() == Some(job.id()));
+    jobs.iter().filter(|job| ended(job).is_none() && !is_listed(job)).collect()
+}
+
 /// Takes ended and vanished Jobs out of the status.
 fn take_in(snapshot: &Snapshot<'_>, status: &mut CronJobStatus, plan: &mut Plan) {
+    for job in unlisted(snapshot.cron, snapshot.jobs) {
+        let text = format!("Saw a job that the controller did not create or forgot: {}", job.nm());
+        plan.events.push((EventType::Warning, "UnexpectedJob", text));
+    }
     let mut active = status.active.take().unwrap_or_default();
     active.retain(|reference| {
         let job = snapshot.jobs.iter().find(|job| reference.uid.as_deref() == Some(job.id()));
@@ -108,6 +120,22 @@ fn start(snapshot: &Snapshot<'_>, status: &mut CronJobStatus, plan: &mut Plan) {
     if cron.is_deleting() {
         return;
     }
+    let zone = spec.time_zone.as_deref();
+    if let Some(name) = zone.filter(|name| !Schedule::knows_zone(name)) {
+        let text = format!("invalid timeZone: {name:?}: unknown time zone {name}");
+        plan.events.push((EventType::Warning, "UnknownTimeZone", text));
+        return;
+    }
+    if spec.suspend.unwrap_or(false) {
+        return;
+    }
+    if spec.schedule.contains("TZ") {
+        let text = format!(
+            "CRON_TZ or TZ used in schedule {:?} is not officially supported, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details",
+            spec.schedule
+        );
+        plan.events.push((EventType::Warning, "UnsupportedSchedule", text));
+    }
     let schedule = match Schedule::parse(&spec.schedule) {
         Ok(schedule) => schedule,
         Err(why) => {
@@ -116,18 +144,17 @@ fn start(snapshot: &Snapshot<'_>, status: &mut CronJobStatus, plan: &mut Plan) {
             return;
         }
     };
-    let schedule = match spec.time_zone.as_deref() {
-        None => schedule,
-        Some(name) => match schedule.in_zone(name) {
-            Some(schedule) => schedule,
-            None => {
-                let text = format!("invalid timeZone: {name:?}: unknown time zone {name}");
-                plan.events.push((EventType::Warning, "UnknownTimeZone", text));
-                return;
-            }
-        },
+    let schedule = match zone {
+        None => Some(schedule),
+        Some(name) => schedule.in_zone(name),
     };
-    if spec.suspend.unwrap_or(false) {
+    let Some(schedule) = schedule else { return };
+    if schedule.next(now).is_none() {
+        let text = format!(
+            "invalid schedule: {} : time difference between two schedules is less than 1 second",
+            spec.schedule
+        );
+        plan.events.push((EventType::Warning, "InvalidSchedule", text));
         return;
     }
     let wait = schedule.next(now).map(|next| next.duration_since(now));

@@ -174,7 +174,40 @@ fn what_cannot_be_followed_is_reported() {
         assert_eq!(plan.events.first().map(|event| event.1), reason);
     };
     check(CronJobSpec { schedule: "x".into(), ..spec("Allow") }, Some("UnparseableSchedule"));
+    check(CronJobSpec { schedule: "x".into(), suspend: Some(true), ..spec("Allow") }, None);
+    check(CronJobSpec { schedule: "0 0 30 2 *".into(), ..spec("Allow") }, Some("InvalidSchedule"));
     let nowhere = CronJobSpec { time_zone: Some("Nowhere".into()), ..spec("Allow") };
     check(nowhere, Some("UnknownTimeZone"));
     check(CronJobSpec { suspend: Some(true), ..spec("Allow") }, None);
+}
+
+#[test]
+fn schedules_with_a_zone_of_their_own_are_followed_with_a_warning() {
+    let schedule = "TZ=Asia/Tokyo */1 * * * *".into();
+    let mut world = World::new(CronJobSpec { schedule, ..spec("Allow") });
+    world.now += SignedDuration::from_mins(1);
+    assert_eq!(world.step(), ["UnsupportedSchedule"]);
+    assert_eq!(world.active(), names(&[0]));
+}
+
+#[test]
+fn jobs_that_somebody_else_made_are_reported() {
+    let mut world = World::new(spec("Allow"));
+    world.wait(1);
+    let mut job = (*world.jobs[0]).clone();
+    job.metadata.name = Some("by-hand".into());
+    job.metadata.uid = Some("by-hand".into());
+    world.jobs.push(Arc::new(job));
+    let plan = world.plan();
+    assert_eq!(
+        plan.events,
+        [(
+            EventType::Warning,
+            "UnexpectedJob",
+            "Saw a job that the controller did not create or forgot: by-hand".to_owned()
+        )]
+    );
+    assert_eq!(world.active(), names(&[0]), "it does not become one of the CronJob's");
+    world.end("by-hand", "Complete");
+    assert!(world.step().is_empty(), "one that ended is nothing to speak of");
 }

@@ -138,7 +138,7 @@ fn time_zone(zone: &At<'_>, errors: &mut ErrorList) {
             "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
         zone.invalid(errors, detail);
     }
-    if name != "Local" && !schedule::is_zone(name) {
+    if name != "Local" && !super::schedule::Schedule::knows_zone(name) {
         zone.invalid(errors, unknown);
     }
 }

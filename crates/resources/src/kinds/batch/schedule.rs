@@ -51,12 +51,6 @@ struct Values {
     any: bool,
 }
 
-/// Whether there is such a time zone. The names come with the program: what is right does not
-/// depend on the machine.
-pub(super) fn is_zone(name: &str) -> bool {
-    zone(name).is_some()
-}
-
 fn zone(name: &str) -> Option<TimeZone> {
     static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
     if name == "UTC" {
@@ -103,6 +97,13 @@ impl Schedule {
             None => Times::At(values(rest)?),
         };
         Ok(Self { zone: own, times })
+    }
+
+    /// Whether there is such a time zone. The names come with the program: what is right does not
+    /// depend on the machine.
+    #[must_use]
+    pub fn knows_zone(name: &str) -> bool {
+        zone(name).is_some()
     }
 
     /// The same in another time zone; none if there is no such zone.
