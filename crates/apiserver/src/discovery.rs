@@ -71,44 +71,24 @@ pub struct Discovery {
     made: Mutex<Made>,
 }
 
-/// Which aggregated form a client takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Aggregated {
-    V2,
-    V2Beta1,
-}
-
-// === impl Aggregated ===
-
-impl Aggregated {
-    fn version(self) -> &'static str {
-        match self {
-            Self::V2 => "v2",
-            Self::V2Beta1 => "v2beta1",
-        }
-    }
-
-    /// The first entry of an Accept header that can be answered, when it is an aggregated form.
-    fn wanted(accept: &str) -> Option<Self> {
-        for entry in negotiate::parse(accept) {
-            match (entry.media_type, entry.parameter("as")) {
-                ("application/json", Some("APIGroupDiscoveryList"))
-                    if entry.parameter("g") == Some("apidiscovery.k8s.io") =>
-                {
-                    match entry.parameter("v") {
-                        Some("v2") => return Some(Self::V2),
-                        Some("v2beta1") => return Some(Self::V2Beta1),
-                        _ => {}
-                    }
-                }
-                ("application/json" | "*/*" | "application/*" | "application/yaml", None) => {
-                    return None;
-                }
-                _ => {}
+/// Whether the first entry of an Accept header that can be answered is the aggregated form. Its
+/// beta is not served any more.
+fn wants_aggregated(accept: &str) -> bool {
+    for entry in negotiate::parse(accept) {
+        match (entry.media_type, entry.parameter("as")) {
+            ("application/json", Some("APIGroupDiscoveryList"))
+                if entry.parameter("g") == Some("apidiscovery.k8s.io")
+                    && entry.parameter("v") == Some("v2") =>
+            {
+                return true;
             }
+            ("application/json" | "*/*" | "application/*" | "application/yaml", None) => {
+                return false;
+            }
+            _ => {}
         }
-        None
     }
+    false
 }
 
 // === impl Document ===
@@ -142,13 +122,10 @@ impl Discovery {
     /// The discovery document of a path below `/api` or `/apis`.
     #[must_use]
     pub fn document(&self, registry: &Registry, path: &str, accept: &str) -> Option<Document> {
-        if matches!(path, "/api" | "/apis")
-            && let Some(form) = Aggregated::wanted(accept)
-        {
-            let key = format!("{path};{}", form.version());
-            return self.kept(registry, &key, |sources| {
+        if matches!(path, "/api" | "/apis") && wants_aggregated(accept) {
+            return self.kept(registry, &format!("{path};aggregated"), |sources| {
                 metrics::DISCOVERIES.inc();
-                Some(aggregated::document(sources, path == "/api", form))
+                Some(aggregated::document(sources, path == "/api"))
             });
         }
         self.kept(registry, path, |sources| {
@@ -309,10 +286,11 @@ mod tests {
         let kubectl = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,\
             application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,\
             application/json";
-        assert_eq!(Aggregated::wanted(kubectl), Some(Aggregated::V2));
-        assert_eq!(Aggregated::wanted("application/json"), None);
-        assert_eq!(Aggregated::wanted("*/*"), None);
+        assert!(wants_aggregated(kubectl));
+        assert!(!wants_aggregated("application/json"));
+        assert!(!wants_aggregated("*/*"));
         let beta = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
-        assert_eq!(Aggregated::wanted(beta), Some(Aggregated::V2Beta1));
+        assert!(!wants_aggregated(beta));
+        assert!(!wants_aggregated(&format!("{beta},application/json")));
     }
 }

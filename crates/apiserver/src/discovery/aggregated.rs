@@ -7,12 +7,11 @@ use machinery::Value;
 use machinery::gvk::GroupVersionKind;
 use serde_json::{Map, json};
 
-use super::{Aggregated, Document, Sources};
+use super::{Document, Sources};
 use crate::aggregation::Backend;
 use crate::registry::Resource;
 
-pub(super) fn document(sources: &Sources, core: bool, form: Aggregated) -> Document {
-    let version = form.version();
+pub(super) fn document(sources: &Sources, core: bool) -> Document {
     let items: Vec<Value> = sources
         .groups()
         .iter()
@@ -30,13 +29,12 @@ pub(super) fn document(sources: &Sources, core: bool, form: Aggregated) -> Docum
         .collect();
     let list = json!({
         "kind": "APIGroupDiscoveryList",
-        "apiVersion": format!("apidiscovery.k8s.io/{version}"),
+        "apiVersion": "apidiscovery.k8s.io/v2",
         "metadata": {},
         "items": items,
     });
-    let kind =
-        format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
-    let mut document = Document::new(crate::http::respond::encode_json(&list, false), &kind);
+    let kind = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+    let mut document = Document::new(crate::http::respond::encode_json(&list, false), kind);
     document.aggregated = true;
     document
 }
