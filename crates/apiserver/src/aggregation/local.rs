@@ -18,7 +18,7 @@ const MANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Priorities of groups.
-const GROUPS: [(&str, i64); 20] = [
+const GROUPS: [(&str, i64); 22] = [
     ("", 18_000),
     ("apps", 17_800),
     ("events.k8s.io", 17_750),
@@ -37,8 +37,10 @@ const GROUPS: [(&str, i64); 20] = [
     ("coordination.k8s.io", 16_500),
     ("node.k8s.io", 16_300),
     ("discovery.k8s.io", 16_200),
+    ("resource.k8s.io", 16_200),
     ("flowcontrol.apiserver.k8s.io", 16_100),
     ("internal.apiserver.k8s.io", 16_000),
+    ("storagemigration.k8s.io", 15_800),
 ];
 const OTHER_GROUPS: i64 = 15_900;
 /// Of custom resources: group and version.
@@ -192,7 +194,9 @@ fn version_priority(group: &str, version: &str) -> i64 {
         ("admissionregistration.k8s.io", "v1beta1") => 12,
         ("coordination.k8s.io", "v1beta1") => 13,
         ("coordination.k8s.io", "v1alpha2") => 12,
-        ("certificates.k8s.io", "v1alpha1") => 1,
+        ("certificates.k8s.io", "v1alpha1") | ("resource.k8s.io", "v1alpha3") => 1,
+        ("resource.k8s.io", "v1") => 20,
+        ("resource.k8s.io", "v1beta2") => 15,
         (_, version) if version.contains("alpha") || version.contains("beta") => 9,
         _ => 15,
     }
