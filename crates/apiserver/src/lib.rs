@@ -39,6 +39,6 @@ pub use cache::ROOT;
 pub use config::Config;
 pub use machinery::duration::parse as parse_duration;
 pub use metrics::resource_of_key;
-pub use resources::Enablement;
+pub use resources::{Enablement, follows_feature};
 pub use server::{Error, STORE_FILE, run, serve};
 pub use store::etcd::Options as EtcdOptions;

@@ -4,7 +4,7 @@ mod process;
 
 use std::sync::OnceLock;
 
-use prometheus::{Encoder as _, Registry, TextEncoder};
+use prometheus::{Encoder as _, IntGaugeVec, Opts, Registry, TextEncoder};
 
 /// Content type of [`encode`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -24,6 +24,23 @@ pub fn register<C: prometheus::core::Collector + Clone + 'static>(collector: C) 
         tracing::debug!(%error, "metric is not registered");
     }
     collector
+}
+
+/// Shows which features are on: name, stage (`ALPHA`, `BETA`, `DEPRECATED`, nothing for what is
+/// stable) and state.
+///
+/// # Panics
+/// Never: the metric is well-formed.
+pub fn show_features<'f>(states: impl IntoIterator<Item = (&'f str, &'f str, bool)>) {
+    let options = Opts::new(
+        "kubernetes_feature_enabled",
+        "[BETA] This metric records the data about the stage and enablement of a k8s feature.",
+    );
+    let gauge = IntGaugeVec::new(options, &["name", "stage"]);
+    let gauge = register(gauge.expect("a fixed metric is well-formed"));
+    for (name, stage, is_on) in states {
+        gauge.with_label_values(&[name, stage]).set(i64::from(is_on));
+    }
 }
 
 /// All metrics in the Prometheus text format, those of the process included.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Taint;
 use k8s_openapi::jiff::SignedDuration;
 use machinery::codec::yaml;
+use machinery::features;
 use serde::{Deserialize, Serialize};
 
 use crate::images::collect::Policy;
@@ -31,6 +32,14 @@ pub enum ConfigError {
         path: PathBuf,
         /// Why.
         message: String,
+    },
+    /// It asks for what is switched off.
+    #[error("invalid configuration: specifying {fields} requires feature gate {gate}")]
+    Feature {
+        /// What it says.
+        fields: &'static str,
+        /// The feature.
+        gate: &'static str,
     },
 }
 
@@ -118,6 +127,7 @@ pub struct KubeletConfiguration {
     pub eviction_soft_grace_period: BTreeMap<String, String>,
     pub eviction_max_pod_grace_period: u64,
     pub eviction_pressure_transition_period: Option<String>,
+    pub feature_gates: BTreeMap<String, bool>,
     pub shutdown_grace_period: Option<String>,
     pub shutdown_grace_period_critical_pods: Option<String>,
     pub shutdown_grace_period_by_pod_priority: Vec<Group>,
@@ -210,6 +220,33 @@ impl KubeletConfiguration {
             path: path.to_owned(),
             message: error.to_string(),
         })
+    }
+
+    /// Whether what is asked for is there with the features that are on.
+    ///
+    /// # Errors
+    /// [`ConfigError::Feature`].
+    pub fn check_features(&self) -> Result<(), ConfigError> {
+        let is_off = |gate: &str| features::enabled(gate) == Some(false);
+        let is_set = |period: &Option<String>| !duration(period.as_deref(), 0).is_zero();
+        let periods = [&self.shutdown_grace_period, &self.shutdown_grace_period_critical_pods];
+        for (is_used, fields, gate) in [
+            (
+                periods.into_iter().any(is_set),
+                "shutdownGracePeriod or shutdownGracePeriodCriticalPods",
+                "GracefulNodeShutdown",
+            ),
+            (
+                !self.shutdown_grace_period_by_pod_priority.is_empty(),
+                "shutdownGracePeriodByPodPriority",
+                "GracefulNodeShutdownBasedOnPodPriority",
+            ),
+        ] {
+            if is_used && is_off(gate) {
+                return Err(ConfigError::Feature { fields, gate });
+            }
+        }
+        Ok(())
     }
 
     /// How often the node's status is looked at.
@@ -312,6 +349,7 @@ impl Default for KubeletConfiguration {
             eviction_soft_grace_period: BTreeMap::new(),
             eviction_max_pod_grace_period: 0,
             eviction_pressure_transition_period: None,
+            feature_gates: BTreeMap::new(),
             shutdown_grace_period: None,
             shutdown_grace_period_critical_pods: None,
             shutdown_grace_period_by_pod_priority: Vec::new(),

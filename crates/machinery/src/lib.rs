@@ -4,12 +4,14 @@
 //! patches and OpenAPI ([`openapi`]). Objects are [`Value`] trees that keep the order of
 //! their members; a [`schema::TypeRef`] says what a tree may look like.
 //!
-//! Invariants: no clock, no I/O, no randomness except as arguments; built-in and custom
+//! Invariants: no clock, no I/O, no randomness except as arguments, and nothing that changes once
+//! [`features`] are installed; built-in and custom
 //! types have the same form; every text that a client can see is worded as upstream words it.
 
 pub mod apply;
 pub mod codec;
 pub mod duration;
+pub mod features;
 pub mod field;
 pub mod gvk;
 pub mod hex;

@@ -28,6 +28,7 @@ pub mod strategy;
 
 pub use columns::{ColumnDefinition, Columns};
 pub use convert::{Conversion, Step, WebhookConversion};
+pub use declarative::follows_feature;
 pub use enablement::{Enablement, EnablementError};
 pub use kinds::batch::Schedule;
 pub use kinds::flowcontrol::mandatory as mandatory_flow_control;

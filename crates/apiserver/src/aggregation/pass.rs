@@ -5,6 +5,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Request, StatusCode, Uri};
 use http_body_util::Either;
 use hyper::body::{Body as _, Incoming};
+use machinery::features;
 use machinery::status::Status;
 use streams::upgrade;
 
@@ -137,7 +138,7 @@ pub(super) fn identify(headers: &mut HeaderMap, user: &User) {
         }
     };
     say(USER, &user.name);
-    if !user.uid.is_empty() {
+    if !user.uid.is_empty() && features::enabled("RemoteRequestHeaderUID") == Some(true) {
         say(UID, &user.uid);
     }
     for group in &user.groups {

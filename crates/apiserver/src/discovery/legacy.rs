@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use machinery::Value;
+use machinery::{Value, features};
 use ring::digest::{SHA256, digest};
 use serde_json::{Map, json};
 
@@ -90,7 +90,8 @@ fn entry(resource: &Resource) -> Value {
     if !resource.categories.is_empty() {
         entry.insert("categories".to_owned(), json!(resource.categories));
     }
-    if resource.verbs.iter().any(|verb| verb == "list") {
+    let is_listed = resource.verbs.iter().any(|verb| verb == "list");
+    if is_listed && features::enabled("StorageVersionHash") == Some(true) {
         entry.insert("storageVersionHash".to_owned(), storage_version_hash(resource).into());
     }
     Value::Object(entry)

@@ -49,6 +49,7 @@ pub fn compressed(mut reply: Reply, request: &HeaderMap) -> Reply {
 fn takes_gzip(headers: &HeaderMap) -> bool {
     let accepted = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
     accepted.is_some_and(|accepted| accepted.split(',').any(|coding| coding.trim() == "gzip"))
+        && machinery::features::enabled("APIResponseCompression") == Some(true)
 }
 
 /// Parts, compressed.

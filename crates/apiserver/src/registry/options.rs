@@ -1,11 +1,11 @@
 //! Options of reads and writes, and which of them go together.
 
-use machinery::Value;
 use machinery::codec::FieldValidation;
 use machinery::field::{Error, ErrorList, Path};
 use machinery::gvk::GroupKind;
 use machinery::selector::{FieldSelector, LabelSelector};
 use machinery::status::Status;
+use machinery::{Value, features};
 
 use super::Failure;
 
@@ -146,6 +146,10 @@ impl ListOptions {
                 } else if given != "NotOlderThan" {
                     let path = &matching;
                     errors.push(Error::not_supported(path, given, &["NotOlderThan"]));
+                }
+                if features::enabled("WatchList") == Some(false) {
+                    let detail = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled";
+                    errors.push(Error::forbidden(&Path::new("sendInitialEvents"), detail));
                 }
                 if self.send_initial_events == Some(true) && !self.allow_watch_bookmarks {
                     let detail = "sendInitialEvents requires setting allowWatchBookmarks to true";

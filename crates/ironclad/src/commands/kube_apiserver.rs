@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use apiserver::{Config, Enablement, EtcdOptions};
 use clap::Args;
+use machinery::features::Choices;
 use tokio_util::sync::CancellationToken;
+
+use super::features::{self, Component};
 
 /// Flags under upstream's names; those that upstream has and this list has not are not supported.
 #[derive(Debug, Args)]
@@ -127,9 +130,12 @@ pub(crate) struct Flags {
     /// Seconds that an ordinary request may take
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     request_timeout: u64,
+    #[command(flatten)]
+    features: features::Flags,
 }
 
 pub(crate) async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Result<()> {
+    flags.features.set_up(Component::ApiServer, Choices::new())?;
     let config = Config {
         bind: SocketAddr::new(flags.bind_address, flags.secure_port),
         advertise: flags.advertise_address,

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 use controllers::Config;
+use machinery::features::Choices;
 use tokio_util::sync::CancellationToken;
+
+use super::features::{self, Component};
 
 #[derive(Debug, Args)]
 pub(crate) struct Flags {
@@ -45,9 +48,12 @@ pub(crate) struct Flags {
     /// Seconds after which a node that says nothing is Unknown
     #[arg(long, default_value_t = 50, value_name = "SECONDS")]
     node_monitor_grace_period: u64,
+    #[command(flatten)]
+    features: features::Flags,
 }
 
 pub(crate) async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Result<()> {
+    flags.features.set_up(Component::ControllerManager, Choices::new())?;
     let config = Config {
         kubeconfig: flags.kubeconfig,
         allocate_node_cidrs: flags.allocate_node_cidrs,

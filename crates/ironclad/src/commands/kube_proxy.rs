@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use client::ConnectOptions;
+use machinery::features::Choices;
 use proxy::Config;
 use proxy::cidr::Cidr;
 use tokio_util::sync::CancellationToken;
+
+use super::features::{self, Component};
 
 #[derive(Debug, Args)]
 pub(crate) struct Flags {
@@ -28,9 +31,12 @@ pub(crate) struct Flags {
     /// Folder that gets the CNI configuration of this node's Pods
     #[arg(long, default_value = "/etc/cni/net.d")]
     cni_conf_dir: PathBuf,
+    #[command(flatten)]
+    features: features::Flags,
 }
 
 pub(crate) async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Result<()> {
+    flags.features.set_up(Component::Proxy, Choices::new())?;
     let config = Config {
         connect: ConnectOptions {
             kubeconfig: flags.kubeconfig,

@@ -6,6 +6,8 @@ use clap::Args;
 use kubelet::config::{Config, KubeletConfiguration};
 use tokio_util::sync::CancellationToken;
 
+use super::features::{self, Component};
+
 #[derive(Debug, Args)]
 pub(crate) struct Flags {
     /// The KubeletConfiguration
@@ -41,6 +43,8 @@ pub(crate) struct Flags {
     /// Labels that the node registers with, as name=value
     #[arg(long, value_delimiter = ',', value_parser = label)]
     node_labels: Vec<(String, String)>,
+    #[command(flatten)]
+    features: features::Flags,
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -54,6 +58,8 @@ pub(crate) async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Re
         Some(path) => KubeletConfiguration::load(path)?,
         None => KubeletConfiguration::default(),
     };
+    flags.features.set_up(Component::Kubelet, shared.feature_gates.clone())?;
+    shared.check_features()?;
     let config = Config {
         node_name: flags.hostname_override,
         kubeconfig: flags.kubeconfig,

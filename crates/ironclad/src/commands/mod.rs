@@ -5,6 +5,7 @@ mod certs;
 mod clusters;
 mod dns;
 mod drill;
+mod features;
 mod hosts;
 mod image;
 mod kube_apiserver;

@@ -1,35 +1,53 @@
-//! Fields of features that are off in this release: dropped from what clients write, unless the
+//! Fields of features that are off: dropped from what clients write, unless the
 //! object that is there uses the feature already.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
-use machinery::Value;
-use machinery::schema::{Field, Kind, TypeRef};
+use machinery::schema::{self, Field, Kind, TypeRef};
+use machinery::{Value, features};
 
 use super::REACH;
 
-/// Features that upstream's v1.36 knows and has off by default.
-const OFF: [&str; 16] = [
-    "ClusterTrustBundleProjection",
-    "ContainerStopSignals",
-    "CoordinatedLeaderElection",
-    "DRAListTypeAttributes",
-    "DRANodeAllocatableResources",
-    "DRAWorkloadResourceClaims",
-    "GenericWorkload",
-    "ImageVolumeWithDigest",
-    "MaxUnavailableStatefulSet",
-    "PodCertificateProjection",
-    "PodCertificateRequest",
-    "TaintTolerationComparisonOperators",
-    "TopologyAwareWorkloadScheduling",
-    "VolumeLimitScaling",
-    "WorkloadAwarePreemption",
-    "ShardedListAndWatch",
-];
+/// A marker's name of a feature that has another one.
+const OTHER_NAMES: [(&str, &str); 1] = [("PodCertificateProjection", "PodCertificateRequest")];
 
+/// A feature whose field takes along what it is in, which a strategy sees to.
+const BY_STRATEGY: &str = "CrossNamespaceVolumeDataSource";
+
+/// Whether a feature is off. Those that nobody can name any more are on.
 pub(super) fn is_off(gate: &str) -> bool {
-    OFF.contains(&gate)
+    features::enabled(real_name(gate)) == Some(false)
+}
+
+fn real_name(gate: &str) -> &str {
+    OTHER_NAMES.iter().find(|(marked, _)| *marked == gate).map_or(gate, |(_, name)| name)
+}
+
+/// Whether a field or a rule goes by a feature.
+pub fn follows(gate: &str) -> bool {
+    static FOLLOWED: LazyLock<BTreeSet<&str>> = LazyLock::new(|| {
+        let fields = schema::builtin().types().flat_map(TypeRef::fields);
+        let marked = fields.flat_map(Field::markers).filter_map(|marker| {
+            marker
+                .strip_prefix("featureGate=")
+                .or_else(|| condition(marker).map(|(_, gate, _)| gate))
+        });
+        let unmarked = UNMARKED.iter().map(|(_, _, gate)| *gate);
+        marked.chain(unmarked).map(real_name).collect()
+    });
+    FOLLOWED.contains(gate)
+}
+
+/// A rule that holds if a feature is on or off: which of the two, the feature, and the rule.
+pub(super) fn condition(marker: &str) -> Option<(bool, &str, &str)> {
+    let text = marker.strip_prefix("k8s:")?;
+    let (on, rest) = match text.strip_prefix("ifEnabled(") {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix("ifDisabled(")?),
+    };
+    let (gate, rule) = rest.split_once(")=+")?;
+    Some((on, gate.trim_matches('"'), rule))
 }
 
 /// Fields that no marker says the feature of: type, field, feature.
@@ -45,7 +63,7 @@ fn off<'s>(ty: TypeRef<'s>, field: Field<'s>) -> Option<&'s str> {
             .find(|(owner, name, _)| *name == field.name() && ty.name() == Some(*owner))?;
         Some(*gate)
     };
-    marked.or_else(unmarked).filter(|gate| is_off(gate))
+    marked.or_else(unmarked).filter(|gate| *gate != BY_STRATEGY && is_off(gate))
 }
 
 pub(super) fn is_disabled(ty: TypeRef<'_>, field: Field<'_>) -> bool {

@@ -17,6 +17,7 @@ use machinery::field::{Error, ErrorList, Path};
 use machinery::schema::{Field, Kind, TypeRef};
 
 pub(crate) use self::gates::drop_disabled;
+pub use self::gates::follows as follows_feature;
 use self::rule::{Rule, rules};
 use crate::cursor::{At, same};
 use crate::reach::Reach;

@@ -32,14 +32,10 @@ pub(super) fn rules(field: Field<'_>) -> impl Iterator<Item = Rule<'_>> {
 }
 
 fn parse(marker: &str) -> Option<Rule<'_>> {
-    let text = marker.strip_prefix("k8s:")?;
-    for (condition, wanted) in [("ifEnabled(", true), ("ifDisabled(", false)] {
-        if let Some(rest) = text.strip_prefix(condition) {
-            let (gate, rule) = rest.split_once(")=+")?;
-            let enabled = !gates::is_off(gate.trim_matches('"'));
-            return (enabled == wanted).then(|| parse(rule)).flatten();
-        }
+    if let Some((on, gate, rule)) = gates::condition(marker) {
+        return (gates::is_off(gate) != on).then(|| parse(rule)).flatten();
     }
+    let text = marker.strip_prefix("k8s:")?;
     let (name, value) = text.split_once('=').unwrap_or((text, ""));
     Some(match name {
         "required" => Rule::Required,

@@ -5,10 +5,10 @@ mod tests;
 
 use std::borrow::Cow;
 
-use machinery::Value;
 use machinery::field::{Error, ErrorList};
 use machinery::names;
 use machinery::quantity::Quantity;
+use machinery::{Value, features};
 use serde_json::{Map, json};
 
 use crate::convert;
@@ -93,9 +93,9 @@ fn check(hpa: &Value, old: Option<&Value>) -> ErrorList {
     let spec = At::root(hpa).get("spec");
     let before = old.map(|old| At::root(old).get("spec"));
     let (min, max) = (spec.get("minReplicas"), spec.get("maxReplicas"));
-    // Scaling to nothing is for those that do so already.
+    // Scaling to nothing is for those that do so already, unless the feature is on.
     let was_zero = before.as_ref().is_some_and(|old| old.get("minReplicas").int() == Some(0));
-    let lowest = i64::from(!was_zero);
+    let lowest = i64::from(!was_zero && features::enabled("HPAScaleToZero") == Some(false));
     if min.int().is_some_and(|n| n < lowest) {
         min.invalid(&mut errors, format!("must be greater than or equal to {lowest}"));
     }

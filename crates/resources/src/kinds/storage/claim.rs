@@ -2,7 +2,7 @@
 
 use machinery::field::{Error, ErrorList, Path};
 use machinery::quantity::Quantity;
-use machinery::{Value, meta, names};
+use machinery::{Value, features, meta, names};
 use serde_json::json;
 
 use super::{VOLUME_MODES, access_modes, basic_amount};
@@ -225,8 +225,11 @@ fn has(spec: Option<&Value>, source: &str) -> bool {
     spec.and_then(|spec| spec.get(source)).is_some_and(Value::is_object)
 }
 
-/// Sources in other namespaces belong to a feature that is off (CrossNamespaceVolumeDataSource).
+/// Sources in other namespaces belong to a feature of their own.
 fn drop_foreign_source(spec: &mut Value, before: Option<&Value>) {
+    if features::enabled("CrossNamespaceVolumeDataSource") == Some(true) {
+        return;
+    }
     let namespace = spec.pointer("/dataSourceRef/namespace").and_then(Value::as_str);
     let foreign = namespace.is_some_and(|namespace| !namespace.is_empty());
     if foreign && !has(before, "dataSourceRef") {
