@@ -1,7 +1,8 @@
 //! Compiles the runtime interface definitions without an installed protoc.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["proto/cri.proto", "proto/containerd_events.proto"];
+    let files =
+        ["proto/cri.proto", "proto/containerd_events.proto", "proto/containerd_snapshots.proto"];
     for file in files {
         println!("cargo::rerun-if-changed={file}");
     }

@@ -107,11 +107,13 @@ pub(crate) fn sort<K: Resource>(
     claims
 }
 
-/// Carries claims out. The owned objects come back, adopted ones included.
+/// Carries claims out. The owned objects come back, adopted ones included. They carry `finalizers`, which
+/// are the controller's, as long as they are owned.
 pub(crate) async fn settle<K>(
     api: &Api<K>,
     claims: Claims<K>,
     owner: &OwnerReference,
+    finalizers: &[&str],
 ) -> Result<Vec<Arc<K>>, SyncError>
 where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
@@ -119,7 +121,10 @@ where
     let params = PatchParams::default();
     let mut owned = claims.owned;
     for object in claims.adopt {
-        let patch = json!({"metadata": {"uid": object.id(), "ownerReferences": [owner]}});
+        let mut patch = json!({"metadata": {"uid": object.id(), "ownerReferences": [owner]}});
+        if !finalizers.is_empty() {
+            patch["metadata"]["finalizers"] = json!(finalizers);
+        }
         match api.patch(object.nm(), &params, &Patch::Strategic(&patch)).await {
             Ok(_) => owned.push(object),
             Err(error) if is_not_found(&error) => {}
@@ -127,10 +132,13 @@ where
         }
     }
     for object in claims.release {
-        let patch = json!({"metadata": {
+        let mut patch = json!({"metadata": {
             "uid": object.id(),
             "ownerReferences": [{"$patch": "delete", "uid": owner.uid}],
         }});
+        if !finalizers.is_empty() {
+            patch["metadata"]["$deleteFromPrimitiveList/finalizers"] = json!(finalizers);
+        }
         match api.patch(object.nm(), &params, &Patch::Strategic(&patch)).await {
             Ok(_) => {}
             Err(error) if is_not_found(&error) => {}

@@ -363,6 +363,7 @@ impl Parts<'_> {
             objects: objects.clone(),
             tokens,
             sources: sources.clone(),
+            runtime: runtime.clone(),
         });
         let pulls = if kubelet.serialize_image_pulls {
             1

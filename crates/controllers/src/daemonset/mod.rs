@@ -118,7 +118,7 @@ impl Controller {
         let claims = claim::sort(candidates, set.id(), false, &wanted);
         claim::confirm(&self.context, &*set, &claims).await?;
         let api: Api<Pod> = self.context.api(&key.namespace);
-        let pods = claim::settle(&api, claims, &controller_reference(&*set)).await?;
+        let pods = claim::settle(&api, claims, &controller_reference(&*set), &[]).await?;
         let Some((revision, history)) = self.revision(&set).await? else {
             return Ok(Action::Done);
         };

@@ -117,7 +117,7 @@ impl Controller {
         let claims = claim::sort(candidates, deployment.id(), deployment.is_deleting(), &selector);
         claim::confirm(&self.context, &*deployment, &claims).await?;
         let api: Api<ReplicaSet> = self.context.api(&key.namespace);
-        let sets = claim::settle(&api, claims, &controller_reference(&*deployment)).await?;
+        let sets = claim::settle(&api, claims, &controller_reference(&*deployment), &[]).await?;
         let snapshot = Snapshot {
             deployment: &deployment,
             sets: &sets,

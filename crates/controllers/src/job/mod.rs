@@ -16,6 +16,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams};
+use machinery::selector::LabelSelector;
 use serde_json::json;
 
 use crate::context::{Context, after};
@@ -48,11 +49,17 @@ pub(crate) async fn run(context: Context) {
 
 impl Controller {
     fn pod_event(&self, event: &Event<Pod>) {
+        let jobs = &self.context.informers.jobs;
         let pod = event.object();
-        if let Some(reference) = pod.controller().filter(|r| r.kind == "Job") {
+        let reference = pod.controller().filter(|reference| reference.kind == "Job");
+        if let Some(reference) = reference
+            && claim::controller_of(jobs, &**pod).is_none()
+        {
             // Even of a Job that is gone: its Pods have a finalizer to lose.
             self.pods.observe(event, Key::new(pod.ns(), &reference.name));
+            return;
         }
+        self.pods.route(event, jobs, |job| wanted(job).ok());
     }
 
     async fn sync(self: Arc<Self>, key: Key) -> Result<Action, SyncError> {
@@ -70,11 +77,12 @@ impl Controller {
             return Ok(Action::Done);
         }
         let trusted = self.pods.expectations.satisfied(&name);
-        let wanted = selector::compile(job.spec.as_ref().and_then(|s| s.selector.as_ref()))?;
         let candidates = claim::candidates(&informers.pods, &*job);
-        let claims = claim::sort(candidates, job.id(), false, &wanted);
+        let claims = claim::sort(candidates, job.id(), false, &wanted(&job)?);
+        claim::confirm(&self.context, &*job, &claims).await?;
         let api: Api<Pod> = self.context.api(&key.namespace);
-        let owned = claim::settle(&api, claims, &controller_reference(&*job)).await?;
+        let reference = controller_reference(&*job);
+        let owned = claim::settle(&api, claims, &reference, &[FINALIZER]).await?;
         if !trusted {
             return Ok(Action::Done);
         }
@@ -158,6 +166,11 @@ impl Controller {
         }
         Ok(Action::Done)
     }
+}
+
+/// Selects the Pods of a Job.
+fn wanted(job: &Job) -> Result<LabelSelector, SyncError> {
+    Ok(selector::compile(job.spec.as_ref().and_then(|s| s.selector.as_ref()))?)
 }
 
 /// Takes this controller's finalizer off a Pod.

@@ -1,6 +1,7 @@
 //! Pods leave nodes whose NoExecute taints they do not tolerate (or no longer).
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use client::{Action, Api, Event, EventType, WorkQueue};
@@ -24,8 +25,33 @@ pub(super) enum Fate {
     LeavesAt(Timestamp),
 }
 
-/// Decides by the taints and the Pod's tolerations. Pure.
-pub(super) fn fate(pod: &Pod, taints: &[Taint], now: Timestamp) -> Fate {
+/// Since when Pods are known to be on a node with a taint that they bear for a while. Not every taint
+/// says when it was added: those of this controller do, those of people rarely.
+#[derive(Debug, Default)]
+pub(super) struct Seen(HashMap<Key, (String, Timestamp)>);
+
+// === impl Seen ===
+
+impl Seen {
+    /// Notes a Pod, and tells when it was first noted.
+    pub(super) fn note(&mut self, key: &Key, pod: &Pod, now: Timestamp) -> Timestamp {
+        let fresh = || (pod.id().to_owned(), now);
+        let entry = self.0.entry(key.clone()).or_insert_with(fresh);
+        if entry.0 != pod.id() {
+            *entry = fresh();
+        }
+        entry.1
+    }
+
+    /// Forgets a Pod that is gone, or may stay.
+    pub(super) fn forget(&mut self, key: &Key) {
+        self.0.remove(key);
+    }
+}
+
+/// Decides by the taints and the Pod's tolerations; taints that do not say since when they are there
+/// count from `seen`. Pure.
+pub(super) fn fate(pod: &Pod, taints: &[Taint], seen: Timestamp) -> Fate {
     let tolerations = pod.spec.as_ref().and_then(|s| s.tolerations.as_deref()).unwrap_or_default();
     let mut seconds: Option<i64> = None;
     let mut since: Option<Timestamp> = None;
@@ -33,12 +59,12 @@ pub(super) fn fate(pod: &Pod, taints: &[Taint], now: Timestamp) -> Fate {
         let mut covering =
             tolerations.iter().filter(|t| scheduling::tolerates(t, taint)).peekable();
         if covering.peek().is_none() {
-            return Fate::LeavesAt(now);
+            return Fate::LeavesAt(seen);
         }
         for patience in covering.filter_map(|t| t.toleration_seconds) {
             seconds = Some(seconds.map_or(patience, |s| s.min(patience)));
         }
-        let added = taint.time_added.as_ref().map_or(now, |t| t.0);
+        let added = taint.time_added.as_ref().map_or(seen, |t| t.0);
         since = Some(since.map_or(added, |s| s.max(added)));
     }
     match (seconds, since) {
@@ -78,21 +104,34 @@ pub(super) async fn run(context: Context) {
     informers.nodes.synced().await;
     informers.pods.synced().await;
     let ctx = context.clone();
-    context.work(queue, 8, |key| sync(ctx.clone(), key)).await;
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    context.work(queue, 8, |key| sync(ctx.clone(), Arc::clone(&seen), key)).await;
 }
 
-async fn sync(context: Context, key: Key) -> Result<Action, SyncError> {
+async fn sync(context: Context, seen: Arc<Mutex<Seen>>, key: Key) -> Result<Action, SyncError> {
     let informers = &context.informers;
-    let Some(pod) = informers.pods.get(Some(&key.namespace), &key.name) else {
-        return Ok(Action::Done);
-    };
-    let node = pods::node_name(&pod).and_then(|name| informers.nodes.get(None, name));
-    let Some(node) = node.filter(|_| !pod.is_deleting()) else { return Ok(Action::Done) };
     let now = Timestamp::now();
-    let at = match fate(&pod, scheduling::taints(&node), now) {
-        Fate::Stays => return Ok(Action::Done),
-        Fate::LeavesAt(at) => at,
+    let pod = informers.pods.get(Some(&key.namespace), &key.name);
+    let pod = pod.filter(|pod| !pod.is_deleting());
+    let on_node = pod.and_then(|pod| {
+        let node = informers.nodes.get(None, pods::node_name(&pod)?)?;
+        Some((pod, node))
+    });
+    let leaves = {
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let leaves = on_node.and_then(|(pod, node)| {
+            let first = seen.note(&key, &pod, now);
+            match fate(&pod, scheduling::taints(&node), first) {
+                Fate::Stays => None,
+                Fate::LeavesAt(at) => Some((pod, at)),
+            }
+        });
+        if leaves.is_none() {
+            seen.forget(&key);
+        }
+        leaves
     };
+    let Some((pod, at)) = leaves else { return Ok(Action::Done) };
     if at > now {
         let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
         return Ok(Action::RequeueAfter(wait));

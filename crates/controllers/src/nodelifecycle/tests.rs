@@ -1,7 +1,7 @@
 use k8s_openapi::api::core::v1::{NodeCondition, NodeSpec, NodeStatus, PodSpec, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::eviction::{Fate, fate};
+use super::eviction::{Fate, Seen, fate};
 use super::health::*;
 use super::*;
 use crate::Config;
@@ -173,4 +173,17 @@ fn pods_leave_when_their_patience_ends() {
     assert_eq!(fate(&pod(Some(Some(300))), &taints, at(5)), Fate::LeavesAt(at(300)));
     assert_eq!(fate(&pod(Some(None)), &taints, at(5)), Fate::Stays);
     assert_eq!(fate(&pod(None), &[], at(5)), Fate::Stays);
+
+    // One that does not say when it was added counts from when it was first seen.
+    let untimed = [Taint { time_added: None, ..taints[0].clone() }];
+    let (mut seen, key, patient) = (Seen::default(), Key::new("n", "p"), pod(Some(Some(5))));
+    for now in [1, 3, 6] {
+        let first = seen.note(&key, &patient, at(now));
+        assert_eq!(fate(&patient, &untimed, first), Fate::LeavesAt(at(6)));
+    }
+    let mut another = patient.clone();
+    another.metadata.uid = Some("another".into());
+    assert_eq!(seen.note(&key, &another, at(7)), at(7));
+    seen.forget(&key);
+    assert_eq!(seen.note(&key, &another, at(9)), at(9));
 }

@@ -65,7 +65,7 @@ impl<K: Replicated> Controller<K> {
         let claims = claim::sort(candidates, set.id(), set.is_deleting(), &desired.selector);
         claim::confirm(&self.context, &*set, &claims).await?;
         let api: Api<Pod> = self.context.api(&key.namespace);
-        let owned = claim::settle(&api, claims, &controller_reference(&*set)).await?;
+        let owned = claim::settle(&api, claims, &controller_reference(&*set), &[]).await?;
         let (terminating, active): (Vec<_>, Vec<_>) =
             owned.into_iter().partition(|pod| pod.is_deleting());
         let mut result = Ok(());

@@ -82,7 +82,7 @@ impl Controller {
         candidates.retain(|p| p.controller().is_some() || identity::ordinal(&set, p).is_some());
         let claims = claim::sort(candidates, set.id(), false, &wanted);
         let api: Api<Pod> = self.context.api(&key.namespace);
-        let pods = claim::settle(&api, claims, &controller_reference(&*set)).await?;
+        let pods = claim::settle(&api, claims, &controller_reference(&*set), &[]).await?;
         let Some(revisions) = self.revisions(&set).await? else { return Ok(Action::Done) };
         let snapshot = Snapshot {
             set: &set,

@@ -119,7 +119,13 @@ pub(super) fn plan(snapshot: &Snapshot<'_>) -> Vec<Step> {
             return steps;
         }
     }
+    // With ordered management nothing goes while one before it is down; the lowest that is down may.
+    let lowest_down = condemned.values().find(|pod| !snapshot.is_available(pod));
     for pod in condemned.values().rev() {
+        let is_down = !snapshot.is_available(pod);
+        if one_by_one && is_down && lowest_down.is_some_and(|lowest| !Arc::ptr_eq(lowest, pod)) {
+            return steps;
+        }
         if !pod.is_deleting() {
             steps.push(Step::Delete(Arc::clone(pod)));
         }

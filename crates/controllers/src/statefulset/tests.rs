@@ -115,6 +115,25 @@ fn members_come_one_after_the_other_and_go_in_reverse() {
 }
 
 #[test]
+fn members_that_are_down_hold_back_those_that_are_to_go() {
+    let mut world = World::new(3, "OrderedReady");
+    world.settle();
+    let down = |world: &mut World, members: &[usize]| {
+        world.ready();
+        for member in members {
+            let status = Arc::make_mut(&mut world.pods[*member]).status.as_mut().unwrap();
+            status.conditions = None;
+        }
+    };
+    world.set.spec.as_mut().unwrap().replicas = Some(0);
+    down(&mut world, &[0, 1, 2]);
+    assert!(world.step().is_empty(), "the lowest is down, the highest is in its way");
+    down(&mut world, &[2]);
+    assert_eq!(world.step(), ["-2"], "the only one that is down may go");
+    assert_eq!(world.settle(), ["-1", "-0"]);
+}
+
+#[test]
 fn parallel_members_come_and_go_at_once() {
     let mut world = World::new(3, "Parallel");
     assert_eq!(world.step(), ["+0", "+1", "+2"]);

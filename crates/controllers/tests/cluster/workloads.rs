@@ -57,6 +57,43 @@ async fn jobs_run_to_their_end_and_expire() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_take_matching_orphans_and_let_go_of_others() {
+    const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
+    let world = World::start(true).await;
+    let jobs: Api<Job> = world.api(NS);
+    let mut spec = template("job");
+    spec["spec"]["restartPolicy"] = json!("Never");
+    let job = json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "job"},
+        "spec": {"completions": 1, "parallelism": 1, "template": spec},
+    });
+    jobs.create(&PostParams::default(), &object(job)).await.unwrap();
+    let pods: Api<Pod> = world.api(NS);
+    let first = until(|| async {
+        pods.list(&ListParams::default()).await.unwrap().items.first().map(ResourceExt::name_any)
+    })
+    .await;
+    let change = async |change: Value| {
+        let patch = Patch::Merge(json!({"metadata": change}));
+        pods.patch(&first, &PatchParams::default(), &patch).await.unwrap();
+    };
+    let owned = async || {
+        let pod = pods.get(&first).await.unwrap();
+        (pod.owner_references().len(), pod.finalizers().iter().any(|f| f == FINALIZER))
+    };
+    change(json!({"ownerReferences": null, "finalizers": null})).await;
+    until(|| async { (owned().await == (1, true)).then_some(()) }).await;
+    let labels = pods.get(&first).await.unwrap().labels().clone();
+    let none: serde_json::Map<_, _> = labels.into_keys().map(|key| (key, Value::Null)).collect();
+    change(json!({"labels": none})).await;
+    until(|| async { (owned().await == (0, false)).then_some(()) }).await;
+    until(|| async {
+        (pods.list(&ListParams::default()).await.unwrap().items.len() == 2).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cron_jobs_start_jobs() {
     let world = World::start(true).await;
     let crons: Api<CronJob> = world.api(NS);

@@ -8,7 +8,7 @@ use futures::stream::BoxStream;
 use prost::Message as _;
 
 use super::containerd::events_client::EventsClient;
-use super::{Runtime, RuntimeError, containerd, proto};
+use super::{NAMESPACE, Runtime, RuntimeError, containerd, proto};
 
 /// Something happened to a container or sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl Runtime {
         let events = stream.take_while(|item| std::future::ready(item.is_ok())).filter_map(
             |item| async move {
                 let envelope = item.ok()?;
-                if envelope.namespace != "k8s.io" {
+                if envelope.namespace != NAMESPACE {
                     return None;
                 }
                 let event = containerd::TaskEvent::decode(envelope.event?.value.as_slice()).ok()?;

@@ -11,6 +11,11 @@ fn spec(image: &str) -> Option<proto::ImageSpec> {
     Some(proto::ImageSpec { image: image.to_owned(), ..Default::default() })
 }
 
+/// Asks for an image; `verbose` for what the runtime alone knows of it, too.
+pub(super) fn status_request(reference: &str, verbose: bool) -> proto::ImageStatusRequest {
+    proto::ImageStatusRequest { image: spec(reference), verbose }
+}
+
 impl Runtime {
     /// All images of the node.
     pub async fn list_images(&self) -> Result<Vec<proto::Image>, RuntimeError> {
@@ -23,7 +28,7 @@ impl Runtime {
         &self,
         reference: &str,
     ) -> Result<Option<proto::Image>, RuntimeError> {
-        let request = proto::ImageStatusRequest { image: spec(reference), verbose: false };
+        let request = status_request(reference, false);
         Ok(call!(self.images, image_status, request, READ_TIMEOUT)?.image)
     }
 

@@ -2,6 +2,7 @@
 
 mod events;
 mod images;
+mod snapshots;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use proto::image_service_client::ImageServiceClient;
 use proto::runtime_service_client::RuntimeServiceClient;
 
 pub use events::TaskEvent;
+pub use snapshots::View;
 
 /// Wire types of CRI v1.
 #[allow(missing_docs, clippy::all, unreachable_pub)]
@@ -26,8 +28,15 @@ pub mod proto {
 #[allow(missing_docs, clippy::all, unreachable_pub)]
 mod containerd {
     tonic::include_proto!("containerd.services.events.v1");
+
+    /// containerd's snapshots.
+    pub mod snapshots {
+        tonic::include_proto!("containerd.services.snapshots.v1");
+    }
 }
 
+/// Where CRI's objects are within containerd.
+pub const NAMESPACE: &str = "k8s.io";
 /// Time that a call which only reads may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time that a call which changes something may take, as upstream's `runtimeRequestTimeout`.
@@ -177,11 +186,16 @@ impl Runtime {
 
     /// The image that sandboxes are made of, if the runtime tells (containerd does).
     pub async fn sandbox_image(&self) -> Option<String> {
+        self.configured("/sandboxImage").await
+    }
+
+    /// A setting of the runtime, if it tells (containerd does).
+    async fn configured(&self, pointer: &str) -> Option<String> {
         let request = proto::StatusRequest { verbose: true };
         let status = call!(self.runtime, status, request, READ_TIMEOUT).ok()?;
         let config: serde_json::Value = serde_json::from_str(status.info.get("config")?).ok()?;
-        let name = config.get("sandboxImage")?.as_str()?;
-        (!name.is_empty()).then(|| name.to_owned())
+        let value = config.pointer(pointer)?.as_str()?;
+        (!value.is_empty()).then(|| value.to_owned())
     }
 
     /// Tells the runtime the node's Pod range.

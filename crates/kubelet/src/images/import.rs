@@ -17,7 +17,7 @@ use super::archive::{self, Listed};
 use super::folder::{Keeper, State};
 use super::record::{Archive, Entry, Mark, Record};
 use super::writers;
-use crate::cri::Runtime;
+use crate::cri::{NAMESPACE, Runtime};
 use crate::static_pods::watch_dir::WatchDir;
 
 /// The label by which containerd knows an image that must stay.
@@ -262,7 +262,7 @@ impl Importer {
         let output = Command::new(&self.client)
             .arg("--address")
             .arg(self.runtime.socket())
-            .args(["--namespace", "k8s.io", "images"])
+            .args(["--namespace", NAMESPACE, "images"])
             .args(arguments)
             .stdin(Stdio::null())
             .kill_on_drop(true)

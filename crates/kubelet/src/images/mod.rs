@@ -19,7 +19,7 @@ pub mod writers;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use k8s_openapi::api::core::v1::{Container, Pod, Secret};
+use k8s_openapi::api::core::v1::{Container, ImageVolumeSource, Pod, Secret};
 use k8s_openapi::jiff::Timestamp;
 use tokio::sync::{OnceCell, Semaphore};
 
@@ -37,6 +37,19 @@ use crate::seam::pod_uid;
 
 /// Between looks for an image that may be imported any moment.
 const IMPORT_LOOK: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// An image that a Pod asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    /// The Pod.
+    pub pod: &'a Pod,
+    /// The container that is to run it; none for a volume.
+    pub container: Option<&'a str>,
+    /// Its name as the Pod has it.
+    pub named: &'a str,
+    /// When to pull it, if the Pod says.
+    pub policy: Option<&'a str>,
+}
 
 /// An image on the node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,6 +88,32 @@ pub struct Images {
     records: Arc<PullRecords>,
     /// What the runtime makes sandboxes of, once it said so.
     sandbox: Arc<OnceCell<String>>,
+}
+
+// === impl Wish ===
+
+impl<'a> Wish<'a> {
+    /// The image of a container.
+    #[must_use]
+    pub fn of_container(pod: &'a Pod, container: &'a Container) -> Self {
+        Self {
+            pod,
+            container: Some(&container.name),
+            named: container.image.as_deref().unwrap_or_default(),
+            policy: container.image_pull_policy.as_deref(),
+        }
+    }
+
+    /// The image of a volume.
+    #[must_use]
+    pub fn of_volume(pod: &'a Pod, source: &'a ImageVolumeSource) -> Self {
+        Self {
+            pod,
+            container: None,
+            named: source.reference.as_deref().unwrap_or_default(),
+            policy: source.pull_policy.as_deref(),
+        }
+    }
 }
 
 // === impl Images ===
@@ -144,29 +183,28 @@ impl Images {
         }
     }
 
-    /// Makes sure that the image of `container` is on the node, as its pull policy has it.
+    /// Makes sure that an image is on the node, as its pull policy has it.
     pub async fn ensure(
         &self,
-        pod: &Pod,
-        container: &Container,
+        wish: Wish<'_>,
         secrets: &[Arc<Secret>],
         sandbox: &proto::PodSandboxConfig,
     ) -> Result<Found, Missing> {
-        let named = container.image.clone().unwrap_or_default();
-        let wanted = match reference::with_default_tag(&named) {
+        let Wish { pod, named, .. } = wish;
+        let wanted = match reference::with_default_tag(named) {
             Ok(wanted) => wanted,
             Err(error) => {
                 let message = format!("Failed to apply default image tag {named:?}: {error}");
-                self.warn(pod, container, "InspectFailed", &message);
+                self.warn(wish, "InspectFailed", &message);
                 return Err(missing("InvalidImageName", message, None));
             }
         };
-        let policy = container.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
+        let policy = wish.policy.unwrap_or("IfNotPresent");
         let present = match self.find(&wanted).await {
             Ok(present) => present,
             Err(error) => {
                 let message = format!("Failed to inspect image {wanted:?}: {error}");
-                self.warn(pod, container, "InspectFailed", &message);
+                self.warn(wish, "InspectFailed", &message);
                 return Err(missing("ImageInspectError", message, None));
             }
         };
@@ -185,38 +223,37 @@ impl Images {
         };
         // Who may not use an image is not told that it is here.
         match (policy, present) {
-            ("Always", _) => self.pull(pod, container, &wanted, secrets, sandbox).await,
+            ("Always", _) => self.pull(wish, &wanted, secrets, sandbox).await,
             (_, Some(image)) => {
                 let message = format!(
                     "Container image {named:?} already present on machine and can be accessed by the pod"
                 );
-                self.events.container(pod, &container.name, EventType::Normal, "Pulled", message);
+                self.tell(wish, EventType::Normal, "Pulled", message);
                 Ok(found(image))
             }
             ("Never", None) => {
                 let message =
                     format!("Container image {named:?} is not present with pull policy of Never");
-                self.warn(pod, container, "ErrImageNeverPull", &message);
+                self.warn(wish, "ErrImageNeverPull", &message);
                 Err(missing("ErrImageNeverPull", message, None))
             }
-            (_, None) => self.pull(pod, container, &wanted, secrets, sandbox).await,
+            (_, None) => self.pull(wish, &wanted, secrets, sandbox).await,
         }
     }
 
     async fn pull(
         &self,
-        pod: &Pod,
-        container: &Container,
+        wish: Wish<'_>,
         wanted: &str,
         secrets: &[Arc<Secret>],
         sandbox: &proto::PodSandboxConfig,
     ) -> Result<Found, Missing> {
-        let named = container.image.clone().unwrap_or_default();
+        let Wish { pod, named, .. } = wish;
         let key = format!("{}_{named}", pod_uid(pod));
         let waiting = self.backoff().waiting_since_failure(&key, Timestamp::now());
         if let Some((_, until)) = waiting {
             let mut message = format!("Back-off pulling image {named:?}");
-            self.events.container(pod, &container.name, EventType::Normal, "BackOff", &*message);
+            self.tell(wish, EventType::Normal, "BackOff", &*message);
             if let Some(failure) = self.failures().get(&key) {
                 message = format!("{message}: {failure}");
             }
@@ -224,7 +261,7 @@ impl Images {
         }
         self.failures().remove(&key);
         let message = format!("Pulling image {named:?}");
-        self.events.container(pod, &container.name, EventType::Normal, "Pulling", message);
+        self.tell(wish, EventType::Normal, "Pulling", message);
         let asked = std::time::Instant::now();
         let permit = self.pulls.acquire().await.expect("the semaphore is never closed");
         let begun = std::time::Instant::now();
@@ -240,7 +277,7 @@ impl Images {
                     milliseconds(asked.elapsed()),
                     image.size
                 );
-                self.events.container(pod, &container.name, EventType::Normal, "Pulled", message);
+                self.tell(wish, EventType::Normal, "Pulled", message);
                 Ok(found(image))
             }
             Err(text) => {
@@ -249,8 +286,8 @@ impl Images {
                 let retry_at = backoff.waiting_since_failure(&key, now).map(|(_, until)| until);
                 drop(backoff);
                 let message = format!("Failed to pull image {named:?}: {text}");
-                self.warn(pod, container, "Failed", &message);
-                let (reason, text) = judge(&named, &text);
+                self.warn(wish, "Failed", &message);
+                let (reason, text) = judge(named, &text);
                 self.failures().insert(key, format!("{reason}: {text}"));
                 Err(missing(reason, text, retry_at))
             }
@@ -345,8 +382,15 @@ impl Images {
         self.backoff.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn warn(&self, pod: &Pod, container: &Container, reason: &str, message: &str) {
-        self.events.container(pod, &container.name, EventType::Warning, reason, message);
+    fn warn(&self, wish: Wish<'_>, reason: &str, message: &str) {
+        self.tell(wish, EventType::Warning, reason, message);
+    }
+
+    fn tell(&self, wish: Wish<'_>, kind: EventType, reason: &str, message: impl Into<String>) {
+        match wish.container {
+            Some(container) => self.events.container(wish.pod, container, kind, reason, message),
+            None => self.events.pod(wish.pod, kind, reason, message),
+        }
     }
 }
 

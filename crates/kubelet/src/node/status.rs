@@ -1,5 +1,6 @@
 //! The status of the Node: conditions, capacity, addresses, images.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use k8s_openapi::api::core::v1::{
     ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints,
     NodeStatus, NodeSystemInfo,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -155,6 +157,12 @@ impl StatusReporter {
         if let Some(list) = body.get_mut("addresses").and_then(Value::as_array_mut) {
             list.insert(0, json!({"$patch": "replace"}));
         }
+        // Merged by name, so that one which went has to be named.
+        for name in old.allocatable.iter().flatten().map(|(name, _)| name) {
+            if status.allocatable.as_ref().is_some_and(|all| !all.contains_key(name)) {
+                body["allocatable"][name] = Value::Null;
+            }
+        }
         let patch = json!({"status": body});
         let params = PatchParams::default();
         let name = &self.options.node_name;
@@ -243,14 +251,14 @@ fn generate(
         .map(|address| NodeAddress { address: address.clone(), type_: "InternalIP".into() })
         .collect();
     addresses.push(NodeAddress { address: options.hostname.clone(), type_: "Hostname".into() });
+    let capacity = facts::capacity(&options.root_dir, options.max_pods);
+    let mut allocatable =
+        facts::allocatable(&options.root_dir, options.max_pods, &options.reserved);
+    allocatable.extend(extended(old, &capacity));
     NodeStatus {
         addresses: Some(addresses),
-        capacity: Some(facts::capacity(&options.root_dir, options.max_pods)),
-        allocatable: Some(facts::allocatable(
-            &options.root_dir,
-            options.max_pods,
-            &options.reserved,
-        )),
+        capacity: Some(capacity),
+        allocatable: Some(allocatable),
         conditions: Some(conditions(old, pressures, problem, now)),
         daemon_endpoints: Some(NodeDaemonEndpoints {
             kubelet_endpoint: Some(DaemonEndpoint { port: options.port }),
@@ -260,6 +268,17 @@ fn generate(
         node_info: Some(options.info.clone()),
         ..Default::default()
     }
+}
+
+/// What others have put into the Node's capacity: it can be had in full.
+/// <https://kubernetes.io/docs/tasks/administer-cluster/extended-resource-node/>
+fn extended(
+    old: &NodeStatus,
+    own: &BTreeMap<String, Quantity>,
+) -> impl Iterator<Item = (String, Quantity)> {
+    let all = old.capacity.iter().flatten();
+    all.filter(|(name, _)| !own.contains_key(*name))
+        .map(|(name, amount)| (name.clone(), amount.clone()))
 }
 
 fn conditions(
@@ -309,4 +328,23 @@ fn conditions(
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resources_that_others_announce_can_be_had() {
+        let list = |all: &[(&str, &str)]| -> BTreeMap<String, Quantity> {
+            all.iter().map(|(name, q)| ((*name).to_owned(), Quantity((*q).to_owned()))).collect()
+        };
+        let old = NodeStatus {
+            capacity: Some(list(&[("cpu", "8"), ("example.com/dongle", "3")])),
+            allocatable: Some(list(&[("cpu", "8"), ("example.com/gone", "1")])),
+            ..Default::default()
+        };
+        let found: BTreeMap<_, _> = extended(&old, &list(&[("cpu", "2")])).collect();
+        assert_eq!(found, list(&[("example.com/dongle", "3")]));
+    }
 }

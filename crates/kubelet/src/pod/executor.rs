@@ -16,13 +16,14 @@ use crate::cgroup::resources;
 use crate::cri::proto;
 use crate::env;
 use crate::events::EventType;
+use crate::images::Wish;
 use crate::runtime::container::{self, ContainerInputs};
 use crate::runtime::hosts;
 use crate::runtime::records::{ContainerRecord, PodRecord, State};
 use crate::runtime::sandbox::{self, SandboxContext};
 use crate::runtime::security;
 use crate::seam::{PodIps, pod_uid};
-use crate::volumes::PodVolumes;
+use crate::volumes::{ImageMounts, PodVolumes};
 
 /// Where a container's last words go when its spec does not say.
 const TERMINATION_PATH: &str = "/dev/termination-log";
@@ -143,11 +144,22 @@ async fn prepare(
         .map_err(|error| failure("CreateContainerConfigError", error))?;
 
     let secrets = pull_secrets(context, pod).await;
-    let image = context.images.ensure(pod, &spec, &secrets, &config).await.map_err(|missing| {
-        let error = format!("Error: {}", missing.waiting.reason);
-        context.events.container(pod, &spec.name, EventType::Warning, "Failed", error);
-        StartFailure { waiting: missing.waiting, retry_at: missing.retry_at }
-    })?;
+    let ensure = async |wish| {
+        context.images.ensure(wish, &secrets, &config).await.map_err(|missing| {
+            let error = format!("Error: {}", missing.waiting.reason);
+            context.events.container(pod, &spec.name, EventType::Warning, "Failed", error);
+            StartFailure { waiting: missing.waiting, retry_at: missing.retry_at }
+        })
+    };
+    let image = ensure(Wish::of_container(pod, &spec)).await?;
+    let mut images = ImageMounts::new();
+    for (volume, source) in spec::image_volumes(pod, &spec) {
+        let found = ensure(Wish::of_volume(pod, source)).await?;
+        let mounted = context.volumes.mount_image(pod, volume, &found.reference).await;
+        let mounted =
+            mounted.map_err(|error| failure("CreateContainerError", error.to_string()))?;
+        images.insert(volume.name.clone(), mounted);
+    }
 
     let ips = context.ips(pod, record);
     let warn = |reason: &str, text: &str| {
@@ -159,7 +171,7 @@ async fn prepare(
         .await
         .map_err(|error| warn("CreateContainerConfigError", &error.to_string()))?;
     let mut mounts = volumes
-        .mounts(pod, &spec, &env)
+        .mounts(pod, &spec, &env, &images)
         .map_err(|error| warn("CreateContainerConfigError", &error.to_string()))?;
     let own = own_mounts(context, pod, &spec, &ips, &mounts)
         .map_err(|error| warn("CreateContainerConfigError", &error.to_string()))?;

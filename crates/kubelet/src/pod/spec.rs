@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, ImageVolumeSource, Pod, PodSpec, Volume};
 
 use crate::runtime::security::pod_text;
 
@@ -71,6 +71,17 @@ pub fn containers(pod: &Pod) -> Vec<(Kind, Container)> {
 /// One container by name.
 pub fn container(pod: &Pod, name: &str) -> Option<(Kind, Container)> {
     containers(pod).into_iter().find(|(_, c)| c.name == name)
+}
+
+/// The volumes of a Pod that are images and that a container mounts, with their sources.
+pub fn image_volumes<'a>(
+    pod: &'a Pod,
+    container: &Container,
+) -> Vec<(&'a Volume, &'a ImageVolumeSource)> {
+    let mounted = |name: &str| container.volume_mounts.iter().flatten().any(|m| m.name == name);
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let images = volumes.filter_map(|volume| Some((volume, volume.image.as_ref()?)));
+    images.filter(|(volume, _)| mounted(&volume.name)).collect()
 }
 
 /// Ephemeral containers in the shape of regular ones, which they share all fields with that the

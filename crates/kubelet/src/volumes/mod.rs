@@ -8,6 +8,7 @@ mod atomic;
 mod content;
 mod empty_dir;
 mod host_path;
+mod image;
 mod mount_table;
 mod ownership;
 mod sub_path;
@@ -22,12 +23,14 @@ use k8s_openapi::api::core::v1::{Container, Pod, Volume};
 use k8s_openapi::jiff::Timestamp;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::cri::proto;
+use crate::cri::{Runtime, RuntimeError, proto};
 use crate::downward::DownwardError;
 use crate::env;
 use crate::objects::{Changed, ObjectError, Objects, references};
 use crate::seam::{PodIps, PodUid, Sources, pod_uid};
 use crate::token::{TokenError, Tokens};
+
+pub use image::{ImageMount, ImageMounts};
 
 /// Why a volume cannot be used. The text is what follows `MountVolume.SetUp failed for volume "x" : `
 /// in the event.
@@ -102,6 +105,9 @@ pub enum VolumeErrorKind {
     /// There is no token.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// The runtime does not give the image.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
     /// A field of the Pod is not available.
     #[error(transparent)]
     Downward(#[from] DownwardError),
@@ -131,6 +137,8 @@ pub struct VolumeOptions {
     pub tokens: Tokens,
     /// The Node object.
     pub sources: Arc<dyn Sources>,
+    /// Images.
+    pub runtime: Runtime,
 }
 
 /// Makes and removes the volumes of Pods.
@@ -202,15 +210,48 @@ impl VolumeManager {
         }
     }
 
-    /// Removes everything that [`mount`](Self::mount) made. There may be nothing.
+    /// Makes the image `id`, under which the Pod's `volume` was found, available for containers.
+    pub async fn mount_image(
+        &self,
+        pod: &Pod,
+        volume: &Volume,
+        id: &str,
+    ) -> Result<ImageMount, VolumeError> {
+        let named = volume.image.as_ref().and_then(|source| source.reference.as_deref());
+        let dir = place(&self.pod_dir(&pod_uid(pod)), image::KIND, volume);
+        image::prepare(&self.inner.options.runtime, &dir, id, named.unwrap_or_default())
+            .await
+            .map_err(|kind| VolumeError { volume: volume.name.clone(), kind })
+    }
+
+    /// Removes everything that [`mount`](Self::mount) and [`mount_image`](Self::mount_image) made.
+    /// There may be nothing.
     pub async fn unmount(&self, uid: &PodUid) -> Result<(), VolumeError> {
         let state = self.with(|pods| pods.remove(uid)).unwrap_or_default();
         let mut mounted = state.lock().await;
         mounted.removed = true;
         mounted.pod = None;
         self.inner.options.tokens.forget(uid);
-        let dir = self.pod_dir(uid);
-        tear_down(&dir).map_err(|kind| VolumeError { volume: String::new(), kind })
+        self.tear_down(&self.pod_dir(uid))
+            .await
+            .map_err(|kind| VolumeError { volume: String::new(), kind })
+    }
+
+    /// Unmounts what is mounted below a Pod's directory and removes its volumes. The directory itself
+    /// goes when nothing else is in it.
+    async fn tear_down(&self, pod_dir: &Path) -> Result<(), VolumeErrorKind> {
+        mount_table::unmount_below(pod_dir)?;
+        image::forget(&self.inner.options.runtime, pod_dir).await?;
+        for name in ["volume-subpaths", "volumes"] {
+            let path = pod_dir.join(name);
+            match fs::remove_dir_all(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(io_error("remove", &path)(source)),
+            }
+        }
+        fs::remove_dir(pod_dir).ok(); // Not empty: the rest belongs to others.
+        Ok(())
     }
 
     /// Whether the Pod has volumes on this node.
@@ -262,7 +303,8 @@ impl VolumeManager {
         let used = used_volumes(pod);
         let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref());
         for volume in volumes.unwrap_or_default() {
-            if !used.contains(volume.name.as_str()) {
+            // Images come with the containers that mount them.
+            if volume.image.is_some() || !used.contains(volume.name.as_str()) {
                 continue;
             }
             let one = self.set_up_one(pod, &pod_dir, volume, ips).await;
@@ -280,8 +322,7 @@ impl VolumeManager {
         ips: &PodIps,
     ) -> Result<Ready, VolumeErrorKind> {
         let options = &self.inner.options;
-        let place =
-            |kind: &str| pod_dir.join(format!("volumes/kubernetes.io~{kind}/{}", volume.name));
+        let place = |kind: &str| place(pod_dir, kind, volume);
         let fs_group = pod
             .spec
             .as_ref()
@@ -354,20 +395,9 @@ fn used_volumes(pod: &Pod) -> HashSet<&str> {
     mounts.chain(ephemeral).map(|mount| mount.name.as_str()).collect()
 }
 
-/// Unmounts what is mounted below a Pod's directory and removes its volumes. The directory itself
-/// goes when nothing else is in it.
-fn tear_down(pod_dir: &Path) -> Result<(), VolumeErrorKind> {
-    mount_table::unmount_below(pod_dir)?;
-    for name in ["volume-subpaths", "volumes"] {
-        let path = pod_dir.join(name);
-        match fs::remove_dir_all(&path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(io_error("remove", &path)(source)),
-        }
-    }
-    fs::remove_dir(pod_dir).ok(); // Not empty: the rest belongs to others.
-    Ok(())
+/// The directory of a volume of this kind.
+fn place(pod_dir: &Path, kind: &str, volume: &Volume) -> PathBuf {
+    pod_dir.join(format!("volumes/kubernetes.io~{kind}/{}", volume.name))
 }
 
 fn io_error<'a>(
@@ -384,24 +414,42 @@ fn create_dir_all(path: &Path) -> Result<(), VolumeErrorKind> {
 // === impl PodVolumes ===
 
 impl PodVolumes {
-    /// The mounts of one container, with its environment for `subPathExpr`.
+    /// The mounts of one container, with its environment for `subPathExpr` and the images of its
+    /// volumes.
     pub fn mounts(
         &self,
         pod: &Pod,
         container: &Container,
         variables: &[(String, String)],
+        images: &ImageMounts,
     ) -> Result<Vec<proto::Mount>, VolumeError> {
         let mut mounts = Vec::new();
         for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
             let fail = |kind| VolumeError { volume: mount.name.clone(), kind };
-            let ready = self.ready.get(&mount.name).ok_or_else(|| {
-                let (volume, container) = (mount.name.clone(), container.name.clone());
-                fail(VolumeErrorKind::NoVolume { volume, container })
-            })?;
             let sub_path = match mount.sub_path_expr.as_deref() {
                 Some(expression) if !expression.is_empty() => env::expand(expression, variables),
                 _ => mount.sub_path.clone().unwrap_or_default(),
             };
+            let of_image = match images.get(&mount.name) {
+                Some(ImageMount::At(path)) => Some(Ready { path: path.clone(), read_only: true }),
+                Some(ImageMount::ByRuntime(image)) => {
+                    mounts.push(proto::Mount {
+                        container_path: absolute(&mount.mount_path),
+                        readonly: true,
+                        selinux_relabel: true,
+                        image: Some(image.clone()),
+                        image_sub_path: sub_path,
+                        ..proto::Mount::default()
+                    });
+                    continue;
+                }
+                None => None,
+            };
+            let ready = of_image.as_ref().or_else(|| self.ready.get(&mount.name));
+            let ready = ready.ok_or_else(|| {
+                let (volume, container) = (mount.name.clone(), container.name.clone());
+                fail(VolumeErrorKind::NoVolume { volume, container })
+            })?;
             let host_path = if sub_path.is_empty() {
                 ready.path.clone()
             } else {

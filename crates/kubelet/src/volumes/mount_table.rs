@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::{VolumeErrorKind, io_error};
+use crate::cri::View;
 
 const TABLE: &str = "/proc/self/mountinfo";
 
@@ -26,6 +27,21 @@ pub(super) fn mount_tmpfs(path: &Path, size: Option<i64>) -> Result<(), VolumeEr
 pub(super) fn bind(source: &Path, target: &Path) -> io::Result<()> {
     mount(Some(source), target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)?;
     Ok(())
+}
+
+/// Mounts a view of an image read-only; programs in it gain no rights by being run.
+pub(super) fn mount_view(view: &View, target: &Path) -> Result<(), VolumeErrorKind> {
+    let failed = |errno: Errno| io_error("mount image on", target)(errno.into());
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    if view.kind == "bind" {
+        bind(Path::new(&view.source), target).map_err(io_error("mount image on", target))?;
+        let again = flags | MsFlags::MS_BIND | MsFlags::MS_REMOUNT;
+        return mount(None::<&str>, target, None::<&str>, again, None::<&str>).map_err(failed);
+    }
+    let data: Vec<&str> = view.options.iter().map(String::as_str).filter(|o| *o != "ro").collect();
+    let data = data.join(",");
+    mount(Some(view.source.as_str()), target, Some(view.kind.as_str()), flags, Some(data.as_str()))
+        .map_err(failed)
 }
 
 /// Unmounts one path; it may be in use, and need not be mounted.

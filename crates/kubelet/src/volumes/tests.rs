@@ -93,6 +93,7 @@ fn manager(root: &Path) -> VolumeManager {
         objects: Objects::new(None),
         tokens: Tokens::new(None),
         sources: Arc::new(NoSources),
+        runtime: Runtime::new("/nonexistent").unwrap(),
     })
 }
 
@@ -106,6 +107,35 @@ fn pod(volumes: serde_json::Value, mounts: serde_json::Value) -> Arc<Pod> {
         },
     });
     Arc::new(serde_json::from_value(pod).unwrap())
+}
+
+#[tokio::test]
+async fn images_are_left_to_runtimes_that_mount_them() {
+    let root = tempfile::tempdir().unwrap();
+    let pod = pod(
+        json!([{ "name": "data", "image": { "reference": "data:1" } }]),
+        json!([
+            { "name": "data", "mountPath": "/all" },
+            { "name": "data", "mountPath": "/part", "subPathExpr": "a/$(B)" },
+        ]),
+    );
+    let volumes = manager(root.path()).mount(&pod, &PodIps::default()).await.unwrap();
+    let container = &pod.spec.as_ref().unwrap().containers[0];
+    let variables = [("B".to_owned(), "b".to_owned())];
+    let mounts = |images: ImageMounts| volumes.mounts(&pod, container, &variables, &images);
+    let missing = mounts(ImageMounts::new()).unwrap_err().to_string();
+    assert_eq!(missing, "cannot find volume \"data\" to mount into container \"c\"");
+
+    let image = proto::ImageSpec { image: "sha256:1".into(), ..Default::default() };
+    let images = ImageMounts::from([("data".to_owned(), ImageMount::ByRuntime(image.clone()))]);
+    let mounts = mounts(images).unwrap();
+    let seen = |index: usize| {
+        let mount = &mounts[index];
+        (mount.container_path.as_str(), mount.image.as_ref(), mount.image_sub_path.as_str())
+    };
+    assert_eq!(seen(0), ("/all", Some(&image), ""));
+    assert_eq!(seen(1), ("/part", Some(&image), "a/b"));
+    assert!(mounts.iter().all(|mount| mount.readonly && mount.host_path.is_empty()));
 }
 
 #[tokio::test]
@@ -138,7 +168,7 @@ async fn volumes_come_are_mounted_and_go() {
         let volumes = manager.mount(&pod, &PodIps::default()).await.unwrap();
         let container = &pod.spec.as_ref().unwrap().containers[0];
         let variables = [("POD".to_owned(), "p".to_owned())];
-        let mounts = volumes.mounts(&pod, container, &variables).unwrap();
+        let mounts = volumes.mounts(&pod, container, &variables, &ImageMounts::new()).unwrap();
         let host: Vec<&Path> = mounts.iter().map(|mount| Path::new(&mount.host_path)).collect();
         let scratch = fs::metadata(host[0]).unwrap();
         assert_eq!((scratch.gid(), scratch.mode() & 0o7777), (4711, 0o2777));

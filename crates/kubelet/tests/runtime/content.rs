@@ -8,11 +8,12 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
+use kubelet::cri::Runtime;
 use kubelet::env::{EnvContext, build};
 use kubelet::objects::Objects;
 use kubelet::seam::{PodIps, Sources, pod_uid};
 use kubelet::token::Tokens;
-use kubelet::volumes::{VolumeManager, VolumeOptions};
+use kubelet::volumes::{ImageMounts, VolumeManager, VolumeOptions};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -112,6 +113,7 @@ async fn objects_reach_volumes_and_environment_and_follow_changes() {
         objects: objects.clone(),
         tokens: Tokens::new(Some(own.clone())),
         sources: Arc::new(NoSources),
+        runtime: Runtime::new("/nonexistent").unwrap(),
     });
     let ips = PodIps::default();
     let context = EnvContext { node_name: "w1", ips: &ips, objects: &objects, sources: &NoSources };
@@ -122,7 +124,7 @@ async fn objects_reach_volumes_and_environment_and_follow_changes() {
     assert_eq!(lines, ["S_color=red", "S_deep=x", "PASSWORD=secret"]);
 
     let mounted = volumes.mount(&pod, &ips).await.unwrap();
-    let mounts = mounted.mounts(&pod, container, &environment).unwrap();
+    let mounts = mounted.mounts(&pod, container, &environment, &ImageMounts::new()).unwrap();
     let (settings, all) =
         (PathBuf::from(&mounts[0].host_path), PathBuf::from(&mounts[1].host_path));
     assert_eq!(read(&settings.join("color")), "red");

@@ -5,6 +5,7 @@
 
 mod content;
 mod harness;
+mod image_volumes;
 mod images;
 mod kubectl;
 mod pods;

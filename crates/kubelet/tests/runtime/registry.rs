@@ -17,7 +17,7 @@ use kubelet::images::accounts::Accounts;
 use kubelet::images::folder::folders;
 use kubelet::images::providers::Plugin;
 use kubelet::images::pull_records::{Policy, PullRecords};
-use kubelet::images::{Found, Images, Missing};
+use kubelet::images::{Found, Images, Missing, Wish};
 use kubelet::token::Tokens;
 use serde_json::json;
 
@@ -127,7 +127,7 @@ async fn ensure(
         ..Container::default()
     };
     let sandbox = proto::PodSandboxConfig::default();
-    images.ensure(&pod, &container, secrets, &sandbox).await
+    images.ensure(Wish::of_container(&pod, &container), secrets, &sandbox).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
