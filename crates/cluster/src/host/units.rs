@@ -62,6 +62,8 @@ pub(super) fn containerd(program: &Path, config: &str) -> File {
 Description=containerd container runtime
 Documentation=https://containerd.io
 After=network.target local-fs.target
+# It ends when it cannot serve kubelets, and is started again for as long as it takes.
+StartLimitIntervalSec=0
 
 [Service]
 ExecStart={} --config {config}
@@ -149,5 +151,6 @@ mod tests {
         let unit = text(&containerd(Path::new("/usr/bin/containerd"), "/c.toml"));
         assert!(unit.contains("ExecStart=/usr/bin/containerd --config /c.toml\n"), "{unit}");
         assert!(unit.contains("KillMode=process"), "{unit}");
+        assert!(unit.contains("StartLimitIntervalSec=0"), "{unit}");
     }
 }
