@@ -53,6 +53,8 @@ pub struct Config {
     pub pod_log_dir: PathBuf,
     /// Folders whose image archives are imported, now and whenever there are new ones.
     pub images_dirs: Vec<PathBuf>,
+    /// What the runtime makes sandboxes of, should it not tell.
+    pub sandbox_image: Option<String>,
     /// The containerd client that imports them.
     pub ctr: PathBuf,
     /// Configuration of the programs that know credentials of registries, and their folder.
@@ -185,6 +187,7 @@ impl Config {
             root_dir: "/var/lib/kubelet".into(),
             pod_log_dir: "/var/log/pods".into(),
             images_dirs: Vec::new(),
+            sandbox_image: None,
             ctr: "ctr".into(),
             credential_providers: None,
             node_labels: BTreeMap::new(),
