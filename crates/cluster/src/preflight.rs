@@ -10,7 +10,7 @@ use std::process::Command;
 use nix::sys::inotify::{InitFlags, Inotify};
 
 use crate::etcd;
-use crate::node::containerd::{self, Facts};
+use crate::node::containerd::{self, Facts, Version};
 
 /// What is missing, each with its remedy.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,16 +83,22 @@ const CONTROL_PLANE_INSTANCES: usize = 4;
 /// [`NotReady`] with everything that is missing at once.
 pub fn check(nodes: usize, control_planes: usize) -> Result<Facts, NotReady> {
     let mut problems = machine();
-    let needed = nodes * INSTANCES + control_planes * CONTROL_PLANE_INSTANCES;
-    problems.extend(few_instances(free_instances(needed), needed));
+    problems.extend(instances(nodes, control_planes));
     match facts() {
         Some(facts) if problems.is_empty() => Ok(facts),
         _ => Err(NotReady(problems)),
     }
 }
 
-/// How many inotify instances this user can still get, `needed` at most. A container runtime that gets
-/// none starts all the same, and runs no containers.
+/// Whether this user cannot get the inotify instances that so many further nodes need, of which so many
+/// are control planes. A container runtime that gets none cannot speak with kubelets.
+#[must_use]
+pub fn instances(nodes: usize, control_planes: usize) -> Option<Problem> {
+    let needed = nodes * INSTANCES + control_planes * CONTROL_PLANE_INSTANCES;
+    few_instances(free_instances(needed), needed)
+}
+
+/// How many inotify instances this user can still get, `needed` at most.
 fn free_instances(needed: usize) -> usize {
     let more = || Inotify::init(InitFlags::IN_CLOEXEC).ok();
     std::iter::repeat_with(more).take(needed).map_while(|one| one).collect::<Vec<_>>().len()
@@ -161,7 +167,7 @@ pub fn facts() -> Option<Facts> {
     let output = Command::new("containerd").arg("--version").output().ok()?;
     let version = String::from_utf8_lossy(&output.stdout).into_owned();
     Some(Facts {
-        major: containerd::major_version(&version).unwrap_or(1),
+        version: Version::find(&version).unwrap_or(Version::OLDEST),
         restrict_oom_score: !may_lower_oom_score(),
         apparmor: fs::read_to_string("/sys/module/apparmor/parameters/enabled")
             .is_ok_and(|text| text.trim() == "Y"),

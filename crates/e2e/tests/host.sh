@@ -20,6 +20,7 @@ fi
 
 groups=$(awk '$3 == "cgroup" || $3 == "cgroup2" {print $2, $3, $4}' /proc/mounts)
 mount --make-rprivate /
+first=$([[ -d $folder/etc ]] || echo yes)
 mkdir -p "$folder"/{etc,work} "$folder"/var/{lib,log,tmp,cache}
 mount -t overlay overlay -o "lowerdir=/etc,upperdir=$folder/etc,workdir=$folder/work" /etc
 mount --bind "$folder/var" /var
@@ -53,7 +54,7 @@ ln -s /proc/self/fd /dev/fd
 
 # Of the distribution's services, those that every host has.
 mkdir -p /etc/systemd/system
-rm -rf /etc/systemd/system/multi-user.target.wants
+if [[ $first ]]; then rm -rf /etc/systemd/system/multi-user.target.wants; fi
 cat >/etc/systemd/system/multi-user.target <<UNIT
 [Unit]
 Description=A host with nothing on it
@@ -64,6 +65,6 @@ ln -sfn /etc/systemd/system/multi-user.target /etc/systemd/system/default.target
 hostname "$name"
 echo "$name" >/etc/hostname
 # As Debian does it; a name that only a DNS server could know takes long where there is none.
-echo "127.0.1.1 $name" >>/etc/hosts
+if [[ $first ]]; then echo "127.0.1.1 $name" >>/etc/hosts; fi
 exec env -i container=other PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
   /lib/systemd/systemd --log-target=console </dev/null

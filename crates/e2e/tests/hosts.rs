@@ -54,6 +54,15 @@ impl Hosts {
     }
 }
 
+impl Hosts {
+    /// Boots a host that was switched off, with the files it had.
+    fn boot_again(&mut self, index: usize) {
+        let name = self.hosts[index].name;
+        self.hosts[index] = Host::boot(name, self.folder.path(), self.network, index + 2);
+        self.hosts[index].prepare();
+    }
+}
+
 impl Drop for Hosts {
     fn drop(&mut self) {
         for host in &mut self.hosts {
@@ -152,6 +161,15 @@ impl Host {
         stdout(&mut self.command_of_admin(words))
     }
 
+    /// Waits for something of a cluster that depends on the services of `host`, and tells what these
+    /// said where it never comes.
+    fn wait(&self, what: &str, host: &Host) {
+        let waited = self.command_of_admin(&format!("wait --timeout=120s --for={what}")).output();
+        let waited = waited.expect("kubectl runs");
+        let journal = "journalctl --no-pager --lines=60 --unit=containerd --unit=kubelet";
+        assert!(waited.status.success(), "{waited:?}\n{}", host.run(journal));
+    }
+
     /// All that a node could leave on a host.
     fn traces(&self) -> BTreeSet<String> {
         let mut traces = BTreeSet::new();
@@ -171,10 +189,16 @@ impl Host {
         });
         for words in ["ip -o link", "ip route", "nft list tables", "cat /proc/self/mountinfo"] {
             let text = self.run(words);
+            // Of interfaces the name, and of mounts where they are: the rest has numbers that are
+            // others after the next boot.
             let fields = |line: &str| {
-                let skipped = if words.starts_with("cat") { 4 } else { 0 };
-                let taken = if words.starts_with("ip -o") { 2 } else { 9 };
-                line.split_whitespace().skip(skipped).take(taken).collect::<Vec<_>>().join(" ")
+                let (skipped, taken) = match words {
+                    "ip -o link" => (1, 1),
+                    "cat /proc/self/mountinfo" => (4, 1),
+                    _ => (0, 9),
+                };
+                let fields = line.split('@').next().unwrap_or_default().split_whitespace();
+                fields.skip(skipped).take(taken).collect::<Vec<_>>().join(" ")
             };
             traces.extend(text.lines().map(|line| format!("{words}: {}", fields(line))));
         }
@@ -191,9 +215,15 @@ impl Host {
         traces
     }
 
+    /// Ends a host as it is, and what is left of one that is off.
     fn pull_the_plug(&mut self) {
-        Command::new("kill").args(["-9", &self.pid.to_string()]).status().ok();
-        self.boot.wait().ok();
+        // The number of one that has ended may be another's by now.
+        if matches!(self.boot.try_wait(), Ok(None)) {
+            Command::new("kill").args(["-9", &self.pid.to_string()]).status().ok();
+            self.boot.wait().ok();
+        }
+        // The kernel takes it away some time after the host's end of it.
+        Command::new("ip").args(["link", "del", self.name]).stderr(Stdio::null()).status().ok();
         for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
             remove_groups(&hierarchy.path().join(self.name));
         }
@@ -221,7 +251,7 @@ fn walk(path: &Path, found: &mut BTreeSet<String>) {
 
 #[test]
 fn hosts_are_made_nodes_and_hosts_again() {
-    let hosts = Hosts::boot(0, &["e2e-cp", "e2e-worker"]);
+    let mut hosts = Hosts::boot(0, &["e2e-cp", "e2e-worker"]);
     let [cp, worker] = hosts.hosts.as_slice() else { panic!("there are two") };
 
     cp.run("sysctl -qw net.ipv4.ip_forward=0");
@@ -261,7 +291,9 @@ fn hosts_are_made_nodes_and_hosts_again() {
     services(cp, worker);
     administration(cp, worker);
     inhibitor(worker);
+    off_and_on(&mut hosts);
 
+    let [cp, worker] = hosts.hosts.as_slice() else { panic!("there are two") };
     worker.ironclad("reset --force");
     cp.kubectl("delete node e2e-worker");
     cp.ironclad("reset --force");
@@ -336,8 +368,11 @@ fn certificates(cp: &Host, worker: &Host) {
 
 /// A Pod runs on the worker, and outlives its kubelet.
 fn services(cp: &Host, worker: &Host) {
+    // It does not end by itself, and takes longer than logind waits unless it is told to.
+    let grace = r#"{"spec":{"terminationGracePeriodSeconds":8}}"#;
     cp.kubectl(&format!(
-        "run sleeper --image {BUSYBOX} --image-pull-policy Never --restart Never -- sleep infinity"
+        "run sleeper --image {BUSYBOX} --image-pull-policy Never --restart Never \
+         --overrides {grace} -- sleep infinity"
     ));
     cp.kubectl("wait --for=condition=Ready pod/sleeper --timeout=90s");
     let exec = || {
@@ -391,6 +426,53 @@ fn inhibitor(worker: &Host) {
     let logind = "org.freedesktop.login1 /org/freedesktop/login1 org.freedesktop.login1.Manager";
     let allowed = worker.run(&format!("busctl get-property {logind} InhibitDelayMaxUSec"));
     assert_eq!(allowed.trim(), "t 30000000");
+}
+
+/// Pods end in order when a host is switched off, and it is a node again when it boots, also when its
+/// plug was pulled.
+fn off_and_on(hosts: &mut Hosts) {
+    let [cp, worker] = hosts.hosts.as_mut_slice() else { panic!("there are two") };
+    worker.run("systemctl poweroff --no-block");
+    eventually("told that the Pod was ended", || {
+        let said = cp.kubectl("get pod sleeper -o jsonpath={.status.reason}:{.status.message}");
+        let wanted = "Terminated:Pod was terminated in response to imminent node shutdown.";
+        if said == wanted { Ok(()) } else { Err(said) }
+    });
+    eventually("the node says why it is not ready", || {
+        let path =
+            "get node e2e-worker -o jsonpath={.status.conditions[?(@.type==\"Ready\")].message}";
+        let said = cp.kubectl(path);
+        if said.contains("node is shutting down") { Ok(()) } else { Err(said) }
+    });
+    eventually("off", || match worker.boot.try_wait() {
+        Ok(Some(_)) => Ok(()),
+        running => Err(format!("{running:?}")),
+    });
+    worker.pull_the_plug();
+    hosts.boot_again(1);
+
+    let [cp, worker] = hosts.hosts.as_mut_slice() else { panic!("there are two") };
+    cp.wait("condition=Ready node/e2e-worker", worker);
+    cp.kubectl(&format!("run again --image {BUSYBOX} --image-pull-policy Never -- sleep infinity"));
+    cp.wait("condition=Ready pod/again", worker);
+    worker.pull_the_plug();
+
+    // As on a machine that is out of inotify instances, until it is not.
+    let drop_in = "etc/systemd/system/containerd.service.d";
+    let folder = worker.folder.join(drop_in);
+    fs::create_dir(&folder).unwrap();
+    let none = "[Service]\nSystemCallFilter=~inotify_init1\nSystemCallErrorNumber=EMFILE\n";
+    fs::write(folder.join("none.conf"), none).unwrap();
+    hosts.boot_again(1);
+    let [cp, worker] = hosts.hosts.as_slice() else { panic!("there are two") };
+    eventually("a runtime that cannot serve kubelets ends", || {
+        let said = worker.run("journalctl --no-pager --unit=containerd");
+        if said.contains("load required plugin") { Ok(()) } else { Err(said) }
+    });
+    worker.run(&format!("rm -r /{drop_in}"));
+    worker.run("systemctl daemon-reload");
+    cp.wait("jsonpath={.status.containerStatuses[0].restartCount}=1 pod/again", worker);
+    cp.wait("condition=Ready pod/again", worker);
 }
 
 #[test]

@@ -251,7 +251,9 @@ fn images_come_through_a_mirror_with_credentials_and_an_authority_of_its_own() {
         "Back-off pulling image \"{image}\": ErrImagePull: failed to pull and unpack image"
     );
     assert!(backoff.starts_with(&wanted), "{backoff}");
-    assert!(backoff.contains("401 Unauthorized"), "{backoff}");
+    // As containerd 1.x and 2.x say it.
+    let refused = ["401 Unauthorized", "authorization failed"];
+    assert!(refused.iter().any(|words| backoff.contains(words)), "{backoff}");
     // They are written one after the other, and after the status.
     for text in ["Failed to pull image", "Error: ErrImagePull", "Error: ImagePullBackOff"] {
         eventually(text, || {

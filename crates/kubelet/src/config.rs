@@ -62,6 +62,8 @@ pub struct Config {
     pub pod_log_dir: PathBuf,
     /// Folders whose image archives are imported, now and whenever there are new ones.
     pub images_dirs: Vec<PathBuf>,
+    /// What the runtime makes sandboxes of, should it not tell.
+    pub sandbox_image: Option<String>,
     /// The containerd client that imports them.
     pub ctr: PathBuf,
     /// Configuration of the programs that know credentials of registries, and their folder.
@@ -125,6 +127,7 @@ pub struct KubeletConfiguration {
     pub eviction_hard: Option<BTreeMap<String, String>>,
     pub eviction_soft: BTreeMap<String, String>,
     pub eviction_soft_grace_period: BTreeMap<String, String>,
+    pub eviction_minimum_reclaim: BTreeMap<String, String>,
     pub eviction_max_pod_grace_period: u64,
     pub eviction_pressure_transition_period: Option<String>,
     pub feature_gates: BTreeMap<String, bool>,
@@ -194,6 +197,7 @@ impl Config {
             root_dir: "/var/lib/kubelet".into(),
             pod_log_dir: "/var/log/pods".into(),
             images_dirs: Vec::new(),
+            sandbox_image: None,
             ctr: "ctr".into(),
             credential_providers: None,
             node_labels: BTreeMap::new(),
@@ -347,6 +351,7 @@ impl Default for KubeletConfiguration {
             eviction_hard: None,
             eviction_soft: BTreeMap::new(),
             eviction_soft_grace_period: BTreeMap::new(),
+            eviction_minimum_reclaim: BTreeMap::new(),
             eviction_max_pod_grace_period: 0,
             eviction_pressure_transition_period: None,
             feature_gates: BTreeMap::new(),

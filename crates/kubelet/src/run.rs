@@ -125,7 +125,8 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
     }
     let identity = identity(&config)?;
     let plugins = plugins(&config)?;
-    let runtime = Runtime::new(&config.kubelet.container_runtime_endpoint)?;
+    let runtime = Runtime::new(&config.kubelet.container_runtime_endpoint)?
+        .with_sandbox_image(config.sandbox_image.clone());
     // Images come while the API server is still being waited for.
     let (keeper, image_folders) = folders(!config.images_dirs.is_empty());
     let (problem_sender, image_problems) = mpsc::unbounded_channel();

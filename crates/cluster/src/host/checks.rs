@@ -53,6 +53,7 @@ pub(super) fn run(
     problems.extend(swap(&read("/proc/swaps")));
     problems.extend(sysctls(&read));
     problems.extend(cgroups(&read("/proc/self/mountinfo")));
+    problems.extend(preflight::instances(1, usize::from(part.api_port.is_some())));
     problems.extend(hostname(&part.name));
     problems.extend(ports(part));
     problems.extend(files(part));

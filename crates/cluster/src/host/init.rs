@@ -17,6 +17,7 @@ use super::{HostError, Supplies, control_plane, file, lay_out_images, resolv_con
 use crate::config::ClusterConfiguration;
 use crate::diagnosis;
 use crate::etcd::{self, Member};
+use crate::image::PAUSE_IMAGE;
 use crate::node::files::{self, File, Machine, PKI};
 use crate::{addons, tokens, up};
 
@@ -223,8 +224,9 @@ pub(super) fn install(
     let kubelet = files::kubelet_config_of(machine, files::kubelet_config(config));
     files.extend(files::every_node(machine, &kubelet));
     files.extend(supplies.registries.files(&machine.registries_folder()));
-    files.extend(units::kubelet(&program, machine.name, machine.address));
     let own = matches!(runtime, Runtime::Own(_));
+    let sandboxes = if own { Some(PAUSE_IMAGE) } else { runtime.sandbox_image() };
+    files.extend(units::kubelet(&program, machine.name, machine.address, sandboxes));
     if !own && !supplies.registries.is_empty() {
         return Err(HostError::ForeignRuntime);
     }

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::node::containerd::Facts;
+use crate::node::containerd::{Facts, Version};
 use crate::preflight::{self, Problem};
 
 use super::units;
@@ -65,7 +65,7 @@ impl Runtime {
     /// What a runtime of our own is configured by; of no meaning for another.
     pub(super) fn facts(&self) -> Facts {
         let unknown = || Facts {
-            major: 1,
+            version: Version::OLDEST,
             restrict_oom_score: false,
             apparmor: false,
             cni: "/opt/cni/bin".into(),

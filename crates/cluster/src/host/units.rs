@@ -23,8 +23,14 @@ pub(super) fn path(name: &str) -> String {
     format!("{FOLDER}/{name}.service")
 }
 
-/// The unit of the kubelet, which is `program`, and the arguments of node `name` at `address`.
-pub(super) fn kubelet(program: &Path, name: &str, address: Ipv4Addr) -> Vec<File> {
+/// The unit of the kubelet, which is `program`, and the arguments of node `name` at `address`, whose
+/// runtime makes sandboxes of the image `sandboxes`, if that is known.
+pub(super) fn kubelet(
+    program: &Path,
+    name: &str,
+    address: Ipv4Addr,
+    sandboxes: Option<&str>,
+) -> Vec<File> {
     let unit = format!(
         "[Unit]
 Description=kubelet: The Kubernetes Node Agent
@@ -48,9 +54,11 @@ WantedBy=multi-user.target
 ",
         program.display()
     );
+    let sandboxes = sandboxes.map(|image| format!(" --sandbox-image={image}"));
     let flags = format!(
         "KUBELET_KUBEADM_ARGS=\"--hostname-override={name} --node-ip={address} \
-         --images-dir={IMAGES} --follow-authorities\"\n"
+         --images-dir={IMAGES} --follow-authorities{}\"\n",
+        sandboxes.unwrap_or_default()
     );
     vec![files::plain(&path("kubelet"), unit), files::plain(FLAGS, flags)]
 }
@@ -62,6 +70,8 @@ pub(super) fn containerd(program: &Path, config: &str) -> File {
 Description=containerd container runtime
 Documentation=https://containerd.io
 After=network.target local-fs.target
+# It ends when it cannot serve kubelets, and is started again for as long as it takes.
+StartLimitIntervalSec=0
 
 [Service]
 ExecStart={} --config {config}
@@ -135,7 +145,8 @@ mod tests {
 
     #[test]
     fn units_run_the_given_programs_with_the_files_of_the_node() {
-        let files = kubelet(Path::new("/opt/ironclad"), "n1", Ipv4Addr::new(192, 0, 2, 1));
+        let address = Ipv4Addr::new(192, 0, 2, 1);
+        let files = kubelet(Path::new("/opt/ironclad"), "n1", address, Some("pause:1"));
         let text = |file: &File| match &file.content {
             Content::Text(text) => text.clone(),
             Content::Link(_) => panic!("a unit is no link"),
@@ -146,8 +157,10 @@ mod tests {
             "{unit}"
         );
         assert!(text(&files[1]).contains("--hostname-override=n1 --node-ip=192.0.2.1 "));
+        assert!(text(&files[1]).ends_with(" --sandbox-image=pause:1\"\n"));
         let unit = text(&containerd(Path::new("/usr/bin/containerd"), "/c.toml"));
         assert!(unit.contains("ExecStart=/usr/bin/containerd --config /c.toml\n"), "{unit}");
         assert!(unit.contains("KillMode=process"), "{unit}");
+        assert!(unit.contains("StartLimitIntervalSec=0"), "{unit}");
     }
 }

@@ -444,7 +444,7 @@ pub(crate) mod tests {
 
     fn facts() -> containerd::Facts {
         containerd::Facts {
-            major: 1,
+            version: containerd::Version::OLDEST,
             restrict_oom_score: true,
             apparmor: false,
             cni: "/usr/lib/cni".into(),

@@ -17,6 +17,7 @@ use super::control::Control;
 use super::files::{BOOTSTRAP_KUBECONFIG, CLOCK, KUBELET_CONFIG, KUBELET_KUBECONFIG};
 use super::mounts::{Folders, MountError};
 use super::services::{Ending, Service, Supervisor, signals};
+use crate::image::PAUSE_IMAGE;
 use crate::images::{OWN, SHARED};
 
 /// The program that an upgrade put in the place of the one that this node was booted with.
@@ -127,6 +128,7 @@ fn services(spec: &Spec) -> Vec<Service> {
         format!("--node-ip={}", spec.address),
         format!("--images-dir={SHARED}"),
         format!("--images-dir={OWN}"),
+        format!("--sandbox-image={PAUSE_IMAGE}"),
         format!("--clock-file={CLOCK}"),
     ];
     vec![

@@ -34,6 +34,9 @@ pub(crate) struct Flags {
     /// A watched folder of image archives that are imported; may be given several times
     #[arg(long = "images-dir", value_name = "FOLDER")]
     images_dirs: Vec<PathBuf>,
+    /// The image that the container runtime makes sandboxes of, should it not tell
+    #[arg(long, value_name = "IMAGE")]
+    sandbox_image: Option<String>,
     /// Configuration of the programs that know credentials of registries: a file, or a folder of files
     #[arg(long, requires = "image_credential_provider_bin_dir", value_name = "PATH")]
     image_credential_provider_config: Option<PathBuf>,
@@ -68,6 +71,7 @@ pub(crate) async fn run(flags: Flags, shutdown: CancellationToken) -> anyhow::Re
         node_ip: flags.node_ip,
         root_dir: flags.root_dir,
         images_dirs: flags.images_dirs,
+        sandbox_image: flags.sandbox_image,
         credential_providers: flags
             .image_credential_provider_config
             .zip(flags.image_credential_provider_bin_dir),

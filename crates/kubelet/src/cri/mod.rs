@@ -82,6 +82,7 @@ pub struct Runtime {
     channel: Channel,
     runtime: RuntimeServiceClient<Channel>,
     images: ImageServiceClient<Channel>,
+    sandbox_image: Option<String>,
 }
 
 // === impl RuntimeError ===
@@ -165,7 +166,15 @@ impl Runtime {
             runtime: RuntimeServiceClient::new(channel.clone()).max_decoding_message_size(MAX),
             images: ImageServiceClient::new(channel.clone()).max_decoding_message_size(MAX),
             channel,
+            sandbox_image: None,
         })
+    }
+
+    /// The same, which is known to make sandboxes of the image `name` should it not tell: containerd
+    /// does not since 2.0.
+    #[must_use]
+    pub fn with_sandbox_image(self, name: Option<String>) -> Self {
+        Self { sandbox_image: name, ..self }
     }
 
     /// Path of the runtime's socket.
@@ -184,9 +193,10 @@ impl Runtime {
         Ok(call!(self.runtime, status, proto::StatusRequest { verbose: false }, READ_TIMEOUT)?)
     }
 
-    /// The image that sandboxes are made of, if the runtime tells (containerd does).
+    /// The image that sandboxes are made of, if that is known.
     pub async fn sandbox_image(&self) -> Option<String> {
-        self.configured("/sandboxImage").await
+        let told = self.configured("/sandboxImage").await;
+        told.or_else(|| self.sandbox_image.clone())
     }
 
     /// A setting of the runtime, if it tells (containerd does).
@@ -396,5 +406,18 @@ fn absent_is_fine(result: Result<(), tonic::Status>) -> Result<(), RuntimeError>
     match result {
         Err(status) if status.code() == tonic::Code::NotFound => Ok(()),
         other => Ok(other?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_image_of_sandboxes_is_known_though_the_runtime_does_not_tell() {
+        let runtime = Runtime::new("/nonexistent/runtime.sock").unwrap();
+        assert_eq!(runtime.sandbox_image().await, None);
+        let runtime = runtime.with_sandbox_image(Some("pause:1".to_owned()));
+        assert_eq!(runtime.sandbox_image().await.as_deref(), Some("pause:1"));
     }
 }

@@ -110,7 +110,8 @@ impl Evictor {
             if let Err(error) = self.collector.remove_unused(now).await {
                 tracing::warn!(%error, "unused images stay");
             }
-            if !threshold.is_met(&self.observe().await) {
+            let observations = self.observe().await;
+            if !self.thresholds.iter().any(|one| one.is_unresolved(&observations)) {
                 return None;
             }
         }

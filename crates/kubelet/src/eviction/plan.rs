@@ -16,8 +16,10 @@ use crate::pod::status::Doom;
 pub(super) struct Seen {
     /// When each pressure was last observed.
     pressures: BTreeMap<Pressure, Timestamp>,
-    /// Since when less is left than soft thresholds have it.
+    /// Since when less is left than thresholds have it.
     since: Vec<(Threshold, Timestamp)>,
+    /// What was to be won back in the last round.
+    due: Vec<Threshold>,
 }
 
 /// What one round comes to.
@@ -31,7 +33,8 @@ pub(super) struct Plan {
 
 /// Plans a round, and notes in `seen` what is observed now. A pressure is over only when it was not
 /// observed for `transition`, or the Node would waver. It is told of at once, also when a soft threshold
-/// has to wait before anything is won back.
+/// has to wait before anything is won back. What was begun goes on until as much is won back as
+/// `evictionMinimumReclaim` has it.
 pub(super) fn plan(
     thresholds: &[Threshold],
     observations: &[Observation],
@@ -39,8 +42,11 @@ pub(super) fn plan(
     transition: Duration,
     now: Timestamp,
 ) -> Plan {
-    let mut met: Vec<Threshold> =
-        thresholds.iter().filter(|threshold| threshold.is_met(observations)).copied().collect();
+    let is_met = |threshold: &&Threshold| {
+        threshold.is_met(observations)
+            || seen.due.contains(threshold) && threshold.is_unresolved(observations)
+    };
+    let mut met: Vec<Threshold> = thresholds.iter().filter(is_met).copied().collect();
     // Hard ones stay before soft ones of the same signal.
     met.sort_by_key(|threshold| threshold.signal);
     seen.since.retain(|(threshold, _)| met.contains(threshold));
@@ -55,12 +61,13 @@ pub(super) fn plan(
         let observed = met.iter().any(|threshold| threshold.signal.pressure() == *pressure);
         observed || now.duration_since(*at) < transition
     });
-    let due = |threshold: &&Threshold| {
-        let since = seen.since.iter().find(|(known, _)| known == *threshold);
+    met.retain(|threshold| {
+        let since = seen.since.iter().find(|(known, _)| known == threshold);
         since.is_some_and(|(_, since)| now.duration_since(*since) >= signed(threshold.grace))
-    };
+    });
     // Nothing that the kubelet does gives process numbers back but ending Pods.
-    let reclaim = met.iter().find(due).copied();
+    let reclaim = met.first().copied();
+    seen.due = met;
     Plan { pressures: seen.pressures.keys().copied().collect(), reclaim }
 }
 

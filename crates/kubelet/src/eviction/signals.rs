@@ -57,6 +57,8 @@ pub(super) struct Threshold {
     /// How long less must be left before anything is done; at once, and without grace for Pods, if it
     /// is zero.
     pub(super) grace: Duration,
+    /// How much more than the limit must be left before what was begun is over.
+    pub(super) reclaim: Option<Limit>,
 }
 
 /// Why thresholds are of no use. Worded as upstream words it.
@@ -79,6 +81,17 @@ pub enum ThresholdError {
     /// It is no time.
     #[error("invalid eviction grace period specified: {0}, must be a positive value")]
     Grace(String),
+    /// What is to be won back is less than nothing.
+    #[error("negative eviction minimum reclaim specified for {0}")]
+    Reclaim(String),
+    /// What is to be won back is a share of nothing.
+    #[error("eviction percentage minimum reclaim {signal} must be positive: {value}")]
+    ReclaimShare {
+        /// Of what.
+        signal: String,
+        /// What is said.
+        value: String,
+    },
 }
 
 /// What there is of something.
@@ -150,21 +163,30 @@ impl Pressure {
     }
 }
 
-// === impl Threshold ===
+// === impl Limit ===
 
-impl Threshold {
-    /// How much must be left of `capacity`.
-    pub(super) fn quantity(&self, capacity: u64) -> u64 {
-        match self.limit {
-            Limit::Amount(amount) => amount,
+impl Limit {
+    /// How much that is of `capacity`.
+    fn of(self, capacity: u64) -> u64 {
+        match self {
+            Self::Amount(amount) => amount,
             #[allow(
                 clippy::cast_precision_loss,
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
                 reason = "a share of a size of a disk or a memory, which f64 holds well enough"
             )]
-            Limit::Percent(percent) => (capacity as f64 * percent / 100.0) as u64,
+            Self::Percent(percent) => (capacity as f64 * percent / 100.0) as u64,
         }
+    }
+}
+
+// === impl Threshold ===
+
+impl Threshold {
+    /// How much must be left of `capacity`.
+    pub(super) fn quantity(&self, capacity: u64) -> u64 {
+        self.limit.of(capacity)
     }
 
     /// Whether Pods get time to end.
@@ -174,8 +196,21 @@ impl Threshold {
 
     /// Whether less is left.
     pub(super) fn is_met(&self, observations: &[Observation]) -> bool {
+        self.is_short(observations, |_| 0)
+    }
+
+    /// Whether less is left than what ends what was begun when it was met.
+    pub(super) fn is_unresolved(&self, observations: &[Observation]) -> bool {
+        self.is_short(observations, |capacity| self.reclaim.map_or(0, |more| more.of(capacity)))
+    }
+
+    /// Whether less is left than the limit and `more`.
+    fn is_short(&self, observations: &[Observation], more: impl Fn(u64) -> u64) -> bool {
         let seen = observations.iter().find(|seen| seen.signal == self.signal);
-        seen.is_some_and(|seen| seen.available < self.quantity(seen.capacity))
+        seen.is_some_and(|seen| {
+            let wanted = self.quantity(seen.capacity).saturating_add(more(seen.capacity));
+            seen.available < wanted
+        })
     }
 }
 
@@ -191,6 +226,7 @@ const ELSEWHERE: [&str; 3] =
 pub(super) fn thresholds(config: &KubeletConfiguration) -> Result<Vec<Threshold>, ThresholdError> {
     let hard = config.eviction_hard();
     let soft = &config.eviction_soft;
+    let reclaims = &config.eviction_minimum_reclaim;
     let mut graces = BTreeMap::new();
     for (name, text) in &config.eviction_soft_grace_period {
         let grace = machinery::duration::parse(text).ok().filter(|grace| !grace.is_zero());
@@ -200,24 +236,55 @@ pub(super) fn thresholds(config: &KubeletConfiguration) -> Result<Vec<Threshold>
         let name = name.as_str();
         !ELSEWHERE.contains(&name) && Signal::ALL.iter().all(|signal| signal.name() != name)
     };
-    let mut names = hard.keys().chain(soft.keys()).chain(graces.keys().copied());
+    let mut names =
+        hard.keys().chain(soft.keys()).chain(graces.keys().copied()).chain(reclaims.keys());
     if let Some(name) = names.find(unknown) {
         return Err(ThresholdError::Signal(name.clone()));
     }
     let mut all = Vec::new();
+    let mut wanted = BTreeMap::new();
     for signal in Signal::ALL {
-        if let Some(limit) = hard.get(signal.name()).map(|text| limit(signal, text)) {
-            all.extend(limit?.map(|limit| Threshold { signal, limit, grace: Duration::ZERO }));
+        if let Some(text) = reclaims.get(signal.name()) {
+            wanted.insert(signal, reclaim(signal, text)?);
+        }
+    }
+    let mut add = |signal: Signal, text: &str, grace| {
+        let reclaim = wanted.get(&signal).copied();
+        let limit = limit(signal, text)?;
+        all.extend(limit.map(|limit| Threshold { signal, limit, grace, reclaim }));
+        Ok::<(), ThresholdError>(())
+    };
+    for signal in Signal::ALL {
+        if let Some(text) = hard.get(signal.name()) {
+            add(signal, text, Duration::ZERO)?;
         }
     }
     for signal in Signal::ALL {
         let name = signal.name();
         let Some(text) = soft.get(name) else { continue };
         let grace = graces.get(&name.to_owned()).copied();
-        let grace = grace.ok_or_else(|| ThresholdError::NoGrace(name.to_owned()))?;
-        all.extend(limit(signal, text)?.map(|limit| Threshold { signal, limit, grace }));
+        add(signal, text, grace.ok_or_else(|| ThresholdError::NoGrace(name.to_owned()))?)?;
     }
     Ok(all)
+}
+
+/// How much is to be won back, as a text says it.
+fn reclaim(signal: Signal, text: &str) -> Result<Limit, ThresholdError> {
+    let name = || signal.name().to_owned();
+    let wrong = || ThresholdError::Limit { signal: name(), value: text.to_owned() };
+    match text.strip_suffix('%') {
+        Some(percent) => {
+            let percent: f64 = percent.parse().map_err(|_| wrong())?;
+            if percent > 0.0 {
+                return Ok(Limit::Percent(percent));
+            }
+            Err(ThresholdError::ReclaimShare { signal: name(), value: text.to_owned() })
+        }
+        None => {
+            let amount = text.parse::<Quantity>().map_err(|_| wrong())?.value();
+            u64::try_from(amount).map(Limit::Amount).map_err(|_| ThresholdError::Reclaim(name()))
+        }
+    }
 }
 
 /// The limit that a text says; nothing if it switches the threshold off.

@@ -22,7 +22,7 @@ fn config(hard: Option<&[(&str, &str)]>) -> KubeletConfiguration {
 }
 
 fn hard(signal: Signal, limit: Limit) -> Threshold {
-    Threshold { signal, limit, grace: Duration::ZERO }
+    Threshold { signal, limit, grace: Duration::ZERO, reclaim: None }
 }
 
 fn disk(available: u64) -> Vec<Observation> {
@@ -106,6 +106,32 @@ fn soft_thresholds_wait_and_are_told_of_meanwhile() {
 }
 
 #[test]
+fn what_was_begun_goes_on_until_as_much_is_won_back_as_is_wanted() {
+    let config = soft(
+        "evictionSoft: {nodefs.available: 200Mi}, evictionSoftGracePeriod: {nodefs.available: 10s}, \
+         evictionMinimumReclaim: {nodefs.available: 10%, pid.available: '0'}",
+    );
+    let limits = thresholds(&config).unwrap();
+    assert_eq!(limits[0].reclaim, Some(Limit::Percent(10.0)));
+    let mut seen = Seen::default();
+    let mut round = |available: u64, second: i64| {
+        let now = Timestamp::from_second(second).unwrap();
+        let plan = plan(&limits, &disk(available * MI), &mut seen, Duration::ZERO, now);
+        (plan.pressures.len(), plan.reclaim.is_some())
+    };
+    assert_eq!(round(250, 0), (0, false));
+    // Nothing is won back that nobody began to win back.
+    assert_eq!(round(199, 10), (1, false));
+    assert_eq!(round(250, 15), (0, false));
+    assert_eq!(round(199, 20), (1, false));
+    assert_eq!(round(199, 30), (1, true));
+    assert_eq!(round(200, 31), (1, true));
+    assert_eq!(round(299, 32), (1, true));
+    assert_eq!(round(300, 33), (0, false));
+    assert_eq!(round(299, 34), (0, false));
+}
+
+#[test]
 fn a_soft_eviction_leaves_pods_the_time_they_ask_for_up_to_a_limit() {
     let most = Duration::from_secs(60);
     let at_once = hard(Signal::MemoryAvailable, Limit::Amount(1));
@@ -141,6 +167,15 @@ fn thresholds_that_make_no_sense_are_told() {
             "evictionSoft: {pid.available: '101%'}, evictionSoftGracePeriod: {pid.available: 1s}",
             "invalid eviction threshold \"101%\" of pid.available",
         ),
+        (
+            "evictionMinimumReclaim: {pid.available: '-1'}",
+            "negative eviction minimum reclaim specified for pid.available",
+        ),
+        (
+            "evictionMinimumReclaim: {pid.available: 0%}",
+            "eviction percentage minimum reclaim pid.available must be positive: 0%",
+        ),
+        ("evictionMinimumReclaim: {pid.free: '1'}", "unsupported eviction signal pid.free"),
     ] {
         assert_eq!(thresholds(&soft(text)).unwrap_err().to_string(), wanted);
     }

@@ -9,6 +9,7 @@ pub mod credentials;
 pub mod folder;
 pub mod import;
 pub mod keyring;
+mod metrics;
 pub mod provider_config;
 pub mod providers;
 pub mod pull_records;
@@ -26,6 +27,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use self::accounts::{Accounts, Requester};
 use self::folder::Folders;
 use self::keyring::Credential;
+use self::metrics::Request;
 use self::providers::Plugin;
 use self::pull_records::{Named, PullRecords};
 use crate::cri::{Runtime, RuntimeError, proto};
@@ -190,6 +192,21 @@ impl Images {
         secrets: &[Arc<Secret>],
         sandbox: &proto::PodSandboxConfig,
     ) -> Result<Found, Missing> {
+        let policy = wish.policy.unwrap_or("IfNotPresent").to_owned();
+        let mut request = Request { policy, ..Request::default() };
+        let provided = self.provide(wish, secrets, sandbox, &mut request).await;
+        self.records.metrics.requested(&request);
+        provided
+    }
+
+    /// Notes in `request` what is found.
+    async fn provide(
+        &self,
+        wish: Wish<'_>,
+        secrets: &[Arc<Secret>],
+        sandbox: &proto::PodSandboxConfig,
+        request: &mut Request,
+    ) -> Result<Found, Missing> {
         let Wish { pod, named, .. } = wish;
         let wanted = match reference::with_default_tag(named) {
             Ok(wanted) => wanted,
@@ -199,7 +216,6 @@ impl Images {
                 return Err(missing("InvalidImageName", message, None));
             }
         };
-        let policy = wish.policy.unwrap_or("IfNotPresent");
         let present = match self.find(&wanted).await {
             Ok(present) => present,
             Err(error) => {
@@ -208,21 +224,26 @@ impl Images {
                 return Err(missing("ImageInspectError", message, None));
             }
         };
-        let present = match present.filter(|_| policy != "Always") {
+        // What counts is the registry's then.
+        let is_asked = request.policy != "Always";
+        request.present = is_asked.then_some(present.is_some());
+        let present = match present.filter(|_| is_asked) {
             Some(image) => {
                 let repository = reference::repository(&wanted);
                 let preloaded = self.folders.held().holds(&image);
                 let named = Named { preloaded, wanted: &wanted, repository: &repository };
                 // Secrets that make no sense are those of a Pod without any: a pull is going to say so.
-                let credentials =
-                    async { self.credentials(pod, &repository, secrets).await.unwrap_or_default() };
+                let credentials = async { self.credentials(pod, &repository, secrets).await.ok() };
                 let allowed = self.records.allows(named, &image.id, credentials).await;
                 allowed.then_some(image)
             }
             None => None,
         };
+        // One that is not here and must not be pulled is not asked for.
+        let is_hopeless = request.policy == "Never" && request.present == Some(false);
+        request.required = (!is_hopeless).then_some(present.is_none());
         // Who may not use an image is not told that it is here.
-        match (policy, present) {
+        match (request.policy.as_str(), present) {
             ("Always", _) => self.pull(wish, &wanted, secrets, sandbox).await,
             (_, Some(image)) => {
                 let message = format!(

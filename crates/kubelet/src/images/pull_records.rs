@@ -22,8 +22,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::keyring::{Credential, Source};
+use super::metrics::{Check, Metrics};
 
 const VERSION: &str = "kubelet.config.k8s.io/v1beta1";
+/// Folders of intents and of records.
+const PULLING: &str = "pulling";
+const PULLED: &str = "pulled";
+/// How files end that are being written.
+const PARTIAL: &str = "partial";
 /// As many secrets a record may have before nothing is added to it without a pull.
 const MANY: usize = 100;
 
@@ -109,10 +115,9 @@ pub struct Named<'a> {
 /// What is to be asked before a Pod may use an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Verdict {
-    Allowed,
-    /// Only a registry can tell.
-    Unknown,
-    /// Whoever is one of these.
+    /// Nothing.
+    Known(Check),
+    /// Whether it is one of these.
     Granted(Grants),
 }
 
@@ -133,6 +138,7 @@ pub struct PullRecords {
     allowlist: Vec<String>,
     /// How many pulls of each image run; held while files are changed.
     pulls: Mutex<HashMap<String, usize>>,
+    pub(super) metrics: Metrics,
 }
 
 /// Decides from what is known of an image; `intended` if it is being pulled, or was when the kubelet
@@ -153,11 +159,11 @@ fn judge(
         Policy::AlwaysVerify => false,
     };
     if exempt {
-        return Verdict::Allowed;
+        return Verdict::Known(Check::PolicyAllowed);
     }
     match record.and_then(|record| record.credential_mapping.get(repository)) {
-        None => Verdict::Unknown,
-        Some(grants) if grants.node_pods_accessible => Verdict::Allowed,
+        None => Verdict::Known(Check::MustAuthenticate),
+        Some(grants) if grants.node_pods_accessible => Verdict::Known(Check::RecordFound),
         Some(grants) => Verdict::Granted(grants.clone()),
     }
 }
@@ -248,17 +254,31 @@ impl PullRecords {
     #[must_use]
     pub fn new(root_dir: &Path, policy: Policy, allowlist: Vec<String>) -> Self {
         let folder = root_dir.join("image_manager");
-        Self { folder, policy, allowlist, pulls: Mutex::default() }
+        let (pulls, metrics) = (Mutex::default(), Metrics::new());
+        let records = Self { folder, policy, allowlist, pulls, metrics };
+        records.count();
+        records
     }
 
     /// Whether a Pod may use the image with the ID `id`; `credentials` are asked for only if that
-    /// depends on them.
+    /// depends on them, and are nothing if they make no sense.
     pub async fn allows(
         &self,
         image: Named<'_>,
         id: &str,
-        credentials: impl Future<Output = Vec<Credential>>,
+        credentials: impl Future<Output = Option<Vec<Credential>>>,
     ) -> bool {
+        let check = self.check(image, id, credentials).await;
+        self.metrics.checked(check);
+        check.allows()
+    }
+
+    async fn check(
+        &self,
+        image: Named<'_>,
+        id: &str,
+        credentials: impl Future<Output = Option<Vec<Credential>>>,
+    ) -> Check {
         let verdict = {
             let pulls = self.lock();
             let intended = pulls.contains_key(image.wanted) || self.intent(image.wanted).exists();
@@ -266,27 +286,28 @@ impl PullRecords {
                 Ok(record) => record,
                 Err(error) => {
                     tracing::error!(%error, id, "Unable to access cache records about image pulls");
-                    return false;
+                    return Check::Error;
                 }
             };
             let (policy, list) = (self.policy, &self.allowlist);
             judge(policy, list, image, record.as_ref(), intended)
         };
-        match verdict {
-            Verdict::Allowed => true,
-            Verdict::Unknown => false,
-            Verdict::Granted(grants) => match fit(&grants, &credentials.await) {
-                Fit::No => false,
-                Fit::Yes => true,
-                Fit::Also(grant) => {
-                    self.change(image, id, |grants| {
-                        grants.add_secret(grant);
-                        true
-                    });
+        let grants = match verdict {
+            Verdict::Known(check) => return check,
+            Verdict::Granted(grants) => grants,
+        };
+        let Some(credentials) = credentials.await else { return Check::Error };
+        match fit(&grants, &credentials) {
+            Fit::No => return Check::MustAuthenticate,
+            Fit::Yes => {}
+            Fit::Also(grant) => {
+                self.change(image, id, |grants| {
+                    grants.add_secret(grant);
                     true
-                }
-            },
+                });
+            }
         }
+        Check::RecordFound
     }
 
     /// Notes that an image is about to be pulled.
@@ -301,6 +322,7 @@ impl PullRecords {
             image: wanted.to_owned(),
         };
         write(&self.intent(wanted), &intent)?;
+        self.count();
         *pulls.entry(wanted.to_owned()).or_default() += 1;
         Ok(())
     }
@@ -320,7 +342,7 @@ impl PullRecords {
     /// Forgets images that are not on the node any more and were last heard of before `until`.
     pub fn prune(&self, present: &BTreeSet<&str>, until: Timestamp) {
         let _pulls = self.lock();
-        let folder = self.folder.join("pulled");
+        let folder = self.folder.join(PULLED);
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let record: Option<Record> = load(&entry.path()).ok().flatten();
             let gone = record.is_none_or(|record| {
@@ -330,6 +352,7 @@ impl PullRecords {
                 tracing::warn!(%error, path = %entry.path().display(), "a record stays");
             }
         }
+        self.count();
     }
 
     /// Changes who may use an image; whether what is kept says so now.
@@ -348,10 +371,11 @@ impl PullRecords {
             return true;
         }
         record.last_updated_time = Time(Timestamp::now());
-        let written = write(&self.folder.join("pulled").join(file_name(id)), &record);
+        let written = write(&self.folder.join(PULLED).join(file_name(id)), &record);
         if let Err(error) = &written {
             tracing::error!(%error, image = image.wanted, "failed to write an image pulled record");
         }
+        self.count();
         written.is_ok()
     }
 
@@ -367,8 +391,19 @@ impl PullRecords {
                     }
                     _ => {}
                 }
+                self.count();
             }
         }
+    }
+
+    /// Tells how many files there are.
+    fn count(&self) {
+        let number = |name: &str| {
+            let files = fs::read_dir(self.folder.join(name)).into_iter().flatten().flatten();
+            files.filter(|file| file.path().extension().is_none_or(|end| end != PARTIAL)).count()
+        };
+        self.metrics.intents(number(PULLING));
+        self.metrics.records(number(PULLED));
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, usize>> {
@@ -376,11 +411,11 @@ impl PullRecords {
     }
 
     fn intent(&self, wanted: &str) -> PathBuf {
-        self.folder.join("pulling").join(file_name(wanted))
+        self.folder.join(PULLING).join(file_name(wanted))
     }
 
     fn read(&self, id: &str) -> io::Result<Option<Record>> {
-        load(&self.folder.join("pulled").join(file_name(id)))
+        load(&self.folder.join(PULLED).join(file_name(id)))
     }
 }
 
@@ -400,7 +435,7 @@ fn load<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
 fn write(path: &Path, content: &impl Serialize) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let partial = path.with_added_extension("partial");
+    let partial = path.with_added_extension(PARTIAL);
     let file = fs::File::create(&partial)?;
     serde_json::to_writer(&file, content)?;
     file.sync_all()?;

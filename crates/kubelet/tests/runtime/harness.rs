@@ -76,20 +76,23 @@ impl Containerd {
         let runtime = Runtime::new(at("containerd.sock").to_str().unwrap()).unwrap();
         let cgroup = format!("/ironclad-test-{}", std::process::id());
         let containerd = Self { dir, runtime, process, cgroup };
-        containerd.ready().await;
+        containerd.eventually("starts", async || containerd.runtime.version().await.is_ok()).await;
         containerd.import();
+        // Its part for kubelets hears of images after its client is done.
+        let noticed = async || matches!(containerd.runtime.image_status(IMAGE).await, Ok(Some(_)));
+        containerd.eventually("notices its image", noticed).await;
         Some(containerd)
     }
 
-    async fn ready(&self) {
+    async fn eventually(&self, what: &str, is_so: impl AsyncFn() -> bool) {
         for _ in 0..300 {
-            if self.runtime.version().await.is_ok() {
+            if is_so().await {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let log = fs::read_to_string(self.dir.path().join("containerd.log")).unwrap();
-        panic!("containerd does not start:\n{log}");
+        panic!("containerd never {what}:\n{log}");
     }
 
     fn import(&self) {

@@ -22,7 +22,7 @@ fn records(folder: &Path, policy: Policy) -> PullRecords {
 }
 
 async fn allows(records: &PullRecords, image: Named<'_>, credentials: &[Credential]) -> bool {
-    records.allows(image, "id", async { credentials.to_vec() }).await
+    records.allows(image, "id", async { Some(credentials.to_vec()) }).await
 }
 
 #[tokio::test]
@@ -110,4 +110,34 @@ async fn records_go_with_their_images() {
     assert!(!allows(&records, IMAGE, &[]).await, "it is on the node, or new");
     records.prune(&["other"].into(), later);
     assert!(allows(&records, IMAGE, &[]).await);
+}
+
+#[tokio::test]
+async fn metrics_tell_what_is_kept_and_what_came_of_asking() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = records(folder.path(), Policy::default());
+    let counted = |check: Check| {
+        let before = records.metrics.found(check);
+        move |records: &PullRecords| records.metrics.found(check) - before
+    };
+    let (free, found) = (counted(Check::PolicyAllowed), counted(Check::RecordFound));
+    let (unknown, error) = (counted(Check::MustAuthenticate), counted(Check::Error));
+    assert_eq!(records.metrics.kept(), (0, 0));
+    allows(&records, IMAGE, &[]).await;
+    records.begin(IMAGE.wanted).unwrap();
+    assert_eq!(records.metrics.kept(), (1, 0));
+    allows(&records, IMAGE, &[]).await;
+    records.pulled(IMAGE, "id", Some(&secret("a", "p")));
+    assert_eq!(records.metrics.kept(), (0, 1));
+    for credentials in [secret("a", "p"), secret("a", "q"), account("b")] {
+        allows(&records, IMAGE, &[credentials]).await;
+    }
+    assert!(!records.allows(IMAGE, "id", async { None }).await);
+    let path = fs::read_dir(folder.path().join("image_manager/pulled")).unwrap().next().unwrap();
+    fs::write(path.unwrap().path(), "{").unwrap();
+    assert!(!allows(&records, IMAGE, &[secret("a", "p")]).await);
+    let counts = [free(&records), found(&records), unknown(&records), error(&records)];
+    assert_eq!(counts, [1, 2, 2, 2]);
+    let again = self::records(folder.path(), Policy::default());
+    assert_eq!(again.metrics.kept(), (0, 1), "of an earlier kubelet");
 }
