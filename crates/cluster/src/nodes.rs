@@ -264,7 +264,7 @@ pub async fn add(
 ) -> Result<String, NodeError> {
     let patience = options.patience;
     progress.doing("Checking this host");
-    let facts = preflight::check(1, 0)?;
+    let facts = preflight::check(1, usize::from(options.role == Role::ControlPlane))?;
     let (folder, mut cluster) = open(clusters, name)?;
     let client = connect(clusters, name).await?;
     let node = match options.role {
@@ -287,11 +287,13 @@ pub async fn add(
     });
     if let Err(error) = joined {
         progress.interrupt();
+        let diagnosed = async |error| {
+            let words = up::last_words(&folder, std::slice::from_ref(&node)).await;
+            NodeError::Wait(Box::new(UpError::Diagnosed(error, words)))
+        };
         let error = match error {
-            NodeError::Wait(error) => {
-                let words = up::last_words(&folder, std::slice::from_ref(&node)).await;
-                NodeError::Wait(Box::new(UpError::Diagnosed(error, words)))
-            }
+            NodeError::Wait(error) => diagnosed(error).await,
+            NodeError::Power(error) => diagnosed(Box::new(error.into())).await,
             other => other,
         };
         discard(&folder, &mut cluster, &node, &client).await?;
@@ -345,7 +347,12 @@ async fn join(
         up::node_ready(client, &node.name).await;
         Ok::<_, NodeError>(())
     };
-    up::patiently(progress, client, &[&node.name], ready).await?;
+    let own = cluster.nodes.get(&node.name).map(|process| (node.name.as_str(), process));
+    let names = [node.name.as_str()];
+    tokio::select! {
+        ready = up::patiently(progress, client, &names, ready) => ready?,
+        stopped = power::stopped(own.into_iter()) => return Err(stopped.into()),
+    }
     if let Some(token) = token {
         tokens::delete(client, &token.id).await?;
     }

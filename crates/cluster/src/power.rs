@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::network::{self, NetworkError};
 use crate::node::{cgroups, namespaces};
@@ -102,6 +103,27 @@ pub(crate) async fn off(
     Ok(folder.write(cluster)?)
 }
 
+/// Waits until the first process of one of these nodes ends, which this process started: with it the
+/// node is gone, and nothing more is to be waited for. Why is in its `node-init.log`.
+pub(crate) async fn stopped<'a>(
+    nodes: impl Iterator<Item = (&'a str, &'a Process)> + Clone,
+) -> PowerError {
+    // Heard of from before the first look.
+    let mut children = signal(SignalKind::child());
+    loop {
+        if let Some((node, _)) = nodes.clone().find(|(_, process)| !process.runs()) {
+            return PowerError::Stopped(node.to_owned());
+        }
+        match &mut children {
+            Ok(children) => {
+                children.recv().await;
+            }
+            // Whoever waits has a limit of their own.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
 /// Kills the first processes of nodes and waits for their end, and with it that of all others in
 /// their namespaces.
 ///
@@ -125,4 +147,25 @@ pub(crate) async fn end<'a>(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_that_stops_is_noticed_and_not_waited_for() {
+        let start = || std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let mut children = [start(), start()];
+        let processes = children
+            .each_ref()
+            .map(|child| Process::of(Pid::from_raw(i32::try_from(child.id()).unwrap())).unwrap());
+        let waiting = stopped(["w1", "w2"].into_iter().zip(&processes));
+        let (error, ()) = tokio::join!(waiting, async { children[1].kill().unwrap() });
+        assert_eq!(error.to_string(), "node w2 stopped while it was being prepared");
+        for child in &mut children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
 }

@@ -227,7 +227,11 @@ async fn build(
         }
         Ok::<(), UpError>(())
     };
-    patiently(progress, &client, &names, all).await?;
+    let processes = cluster.nodes.iter().map(|(name, process)| (name.as_str(), process));
+    tokio::select! {
+        ready = patiently(progress, &client, &names, all) => ready?,
+        stopped = power::stopped(processes) => return Err(stopped.into()),
+    }
     progress.done("All nodes are Ready");
 
     progress.doing("Waiting for DNS and the control plane's Pods");
