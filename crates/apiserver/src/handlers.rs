@@ -9,6 +9,7 @@ mod non_resource;
 mod options;
 mod read;
 mod represent;
+mod socket;
 mod streams;
 mod watch;
 mod write;

@@ -38,6 +38,10 @@ pub enum Subprotocol {
     ChannelV4,
     /// A SPDY/3.1 connection inside binary messages (KEP-4006 port forwarding).
     PortForwardTunnel,
+    /// Bytes as they come, in binary messages.
+    Binary,
+    /// Bytes as they come, in base64 in text messages.
+    Base64,
 }
 
 impl Subprotocol {
@@ -47,11 +51,13 @@ impl Subprotocol {
             Self::ChannelV5 => "v5.channel.k8s.io",
             Self::ChannelV4 => "v4.channel.k8s.io",
             Self::PortForwardTunnel => "SPDY/3.1+portforward.k8s.io",
+            Self::Binary => "binary.k8s.io",
+            Self::Base64 => "base64.binary.k8s.io",
         }
     }
 
     fn parse(name: &str) -> Option<Self> {
-        [Self::ChannelV5, Self::ChannelV4, Self::PortForwardTunnel]
+        [Self::ChannelV5, Self::ChannelV4, Self::PortForwardTunnel, Self::Binary, Self::Base64]
             .into_iter()
             .find(|protocol| protocol.name() == name)
     }
@@ -88,6 +94,11 @@ pub enum WebSocketError {
     /// A message that is not of the channel protocol.
     #[error("invalid channel message: {0}")]
     Message(&'static str),
+}
+
+/// Whether the headers name sub-protocols.
+pub fn offers_protocols(headers: &HeaderMap) -> bool {
+    headers.contains_key(SEC_WEBSOCKET_PROTOCOL)
 }
 
 /// Whether the headers ask for a switch to WebSocket.

@@ -16,9 +16,8 @@ pub(super) struct Paths {
 impl Paths {
     /// Adds a dotted path; results for it are at the index that is returned.
     pub(super) fn add(&mut self, path: &str) -> usize {
-        let index = self.count;
-        self.count += 1;
-        let mut node = self;
+        let next = self.count;
+        let mut node = &mut *self;
         for step in path.split('.') {
             let at = match node.children.iter().position(|(name, _)| name == step) {
                 Some(at) => at,
@@ -29,7 +28,9 @@ impl Paths {
             };
             node = &mut node.children[at].1;
         }
-        node.leaf = Some(index);
+        // Two fields may be read from one place.
+        let index = *node.leaf.get_or_insert(next);
+        self.count = self.count.max(index + 1);
         index
     }
 
@@ -246,6 +247,7 @@ mod tests {
         for path in ["spec.nodeName", "status.phase", "spec.c"] {
             paths.add(path);
         }
+        assert_eq!(paths.add("spec.nodeName"), 0, "asked for a second time");
         let found = scan(json.as_bytes(), &paths).unwrap();
         assert_eq!(text(json, &found.values[0]), Some(r#""n""#));
         assert_eq!(text(json, &found.values[1]), None);

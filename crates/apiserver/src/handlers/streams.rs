@@ -16,6 +16,7 @@ use machinery::{Value, meta};
 use streams::upgrade::{self, Target};
 
 pub use self::kubelet::{Error as KubeletError, Kubelets};
+use super::socket;
 use crate::authz::Attributes;
 use crate::http::body::Body;
 use crate::http::query::encode;
@@ -62,6 +63,12 @@ pub(super) async fn log(call: &mut Call<'_>) -> Result<Reply, Failure> {
         .map_err(|error| Status::internal(error.to_string()))?;
     match target.send(request).await.map_err(|error| unreachable(&error))? {
         upgrade::Reply::Answered(response) if response.status().is_success() => {
+            if streams::websocket::is_websocket(call.headers()) {
+                let chunks = response.into_body().into_data_stream();
+                // An error is the end, as upstream: there is no place to say so.
+                let chunks = chunks.scan((), |(), chunk| std::future::ready(chunk.ok()));
+                return socket::bytes(call, chunks);
+            }
             let mut reply = passed_on(response);
             reply
                 .headers_mut()

@@ -1,7 +1,5 @@
 //! `watch`: a response that goes on with every change.
 
-mod socket;
-
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::options;
 use super::represent::Form;
+use super::socket;
 use crate::audit::Record;
 use crate::cache::{EventType, WatchItem, Watcher, value_frame, value_item};
 use crate::http::body::Body;
@@ -80,7 +79,11 @@ pub(super) async fn watch(call: &mut Call<'_>, target: &Target) -> Result<Reply,
         _audited: call.context.audit.clone(),
     };
     if streams::websocket::is_websocket(call.headers()) {
-        return socket::serve(call, stream);
+        let events = stream::unfold(stream, |mut stream| async move {
+            let event = stream.event().await?;
+            Some((event, stream))
+        });
+        return socket::events(call, form.accepted.format, events);
     }
     let chunks = stream::unfold(stream, |mut stream| async move {
         let chunk = stream.next().await?;

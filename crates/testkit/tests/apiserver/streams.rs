@@ -4,10 +4,13 @@ use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use ::streams::upgrade::{Reply, Target};
+use ::streams::websocket::{self, Message, Subprotocol, WebSocketError};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use component::pki::Subject;
 use component::serve::{Certificates, Options, Peer, serve};
 use component::tls::ServerTls;
-use http::{Request, Response, StatusCode};
+use futures::StreamExt as _;
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -111,6 +114,29 @@ async fn logs_come_from_the_kubelet() -> Outcome {
         "a container name must be specified for pod p, choose one of: [main] or one of the init \
          containers: [bad]"
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logs_come_over_websocket() -> Outcome {
+    let (server, admin) = server().await?;
+    let _kubelet = kubelet(&server, &admin).await?;
+    let target = crate::wire::target(&server)?;
+    let text = "/containerLogs/default/p/main?tailLines=5";
+    for (protocol, expected) in [
+        (Subprotocol::Binary, Message::binary(text.as_bytes())),
+        (Subprotocol::Base64, Message::text(BASE64_STANDARD.encode(text))),
+    ] {
+        let uri = "/api/v1/namespaces/default/pods/p/log?container=main&tailLines=5".parse()?;
+        let (mut socket, _) =
+            websocket::connect(&target, uri, HeaderMap::new(), &[protocol]).await?;
+        assert_eq!(socket.next().await.ok_or("no log")??, expected);
+        assert!(socket.next().await.ok_or("no goodbye")??.is_close());
+    }
+    let uri = "/api/v1/namespaces/default/pods/p/log?container=main".parse()?;
+    let unknown = [Subprotocol::ChannelV5];
+    let refused = websocket::connect(&target, uri, HeaderMap::new(), &unknown).await;
+    assert!(matches!(refused, Err(WebSocketError::Refused(_))), "{:?}", refused.err());
     Ok(())
 }
 
