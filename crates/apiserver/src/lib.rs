@@ -38,6 +38,7 @@ mod webhook;
 pub use cache::ROOT;
 pub use config::Config;
 pub use machinery::duration::parse as parse_duration;
+pub use machinery::{features, hex};
 pub use metrics::resource_of_key;
 pub use resources::{Enablement, follows_feature};
 pub use server::{Error, STORE_FILE, run, serve};

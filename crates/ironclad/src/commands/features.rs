@@ -1,7 +1,7 @@
 //! `--feature-gates`, the same for every component.
 
+use apiserver::features::{self, Choices, FeatureError, Features};
 use clap::Args;
-use machinery::features::{self, Choices, FeatureError, Features};
 
 #[derive(Debug, Args)]
 pub(super) struct Flags {

@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use apiserver::features::Choices;
 use apiserver::{Config, Enablement, EtcdOptions};
 use clap::Args;
-use machinery::features::Choices;
 use tokio_util::sync::CancellationToken;
 
 use super::features::{self, Component};

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use apiserver::features::Choices;
 use clap::{ArgAction, Args};
 use controllers::Config;
-use machinery::features::Choices;
 use tokio_util::sync::CancellationToken;
 
 use super::features::{self, Component};

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
+use apiserver::features::Choices;
 use clap::Args;
 use client::ConnectOptions;
-use machinery::features::Choices;
 use proxy::Config;
 use proxy::cidr::Cidr;
 use tokio_util::sync::CancellationToken;

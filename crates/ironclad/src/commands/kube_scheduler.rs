@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
+use apiserver::features::Choices;
 use clap::{ArgAction, Args};
 use client::ConnectOptions;
-use machinery::features::Choices;
 use scheduler::Config;
 use tokio_util::sync::CancellationToken;
 

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
+use apiserver::hex;
 use bytes::Bytes;
 use clap::{Args, Subcommand};
 use cluster::config::SNAPSHOTS;
 use cluster::site::{Server, Site};
 use cluster::state;
 use futures::{AsyncReadExt as _, Stream, stream};
-use machinery::hex;
 use store::snapshot::{Entry, Snapshot, SnapshotError, folder, restore};
 
 /// Where an API server's embedded store is unless it says otherwise.

@@ -212,7 +212,7 @@ fn hash(credential: &Credential) -> String {
         digest.update((part.len() as u64).to_le_bytes());
         digest.update(part);
     }
-    hex::digits(&digest.finalize())
+    hex::digits(digest.finalize())
 }
 
 // === impl Grants ===
@@ -421,7 +421,7 @@ impl PullRecords {
 
 /// As upstream names these files.
 fn file_name(name: &str) -> String {
-    format!("sha256-{}", hex::digits(&Sha256::digest(name)))
+    format!("sha256-{}", hex::digits(Sha256::digest(name)))
 }
 
 fn load<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {

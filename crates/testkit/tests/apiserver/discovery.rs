@@ -56,6 +56,13 @@ async fn aggregated_discovery_has_a_tag() -> Outcome {
     let headers = [("accept", accept), ("if-none-match", first.header("etag"))];
     let second = send(&client, "GET", "/apis", &headers, "").await?;
     assert_eq!((second.code, second.text.as_str()), (304, ""));
+
+    // Its beta is gone: who takes something else gets that, who does not gets nothing.
+    let beta = accept.replace("v=v2;", "v=v2beta1;");
+    assert_eq!(send(&client, "GET", "/apis", &[("accept", &beta)], "").await?.code, 406);
+    let either = format!("{beta},application/json");
+    let plain = send(&client, "GET", "/apis", &[("accept", &either)], "").await?;
+    assert_eq!(expect(&plain, 200)["kind"], "APIGroupList");
     Ok(())
 }
 

@@ -67,7 +67,7 @@ fn definitions_of_one_name_are_renamed_unless_they_are_the_same() {
         &[("/b", "A"), ("/c", "Same")],
         json!({"A": {"properties": {"s": {"$ref": "#/definitions/A"}}}, "Same": {"type": "object"}}),
     );
-    let all = merged(&own, &[other.clone()]);
+    let all = merged(&own, &[other]);
     let body = |path: &str| all["paths"][path]["post"]["parameters"][0]["schema"]["$ref"].clone();
     assert_eq!(body("/a"), "#/definitions/A");
     assert_eq!(body("/b"), "#/definitions/A_v3");
