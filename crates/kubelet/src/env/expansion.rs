@@ -1,10 +1,30 @@
 //! `$(NAME)` references in values, commands and arguments.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 /// Replaces references to the variables of `env`; unknown ones stay as they are, `$$` is a dollar.
 pub fn expand(text: &str, env: &[(String, String)]) -> String {
-    expand_with(text, |name| {
-        env.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    })
+    expand_with(text, |name| find(env, name))
+}
+
+/// As [`expand`], for texts that need every variable: without one that has a value it fails with the
+/// names of those, in order.
+pub fn expand_all(text: &str, env: &[(String, String)]) -> Result<String, BTreeSet<String>> {
+    let missing = RefCell::new(BTreeSet::new());
+    let expanded = expand_with(text, |name| {
+        let value = find(env, name).filter(|value| !value.is_empty());
+        if value.is_none() {
+            missing.borrow_mut().insert(name.to_owned());
+        }
+        value
+    });
+    let missing = missing.into_inner();
+    if missing.is_empty() { Ok(expanded) } else { Err(missing) }
+}
+
+fn find<'a>(env: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    env.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }
 
 pub(super) fn expand_with<'a>(text: &str, lookup: impl Fn(&str) -> Option<&'a str>) -> String {
@@ -56,5 +76,13 @@ mod tests {
         check("$(VAR_A", "$(VAR_A");
         check("cost: 5$", "cost: 5$");
         check("$()", "$()");
+    }
+
+    #[test]
+    fn a_reference_to_nothing_fails_where_all_are_needed() {
+        let env = [("VAR_A".to_owned(), "A".to_owned()), ("EMPTY".to_owned(), String::new())];
+        assert_eq!(expand_all("x/$(VAR_A)", &env), Ok("x/A".to_owned()));
+        let missing = expand_all("$(UNKNOWN)/$(VAR_A)/$(EMPTY)", &env).unwrap_err();
+        assert_eq!(missing.into_iter().collect::<Vec<_>>(), ["EMPTY", "UNKNOWN"]);
     }
 }

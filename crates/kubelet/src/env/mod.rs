@@ -12,7 +12,7 @@ use crate::downward::{self, DownwardError};
 use crate::objects::{ObjectError, Objects};
 use crate::seam::{PodIps, Sources};
 
-pub use expansion::expand;
+pub use expansion::{expand, expand_all};
 pub use services::service_variables;
 
 /// Why a container cannot be given its environment; the message of `CreateContainerConfigError`.

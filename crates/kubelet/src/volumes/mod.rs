@@ -13,7 +13,7 @@ mod mount_table;
 mod ownership;
 mod sub_path;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -82,6 +82,9 @@ pub enum VolumeErrorKind {
         /// What is wrong.
         problem: String,
     },
+    /// A `subPathExpr` names variables that have no value.
+    #[error("missing value for {}", .0.iter().cloned().collect::<Vec<_>>().join(", "))]
+    SubPathExpr(BTreeSet<String>),
     /// A container mounts what the Pod does not have.
     #[error("cannot find volume {volume:?} to mount into container {container:?}")]
     NoVolume {
@@ -427,7 +430,10 @@ impl PodVolumes {
         for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
             let fail = |kind| VolumeError { volume: mount.name.clone(), kind };
             let sub_path = match mount.sub_path_expr.as_deref() {
-                Some(expression) if !expression.is_empty() => env::expand(expression, variables),
+                Some(expression) if !expression.is_empty() => {
+                    let expanded = env::expand_all(expression, variables);
+                    expanded.map_err(|missing| fail(VolumeErrorKind::SubPathExpr(missing)))?
+                }
                 _ => mount.sub_path.clone().unwrap_or_default(),
             };
             let of_image = match images.get(&mount.name) {
