@@ -1,6 +1,8 @@
 //! What a new cluster gets through the API: access for its administrator, what nodes need to join,
 //! kube-proxy and DNS.
 
+use std::time::Duration;
+
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use machinery::codec::yaml;
@@ -17,6 +19,9 @@ const VIRTUAL_IP: &str = include_str!("virtual-ip.yaml");
 const SHARED_KEYS: &str = include_str!("shared-keys.yaml");
 const KUBE_PROXY: &str = include_str!("kube-proxy.yaml");
 const DNS: &str = include_str!("dns.yaml");
+
+/// Between attempts at what needs an API server that answers.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Why an add-on is not there.
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +120,9 @@ pub(crate) async fn share_keys(client: &Client) -> Result<(), AddonError> {
     Ok(())
 }
 
-/// Marks a node as a control plane, which its kubelet may not do for itself.
+/// Marks a node as a control plane, which its kubelet may not do for itself. An API server that does not
+/// answer is asked again: there may be another in a moment, which has to take over first. Whoever waits
+/// has a limit of their own.
 ///
 /// # Errors
 /// [`AddonError`] when the API server refuses.
@@ -125,12 +132,23 @@ pub async fn mark_control_plane(client: &Client, node: &str) -> Result<(), Addon
         "node.kubernetes.io/exclude-from-external-load-balancers": "",
     }}});
     let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(client.clone());
-    let patched = nodes.patch(node, &PatchParams::default(), &Patch::Merge(labels)).await;
-    patched.map(drop).map_err(|source| AddonError::Refused {
-        kind: "Node".to_owned(),
-        name: node.to_owned(),
-        source: Box::new(source),
-    })
+    loop {
+        let patched = nodes.patch(node, &PatchParams::default(), &Patch::Merge(&labels)).await;
+        let source = match patched {
+            Ok(_) => return Ok(()),
+            Err(kube::Error::Api(status)) if status.code < 500 => kube::Error::Api(status),
+            Err(error) => {
+                tracing::debug!(%error, node, "not marked as a control plane yet");
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+        };
+        return Err(AddonError::Refused {
+            kind: "Node".to_owned(),
+            name: node.to_owned(),
+            source: Box::new(source),
+        });
+    }
 }
 
 async fn put(client: &Client, object: &DynamicObject) -> Result<(), AddonError> {
@@ -158,6 +176,38 @@ async fn put(client: &Client, object: &DynamicObject) -> Result<(), AddonError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn an_api_server_that_does_not_answer_is_asked_again_and_one_that_refuses_is_not() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("http://{}", listener.local_addr().unwrap());
+        let server = async move {
+            let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "m1"}});
+            let gone = json!({"kind": "Status", "apiVersion": "v1", "metadata": {},
+                              "status": "Failure", "reason": "NotFound", "code": 404});
+            for answer in [None, Some(("200 OK", node)), Some(("404 Not Found", gone))] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let Some((status, body)) = answer else { continue };
+                let read = stream.read(&mut [0; 4096]).await.unwrap();
+                assert!(read > 0);
+                let (body, kind) = (body.to_string(), "Content-Type: application/json");
+                let length = body.len();
+                let text = format!(
+                    "HTTP/1.1 {status}\r\n{kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+                );
+                stream.write_all(text.as_bytes()).await.unwrap();
+            }
+        };
+        let asked = async {
+            let client = Client::try_from(kube::Config::new(uri.parse().unwrap())).unwrap();
+            mark_control_plane(&client, "m1").await.unwrap();
+            let refused = mark_control_plane(&client, "m1").await.unwrap_err();
+            assert!(refused.to_string().starts_with("Node m1: "), "{refused}");
+        };
+        tokio::join!(server, asked);
+    }
 
     #[test]
     fn every_manifest_is_valid_and_nothing_is_left_to_fill_in() {

@@ -149,7 +149,10 @@ async fn finish(
         Ok(())
     })
     .await?;
-    addons::mark_control_plane(client, &options.name).await?;
+    within(options.patience, "an API server that answers", client, &options.name, async {
+        Ok(addons::mark_control_plane(client, &options.name).await?)
+    })
+    .await?;
     say(format!("[mark-control-plane] Marked the node {} as control-plane", options.name));
 
     let certificate_key = if options.upload_certs {

@@ -162,7 +162,10 @@ async fn work(
     .await?;
     if options.control_plane.is_some() {
         let admin = connect("/etc/kubernetes/admin.conf").await?;
-        addons::mark_control_plane(&admin, &options.name).await?;
+        within(patience, "an API server that answers", &admin, &options.name, async {
+            Ok(addons::mark_control_plane(&admin, &options.name).await?)
+        })
+        .await?;
         say(format!("[mark-control-plane] Marked the node {} as control-plane", options.name));
     }
     Ok(())
