@@ -3,7 +3,9 @@
 use apiserver::features::{self, Choices, FeatureError, Features};
 use clap::Args;
 
+// Not a group of arguments: those of components have the same name.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub(super) struct Flags {
     /// Features to switch on or off. Known are all gates of Kubernetes v1.36; those that change
     /// nothing here are named in the log
