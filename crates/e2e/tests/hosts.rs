@@ -52,9 +52,7 @@ impl Hosts {
         }
         hosts
     }
-}
 
-impl Hosts {
     /// Boots a host that was switched off, with the files it had.
     fn boot_again(&mut self, index: usize) {
         let name = self.hosts[index].name;
