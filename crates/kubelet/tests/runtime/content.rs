@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use kubelet::cri::Runtime;
 use kubelet::env::{EnvContext, build};
 use kubelet::objects::Objects;
-use kubelet::seam::{PodIps, Sources, pod_uid};
+use kubelet::seam::{PodIps, pod_uid};
 use kubelet::token::Tokens;
 use kubelet::volumes::{ImageMounts, VolumeManager, VolumeOptions};
 use serde::Serialize;
@@ -19,17 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use testkit::ApiServer;
 
-struct NoSources;
-
-impl Sources for NoSources {
-    fn node(&self) -> Option<Arc<Node>> {
-        None
-    }
-
-    fn services(&self, _namespace: &str) -> Vec<Arc<Service>> {
-        Vec::new()
-    }
-}
+use crate::harness::NoSources;
 
 async fn create<K>(client: &kube::Client, object: Value) -> K
 where

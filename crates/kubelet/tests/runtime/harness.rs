@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use component::pki::{Authority, Subject};
 use image::ImageBuilder;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kubelet::cgroup::Cgroups;
 use kubelet::cri::{Runtime, proto};
-use kubelet::seam::{ContainerRef, PodAccess, PodUid};
+use kubelet::seam::{ContainerRef, PodAccess, PodUid, Sources};
 use kubelet::server::{ServerOptions, ServingCertificate, serve};
 use streams::tls::Identity;
 use streams::upgrade::Target;
@@ -361,6 +361,19 @@ impl Served {
 impl Drop for Served {
     fn drop(&mut self) {
         self.shutdown.cancel();
+    }
+}
+
+/// Nodes and Services that nobody knows anything of.
+pub(crate) struct NoSources;
+
+impl Sources for NoSources {
+    fn node(&self) -> Option<Arc<Node>> {
+        None
+    }
+
+    fn services(&self, _namespace: &str) -> Vec<Arc<Service>> {
+        Vec::new()
     }
 }
 

@@ -6,28 +6,16 @@ use std::process::Command;
 use std::sync::Arc;
 
 use image::ImageBuilder;
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::core::v1::Pod;
 use kubelet::objects::Objects;
-use kubelet::seam::{PodIps, Sources, pod_uid};
+use kubelet::seam::{PodIps, pod_uid};
 use kubelet::token::Tokens;
 use kubelet::volumes::{ImageMount, ImageMounts, VolumeManager, VolumeOptions};
 use serde_json::json;
 
-use crate::harness::Containerd;
+use crate::harness::{Containerd, NoSources};
 
 const NAME: &str = "docker.io/test/data:1";
-
-struct NoSources;
-
-impl Sources for NoSources {
-    fn node(&self) -> Option<Arc<Node>> {
-        None
-    }
-
-    fn services(&self, _namespace: &str) -> Vec<Arc<Service>> {
-        Vec::new()
-    }
-}
 
 fn ctr(containerd: &Containerd, arguments: &[&str]) -> String {
     let mut command = Command::new("ctr");
