@@ -61,16 +61,15 @@ pub(crate) async fn keep(api: Arc<Api>) {
             .collect();
         schedule.retain(|name| available.iter().any(|(known, _)| known == name));
         let now = Instant::now();
-        let outline = |backend: &Backend| format!("{:?}", backend.place);
         let due = available
             .into_iter()
-            .filter(|(name, backend)| schedule.is_due(name, &outline(backend), now));
+            .filter(|(name, backend)| schedule.is_due(name, &backend.place, now));
         let downloads = due.map(|(name, backend)| async {
             let answer = download(&api.aggregation, backend).await;
-            (name, outline(backend), answer)
+            (name, backend.place.clone(), answer)
         });
         let downloads: Vec<_> = downloads.collect();
-        for (name, outline, answer) in future::join_all(downloads).await {
+        for (name, place, answer) in future::join_all(downloads).await {
             let outcome = match answer {
                 Ok(Answer::New(swagger)) => {
                     api.aggregation.learn_openapi(&name, swagger);
@@ -83,7 +82,7 @@ pub(crate) async fn keep(api: Arc<Api>) {
                     Outcome::Failed
                 }
             };
-            schedule.note(name, outline, outcome, Instant::now());
+            schedule.note(name, place, outcome, Instant::now());
         }
         let next = schedule.next();
         tokio::select! {
