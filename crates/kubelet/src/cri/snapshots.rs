@@ -107,12 +107,9 @@ fn in_namespace(mut request: Request<()>) -> Result<Request<()>, Status> {
 
 /// Runtimes other than containerd are believed to have what CRI has.
 fn has_image_mounts(name: &str, version: &str) -> bool {
-    let mut parts = version.trim_start_matches('v').split('.').map(|part| part.parse().ok());
-    match (name, parts.next().flatten(), parts.next().flatten()) {
-        ("containerd", Some(major), Some(minor)) => (major, minor) >= IMAGE_MOUNTS,
-        ("containerd", ..) => false,
-        _ => true,
-    }
+    let (major, minor) = component::version::minor(version);
+    let version = major.parse().ok().zip(minor.parse().ok());
+    name != "containerd" || version.is_some_and(|version: (u32, u32)| version >= IMAGE_MOUNTS)
 }
 
 #[cfg(test)]

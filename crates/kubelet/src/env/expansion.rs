@@ -1,6 +1,5 @@
 //! `$(NAME)` references in values, commands and arguments.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 /// Replaces references to the variables of `env`; unknown ones stay as they are, `$$` is a dollar.
@@ -11,15 +10,14 @@ pub fn expand(text: &str, env: &[(String, String)]) -> String {
 /// As [`expand`], for texts that need every variable: without one that has a value it fails with the
 /// names of those, in order.
 pub fn expand_all(text: &str, env: &[(String, String)]) -> Result<String, BTreeSet<String>> {
-    let missing = RefCell::new(BTreeSet::new());
+    let mut missing = BTreeSet::new();
     let expanded = expand_with(text, |name| {
         let value = find(env, name).filter(|value| !value.is_empty());
         if value.is_none() {
-            missing.borrow_mut().insert(name.to_owned());
+            missing.insert(name.to_owned());
         }
         value
     });
-    let missing = missing.into_inner();
     if missing.is_empty() { Ok(expanded) } else { Err(missing) }
 }
 
@@ -27,7 +25,10 @@ fn find<'a>(env: &'a [(String, String)], name: &str) -> Option<&'a str> {
     env.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }
 
-pub(super) fn expand_with<'a>(text: &str, lookup: impl Fn(&str) -> Option<&'a str>) -> String {
+pub(super) fn expand_with<'a>(
+    text: &str,
+    mut lookup: impl FnMut(&str) -> Option<&'a str>,
+) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(dollar) = rest.find('$') {
