@@ -1,5 +1,7 @@
 //! Answers that come bit by bit, over WebSocket, for browsers.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::{SinkExt as _, Stream, StreamExt as _};
 use http::Request;
@@ -29,7 +31,6 @@ pub(super) fn bytes(
     call: &mut Call<'_>,
     chunks: impl Stream<Item = Bytes> + Send + 'static,
 ) -> Result<Reply, Failure> {
-    use base64::Engine as _;
     let mut request = handshake(call);
     if !websocket::offers_protocols(request.headers()) {
         let accepted = websocket::accept_plain(&mut request).map_err(refused)?;
@@ -38,9 +39,8 @@ pub(super) fn bytes(
     let known = [Subprotocol::Binary, Subprotocol::Base64];
     let accepted = websocket::accept(&mut request, &known).map_err(refused)?;
     let in_text = accepted.protocol == Subprotocol::Base64;
-    let engine = base64::engine::general_purpose::STANDARD;
     let messages = chunks.map(move |chunk| match in_text {
-        true => Message::text(engine.encode(&chunk)),
+        true => Message::text(STANDARD.encode(&chunk)),
         false => Message::binary(chunk),
     });
     Ok(serve(accepted, messages))

@@ -17,17 +17,23 @@ fn template(app: &str) -> Value {
     })
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn jobs_run_to_their_end_and_expire() {
-    let world = World::start(true).await;
+/// Makes the Job `job`.
+async fn with_job(world: &World, completions: u32, parallelism: u32) -> Api<Job> {
     let jobs: Api<Job> = world.api(NS);
     let mut spec = template("job");
     spec["spec"]["restartPolicy"] = json!("Never");
     let job = json!({
         "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "job"},
-        "spec": {"completions": 3, "parallelism": 2, "template": spec},
+        "spec": {"completions": completions, "parallelism": parallelism, "template": spec},
     });
     jobs.create(&PostParams::default(), &object(job)).await.unwrap();
+    jobs
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_run_to_their_end_and_expire() {
+    let world = World::start(true).await;
+    let jobs = with_job(&world, 3, 2).await;
     let pods: Api<Pod> = world.api(NS);
     let done = until(|| async {
         for pod in pods.list(&ListParams::default()).await.unwrap().items {
@@ -60,14 +66,7 @@ async fn jobs_run_to_their_end_and_expire() {
 async fn jobs_take_matching_orphans_and_let_go_of_others() {
     const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
     let world = World::start(true).await;
-    let jobs: Api<Job> = world.api(NS);
-    let mut spec = template("job");
-    spec["spec"]["restartPolicy"] = json!("Never");
-    let job = json!({
-        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "job"},
-        "spec": {"completions": 1, "parallelism": 1, "template": spec},
-    });
-    jobs.create(&PostParams::default(), &object(job)).await.unwrap();
+    with_job(&world, 1, 1).await;
     let pods: Api<Pod> = world.api(NS);
     let first = until(|| async {
         pods.list(&ListParams::default()).await.unwrap().items.first().map(ResourceExt::name_any)
