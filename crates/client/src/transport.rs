@@ -13,22 +13,28 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, UPGRADE};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, Uri};
 use hyper::body::{Frame, Incoming, SizeHint};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Builder, Client as HyperClient, Error as HyperError};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use kube::client::{Body, ConfigExt};
+use tokio::net::TcpStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::retry::RetryLayer;
-use tower::util::option_layer;
+use tower::timeout::Timeout;
+use tower::util::{BoxCloneSyncService, option_layer};
 use tower::{BoxError, Layer, Service, ServiceExt};
 
 use crate::retry::AsAsked;
 
-type Connection = HyperClient<HttpsConnector<HttpConnector>, Body>;
+type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
+type Connection = HyperClient<Connector, Body>;
 
+/// For TLS to be agreed upon: an address may move to another machine meanwhile, which is not heard of
+/// by who has nothing to send.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Below the 100 streams that Kubernetes API servers allow on a connection.
 const WATCHES_PER_CONNECTION: usize = 80;
 
@@ -140,7 +146,7 @@ struct Shared {
 /// What another HTTP/2 connection is made of.
 #[derive(Clone)]
 struct Template {
-    connector: HttpsConnector<HttpConnector>,
+    connector: Connector,
 }
 
 impl Template {
@@ -182,11 +188,13 @@ impl Connections {
                 },
                 None => builder,
             };
-            if http2 {
+            let https = if http2 {
                 builder.enable_http2().wrap_connector(connector())
             } else {
                 builder.enable_http1().wrap_connector(connector())
-            }
+            };
+            let limit = config.connect_timeout.unwrap_or_default() + HANDSHAKE;
+            BoxCloneSyncService::new(Timeout::new(https, limit))
         };
         let template = Template { connector: https(true) };
         let http1 =
@@ -287,5 +295,26 @@ impl http_body::Body for StreamBody {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_never_agrees_on_tls_is_not_waited_for() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("https://{}", silent.local_addr().unwrap());
+        let mut config = kube::Config::new(address.parse().unwrap());
+        // The clock of the test goes on while the kernel connects.
+        config.connect_timeout = None;
+        let (client, _) = client(&config, None).unwrap();
+        let request = || Request::get("/version").body(Vec::new()).unwrap();
+        for attempt in 1..=2 {
+            let held = silent.accept();
+            let (answer, held) = tokio::join!(client.request_text(request()), held);
+            assert!(answer.is_err() && held.is_ok(), "attempt {attempt}");
+        }
     }
 }

@@ -242,7 +242,7 @@ impl Credentials {
     }
 
     fn tls(&self) -> ClientTlsConfig {
-        let mut config = ClientTlsConfig::new();
+        let mut config = ClientTlsConfig::new().timeout(ATTEMPT);
         if let Some(ca) = &self.ca {
             config = config.ca_certificate(Certificate::from_pem(ca));
         }
