@@ -164,12 +164,14 @@ pub fn control_plane(config: &ClusterConfiguration, site: &Site<'_>) -> Vec<(Str
             image: &member.image,
             command: command(["/usr/bin/etcd"], arguments),
             requests: json!({"cpu": "100m", "memory": "100Mi"}),
-            // One that is full, or alone, is not mended by starting it anew.
+            // One that is full, or alone, is not mended by starting it anew. So its health does not
+            // count, which needs a leader (always with 3.4): members that are restarted until
+            // there is one do not find one.
             probe: Some(Probe {
                 scheme: "HTTP",
                 host: LOOPBACK,
                 port: etcd::METRICS_PORT,
-                live: "/health?exclude=NOSPACE&serializable=true",
+                live: "/metrics",
                 ready: "/health",
             }),
             folders: &folders,
@@ -311,6 +313,11 @@ fn pod(component: &Component<'_>, clock: Option<&'static str>) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
+
+    use testkit::etcd::EtcdCluster;
+
     use super::*;
 
     fn site<'a>(etcd: Option<&'a Member>) -> Site<'a> {
@@ -379,6 +386,39 @@ mod tests {
             "--initial-cluster=m1=u",
         ] {
             assert!(text.contains(part), "{part} is not in {text}");
+        }
+    }
+
+    #[test]
+    fn a_member_that_is_alone_is_not_ready_and_not_restarted() {
+        let member =
+            Member { image: "etcd:3".into(), initial_cluster: "m1=u".into(), joins: false };
+        let config = ClusterConfiguration::new("c", "192.0.2.1:6443").with_local_etcd();
+        let pods = control_plane(&config, &site(Some(&member)));
+        let (_, pod) = pods.iter().find(|(file, _)| file == "etcd.yaml").unwrap();
+        let container = &pod["spec"]["containers"][0];
+
+        let mut etcd = EtcdCluster::start(2, &[], None);
+        let server = etcd.servers().swap_remove(0);
+        let address = server.trim_start_matches("http://");
+        let code = |probe: &str| {
+            let path = container[probe]["httpGet"]["path"].as_str().unwrap();
+            let mut stream = TcpStream::connect(address).ok()?;
+            write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).ok()?;
+            answer.split(' ').nth(1).map(str::to_owned)
+        };
+        let wait = |wanted: &str| {
+            while code("readinessProbe").as_deref() != Some(wanted) {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+        };
+        wait("200");
+        etcd.kill(1);
+        wait("503");
+        for probe in ["startupProbe", "livenessProbe"] {
+            assert_eq!(code(probe).as_deref(), Some("200"), "{probe}");
         }
     }
 }
