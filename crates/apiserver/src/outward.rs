@@ -59,7 +59,7 @@ pub(crate) enum Unresolved {
 
 /// Nobody listens.
 #[derive(Debug, thiserror::Error)]
-#[error("dial tcp {address}: {}", go_text(.source))]
+#[error("dial tcp {address}: {}", component::errors::dial(.source))]
 struct Dial {
     address: String,
     source: io::Error,
@@ -193,18 +193,6 @@ fn causes(error: &legacy::Error) -> impl Iterator<Item = &(dyn std::error::Error
         let wrapped = wrapped.map(|inner| inner as &(dyn std::error::Error + 'static));
         wrapped.or_else(|| cause.source())
     })
-}
-
-/// Go's words for what the system says.
-fn go_text(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
-        io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
-        io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
-        io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
-        io::ErrorKind::ConnectionReset => "connection reset by peer".to_owned(),
-        _ => error.to_string(),
-    }
 }
 
 #[cfg(test)]

@@ -6,12 +6,16 @@
 //! the streams of a connection (Kubernetes: 100), and hyper waits rather than opening a second
 //! connection, so watches are spread over connections here.
 
+use std::error::Error;
+use std::fmt::{self, Display, Formatter};
+use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use component::errors;
 use http::header::{AUTHORIZATION, UPGRADE};
 use http::{HeaderValue, Request, Response, Uri};
 use hyper::body::{Frame, Incoming, SizeHint};
@@ -236,10 +240,10 @@ impl Transport {
 
 impl Service<Request<Body>> for Transport {
     type Response = Response<StreamBody>;
-    type Error = HyperError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, HyperError>> + Send>>;
+    type Error = Unanswered;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Unanswered>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), HyperError>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Unanswered>> {
         Poll::Ready(Ok(()))
     }
 
@@ -256,12 +260,38 @@ impl Service<Request<Body>> for Transport {
             connections.pick(query.split('&').any(|pair| pair == "watch=true" || pair == "watch=1"))
         };
         drop(connections);
+        let server = request.uri().authority().map(ToString::to_string).unwrap_or_default();
         let response = connection.request(request);
-        Box::pin(
-            async move { Ok(response.await?.map(|inner| StreamBody { inner, _guard: guard })) },
-        )
+        Box::pin(async move {
+            let response = response.await.map_err(|error| Unanswered { server, error })?;
+            Ok(response.map(|inner| StreamBody { inner, _guard: guard }))
+        })
     }
 }
+
+/// Why there was no answer. It says itself what it comes from: whoever logs an error shows no sources.
+#[derive(Debug)]
+struct Unanswered {
+    /// Host and port.
+    server: String,
+    error: HyperError,
+}
+
+impl Display for Unanswered {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.error.is_connect() {
+            write!(f, "dial tcp {}: ", self.server)?;
+        }
+        let causes = || std::iter::successors(self.error.source(), |&cause| cause.source());
+        let system = causes().filter_map(|cause| cause.downcast_ref::<io::Error>());
+        match system.filter(|error| error.raw_os_error().is_some()).last() {
+            Some(error) => f.write_str(&errors::dial(error)),
+            None => f.write_str(&causes().next().map_or("no answer".to_owned(), errors::chain)),
+        }
+    }
+}
+
+impl Error for Unanswered {}
 
 /// Gives a watch's place on its connection back.
 struct WatchGuard(Arc<AtomicUsize>);
@@ -311,10 +341,22 @@ mod tests {
         config.connect_timeout = None;
         let (client, _) = client(&config, None).unwrap();
         let request = || Request::get("/version").body(Vec::new()).unwrap();
-        for attempt in 1..=2 {
+        for _ in 0..2 {
             let held = silent.accept();
             let (answer, held) = tokio::join!(client.request_text(request()), held);
-            assert!(answer.is_err() && held.is_ok(), "attempt {attempt}");
+            let error = answer.unwrap_err().to_string();
+            assert!(held.is_ok() && error.contains("timed out"), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_error_says_what_it_comes_from_and_says_it_once() {
+        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let (client, _) = client(&config, None).unwrap();
+        let request = Request::get("/version").body(Vec::new()).unwrap();
+        let error = client.request_text(request).await.unwrap_err();
+        let text = "ServiceError: dial tcp 127.0.0.1:1: connect: connection refused";
+        assert_eq!(error.to_string(), text);
+        assert!(error.source().is_none_or(|cause| cause.source().is_none()));
     }
 }

@@ -10,6 +10,7 @@
 pub mod authorities;
 pub mod bootstrap_token;
 pub mod clock;
+pub mod errors;
 pub mod followed;
 pub mod health;
 pub mod logging;

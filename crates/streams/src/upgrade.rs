@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use component::errors;
 use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, UPGRADE};
 use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{Either, Empty};
@@ -22,7 +23,7 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub enum UpgradeError {
     /// No connection.
-    #[error("dial tcp {address}: {source}")]
+    #[error("dial tcp {address}: {}", errors::dial(.source))]
     Dial {
         /// `host:port`.
         address: String,
@@ -45,22 +46,10 @@ pub enum UpgradeError {
 
 /// An error with what it comes from, as people know it from Go's clients.
 pub fn explain(error: &UpgradeError) -> String {
-    if let UpgradeError::Dial { address, source } = error
-        && source.kind() == std::io::ErrorKind::ConnectionRefused
-    {
-        return format!("dial tcp {address}: connect: connection refused");
+    match error {
+        UpgradeError::Dial { .. } => error.to_string(),
+        other => errors::chain(other),
     }
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// Where to send a request.

@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use component::errors;
 use tokio_util::sync::CancellationToken;
 
 use crate::{clock, memory};
@@ -181,7 +182,7 @@ pub(crate) fn run() -> ExitCode {
         Err(error) => match error.downcast_ref() {
             Some(Exit(code)) => ExitCode::from(*code),
             None => {
-                eprintln!("error: {error:#}");
+                eprintln!("error: {}", errors::chain(error.as_ref()));
                 ExitCode::FAILURE
             }
         },

@@ -1,10 +1,10 @@
 //! Attempts over the network: HTTP, TCP and gRPC.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
+use component::errors;
 use http::header::{ACCEPT, CONNECTION, HOST, HeaderName, HeaderValue, LOCATION, USER_AGENT};
 use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty, Limited};
@@ -182,30 +182,15 @@ pub(super) async fn tcp(host: &str, port: u16, timeout: Duration) -> Outcome {
     let address = authority(host, port);
     match tokio::time::timeout(timeout, TcpStream::connect((host, port))).await {
         Ok(Ok(_)) => Outcome::Success,
-        Ok(Err(error)) => Outcome::Failure(format!("dial tcp {address}: {}", io_text(&error))),
+        Ok(Err(error)) => Outcome::Failure(format!("dial tcp {address}: {}", errors::dial(&error))),
         Err(_) => Outcome::Failure(format!("dial tcp {address}: i/o timeout")),
     }
 }
 
 fn dial_text(error: &UpgradeError) -> String {
     match error {
-        UpgradeError::Dial { address, source } => {
-            format!("dial tcp {address}: {}", io_text(source))
-        }
         UpgradeError::Http(error) if error.is_incomplete_message() => "EOF".to_owned(),
         other => other.to_string(),
-    }
-}
-
-/// Text of a system error as Go prints it.
-fn io_text(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
-        io::ErrorKind::ConnectionReset => "read: connection reset by peer".to_owned(),
-        io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
-        io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
-        io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
-        _ => error.to_string(),
     }
 }
 

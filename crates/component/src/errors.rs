@@ -1,0 +1,50 @@
+//! What is said of errors.
+
+use std::error::Error;
+use std::io;
+
+/// An error and what it comes from, each told once: some say themselves what they come from.
+#[must_use]
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    for cause in std::iter::successors(error.source(), |&cause| cause.source()) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = text + ": " + &cause;
+        }
+    }
+    text
+}
+
+/// What the system says of a connection, in the words of Go's clients, which administrators know.
+#[must_use]
+pub fn dial(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
+        io::ErrorKind::ConnectionReset => "read: connection reset by peer".to_owned(),
+        io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
+        io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
+        io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    enum Layer {
+        #[error("reading: {0}")]
+        Telling(#[source] Box<Layer>),
+        #[error("opening")]
+        Silent(#[source] io::Error),
+    }
+
+    #[test]
+    fn every_cause_is_told_once() {
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let error = Layer::Telling(Box::new(Layer::Silent(refused)));
+        assert_eq!(chain(&error), "reading: opening: connection refused");
+    }
+}
