@@ -10,9 +10,10 @@ use hyper::body::Bytes;
 use machinery::Value;
 use machinery::status::Status;
 use serde_json::json;
-use streams::upgrade::{self, Reply, Target, UpgradeError};
+use streams::upgrade::{Reply, Target, UpgradeError};
 
 use crate::cache::Object;
+use crate::outward;
 use crate::pipeline::Failure;
 use crate::registry::{Registry, Resource};
 
@@ -104,7 +105,7 @@ async fn look(port: u16) -> Health {
         Ok(Ok((status, _))) => {
             (false, format!("HTTP probe failed with statuscode: {}", status.as_u16()))
         }
-        Ok(Err(error)) => (false, failure(port, &upgrade::explain(&error))),
+        Ok(Err(error)) => (false, failure(port, &outward::explain_upgrade(&error))),
         Err(_) => (false, failure(port, "context deadline exceeded")),
     }
 }

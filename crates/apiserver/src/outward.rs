@@ -9,6 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use component::errors;
 use futures::future::BoxFuture;
 use http::Uri;
 use hyper::body::Body;
@@ -18,6 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use machinery::Value;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
+use streams::upgrade::UpgradeError;
 use tokio::net::TcpStream;
 use tower::util::BoxCloneSyncService;
 
@@ -59,7 +61,7 @@ pub(crate) enum Unresolved {
 
 /// Nobody listens.
 #[derive(Debug, thiserror::Error)]
-#[error("dial tcp {address}: {}", component::errors::dial(.source))]
+#[error("dial tcp {address}: {}", errors::dial(.source))]
 struct Dial {
     address: String,
     source: io::Error,
@@ -167,6 +169,16 @@ pub(crate) fn explain(error: &legacy::Error) -> String {
     match refused(error) {
         Some(error) => tls::explain(error),
         None => causes(error).last().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+/// The same of a connection that was to be switched.
+pub(crate) fn explain_upgrade(error: &UpgradeError) -> String {
+    match error {
+        UpgradeError::Dial { address, source } => {
+            format!("dial tcp {address}: {}", errors::dial(source))
+        }
+        other => errors::chain(other),
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use component::errors;
 use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, UPGRADE};
 use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{Either, Empty};
@@ -23,7 +22,7 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub enum UpgradeError {
     /// No connection.
-    #[error("dial tcp {address}: {}", errors::dial(.source))]
+    #[error("dial tcp {address}: {source}")]
     Dial {
         /// `host:port`.
         address: String,
@@ -42,14 +41,6 @@ pub enum UpgradeError {
     /// The address has no host.
     #[error("no host in {0}")]
     NoHost(Uri),
-}
-
-/// An error with what it comes from, as people know it from Go's clients.
-pub fn explain(error: &UpgradeError) -> String {
-    match error {
-        UpgradeError::Dial { .. } => error.to_string(),
-        other => errors::chain(other),
-    }
 }
 
 /// Where to send a request.

@@ -92,7 +92,7 @@ async fn switch(
     *request.extensions_mut() = std::mem::take(&mut call.parts.extensions);
     let held = call.context.audit.clone();
     let switched = upgrade::pass_through(request, &target, Uri::from(path), held).await;
-    switched.map(passed_on).map_err(|error| Failed::Unanswered(upgrade::explain(&error)))
+    switched.map(passed_on).map_err(|error| Failed::Unanswered(outward::explain_upgrade(&error)))
 }
 
 async fn send(

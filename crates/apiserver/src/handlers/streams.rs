@@ -21,6 +21,7 @@ use crate::authz::Attributes;
 use crate::http::body::Body;
 use crate::http::query::encode;
 use crate::http::respond::Reply;
+use crate::outward;
 use crate::pipeline::{Call, Failure};
 
 /// The most of a kubelet's error text that is shown.
@@ -217,7 +218,7 @@ where
 
 /// 503 for a backend that cannot be reached; kubelets' are 500 upstream too.
 fn unreachable(error: &upgrade::UpgradeError) -> Failure {
-    let text = upgrade::explain(error);
+    let text = outward::explain_upgrade(error);
     Box::new(Status::internal(format!("error dialing backend: {text}")))
 }
 

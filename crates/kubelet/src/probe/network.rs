@@ -189,6 +189,9 @@ pub(super) async fn tcp(host: &str, port: u16, timeout: Duration) -> Outcome {
 
 fn dial_text(error: &UpgradeError) -> String {
     match error {
+        UpgradeError::Dial { address, source } => {
+            format!("dial tcp {address}: {}", errors::dial(source))
+        }
         UpgradeError::Http(error) if error.is_incomplete_message() => "EOF".to_owned(),
         other => other.to_string(),
     }
