@@ -61,7 +61,7 @@ pub(crate) enum Unresolved {
 
 /// Nobody listens.
 #[derive(Debug, thiserror::Error)]
-#[error("dial tcp {address}: {}", errors::dial(.source))]
+#[error("{}", errors::dial(.address, .source))]
 struct Dial {
     address: String,
     source: io::Error,
@@ -175,9 +175,7 @@ pub(crate) fn explain(error: &legacy::Error) -> String {
 /// The same of a connection that was to be switched.
 pub(crate) fn explain_upgrade(error: &UpgradeError) -> String {
     match error {
-        UpgradeError::Dial { address, source } => {
-            format!("dial tcp {address}: {}", errors::dial(source))
-        }
+        UpgradeError::Dial { address, source } => errors::dial(address, source),
         other => errors::chain(other),
     }
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use component::errors;
 use http::header::{AUTHORIZATION, UPGRADE};
+use http::uri::Authority;
 use http::{HeaderValue, Request, Response, Uri};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_rustls::{HttpsConnectorBuilder, MaybeHttpsStream};
@@ -260,7 +261,7 @@ impl Service<Request<Body>> for Transport {
             connections.pick(query.split('&').any(|pair| pair == "watch=true" || pair == "watch=1"))
         };
         drop(connections);
-        let server = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+        let server = request.uri().authority().cloned();
         let response = connection.request(request);
         Box::pin(async move {
             let response = response.await.map_err(|error| Unanswered { server, error })?;
@@ -272,20 +273,21 @@ impl Service<Request<Body>> for Transport {
 /// Why there was no answer. It says itself what it comes from: whoever logs an error shows no sources.
 #[derive(Debug)]
 struct Unanswered {
-    /// Host and port.
-    server: String,
+    server: Option<Authority>,
     error: HyperError,
 }
 
 impl Display for Unanswered {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        if self.error.is_connect() {
-            write!(f, "dial tcp {}: ", self.server)?;
+        if self.error.is_connect()
+            && let Some(server) = &self.server
+        {
+            write!(f, "dial tcp {server}: ")?;
         }
         let causes = || std::iter::successors(self.error.source(), |&cause| cause.source());
         let system = causes().filter_map(|cause| cause.downcast_ref::<io::Error>());
         match system.filter(|error| error.raw_os_error().is_some()).last() {
-            Some(error) => f.write_str(&errors::dial(error)),
+            Some(error) => f.write_str(&errors::socket(error)),
             None => f.write_str(&causes().next().map_or("no answer".to_owned(), errors::chain)),
         }
     }

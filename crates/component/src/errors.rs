@@ -6,7 +6,12 @@ use std::io;
 /// An error and what it comes from, each told once: some say themselves what they come from.
 #[must_use]
 pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
+    with_causes(error.to_string(), error)
+}
+
+/// The same behind other words for the error itself.
+#[must_use]
+pub fn with_causes(mut text: String, error: &(dyn Error + 'static)) -> String {
     for cause in std::iter::successors(error.source(), |&cause| cause.source()) {
         let cause = cause.to_string();
         if !text.contains(&cause) {
@@ -16,9 +21,16 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// What the system says of a connection, in the words of Go's clients, which administrators know.
+/// Why there is no connection to `address` (host and port), as Go's clients have it, whose words
+/// administrators know.
 #[must_use]
-pub fn dial(error: &io::Error) -> String {
+pub fn dial(address: &str, error: &io::Error) -> String {
+    format!("dial tcp {address}: {}", socket(error))
+}
+
+/// What the system says of a connection, in the same words.
+#[must_use]
+pub fn socket(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
         io::ErrorKind::ConnectionReset => "read: connection reset by peer".to_owned(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use component::errors;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -106,7 +107,8 @@ impl Webhook {
         let request =
             request.body(Full::new(body)).map_err(|error| Failed::ForGood(error.to_string()))?;
         let exchange = async {
-            let response = self.client.request(request).await.map_err(|error| chain(&error))?;
+            let response =
+                self.client.request(request).await.map_err(|error| errors::chain(&error))?;
             let code = response.status();
             // Read, so that the connection can be used again; it says nothing.
             drop(Limited::new(response.into_body(), MAX_ANSWER).collect().await);
@@ -198,16 +200,4 @@ fn authorization(user: &Value) -> Result<Option<HeaderValue>, String> {
     let mut value = HeaderValue::try_from(text).map_err(|error| error.to_string())?;
     value.set_sensitive(true);
     Ok(Some(value))
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
 }

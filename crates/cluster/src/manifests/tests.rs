@@ -10,6 +10,10 @@ fn site<'a>(etcd: Option<&'a Member>) -> Site<'a> {
     Site { node: "m1", address, port: 6443, image: "i:1", etcd, clock: Some("/etc/i/clock") }
 }
 
+fn member() -> Member {
+    Member { image: "etcd:3".into(), initial_cluster: "m1=u".into(), joins: false }
+}
+
 fn check(config: &ClusterConfiguration, etcd: Option<&Member>, wanted: &[&str]) -> String {
     let pods = control_plane(config, &site(etcd));
     let names: Vec<_> = pods.iter().map(|(file, _)| file.as_str()).collect();
@@ -59,9 +63,8 @@ fn one_of_several_has_a_member_of_the_store_and_may_get_the_address() {
     let mut config = ClusterConfiguration::new("c", "192.0.2.254:6443").with_local_etcd();
     config.virtual_address = Some(Ipv4Addr::new(192, 0, 2, 254));
     config.schedule_snapshots(std::time::Duration::from_secs(60), 2);
-    let member = Member { image: "etcd:3".into(), initial_cluster: "m1=u".into(), joins: false };
     let wanted = [&COMPONENTS[..], &["virtual-ip.yaml", "etcd.yaml"]].concat();
-    let text = check(&config, Some(&member), &wanted);
+    let text = check(&config, Some(&member()), &wanted);
     for part in [
         "--etcd-servers=https://127.0.0.1:2379",
         "--snapshot-interval=60s",
@@ -74,9 +77,8 @@ fn one_of_several_has_a_member_of_the_store_and_may_get_the_address() {
 
 #[test]
 fn a_member_that_is_alone_is_not_ready_and_not_restarted() {
-    let member = Member { image: "etcd:3".into(), initial_cluster: "m1=u".into(), joins: false };
     let config = ClusterConfiguration::new("c", "192.0.2.1:6443").with_local_etcd();
-    let pods = control_plane(&config, &site(Some(&member)));
+    let pods = control_plane(&config, &site(Some(&member())));
     let (_, pod) = pods.iter().find(|(file, _)| file == "etcd.yaml").unwrap();
     let container = &pod["spec"]["containers"][0];
 

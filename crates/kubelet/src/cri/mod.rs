@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use component::errors;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -114,16 +115,8 @@ impl RuntimeError {
 
 impl From<tonic::Status> for RuntimeError {
     fn from(status: tonic::Status) -> Self {
-        let mut message = status.message().to_owned();
         // A refused connection hides its cause behind "transport error".
-        let mut source = std::error::Error::source(&status);
-        while let Some(cause) = source {
-            let text = cause.to_string();
-            if !message.contains(&text) {
-                message = format!("{message}: {text}");
-            }
-            source = cause.source();
-        }
+        let message = errors::with_causes(status.message().to_owned(), &status);
         Self::Call { code: status.code(), message }
     }
 }

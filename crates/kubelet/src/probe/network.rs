@@ -182,16 +182,14 @@ pub(super) async fn tcp(host: &str, port: u16, timeout: Duration) -> Outcome {
     let address = authority(host, port);
     match tokio::time::timeout(timeout, TcpStream::connect((host, port))).await {
         Ok(Ok(_)) => Outcome::Success,
-        Ok(Err(error)) => Outcome::Failure(format!("dial tcp {address}: {}", errors::dial(&error))),
+        Ok(Err(error)) => Outcome::Failure(errors::dial(&address, &error)),
         Err(_) => Outcome::Failure(format!("dial tcp {address}: i/o timeout")),
     }
 }
 
 fn dial_text(error: &UpgradeError) -> String {
     match error {
-        UpgradeError::Dial { address, source } => {
-            format!("dial tcp {address}: {}", errors::dial(source))
-        }
+        UpgradeError::Dial { address, source } => errors::dial(address, source),
         UpgradeError::Http(error) if error.is_incomplete_message() => "EOF".to_owned(),
         other => other.to_string(),
     }
